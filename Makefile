@@ -1,0 +1,48 @@
+# What there is to do: `make zero` (install, then R1-Zero on the embedded model), `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: zero test install dev lint types test-slow real bench clean
+
+zero: install
+	$(BIN)/zerone zero
+
+test: dev
+	$(BIN)/python -m pytest
+
+install: $(VENV)/installed
+
+# torch first and pinned: any looser request brings gigabytes of CUDA packages on Linux.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install torch==2.13.0
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+dev: $(VENV)/installed-dev
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install -c constraints.txt -e '.[gguf]' pytest hypothesis ruff mypy types-pyyaml
+	touch $@
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: dev
+	$(BIN)/mypy
+
+test-slow: dev
+	$(BIN)/python -m pytest -m 'slow and not real'
+
+real: dev
+	$(BIN)/zerone model smollm2-135m --out models/smollm2-135m
+	$(BIN)/zerone zero --recipe smollm2_sums
+
+bench: dev
+	$(BIN)/python benchmarks/rollout_speed.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

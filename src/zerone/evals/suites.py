@@ -1,0 +1,84 @@
+"""Which problems a run trains on and is measured on, for each kind of data.
+
+In: the data section of a configuration. Out: a training mixture and the two suites that every
+run reports: `mixed` (everything) and `hard` (the highest level; "mini-aime" in the embedded world).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from zerone.config import Config
+from zerone.errors import UserError
+from zerone.evals.evaluate import Suite
+from zerone.problems import sums
+from zerone.problems.jsonl import read_problems, split_problems
+from zerone.problems.mixture import (
+    EmbeddedMixture,
+    FamilyMixture,
+    ListMixture,
+    distinct_problems,
+    hard_suite,
+    mixed_suite,
+)
+from zerone.rl import Mixture
+from zerone.types import Problem
+
+SUITE_NAMES = ("mixed", "hard", "mini-aime", "sums")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """A run's problems."""
+
+    mixture: Mixture
+    mixed: Suite
+    hard: Suite
+
+
+def data_of(config: Config) -> Data:
+    """Return the problems that a configuration names; raises DataError for a bad file."""
+    if config.data.path is not None:
+        return _data_of_file(config, Path(config.data.path))
+    if config.data.family == "sums":
+        mixed, hard = _sums_problems()
+        return _data(config, FamilyMixture(seed=config.seed, family=sums), mixed, hard)
+    return _data(config, EmbeddedMixture(seed=config.seed), mixed_suite(), hard_suite())
+
+
+def _data_of_file(config: Config, path: Path) -> Data:
+    data = config.data
+    read = read_problems(path, data.prompt_field, data.answer_field, data.answer_pattern)
+    train, held_out = split_problems(read.problems, data.eval_share)
+    mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
+    return _data(config, mixture, held_out, held_out)
+
+
+def _data(config: Config, mixture: Mixture, mixed: list[Problem], hard: list[Problem]) -> Data:
+    e = config.eval
+    return Data(
+        mixture=mixture,
+        mixed=Suite(name="mixed", problems=mixed[: e.problems], num_samples=e.mixed_samples),
+        hard=Suite(name="hard", problems=hard[: e.problems], num_samples=e.hard_samples),
+    )
+
+
+def _sums_problems() -> tuple[list[Problem], list[Problem]]:
+    """Return 120 sums of all levels and 32 of the highest."""
+    levels = [sums.LEVELS[i % len(sums.LEVELS)] for i in range(120)]
+    mixed = distinct_problems("sums", [(sums, level) for level in levels], chinese_share=0)
+    hard = distinct_problems("sums-hard", [(sums, sums.LEVELS[-1])] * 32, chinese_share=0)
+    return mixed, hard
+
+
+def suite_named(name: str, num_samples: int) -> Suite:
+    """Return an embedded suite by name; raises UserError for another name."""
+    match name:
+        case "mixed":
+            problems = mixed_suite()
+        case "hard" | "mini-aime":
+            problems = hard_suite()
+        case "sums":
+            problems = _sums_problems()[0]
+        case _:
+            raise UserError(f"no suite is named {name!r}; there are {', '.join(SUITE_NAMES)}")
+    return Suite(name="hard" if name == "mini-aime" else name, problems=problems, num_samples=num_samples)

@@ -1,0 +1,136 @@
+"""What this machine does best, measured once: precision and number of threads.
+
+bf16 is twice as fast as fp32 on some processors and hundreds of times slower on others, so a
+second's measurement decides and a cache file keeps the result (`zerone doctor` shows it). A run
+saves its choice in environment.json and keeps it on resume.
+"""
+
+import ctypes
+import json
+import os
+import platform
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch.nn import functional
+
+Precision = Literal["fp32", "bf16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The measured choice, and matrix-product speeds in GFLOP/s that led to it."""
+
+    precision: Precision
+    threads: int
+    gflops: dict[str, float]
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc to keep freed memory instead of returning it; return whether it listened.
+
+    Training frees and allocates the same few megabytes again and again; giving them back to the
+    kernel each time costs a tenth to a third of all time in page faults. Trimming stays on above
+    1 GiB, so the process does not grow without bound.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    trim, top_pad, mmap_threshold = -1, -2, -3
+    gibibyte = 1 << 30
+    settings = ((mmap_threshold, gibibyte), (trim, gibibyte), (top_pad, gibibyte // 16))
+    return all([libc.mallopt(option, value) == 1 for option, value in settings])
+
+
+def cpu_name() -> str:
+    """Return the processor's name."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def commit_of_source() -> str | None:
+    """Return the commit that this code was checked out from (with `+` for changes), or None."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True
+        )
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.strip() + ("+" if status.stdout.strip() else "")
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measure_gflops(precision: Precision, threads: int, seconds: float = 0.15) -> float:
+    """Return the speed of a product of the size that training a small model makes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    rows, width = 2048, 384
+    x, weight = (torch.randn(n, width).to(DTYPES[precision]) for n in (rows, width))
+    functional.linear(x[:64], weight)
+    start, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < seconds or count == 0:
+        functional.linear(x[: rows if count else 64], weight)
+        count += 1
+        if count == 1 and time.perf_counter() - start > seconds:
+            # So slow that 64 rows took the whole time: no need to know exactly how slow.
+            elapsed, rows = time.perf_counter() - start, 64
+            break
+    torch.set_num_threads(before)
+    return 2 * rows * width * width * count / elapsed / 1e9
+
+
+def measure() -> Machine:
+    """Measure both precisions on half and all of the cores and choose the fastest."""
+    cores = available_cores()
+    speeds: dict[tuple[Precision, int], float] = {}
+    for threads in sorted({max(1, cores // 2), cores}):
+        for precision in DTYPES:
+            speeds[precision, threads] = measure_gflops(precision, threads)
+    # bf16 costs accuracy: it has to be clearly faster to be chosen.
+    best = max(speeds, key=lambda key: speeds[key] * (1.0 if key[0] == "fp32" else 0.75))
+    gflops = {f"{precision} x{threads}": round(speed, 1) for (precision, threads), speed in speeds.items()}
+    return Machine(precision=best[0], threads=best[1], gflops=gflops)
+
+
+def _cache_path() -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return root / "zerone" / "machine.json"
+
+
+def known_machine() -> Machine:
+    """Return the cached measurement for this processor, core count and torch, or measure now."""
+    key = f"{cpu_name()} | {available_cores()} cores | torch {torch.__version__}"
+    path = _cache_path()
+    cached: dict[str, dict[str, Any]] = {}
+    try:
+        cached = dict(json.loads(path.read_text(encoding="utf-8")))
+        return Machine(**cached[key])
+    except (OSError, ValueError, KeyError, TypeError):
+        machine = measure()  # no cache yet, or one that another version wrote
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(cached | {key: asdict(machine)}, indent=2), encoding="utf-8")
+    except OSError:
+        pass  # a home that cannot be written costs a second at each start, no more
+    return machine

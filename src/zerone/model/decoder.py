@@ -1,0 +1,176 @@
+"""One forward pass for Qwen2, Qwen3 and Llama models, over the weights of a transformers module.
+
+In: token ids and positions as flat vectors, and a function that attends. Out: hidden states.
+Trainer (packed.py), prefill and decoding (rollout/) differ in how they attend and in nothing
+else, so sampler and trainer cannot drift apart. The transformers module stays the owner of the
+parameters: it loads and saves them, and tests compare this pass with its own.
+
+Dimensions: N tokens, D width, H query heads, K key/value heads, E head size, V vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zerone.errors import ModelError
+
+SUPPORTED = ("qwen2", "qwen3", "llama")
+
+Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""(layer, queries_NHE, keys_NKE, values_NKE) -> mixed_NHE; scaling by E**-0.5 is the callee's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """One linear map, or several of the same input as one."""
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @classmethod
+    def of(cls, *linears: torch.nn.Linear, dtype: torch.dtype) -> "Projection":
+        """Join the layers; the copy carries gradients back to each wherever they are wanted."""
+        weights = [linear.weight.to(dtype) for linear in linears]
+        biases = [linear.bias.to(dtype) for linear in linears if linear.bias is not None]
+        if len(linears) == 1:
+            return cls(weights[0], biases[0] if biases else None)
+        return cls(torch.cat(weights), torch.cat(biases) if biases else None)
+
+    def __call__(self, x_ND: Tensor) -> Tensor:
+        """Return the outputs side by side, [N, sum of widths]."""
+        return functional.linear(x_ND, self.weight, self.bias)
+
+    def reordered(self, rows: Tensor) -> "Projection":
+        """Return the same map with its outputs in another order."""
+        return Projection(self.weight[rows], None if self.bias is None else self.bias[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The weights of one block; `head_norms_HE` stacks the query and key norms of Qwen3."""
+
+    input_norm_D: Tensor
+    qkv: Projection
+    head_norms_HE: Tensor | None
+    out: Projection
+    mlp_norm_D: Tensor
+    gate_up: Projection
+    down: Projection
+
+
+class Decoder:
+    """The functional view of a transformers causal language model, as its weights are now.
+
+    Matrices of the same input are joined, and the channels of each query and key head are put in
+    the order that lets rotary embedding be one complex product (transformers pairs channel i with
+    i + E/2; scores do not depend on the order). Joined matrices are copies: make a new Decoder
+    after the weights have changed. `dtype` is that of all weights and activations; gradients flow
+    back to the module's own parameters in theirs. Logits, and what follows them, are fp32.
+    Raises ModelError for an architecture or a feature that this pass does not implement.
+    """
+
+    def __init__(self, model: Any, dtype: torch.dtype = torch.float32) -> None:
+        config = model.config
+        check_supported(config)
+        self.num_heads: int = config.num_attention_heads
+        self.num_kv_heads: int = config.num_key_value_heads
+        self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.num_heads
+        self.num_layers: int = config.num_hidden_layers
+        self._eps: float = config.rms_norm_eps
+        self.dtype = dtype
+        self._embedding_VD: Tensor = model.model.embed_tokens.weight.to(dtype)
+        is_tied = model.lm_head.weight is model.model.embed_tokens.weight
+        self._head_VD: Tensor = self._embedding_VD if is_tied else model.lm_head.weight.to(dtype)
+        self._final_norm_D: Tensor = model.model.norm.weight.to(dtype)
+        self._order_E = torch.arange(self.head_dim).view(2, -1).T.flatten()
+        self._layers = [self._read_layer(block) for block in model.model.layers]
+        self._rotation_TE = rotations(model)
+
+    def _read_layer(self, block: Any) -> Layer:
+        attention, mlp = block.self_attn, block.mlp
+        rotated = self.num_heads + self.num_kv_heads
+        heads = torch.arange(rotated)[:, None] * self.head_dim + self._order_E
+        values = torch.arange(self.num_kv_heads * self.head_dim) + rotated * self.head_dim
+        dtype = self.dtype
+        qkv = Projection.of(attention.q_proj, attention.k_proj, attention.v_proj, dtype=dtype)
+        norms = None
+        if hasattr(attention, "q_norm"):
+            q_norm, k_norm = attention.q_norm.weight, attention.k_norm.weight
+            norms = torch.cat([q_norm.expand(self.num_heads, -1), k_norm.expand(self.num_kv_heads, -1)])[
+                :, self._order_E
+            ].to(dtype)
+        return Layer(
+            input_norm_D=block.input_layernorm.weight.to(dtype),
+            qkv=qkv.reordered(torch.cat((heads.flatten(), values))),
+            head_norms_HE=norms,
+            out=Projection.of(attention.o_proj, dtype=dtype),
+            mlp_norm_D=block.post_attention_layernorm.weight.to(dtype),
+            gate_up=Projection.of(mlp.gate_proj, mlp.up_proj, dtype=dtype),
+            down=Projection.of(mlp.down_proj, dtype=dtype),
+        )
+
+    def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:
+        """Return the normalised hidden states [N, D] that the output head reads."""
+        rotation_NE = self._rotation_TE[positions_N, None]
+        x_ND = functional.embedding(tokens_N, self._embedding_VD)
+        for index, layer in enumerate(self._layers):
+            x_ND = x_ND + self._attention(index, layer, x_ND, rotation_NE, attend)
+            gate, up = layer.gate_up(self._norm(x_ND, layer.mlp_norm_D)).chunk(2, dim=-1)
+            x_ND = x_ND + layer.down(functional.silu(gate) * up)
+        return self._norm(x_ND, self._final_norm_D)
+
+    def _attention(
+        self, index: int, layer: Layer, x_ND: Tensor, rotation_NE: Tensor, attend: Attend
+    ) -> Tensor:
+        heads = self.num_heads + self.num_kv_heads
+        qkv = layer.qkv(self._norm(x_ND, layer.input_norm_D))
+        qkv_NHE = qkv.unflatten(-1, (heads + self.num_kv_heads, self.head_dim))
+        qk_NHE, v_NKE = qkv_NHE.split((heads, self.num_kv_heads), dim=1)
+        if layer.head_norms_HE is not None:
+            qk_NHE = functional.rms_norm(qk_NHE, (self.head_dim,), eps=self._eps) * layer.head_norms_HE
+        qk_NHE = _rotate(qk_NHE, rotation_NE)
+        q_NHE, k_NKE = qk_NHE.split((self.num_heads, self.num_kv_heads), dim=1)
+        return layer.out(attend(index, q_NHE, k_NKE, v_NKE).flatten(1))
+
+    def _norm(self, x_ND: Tensor, weight_D: Tensor) -> Tensor:
+        return functional.rms_norm(x_ND, weight_D.shape, weight_D, self._eps)
+
+    def logits(self, hidden_ND: Tensor) -> Tensor:
+        """Return the logits [N, V] in fp32."""
+        return functional.linear(hidden_ND, self._head_VD).float()
+
+
+def _rotate(qk_NHE: Tensor, rotation_NE: Tensor) -> Tensor:
+    """Turn neighbouring pairs of channels by the position's angles, in fp32."""
+    pairs = torch.view_as_complex(qk_NHE.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * rotation_NE).flatten(-2).type_as(qk_NHE)
+
+
+@torch.no_grad()
+def rotations(model: Any) -> Tensor:
+    """Return the rotary angles [T, E/2] as complex numbers.
+
+    transformers computes them, so that every kind of RoPE scaling is theirs.
+    """
+    weight = model.model.embed_tokens.weight
+    num_positions = min(model.config.max_position_embeddings, 32768)
+    positions = torch.arange(num_positions, device=weight.device)[None]
+    cos, sin = model.model.rotary_emb(weight.float()[:1, None], positions)
+    half = cos.shape[-1] // 2
+    return torch.complex(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
+
+
+def check_supported(config: Any) -> None:
+    """Raise ModelError unless the forward pass of this module implements the configuration."""
+    if config.model_type not in SUPPORTED:
+        raise ModelError(
+            f"model type {config.model_type!r} is not supported; use one of {', '.join(SUPPORTED)}"
+        )
+    if getattr(config, "hidden_act", "silu") != "silu":
+        raise ModelError(f"activation {config.hidden_act!r} is not supported; only silu is")
+    if getattr(config, "use_sliding_window", False):
+        raise ModelError("sliding-window attention is not supported; set use_sliding_window to false")

@@ -1,0 +1,317 @@
+"""Models come from local transformers directories and go back into them.
+
+In: a directory (or `embedded`) and a precision. Out: a `Model`, whose module owns the weights that
+decoder.py reads. What can be told from the small files is checked before the weights are touched.
+No code from a model directory is ever run and no pickle is opened: safetensors only.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+
+from zerone.errors import CheckpointError, ModelError
+from zerone.model.decoder import SUPPORTED, check_supported
+
+EMBEDDED = "embedded"
+"""The name of the model inside the package; a directory of that name is `./embedded`."""
+
+PROVENANCE_NAME = "provenance.json"
+
+_TOKENIZER_NAMES = ("tokenizer.json", "vocab.json")
+_SINGLE_NAME = "model.safetensors"
+_INDEX_NAME = "model.safetensors.index.json"
+_PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.pkl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A causal language model in memory, and what it was read from.
+
+    `module` and `tokenizer` are transformers objects. `sha256` is that of the weight files, one
+    after another by name: for a single file what `sha256sum` says.
+    """
+
+    module: Any
+    tokenizer: Any
+    path: str
+    sha256: str
+
+
+def load_model(path: str, precision: torch.dtype) -> Model:
+    """Load a local transformers directory, or the model of the package for `embedded`.
+
+    Raises ModelError when something is missing, damaged or not supported.
+    """
+    directory = _find_directory(path)
+    config = _read_config(directory)
+    weight_paths = _find_weights(directory)
+    tokenizer = _load_tokenizer(directory)
+    if len(tokenizer) > config.vocab_size:
+        raise ModelError(
+            f"the tokenizer in {directory} has {len(tokenizer)} tokens and the model's embedding only "
+            f"{config.vocab_size}; use the tokenizer that belongs to the model, or resize its embedding"
+        )
+    return Model(
+        module=_load_module(directory, config, precision),
+        tokenizer=tokenizer,
+        path=path,
+        sha256=_hash_files(weight_paths),
+    )
+
+
+def _find_directory(path: str) -> Path:
+    if path == EMBEDDED:
+        directory = Path(str(resources.files("zerone"))) / "data" / EMBEDDED
+        remedy = "this installation lacks the embedded model; make it by `zerone pretrain --out DIR` and set"
+    else:
+        directory = Path(path).expanduser()
+        remedy = "nothing is downloaded by that name; give a local transformers directory as"
+    if not directory.exists():
+        raise ModelError(f"model directory {directory} does not exist; {remedy} model.path=DIR")
+    if not directory.is_dir():
+        raise ModelError(
+            f"{directory} is a file; give the transformers directory with config.json as model.path"
+        )
+    return directory
+
+
+def _read_config(directory: Path) -> PreTrainedConfig:
+    """Return the configuration of a model that zerone can compute."""
+    path = directory / "config.json"
+    if not path.is_file():
+        raise ModelError(f"{directory} has no config.json; give a transformers directory as model.path")
+    # Told apart here already: transformers would advise to run the code of an unknown type.
+    declared = _read_object(path).get("model_type")
+    if declared not in SUPPORTED:
+        raise ModelError(
+            f"model type {declared!r} in {path} is not supported; use one of {', '.join(SUPPORTED)}"
+        )
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
+        raise ModelError(
+            f"cannot use {path}: {_brief(error)}; copy the model's own config.json again"
+        ) from error
+    try:
+        check_supported(config)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    if "quantization_config" in config.to_dict():
+        raise ModelError(f"the weights in {directory} are quantised, which cannot be trained; give full ones")
+    return config
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {_brief(error)}; copy the model again") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} does not hold a JSON object; copy the model again")
+    return value
+
+
+def _find_weights(directory: Path) -> list[Path]:
+    """Return the weight files by name."""
+    index_path = directory / _INDEX_NAME
+    if (directory / _SINGLE_NAME).is_file():
+        names = {_SINGLE_NAME}
+    elif index_path.is_file():
+        names = _shard_names(index_path)
+    elif any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
+        raise ModelError(
+            f"{directory} holds only pickled weights, which can run code when opened; convert them to "
+            "safetensors by model.save_pretrained(DIR) in a place you trust"
+        )
+    else:
+        raise ModelError(f"{directory} has no {_SINGLE_NAME}; copy the weights there")
+    paths = [directory / name for name in sorted(names)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise ModelError(f"{directory} lacks {', '.join(missing)}, named in {_INDEX_NAME}; copy them there")
+    return paths
+
+
+def _shard_names(index_path: Path) -> set[str]:
+    weight_map = _read_object(index_path).get("weight_map")
+    names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
+    if not names or any(Path(str(name)).name != name for name in names):
+        raise ModelError(f"{index_path} names no weight files of its own directory; copy the model again")
+    return names
+
+
+def _load_tokenizer(directory: Path) -> Any:
+    if not any((directory / name).is_file() for name in _TOKENIZER_NAMES):
+        raise ModelError(f"{directory} has no tokenizer; copy the model's tokenizer.json there")
+    try:
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+        raise ModelError(
+            f"cannot load the tokenizer in {directory}: {_brief(error)}; copy the model's own again"
+        ) from error
+
+
+def _load_module(directory: Path, config: PreTrainedConfig, precision: torch.dtype) -> Any:
+    try:
+        with quiet_transformers():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                directory,
+                config=config,
+                dtype=precision,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"cannot load the weights in {directory}: {_brief(error)}; copy them again"
+        ) from error
+    module, info = loaded
+    # transformers puts random numbers where tensors are missing or misshapen, and only warns.
+    faults = {
+        "lack tensors of the model": sorted(info["missing_keys"]),
+        "hold tensors of another shape": sorted(str(key[0]) for key in info["mismatched_keys"]),
+        "hold tensors that the model has no place for": sorted(info["unexpected_keys"]),
+    }
+    for fault, names in faults.items():
+        if names:
+            raise ModelError(
+                f"the weights in {directory} {fault} ({len(names)}, the first {names[0]}); give a causal "
+                "language model with the config.json that belongs to it"
+            )
+    return module
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers' bars and reports off the screen; what they tell is checked here."""
+    logging: Any = transformers.logging  # its functions carry no types
+    verbosity, had_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if had_bars:
+            logging.enable_progress_bar()
+
+
+def _brief(error: BaseException) -> str:
+    """Return the first line of a message, or all of it where that line only announces the rest."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    text = " ".join([first, *(line.strip() for line in rest)]) if first.endswith(":") else first
+    return text.rstrip(". ")
+
+
+def _hash_files(paths: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def end_ids(model: Model) -> tuple[int, ...]:
+    """Return the tokens that end a completion: the tokenizer's and those of the generation settings.
+
+    Raises ModelError when there is none, as no completion would ever end.
+    """
+    configured = model.module.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    found = {token for token in (model.tokenizer.eos_token_id, *ids) if token is not None}
+    if not found:
+        raise ModelError(
+            f"neither the tokenizer nor generation_config.json in {model.path} names an end token; "
+            "set eos_token in tokenizer_config.json"
+        )
+    return tuple(sorted(found))
+
+
+def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
+    """Write a transformers directory that appears under its name only when it is complete.
+
+    A model that was there is replaced, anything else is left alone. Raises ModelError where
+    something that is not a model stands, CheckpointError when the directory cannot be written.
+    """
+    path = path.resolve()
+    temporary = path.with_name(f".{path.name}.tmp")
+    replaced = path.with_name(f".{path.name}.old")
+    try:
+        if replaced.exists() and not path.exists():  # a crash came between the two renames below
+            replaced.rename(path)
+        _check_replaceable(path)
+        for leftover in (temporary, replaced):
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        _write_parts(module, tokenizer, temporary, provenance)
+        _sync(temporary)
+        if path.exists():
+            path.rename(replaced)
+        temporary.rename(path)
+        _sync_one(path.parent)
+        shutil.rmtree(replaced, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"cannot write the model to {path}: {_brief(error)}; free some space or choose another place"
+        ) from error
+
+
+def _check_replaceable(path: Path) -> None:
+    if not path.exists():
+        return
+    if not path.is_dir() or (any(path.iterdir()) and not (path / "config.json").is_file()):
+        raise ModelError(f"{path} is there already and is not a model; choose another place")
+
+
+def _write_parts(module: Any, tokenizer: Any, directory: Path, provenance: Mapping[str, Any] | None) -> None:
+    with quiet_transformers():
+        module.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    if provenance is not None:
+        text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
+        (directory / PROVENANCE_NAME).write_text(text, encoding="utf-8")
+
+
+def _sync(directory: Path) -> None:
+    """Bring all files to disk, readable by whom the directory is: safetensors writes for its owner only."""
+    for entry in directory.iterdir():
+        entry.chmod(directory.stat().st_mode & 0o666)
+        _sync_one(entry)
+    _sync_one(directory)
+
+
+def _sync_one(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """Return what a model directory says about its origin, or None if it says nothing readable."""
+    try:
+        value = json.loads((path / PROVENANCE_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

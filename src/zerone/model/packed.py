@@ -1,0 +1,188 @@
+"""Padding-free training batches: many sequences in one flat vector, shared prompts only once.
+
+A `Segment` is a prompt and the rows that continue it: the G completions of a GRPO group, or
+documents that begin alike. Everything but attention runs on the flat tokens; attention pads
+within a segment. The prompt of a group is thus computed once, not G times.
+
+Dimensions: N tokens of the batch, P prompt tokens, R rows, T tokens of the longest row,
+C tokens of a block of rows (C <= R*T = M), H/K query/key heads, E head size.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zerone.model.decoder import Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class RowBlock:
+    """Rows that are padded together.
+
+    `padded_M` (M = R*T) holds for each cell of the padded rows its token (any token for cells
+    beyond a row's end), `flat_C` for each token its cell, both counted within the block.
+    """
+
+    num_rows: int
+    padded_M: Tensor
+    flat_C: Tensor
+
+    @property
+    def length(self) -> int:
+        """The number of cells of each row."""
+        return len(self.padded_M) // self.num_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A prompt's tokens, then its rows one after another, in blocks."""
+
+    num_prompt: int
+    blocks: tuple[RowBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A packed batch: its tokens, their positions, and the segments in order."""
+
+    tokens_N: Tensor
+    positions_N: Tensor
+    segments: tuple[Segment, ...]
+
+
+ROWS_PER_BLOCK = 8
+"""Rows that are padded together; few, so that little is wasted where neighbours differ."""
+
+
+def pack(sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Packed:
+    """Pack (prompt, rows) pairs; a prompt may be empty, rows must not be.
+
+    Neighbouring rows are padded together, so rows sorted by length waste least.
+    """
+    tokens: list[int] = []
+    positions: list[int] = []
+    segments = []
+    for prompt, rows in sequences:
+        tokens.extend(prompt)
+        positions.extend(range(len(prompt)))
+        for row in rows:
+            tokens.extend(row)
+            positions.extend(range(len(prompt), len(prompt) + len(row)))
+        lengths = [len(row) for row in rows]
+        blocks = (lengths[i : i + ROWS_PER_BLOCK] for i in range(0, len(rows), ROWS_PER_BLOCK))
+        segments.append(Segment(len(prompt), tuple(_block(block) for block in blocks)))
+    return Packed(torch.tensor(tokens), torch.tensor(positions), tuple(segments))
+
+
+def _block(lengths: list[int]) -> RowBlock:
+    lengths_R = torch.tensor(lengths)
+    steps_T = torch.arange(max(lengths))
+    is_token_RT = steps_T < lengths_R[:, None]
+    starts_R = torch.cumsum(lengths_R, 0) - lengths_R
+    padded_RT = torch.where(is_token_RT, starts_R[:, None] + steps_T, 0)
+    return RowBlock(len(lengths), padded_RT.flatten(), is_token_RT.flatten().nonzero().squeeze(1))
+
+
+class _PadRows(torch.autograd.Function):
+    """Gather flat tokens into padded rows.
+
+    Autograd's own backward of a gather adds up with scattered writes, which is slow on CPUs; as
+    every token has exactly one cell, the gradient is a gather as well. Cells beyond a row's end
+    receive no gradient: no valid query attends to them.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_CF: Tensor, padded_M: Tensor, flat_C: Tensor) -> Tensor:
+        ctx.save_for_backward(flat_C)
+        return x_CF.index_select(0, padded_M)
+
+    @staticmethod
+    def backward(ctx: Any, grad_MF: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # torch types it as Any
+        (flat_C,) = ctx.saved_tensors
+        return grad_MF.index_select(0, flat_C), None, None
+
+
+class _FlattenRows(torch.autograd.Function):
+    """The reverse of `_PadRows`; cells beyond a row's end get a gradient of zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x_MF: Tensor, flat_C: Tensor) -> Tensor:
+        ctx.save_for_backward(flat_C)
+        ctx.num_cells = x_MF.shape[0]
+        return x_MF.index_select(0, flat_C)
+
+    @staticmethod
+    def backward(ctx: Any, grad_CF: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch types it as Any
+        (flat_C,) = ctx.saved_tensors
+        grad_MF = grad_CF.new_zeros(ctx.num_cells, grad_CF.shape[1])
+        grad_MF[flat_C] = grad_CF
+        return grad_MF, None
+
+
+class PackedAttention:
+    """Causal attention over a packed batch: rows see their prompt and themselves."""
+
+    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
+        self._segments = packed.segments
+        self._sizes = [
+            size
+            for segment in packed.segments
+            for size in (segment.num_prompt, *(len(block.flat_C) for block in segment.blocks))
+        ]
+        self._mask_of = functools.cache(lambda before, length: causal_mask(before, length, dtype))
+
+    def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
+        """Attend; the layer's number does not matter here."""
+        kv_NKE = torch.cat((k_NKE, v_NKE), dim=1)
+        parts = zip(q_NHE.split(self._sizes), kv_NKE.split(self._sizes), strict=True)
+        mixed = []
+        for segment in self._segments:
+            num_prompt = segment.num_prompt
+            q, prompt_kv = next(parts)
+            if num_prompt:
+                mixed.append(_attend(q[None], prompt_kv[None], self._mask_of(0, num_prompt))[0])
+            for block in segment.blocks:
+                mask = self._mask_of(num_prompt, block.length)
+                mixed.append(_attend_rows(block, mask, prompt_kv, *next(parts)))
+        return torch.cat(mixed)
+
+
+def causal_mask(num_before: int, length: int, dtype: torch.dtype) -> Tensor:
+    """Return the additive mask [T, P+T]: everything before, and no later token of the row."""
+    mask = torch.full((length, num_before + length), float("-inf"), dtype=dtype)
+    return mask.triu(num_before + 1)
+
+
+def _attend_rows(
+    block: RowBlock, mask_TS: Tensor, prompt_kv: Tensor, q_CHE: Tensor, kv_CKE: Tensor
+) -> Tensor:
+    def padded(x: Tensor) -> Tensor:
+        rows = _PadRows.apply(x.flatten(1), block.padded_M, block.flat_C)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return rows.view(block.num_rows, block.length, *x.shape[1:])  # type: ignore[no-any-return]  # as above
+
+    kv = torch.cat((prompt_kv.expand(block.num_rows, *prompt_kv.shape), padded(kv_CKE)), dim=1)
+    mixed_MF = _attend(padded(q_CHE), kv, mask_TS).flatten(2).flatten(0, 1)
+    return _FlattenRows.apply(mixed_MF, block.flat_C).view_as(q_CHE)  # type: ignore[no-any-return, no-untyped-call]  # as above
+
+
+def _attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
+    """Attend by plain matrix products, which beat the fused CPU kernel at these sizes."""
+    rows, length, heads, size = q_RTHE.shape
+    k_RKES, v_RKSE = (x.transpose(1, 2) for x in kv_RSKE.chunk(2, dim=2))
+    k_RKES = k_RKES.transpose(2, 3)
+    kv_heads = k_RKES.shape[1]
+    q = q_RTHE.transpose(1, 2).reshape(rows, kv_heads, heads // kv_heads * length, size)
+    scores = (q * size**-0.5) @ k_RKES
+    scores = scores.unflatten(2, (-1, length)) + mask_TS
+    mixed = scores.softmax(-1).flatten(2, 3) @ v_RKSE
+    return mixed.reshape(rows, heads, length, size).transpose(1, 2)
+
+
+def packed_hidden(decoder: Decoder, packed: Packed) -> Tensor:
+    """Return the hidden states [N, D] of a packed batch."""
+    attention = PackedAttention(packed, decoder.dtype)
+    return decoder.hidden(packed.tokens_N, packed.positions_N, attention)

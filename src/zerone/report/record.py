@@ -1,0 +1,132 @@
+"""Everything that a report needs of a run besides its rollouts, read once.
+
+In: a run directory, finished or not. Out: a `RunRecord` that answers what the figures were before
+and after, so that tables, figures and text take them from one place.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from zerone.errors import RunDirError
+from zerone.run_dir import RunDir
+
+Suite = Mapping[str, Any]
+_FIRST_SUITES = ("mixed", "hard")
+_VOTE = re.compile(r"cons_at_(\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """The figures of a run; `evals` by step, `metrics` and `timing` one entry per step."""
+
+    name: str
+    path: str
+    config: Mapping[str, Any]
+    config_yaml: str
+    environment: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
+    timing: Sequence[Mapping[str, Any]]
+    evals: Mapping[int, Mapping[str, Any]]
+    summary: Mapping[str, Any] | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the summary has been written, which is the last thing a run does."""
+        return self.summary is not None
+
+    @property
+    def num_steps(self) -> int:
+        """Steps recorded so far."""
+        return int(self.metrics[-1]["step"]) if self.metrics else 0
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds of the whole run, or of the recorded steps while it is unfinished."""
+        if self.summary is not None:
+            return float(self.summary["wall_s"])
+        return sum(float(entry.get("total_s", 0.0)) for entry in self.timing)
+
+    @property
+    def suites(self) -> list[str]:
+        """Names of the suites that were evaluated, the embedded ones first."""
+        found = [name for result in self.evals.values() for name in result["suites"]]
+        if self.summary is not None:
+            found += [*self.summary["base"], *self.summary["final"]]
+        firsts = [name for name in _FIRST_SUITES if name in found]
+        return firsts + sorted(set(found) - set(firsts))
+
+    def setting(self, option: str) -> Any:
+        """Return a setting by its dotted name, or None where the run's version had none."""
+        value: Any = self.config
+        for part in option.split("."):
+            value = value.get(part) if isinstance(value, Mapping) else None
+        return value
+
+    def base(self, suite: str) -> Suite:
+        """Return the figures before training (empty if never measured)."""
+        measured = self.evals.get(0, {}).get("suites", {}).get(suite, {})
+        return {**measured, **self._summed_up("base", suite)}
+
+    def final(self, suite: str) -> Suite:
+        """Return the last figures after training began (empty if never measured)."""
+        step = self.final_step(suite)
+        measured = {} if step is None else self.evals[step]["suites"][suite]
+        return {**measured, **self._summed_up("final", suite)}
+
+    def final_step(self, suite: str) -> int | None:
+        """Return the step of the last evaluation of a suite after step 0, if there is one."""
+        steps = [step for step, result in self.evals.items() if step > 0 and suite in result["suites"]]
+        return max(steps, default=None)
+
+    def _summed_up(self, end: str, suite: str) -> Suite:
+        figures: Suite = {} if self.summary is None else self.summary[end].get(suite, {})
+        return figures
+
+    @property
+    def curve_suite(self) -> str | None:
+        """The suite that is evaluated most often: the one to draw over the steps."""
+        counts = {
+            name: sum(name in result["suites"] for result in self.evals.values()) for name in self.suites
+        }
+        return max(reversed(self.suites), key=counts.__getitem__, default=None)
+
+
+def vote_key(suite: Suite) -> str | None:
+    """Return the name of the majority-vote figure of a suite, as cons_at_16."""
+    return next((key for key in suite if _VOTE.fullmatch(key)), None)
+
+
+def vote_size(key: str) -> int:
+    """Return how many answers vote: 16 for cons_at_16."""
+    matched = _VOTE.fullmatch(key)
+    if matched is None:
+        raise ValueError(f"{key!r} is not the name of a majority vote")
+    return int(matched.group(1))
+
+
+def read_record(run: RunDir) -> RunRecord:
+    """Read a run; raise RunDirError where there is none or its configuration is damaged."""
+    if not run.has_run:
+        raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
+    config_yaml = run.read_config_yaml()
+    try:
+        config = yaml.safe_load(config_yaml)
+    except yaml.YAMLError as error:
+        raise RunDirError(f"{run.config_path} is not YAML: {error}") from error
+    if not isinstance(config, Mapping):
+        raise RunDirError(f"{run.config_path} must hold the settings of a run, not {type(config).__name__}")
+    return RunRecord(
+        name=run.path.absolute().name,
+        path=str(run.path),
+        config=config,
+        config_yaml=config_yaml,
+        environment=run.read_environment(),
+        metrics=run.read_metrics(),
+        timing=run.read_timing(),
+        evals=run.read_evals(),
+        summary=run.read_summary(),
+    )

@@ -1,0 +1,325 @@
+"""The loop of reinforcement learning with verifiable rewards; reads like R1's pseudo-code.
+
+In: a policy, an engine that samples from it, a mixture of problems. Out: a better policy, and a
+run directory that tells how. In the paper's words a "step" is one update; here a step is one
+rollout phase, followed by `minibatches * epochs` updates.
+
+Dimensions: N packed tokens, C completion tokens, D width.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from zerone.advantage import credit
+from zerone.batch import Batch, make_batches, split_minibatches
+from zerone.checkpoint import Progress
+from zerone.config import Config
+from zerone.errors import TrainingError
+from zerone.loss import LossTerms, Objective, entropies, grpo_loss, token_logprobs
+from zerone.metrics import rollout_metrics, update_metrics, verdict
+from zerone.model.decoder import Decoder
+from zerone.model.packed import packed_hidden
+from zerone.optim import set_learning_rate, warmup_then_constant
+from zerone.rewards.total import RewardWeights, grade_all
+from zerone.rollout.engine import Engine, Request, Sampling
+from zerone.run_dir import RunDir
+from zerone.seeding import seed_from
+from zerone.types import Credited, Group, Problem, StepStats
+
+STEP_ZERO_TOLERANCE = 1e-3
+"""Largest |ratio - 1| on the very first update in fp32: sampler and trainer hold equal weights,
+and differ only in the order of additions (1e-5 measured; a wrong position or mask gives > 0.1)."""
+
+
+class Mixture(Protocol):
+    """A source of training problems; what it draws depends on nothing but its arguments."""
+
+    def draw(self, step: int, num_problems: int, first: int = 0) -> Sequence[Problem]:
+        """Return problems `first` .. `first + num_problems - 1` of a step."""
+        ...
+
+
+@dataclass(slots=True)
+class Learner:
+    """All that the loop changes: policy, reference, optimiser, and how far they are."""
+
+    module: nn.Module
+    reference: nn.Module | None
+    optimizer: torch.optim.Optimizer
+    dtype: torch.dtype
+    progress: Progress
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What surrounds the loop: evaluation, checkpoints and display are none of its business."""
+
+    before_step: Callable[[int], None]
+    after_step: Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[Credited]], None]
+
+
+def train(
+    config: Config,
+    learner: Learner,
+    engine: Engine,
+    mixture: Mixture,
+    to_prompt: Callable[[Problem], tuple[int, ...]],
+    run: RunDir,
+    hooks: Hooks,
+) -> None:
+    """Train until `rl.steps` steps are done, from wherever `learner.progress` stands."""
+    engine.load_weights(learner.module, learner.progress.updates)
+    for step in range(learner.progress.step, config.rl.steps):
+        hooks.before_step(step)
+        clock = Clock()
+        groups = collect(config, engine, mixture, to_prompt, step, clock)
+        credited = credit(groups, config.advantage.scale)
+        stats = update(config, learner, credited, step)
+        if config.rl.reference_every and (step + 1) % config.rl.reference_every == 0:
+            replace_reference(learner)
+        updates = learner.progress.updates + stats.num_updates
+        learner.progress = Progress(step=step + 1, updates=updates)
+        engine.load_weights(learner.module, updates)
+        clock.mark("train_s")
+        metrics: dict[str, Any] = {"step": step + 1, **rollout_metrics(credited)}
+        metrics |= update_metrics(stats, _learning_rate(config, updates - 1), updates)
+        metrics["verdict"] = verdict(learner.history, metrics)
+        learner.history.append(metrics)
+        timing = {"step": step + 1, **clock.seconds, "total_s": clock.total}
+        run.record_step(metrics, timing, credited)
+        hooks.after_step(metrics, timing, credited)
+
+
+class Clock:
+    """Seconds per phase of a step."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def mark(self, phase: str) -> None:
+        """Book the time since the last mark on a phase."""
+        now = time.perf_counter()
+        self.seconds[phase] = round(self.seconds.get(phase, 0.0) + now - self._last, 4)
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        """Seconds since the start."""
+        return round(time.perf_counter() - self._start, 4)
+
+
+def requests_for(
+    problems: Sequence[Problem],
+    to_prompt: Callable[[Problem], tuple[int, ...]],
+    num_samples: int,
+    seed: tuple[int | str, ...],
+) -> list[Request]:
+    """Return one request per problem; sample j's seed is a function of (seed, position, id, j)."""
+    return [
+        Request(
+            problem=problem,
+            prompt_ids=to_prompt(problem),
+            seeds=tuple(seed_from(*seed, position, problem.id, j) for j in range(num_samples)),
+        )
+        for position, problem in enumerate(problems)
+    ]
+
+
+def collect(
+    config: Config,
+    engine: Engine,
+    mixture: Mixture,
+    to_prompt: Callable[[Problem], tuple[int, ...]],
+    step: int,
+    clock: Clock,
+) -> list[Group]:
+    """Draw problems, sample and grade; groups without signal are refilled `rl.refill` times."""
+    weights = RewardWeights(accuracy=config.reward.accuracy, format=config.reward.format)
+    opened = opened_by_prompt(config)
+    groups: list[Group] = []
+    missing, drawn = config.rl.problems_per_step, 0
+    for round_index in range(1 + config.rl.refill):
+        problems = mixture.draw(step, missing, first=drawn)
+        seed = (config.seed, "rollout", step, round_index)
+        rollouts = engine.generate(
+            requests_for(problems, to_prompt, config.rl.group_size, seed), sampling_of(config)
+        )
+        clock.mark("generate_s")
+        fresh = [
+            Group(problem=problem, members=grade_all(answers, weights, opened))
+            for problem, answers in zip(problems, rollouts, strict=True)
+        ]
+        clock.mark("reward_s")
+        groups.extend(fresh)
+        drawn += missing
+        missing = sum(not credited.has_signal for credited in credit(fresh, "none"))
+        if not missing:
+            break
+    return groups
+
+
+def sampling_of(config: Config) -> Sampling:
+    """Return the sampling settings as the engine takes them."""
+    s = config.sampling
+    return Sampling(
+        temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_tokens=s.max_tokens, stop=tuple(s.stop)
+    )
+
+
+def opened_by_prompt(config: Config) -> str:
+    """Return what the prompt already wrote of the completion."""
+    return "<think>" if config.prompt.open_thought else ""
+
+
+def _learning_rate(config: Config, update: int) -> float:
+    return warmup_then_constant(update, config.optim.learning_rate, config.optim.warmup_updates)
+
+
+def replace_reference(learner: Learner) -> None:
+    """Policy -> reference: from now on the KL term pulls towards the present policy."""
+    if learner.reference is not None:
+        learner.reference.load_state_dict(learner.module.state_dict())
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums over the micro-batches of a step, from which its means come."""
+
+    losses: list[float] = field(default_factory=list)
+    grad_norms: list[float] = field(default_factory=list)
+    num_tokens: int = 0
+    kl: float = 0.0
+    entropy: float = 0.0
+    clipped_low: int = 0
+    clipped_high: int = 0
+    ratio_max: float = 0.0
+    mismatch: float = 0.0
+    mismatch_tokens: int = 0
+
+    def add(self, terms: LossTerms, entropy: float, num_tokens: int) -> None:
+        """Add a micro-batch."""
+        self.num_tokens += num_tokens
+        self.kl += terms.kl_sum
+        self.entropy += entropy
+        self.clipped_low += terms.num_clipped_low
+        self.clipped_high += terms.num_clipped_high
+        self.ratio_max = max(self.ratio_max, terms.ratio_max)
+        if not self.losses:
+            self.mismatch += terms.mismatch_sum
+            self.mismatch_tokens += num_tokens
+
+    def stats(self) -> StepStats:
+        """Return the means."""
+        tokens = max(1, self.num_tokens)
+        return StepStats(
+            loss=fmean(self.losses) if self.losses else 0.0,
+            kl=self.kl / tokens,
+            entropy=self.entropy / tokens,
+            mismatch_kl=self.mismatch / max(1, self.mismatch_tokens),
+            ratio_max=self.ratio_max,
+            clip_low=self.clipped_low / tokens,
+            clip_high=self.clipped_high / tokens,
+            grad_norm=fmean(self.grad_norms) if self.grad_norms else 0.0,
+            num_updates=len(self.losses),
+            num_tokens=self.num_tokens,
+        )
+
+
+def update(config: Config, learner: Learner, groups: Sequence[Credited], step: int) -> StepStats:
+    """Make the step's updates: one per minibatch, gradients added up over its micro-batches."""
+    sums = _Sums()
+    for epoch in range(config.rl.epochs):
+        minibatches = split_minibatches(groups, config.rl.minibatches, (config.seed, step, epoch))
+        for minibatch in minibatches:
+            batches = make_batches(
+                minibatch,
+                aggregation=config.loss.aggregation,
+                max_tokens=config.sampling.max_tokens,
+                mask_truncated=config.loss.mask_truncated,
+                keep_silent=config.loss.kl_coef > 0,
+                microbatch_tokens=config.rl.microbatch_tokens,
+            )
+            number = learner.progress.updates + len(sums.losses)
+            _update_once(config, learner, batches, _learning_rate(config, number), sums)
+    return sums.stats()
+
+
+def _update_once(
+    config: Config, learner: Learner, batches: Iterable[Batch], learning_rate: float, sums: _Sums
+) -> None:
+    """Add up the gradients of the micro-batches and apply them."""
+    objective = Objective(
+        clip_low=config.loss.clip_low,
+        clip_high=config.loss.clip_high,
+        kl_coef=config.loss.kl_coef,
+        kl_estimator=config.loss.kl_estimator,
+    )
+    total, has_gradient = 0.0, False
+    for batch in batches:
+        terms, entropy = backward(learner, batch, objective, config.sampling.temperature)
+        sums.add(terms, entropy, batch.num_completion_tokens)
+        total, has_gradient = total + terms.loss.item(), True
+        if learner.progress.updates == 0 and not sums.losses:
+            _check_step_zero(terms, learner.dtype)
+    if sums.mismatch > config.rl.max_mismatch_kl * max(1, sums.mismatch_tokens):
+        raise TrainingError(
+            f"sampler and trainer disagree by {sums.mismatch / sums.mismatch_tokens:.4f} nats per token "
+            f"(bound: rl.max_mismatch_kl={config.rl.max_mismatch_kl}); the last checkpoint is untouched. "
+            "Try model.precision=fp32"
+        )
+    if not math.isfinite(total):
+        raise TrainingError(
+            f"the loss is {total}; the weights have not been changed and the last checkpoint is "
+            "untouched. Lower optim.learning_rate, then --resume"
+        )
+    norm = 0.0
+    if has_gradient:
+        parameters = learner.module.parameters()
+        norm = float(nn.utils.clip_grad_norm_(parameters, config.optim.max_grad_norm))
+        set_learning_rate([learner.optimizer], learning_rate)
+        learner.optimizer.step()
+        learner.optimizer.zero_grad(set_to_none=True)
+    sums.losses.append(total)
+    sums.grad_norms.append(norm)
+
+
+def backward(
+    learner: Learner, batch: Batch, objective: Objective, temperature: float
+) -> tuple[LossTerms, float]:
+    """Add a micro-batch's gradient; return its terms and the sum of its tokens' entropies."""
+    logits_CV = _logits(learner.module, batch, learner.dtype)
+    policy_C = token_logprobs(logits_CV, batch.targets_C, temperature)
+    reference_C = None
+    if learner.reference is not None:
+        with torch.no_grad():
+            reference_logits_CV = _logits(learner.reference, batch, learner.dtype)
+            reference_C = token_logprobs(reference_logits_CV, batch.targets_C, temperature)
+    terms = grpo_loss(
+        policy_C, batch.sampler_logprobs_C, reference_C, batch.advantages_C, batch.weights_C, objective
+    )
+    terms.loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    return terms, entropies(logits_CV, temperature).sum().item()
+
+
+def _logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
+    decoder = Decoder(module, dtype)
+    return decoder.logits(packed_hidden(decoder, batch.packed).index_select(0, batch.sources_C))
+
+
+def _check_step_zero(terms: LossTerms, dtype: torch.dtype) -> None:
+    """Before the first update policy, sampler and reference are one: ratio 1, KL 0."""
+    tolerance = STEP_ZERO_TOLERANCE if dtype is torch.float32 else 0.5
+    if abs(terms.ratio_max - 1) > tolerance or abs(terms.kl_sum) > tolerance:
+        raise TrainingError(
+            f"before the first update the ratio reaches {terms.ratio_max:.6f} and the KL sum "
+            f"{terms.kl_sum:.6f}; they must be 1 and 0. Sampler and trainer compute different models"
+        )

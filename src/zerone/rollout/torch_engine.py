@@ -1,0 +1,282 @@
+"""The in-process rollout engine: continuous batching over the trainer's own weights.
+
+A call prefills what all its prompts share once, each prompt once (however many answers it wants),
+and then decodes all slots together: rows that end leave, waiting rows take their place, and when
+none wait the batch shrinks. Prefill runs through the trainer's packed forward pass.
+
+Dimensions: B rows being decoded, V vocabulary, K key/value heads, E head size.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from zerone.errors import ModelError
+from zerone.model.decoder import Decoder
+from zerone.model.packed import Packed, PackedAttention, pack
+from zerone.rollout.cache import ClockCache
+from zerone.rollout.engine import Request, Sampling
+from zerone.rollout.sampling import sample, uniforms
+from zerone.types import Finish, Rollout
+
+_REFILL_PART = 8
+"""Waiting rows are admitted when one slot in eight is free: prefill in batches, few idle slots."""
+
+
+@dataclass(slots=True)
+class _Row:
+    """An answer in the making; `used` counts its tokens so far."""
+
+    request: int
+    sample: int
+    uniforms: list[float]
+    prompt_length: int
+    tokens: list[int]
+    logprobs: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Prefilled:
+    """A prompt's keys and values beyond the common prefix, per layer, and its next logits."""
+
+    kv: list[Tensor]
+    logits_V: Tensor
+
+
+class TorchEngine:
+    """Samples with the weights of a transformers module; see the module's docstring."""
+
+    def __init__(
+        self, tokenizer: Any, end_ids: Sequence[int], context: int, slots: int, dtype: torch.dtype
+    ) -> None:
+        self.weight_version = -1
+        self._tokenizer = tokenizer
+        self._end_ids = frozenset(end_ids)
+        self._context = context
+        self._slots = slots
+        self.dtype = dtype
+        self._decoder: Decoder | None = None
+
+    @torch.no_grad()
+    def load_weights(self, module: Any, version: int) -> None:
+        """Take the weights of the module as they are now."""
+        self._decoder = Decoder(module, self.dtype)
+        self.weight_version = version
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+        """Return the rollouts of each request in the order of its seeds.
+
+        Raises ModelError when a prompt and `max_tokens` do not fit into the model's context.
+        """
+        if self._decoder is None:
+            raise AssertionError("load_weights comes before generate")
+        self._check_context(requests, sampling)
+        return _Call(self._decoder, self._tokenizer, self._end_ids, requests, sampling).run(
+            self._slots, self.weight_version
+        )
+
+    def _check_context(self, requests: Sequence[Request], sampling: Sampling) -> None:
+        for request in requests:
+            if len(request.prompt_ids) + sampling.max_tokens > self._context:
+                raise ModelError(
+                    f"a prompt of {len(request.prompt_ids)} tokens and sampling.max_tokens="
+                    f"{sampling.max_tokens} exceed the model's context of {self._context} tokens "
+                    f"(problem {request.problem.id}); lower sampling.max_tokens or leave it out"
+                )
+
+
+def common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the longest common prefix that leaves every prompt at least one token."""
+    shortest, first, last = min(map(len, prompts)), min(prompts), max(prompts)
+    length = 0
+    while length < shortest - 1 and first[length] == last[length]:
+        length += 1
+    return tuple(first[:length])
+
+
+class _Recorder:
+    """An `Attend` function that also keeps the keys and values of every layer."""
+
+    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
+        self._attention = PackedAttention(packed, dtype)
+        self.kv: list[Tensor] = []
+
+    def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
+        self.kv.append(torch.cat((k_NKE, v_NKE), dim=1))
+        return self._attention(layer, q_NHE, k_NKE, v_NKE)
+
+
+class _Call:
+    """The state of one `generate` call."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Any,
+        end_ids: frozenset[int],
+        requests: Sequence[Request],
+        sampling: Sampling,
+    ) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._end_ids = end_ids
+        self._requests = requests
+        self._sampling = sampling
+        self._prefix = common_prefix([request.prompt_ids for request in requests])
+        self._waiting = deque(
+            (index, sample_index)
+            for index, request in enumerate(requests)
+            for sample_index in range(len(request.seeds))
+        )
+        self._prefilled: dict[int, _Prefilled] = {}
+        self._rows: list[_Row | None] = []
+        self._done: dict[tuple[int, int], _Row] = {}
+        self._finish: dict[tuple[int, int], Finish] = {}
+
+    def run(self, slots: int, weight_version: int) -> list[list[Rollout]]:
+        """Decode until every answer has ended."""
+        slots = min(slots, len(self._waiting))
+        self._rows = [None] * slots
+        longest = max(len(request.prompt_ids) for request in self._requests) - len(self._prefix)
+        columns = longest + self._sampling.max_tokens + 64
+        self._cache = ClockCache(self._prefill_prefix(), slots, columns)
+        self._next_tokens = torch.zeros(slots, dtype=torch.long)
+        self._admit()
+        while any(row is not None for row in self._rows):
+            self._step()
+            free = sum(row is None for row in self._rows)
+            if self._waiting and free * _REFILL_PART >= len(self._rows):
+                self._admit()
+            elif not self._waiting and free * 4 >= len(self._rows) > 8:
+                self._shrink()
+        return self._collect(weight_version)
+
+    def _prefill_prefix(self) -> list[Tensor]:
+        decoder = self._decoder
+        if not self._prefix:
+            shape = (0, 2 * decoder.num_kv_heads, decoder.head_dim)
+            return [torch.zeros(shape, dtype=decoder.dtype)] * decoder.num_layers
+        packed = pack([((), [self._prefix])])
+        recorder = _Recorder(packed, decoder.dtype)
+        decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
+        return recorder.kv
+
+    def _prefill(self, indices: Sequence[int]) -> None:
+        """Compute prompts beyond the common prefix, all in one packed pass."""
+        num_prefix = len(self._prefix)
+        rests = [self._requests[index].prompt_ids[num_prefix:] for index in indices]
+        packed = pack([(self._prefix, rests)])
+        recorder = _Recorder(packed, self._decoder.dtype)
+        hidden_ND = self._decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
+        ends = num_prefix + torch.tensor([len(rest) for rest in rests]).cumsum(0)
+        logits_BV = self._decoder.logits(hidden_ND[ends - 1])
+        for index, rest, end, logits_V in zip(indices, rests, ends.tolist(), logits_BV, strict=True):
+            kv = [layer[end - len(rest) : end] for layer in recorder.kv]
+            self._prefilled[index] = _Prefilled(kv, logits_V)
+
+    def _admit(self) -> None:
+        """Fill free slots with waiting rows and draw their first tokens."""
+        free = [slot for slot, row in enumerate(self._rows) if row is None]
+        entering = [self._waiting.popleft() for _ in range(min(len(free), len(self._waiting)))]
+        missing = dict.fromkeys(index for index, _ in entering if index not in self._prefilled)
+        if missing:
+            self._prefill(list(missing))
+        slots = free[: len(entering)]
+        for slot, (index, sample_index) in zip(slots, entering, strict=True):
+            request = self._requests[index]
+            numbers = uniforms(request.seeds[sample_index], self._sampling.max_tokens)
+            self._rows[slot] = _Row(index, sample_index, numbers, len(request.prompt_ids), [], [])
+            self._cache.admit(slot, self._prefilled[index].kv)
+        logits_BV = torch.stack([self._prefilled[index].logits_V for index, _ in entering])
+        self._extend(slots, logits_BV)
+        still_waiting = {index for index, _ in self._waiting}
+        for index in [index for index in self._prefilled if index not in still_waiting]:
+            del self._prefilled[index]
+
+    def _step(self) -> None:
+        """Decode one token for every row; empty slots are computed along and ignored."""
+        slots = [slot for slot, row in enumerate(self._rows) if row is not None]
+        self._cache.begin_step(slots)
+        positions_B = torch.tensor(
+            [0 if row is None else row.prompt_length + len(row.tokens) - 1 for row in self._rows]
+        )
+        hidden_BD = self._decoder.hidden(self._next_tokens, positions_B, self._cache.attend)
+        if len(slots) < len(self._rows):
+            hidden_BD = hidden_BD[torch.tensor(slots)]
+        self._extend(slots, self._decoder.logits(hidden_BD))
+
+    def _extend(self, slots: Sequence[int], logits_BV: Tensor) -> None:
+        """Draw the next token of the rows in `slots`; rows that end leave their slots."""
+        rows = [row for slot in slots if (row := self._rows[slot]) is not None]
+        uniforms_B = torch.tensor([row.uniforms[len(row.tokens)] for row in rows], dtype=torch.float64)
+        sampling = self._sampling
+        tokens_B, logprobs_B = sample(
+            logits_BV,
+            uniforms_B,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k,
+            top_p=sampling.top_p,
+        )
+        self._next_tokens[torch.tensor(slots)] = tokens_B
+        for slot, row, token, logprob in zip(
+            slots, rows, tokens_B.tolist(), logprobs_B.tolist(), strict=True
+        ):
+            row.tokens.append(token)
+            row.logprobs.append(logprob)
+            finish = self._finish_of(row)
+            if finish is not None:
+                self._done[row.request, row.sample] = row
+                self._finish[row.request, row.sample] = finish
+                self._rows[slot] = None
+
+    def _finish_of(self, row: _Row) -> Finish | None:
+        if row.tokens[-1] in self._end_ids or self._ends_with_stop(row):
+            return Finish.STOP
+        return Finish.LENGTH if len(row.tokens) == self._sampling.max_tokens else None
+
+    def _ends_with_stop(self, row: _Row) -> bool:
+        if not self._sampling.stop:
+            return False
+        # A stop string of n characters is never longer than n + 4 tokens of at least one byte.
+        tail_length = max(map(len, self._sampling.stop)) + 4
+        tail = self._tokenizer.decode(row.tokens[-tail_length:])
+        return any(stop in tail for stop in self._sampling.stop)
+
+    def _shrink(self) -> None:
+        """Drop the free slots."""
+        slots = [slot for slot, row in enumerate(self._rows) if row is not None]
+        if slots:
+            self._cache.keep(slots)
+            self._next_tokens = self._next_tokens[torch.tensor(slots)]
+            self._rows = [self._rows[slot] for slot in slots]
+
+    def _collect(self, weight_version: int) -> list[list[Rollout]]:
+        """Return the finished rows as rollouts, by request and sample."""
+        collected: list[list[Rollout]] = []
+        for index, request in enumerate(self._requests):
+            rows = [self._done[index, sample_index] for sample_index in range(len(request.seeds))]
+            texts = self._tokenizer.batch_decode([self._without_end(row.tokens) for row in rows])
+            collected.append(
+                [
+                    Rollout(
+                        problem=request.problem,
+                        sample=row.sample,
+                        prompt_ids=request.prompt_ids,
+                        completion_ids=tuple(row.tokens),
+                        sampler_logprobs=tuple(row.logprobs),
+                        text=text,
+                        finish=self._finish[index, row.sample],
+                        weight_version=weight_version,
+                    )
+                    for row, text in zip(rows, texts, strict=True)
+                ]
+            )
+        return collected
+
+    def _without_end(self, tokens: list[int]) -> list[int]:
+        return tokens[:-1] if tokens[-1] in self._end_ids else tokens

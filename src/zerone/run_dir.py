@@ -1,0 +1,285 @@
+"""One run, one directory; the only module that knows the names inside it.
+
+  config.yaml         the resolved configuration        environment.json  where and how it ran
+  metrics.jsonl       one line per step, no clock in it timing.jsonl      seconds per phase and step
+  rollouts.sqlite     every group of every step         evals/step_N.json evaluations
+  checkpoints/step_N/ what `--resume` goes back to      model/            the final model
+  summary.json        base and final figures            report.html       the report
+
+Files are replaced whole (temporary name, sync, rename) or appended and cut back on resume, so a
+run that is killed at any instant can go on.
+"""
+
+import fcntl
+import json
+import os
+import sqlite3
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from zerone.errors import RunDirError
+from zerone.types import Credited
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS groups (
+    step INTEGER, position INTEGER, problem_id TEXT, family TEXT, level INTEGER, language TEXT,
+    prompt TEXT, spec TEXT, prompt_ids BLOB, PRIMARY KEY (step, position)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rollouts (
+    step INTEGER, position INTEGER, sample INTEGER, text TEXT, answer TEXT, finish TEXT,
+    outcome TEXT, reward REAL, parts TEXT, advantage REAL, num_tokens INTEGER,
+    weight_version INTEGER, completion_ids BLOB, logprobs BLOB,
+    PRIMARY KEY (step, position, sample)
+) WITHOUT ROWID;
+"""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file so that a reader (or a crash) sees the old text or the new one."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunDirError(
+            f"cannot write {path}: {error.strerror}; nothing already written is lost"
+        ) from error
+
+
+class RunDir:
+    """A run's files. Only one process may hold a run directory at a time (`lock`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock_fd: int | None = None
+
+    @property
+    def config_path(self) -> Path:
+        """The resolved configuration (YAML)."""
+        return self.path / "config.yaml"
+
+    @property
+    def model_path(self) -> Path:
+        """The final model, a transformers directory."""
+        return self.path / "model"
+
+    @property
+    def checkpoints_path(self) -> Path:
+        """The directory of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def report_path(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    @property
+    def rollouts_path(self) -> Path:
+        """The database of all rollouts."""
+        return self.path / "rollouts.sqlite"
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def lock(self) -> Self:
+        """Take the directory for this process, making it where needed.
+
+        Raises RunDirError when another process has it or it cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock_fd = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunDirError(
+                f"{self.path} is in use by another process; wait for it or choose another --run-dir"
+            ) from error
+        except OSError as error:
+            raise RunDirError(f"cannot use {self.path} as a run directory: {error.strerror}") from error
+        return self
+
+    def unlock(self) -> None:
+        """Give the directory back."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run was started here."""
+        return self.config_path.exists()
+
+    def start(self, config_yaml: str, environment: Mapping[str, Any]) -> None:
+        """Write what is known before the first step; the configuration last, as it marks the run."""
+        write_atomically(self.path / "environment.json", _pretty(environment))
+        write_atomically(self.config_path, config_yaml)
+
+    def read_config_yaml(self) -> str:
+        """Return the configuration as saved."""
+        return self.config_path.read_text(encoding="utf-8")
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return the environment that the run was started in."""
+        return _read_json(self.path / "environment.json")
+
+    def rewind(self, step: int) -> None:
+        """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
+        for path in (self._metrics_path, self.path / "timing.jsonl"):
+            kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
+            if path.exists():
+                write_atomically(path, "".join(kept))
+        for path in self._eval_paths():
+            if _step_of(path) > step:
+                path.unlink()
+        with self._database() as database:
+            database.execute("DELETE FROM groups WHERE step > ?", (step,))
+            database.execute("DELETE FROM rollouts WHERE step > ?", (step,))
+
+    def record_step(
+        self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
+    ) -> None:
+        """Append one step; both mappings carry `step`, which counts from 1."""
+        self._insert(int(metrics["step"]), groups)
+        _append(self.path / "timing.jsonl", timing)
+        _append(self._metrics_path, metrics)
+
+    def _insert(self, step: int, groups: Sequence[Credited]) -> None:
+        try:
+            with self._database() as database:
+                for position, credited in enumerate(groups):
+                    database.execute(_INSERT_GROUP, _group_row(step, position, credited))
+                    database.executemany(_INSERT_ROLLOUT, _rollout_rows(step, position, credited))
+        except sqlite3.Error as error:
+            raise RunDirError(
+                f"cannot write {self.rollouts_path}: {error}; free some space and --resume"
+            ) from error
+
+    def _database(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self.rollouts_path)
+        database.executescript(_SCHEMA)
+        database.row_factory = sqlite3.Row
+        return database
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the metrics of all steps."""
+        return [json.loads(line) for line in _lines(self._metrics_path)]
+
+    def read_timing(self) -> list[dict[str, Any]]:
+        """Return the seconds per phase of all steps."""
+        return [json.loads(line) for line in _lines(self.path / "timing.jsonl")]
+
+    def _eval_paths(self) -> list[Path]:
+        return sorted((self.path / "evals").glob("step_*.json"))
+
+    def write_eval(self, step: int, result: Mapping[str, Any]) -> None:
+        """Write the evaluation after `step` steps."""
+        (self.path / "evals").mkdir(exist_ok=True)
+        write_atomically(self.path / "evals" / f"step_{step:06d}.json", _pretty(result))
+
+    def read_evals(self) -> dict[int, dict[str, Any]]:
+        """Return the evaluations by step."""
+        return {_step_of(path): _read_json(path) for path in self._eval_paths()}
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json."""
+        write_atomically(self.path / "summary.json", _pretty(summary))
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """Return summary.json, or None while the run is not finished."""
+        path = self.path / "summary.json"
+        return _read_json(path) if path.exists() else None
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
+        """Read from rollouts.sqlite (tables `groups` and `rollouts`, joined by step and position)."""
+        if not self.rollouts_path.exists():
+            raise RunDirError(f"{self.path} has no rollouts.sqlite; is it a run directory?")
+        database = sqlite3.connect(f"{self.rollouts_path.absolute().as_uri()}?mode=ro", uri=True)
+        database.row_factory = sqlite3.Row
+        try:
+            yield from database.execute(sql, parameters)
+        finally:
+            database.close()
+
+
+_INSERT_GROUP = "INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?,?,?,?,?)"
+_INSERT_ROLLOUT = "INSERT OR REPLACE INTO rollouts VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+
+
+def _group_row(step: int, position: int, credited: Credited) -> tuple[Any, ...]:
+    problem = credited.group.problem
+    prompt_ids = credited.group.members[0].rollout.prompt_ids
+    return (
+        step,
+        position,
+        problem.id,
+        problem.family,
+        problem.level,
+        problem.language,
+        problem.prompt,
+        json.dumps(dict(problem.spec), ensure_ascii=False),
+        struct.pack(f"<{len(prompt_ids)}i", *prompt_ids),
+    )
+
+
+def _rollout_rows(step: int, position: int, credited: Credited) -> Iterator[tuple[Any, ...]]:
+    for graded, advantage in zip(credited.group.members, credited.advantages, strict=True):
+        rollout = graded.rollout
+        length = len(rollout.completion_ids)
+        yield (
+            step,
+            position,
+            rollout.sample,
+            rollout.text,
+            graded.answer,
+            rollout.finish.value,
+            graded.outcome.value,
+            graded.reward,
+            json.dumps(dict(graded.parts)),
+            advantage,
+            length,
+            rollout.weight_version,
+            struct.pack(f"<{length}i", *rollout.completion_ids),
+            struct.pack(f"<{length}f", *rollout.sampler_logprobs),
+        )
+
+
+def _pretty(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunDirError(f"cannot read {path}: {error}") from error
+    return value
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the complete lines of a file; a last line without an end was cut by a crash."""
+    if not path.exists():
+        return []
+    return [
+        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+    ]
+
+
+def _append(path: Path, value: Mapping[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(value) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunDirError(f"cannot write {path}: {error.strerror}; free some space and --resume") from error
+
+
+def _step_of(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))

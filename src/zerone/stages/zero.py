@@ -1,0 +1,328 @@
+"""R1-Zero: reinforcement learning alone on a base model (R1 paper, section 2.2).
+
+In: a configuration and a run directory. Out: the trained model, summary.json, and everything
+between in the run directory. Killed at any moment it goes on with `resume`, and the metrics and
+weights of the whole are those of an uninterrupted run, bit for bit on the same machine.
+"""
+
+import copy
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+import transformers
+
+from zerone import __version__
+from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.config import Config, to_yaml
+from zerone.errors import ConfigError, DataError, Interrupted, RunDirError
+from zerone.evals.evaluate import Suite, evaluate
+from zerone.evals.suites import Data, data_of
+from zerone.machine import (
+    DTYPES,
+    available_cores,
+    commit_of_source,
+    cpu_name,
+    keep_freed_memory,
+    known_machine,
+)
+from zerone.model.loading import Model, end_ids, load_model, save_model
+from zerone.optim import adamw
+from zerone.problems import sums
+from zerone.prompt import Example, write_prompt
+from zerone.rl import Hooks, Learner, opened_by_prompt, sampling_of, train
+from zerone.rollout.torch_engine import TorchEngine
+from zerone.run_dir import RunDir
+from zerone.types import Credited, Problem
+
+SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
+
+
+class Display(Protocol):
+    """What shows a run while it goes on."""
+
+    def start(self, config: Config, environment: Mapping[str, Any]) -> None:
+        """Show what is about to run."""
+        ...
+
+    def step(self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]) -> None:
+        """Show a finished step."""
+        ...
+
+    def evaluation(self, step: int, suites: Mapping[str, Any]) -> None:
+        """Show an evaluation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Everything that a run needs besides its learner."""
+
+    config: Config
+    run: RunDir
+    model: Model
+    data: Data
+    engine: TorchEngine
+    to_prompt: Callable[[Problem], tuple[int, ...]]
+
+
+def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dict[str, Any]:
+    """Run R1-Zero to its end and return the summary.
+
+    Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
+    """
+    run.lock()
+    try:
+        environment = _prepare_run(config, run, resume)
+        session = _open_session(config, run, environment)
+        learner = _new_learner(session)
+        _restore(session, learner)
+        display.start(config, environment)
+        return _train_and_measure(session, learner, display)
+    finally:
+        run.unlock()
+
+
+def _prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
+    """Check the directory against the wish, and return the environment that the run keeps."""
+    if run.has_run:
+        if not resume:
+            raise RunDirError(
+                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+            )
+        if run.read_config_yaml() != to_yaml(config):
+            raise RunDirError(
+                f"{run.path} was started with another configuration:\n"
+                + _difference(run.read_config_yaml(), to_yaml(config))
+                + "\nResume with the same options, or choose another --run-dir"
+            )
+        return run.read_environment()
+    machine = known_machine()
+    precision = machine.precision if config.model.precision == "auto" else config.model.precision
+    return {
+        "zerone": __version__,
+        "commit": commit_of_source(),
+        "python": sys.version.split()[0],
+        "platform": sys.platform,
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "precision": precision,
+        "threads": config.model.threads or machine.threads,
+        "seed": config.seed,
+        "command": " ".join(["zerone", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "model": config.model.path,
+    }
+
+
+def _difference(old: str, new: str) -> str:
+    changed = [
+        f"  {there.strip()}  (now: {here.strip()})"
+        for there, here in zip(old.splitlines(), new.splitlines(), strict=False)
+        if there != here
+    ]
+    return "\n".join(changed[:10])
+
+
+def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+    """Load model and problems; check that prompts fit; write the run's first files."""
+    keep_freed_memory()
+    torch.set_num_threads(environment["threads"])
+    data = data_of(config)
+    model = load_model(config.model.path, torch.float32)
+    to_prompt = prompt_encoder(config, model)
+    context = int(model.module.config.max_position_embeddings)
+    engine = TorchEngine(
+        model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[environment["precision"]]
+    )
+    _check_lengths(config, to_prompt, [*data.mixed.problems, *data.hard.problems], context)
+    if not run.has_run:
+        run.start(to_yaml(config), environment | {"model_sha256": model.sha256})
+    elif run.read_environment().get("model_sha256") != model.sha256:
+        raise RunDirError(
+            f"the weights in {config.model.path} are not those that {run.path} was started from; "
+            "put them back or choose another --run-dir"
+        )
+    return Session(config=config, run=run, model=model, data=data, engine=engine, to_prompt=to_prompt)
+
+
+def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:
+    """Return the function from problems to prompt tokens."""
+    examples = tuple(
+        Example(question=question, thought=thought, answer=answer)
+        for question, thought, answer in sums.EXAMPLES[: config.prompt.examples]
+    )
+    opened = opened_by_prompt(config)
+
+    def to_prompt(problem: Problem) -> tuple[int, ...]:
+        text = write_prompt(problem.prompt, examples) + opened
+        return tuple(model.tokenizer(text)["input_ids"])
+
+    return to_prompt
+
+
+def _check_lengths(
+    config: Config, to_prompt: Callable[[Problem], tuple[int, ...]], problems: Sequence[Problem], context: int
+) -> None:
+    longest = max(problems, key=lambda problem: len(problem.prompt))
+    length = len(to_prompt(longest))
+    if config.sampling.max_tokens + length > context:
+        room = context - length
+        what = f"lower sampling.max_tokens to {room}" if room > 0 else "leave it out or shorten it"
+        raise DataError(
+            f"problem {longest.id} has a prompt of {length} tokens; with sampling.max_tokens="
+            f"{config.sampling.max_tokens} that exceeds the model's context of {context}: {what}"
+        )
+
+
+def _new_learner(session: Session) -> Learner:
+    o = session.config.optim
+    module = session.model.module
+    reference = None
+    if session.config.loss.kl_coef:
+        reference = copy.deepcopy(module).requires_grad_(False)
+    return Learner(
+        module=module,
+        reference=reference,
+        optimizer=adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
+        dtype=session.engine.dtype,
+        progress=Progress(step=0, updates=0),
+    )
+
+
+def _restore(session: Session, learner: Learner) -> None:
+    """Go back to the newest checkpoint, and forget what was recorded after it."""
+    found = checkpoints(session.run.checkpoints_path)
+    if found:
+        learner.progress = load_checkpoint(found[-1], learner.module, learner.optimizer, learner.reference)
+    session.run.rewind(learner.progress.step)
+    learner.history.extend(session.run.read_metrics())
+
+
+def _train_and_measure(session: Session, learner: Learner, display: Display) -> dict[str, Any]:
+    config, run = session.config, session.run
+    with stop_requests() as is_stopping:
+
+        def before_step(step: int) -> None:
+            every = config.eval.every
+            if step == 0 or (every and step % every == 0):
+                _evaluate_once(session, learner, step, display)
+            if is_stopping():
+                raise _interrupted(session, learner)
+
+        def after_step(
+            metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
+        ) -> None:
+            display.step(metrics, timing, groups)
+            if metrics["step"] % config.checkpoint.every == 0:
+                _save(session, learner)
+            if is_stopping():
+                raise _interrupted(session, learner)
+
+        hooks = Hooks(before_step=before_step, after_step=after_step)
+        train(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks)
+        _save(session, learner)
+        _evaluate_once(session, learner, config.rl.steps, display)
+    save_model(session.model.module, session.model.tokenizer, run.model_path)
+    summary = summarise(run, config)
+    run.write_summary(summary)
+    return summary
+
+
+def _save(session: Session, learner: Learner) -> None:
+    save_checkpoint(
+        session.run.checkpoints_path,
+        learner.progress,
+        learner.module,
+        session.model.tokenizer,
+        learner.optimizer,
+        learner.reference,
+        session.config.checkpoint.keep,
+    )
+
+
+def _interrupted(session: Session, learner: Learner) -> Interrupted:
+    _save(session, learner)
+    return Interrupted(
+        f"stopped after step {learner.progress.step}; go on with: zerone zero --run-dir {session.run.path} --resume"
+    )
+
+
+def _evaluate_once(session: Session, learner: Learner, step: int, display: Display) -> None:
+    """Evaluate unless this step's evaluation is on file already."""
+    config = session.config
+    if step in session.run.read_evals():
+        return
+    is_whole = step in (0, config.rl.steps) or config.eval.during == "both"
+    suites = [session.data.mixed, session.data.hard] if is_whole else [session.data.hard]
+    session.engine.load_weights(learner.module, learner.progress.updates)
+    start = time.perf_counter()
+    figures = {suite.name: _measure(session, suite) for suite in suites}
+    seconds = round(time.perf_counter() - start, 3)
+    session.run.write_eval(step, {"step": step, "seconds": seconds, "suites": figures})
+    display.evaluation(step, figures)
+
+
+def _measure(session: Session, suite: Suite) -> dict[str, Any]:
+    config = session.config
+    return evaluate(
+        session.engine, suite, sampling_of(config), session.to_prompt, config.seed, opened_by_prompt(config)
+    )
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
+    wished = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal wished
+        if wished:
+            raise KeyboardInterrupt
+        wished = True
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    try:
+        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread, as in a notebook server: no signals here
+        before = {}
+    try:
+        yield lambda: wished
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def summarise(run: RunDir, config: Config) -> dict[str, Any]:
+    """Return what summary.json holds, from the run's own files."""
+    evaluations = run.read_evals()
+    steps = max(evaluations)
+    if steps != config.rl.steps or 0 not in evaluations:
+        raise ConfigError(f"{run.path} has no evaluations of step 0 and {config.rl.steps}; resume it")
+    timings = run.read_timing()
+    wall = sum(timing["total_s"] for timing in timings) + sum(e["seconds"] for e in evaluations.values())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return {
+        "base": _selected(evaluations[0]),
+        "final": _selected(evaluations[steps]),
+        "steps": steps,
+        "wall_s": round(wall, 1),
+        "peak_rss_bytes": peak,
+        "seed": config.seed,
+    }
+
+
+def _selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
+        for name, figures in evaluation["suites"].items()
+    }

@@ -1,0 +1,123 @@
+"""The nouns of zerone, one per arrow of the flow; read this file first.
+
+A `Problem` is drawn, the policy answers it (`Rollout`), the answer is judged (`Graded`), credit is
+given within the group (`Credited`), groups become tensors (`Batch`, in batch.py because it holds
+tensors), and one update of the weights is summed up (`StepStats`).
+
+All are frozen. A later type contains the earlier one, and no field changes its meaning or appears
+later than its object: what is not known yet has no field yet.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A question that a rule can judge.
+
+    `verifier` names the rule in `rewards/accuracy.py`; `spec` is what that rule needs (JSON values
+    only, so that a problem can be written to a file and read back).
+    """
+
+    id: str
+    family: str
+    level: int
+    language: str
+    prompt: str
+    verifier: str
+    spec: Mapping[str, Any]
+
+
+class Finish(StrEnum):
+    """Why a completion ended: the model wrote its end token or a stop string, or ran out of room."""
+
+    STOP = "stop"
+    LENGTH = "length"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One answer of the policy to a problem, as the sampler produced it.
+
+    `completion_ids` and `sampler_logprobs` have equal length and include the end token where one
+    was written. `sampler_logprobs` are natural logarithms under the distribution that was sampled
+    from (after temperature, top-k and top-p). `weight_version` counts the updates of the weights.
+    """
+
+    problem: Problem
+    sample: int
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+    sampler_logprobs: tuple[float, ...]
+    text: str
+    finish: Finish
+    weight_version: int
+
+
+class Outcome(StrEnum):
+    """What a verifier found. ERROR means that the verifier failed, which is not a wrong answer."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSABLE = "unparsable"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graded:
+    """A rollout with its verdict: the parts of the reward before weighting, and their total."""
+
+    rollout: Rollout
+    outcome: Outcome
+    parts: Mapping[str, float]
+    reward: float
+    answer: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """All graded rollouts of one drawing of one problem: what GRPO compares with each other.
+
+    The group is a type, never a column to be guessed from equal prompts: drawn twice in a step,
+    a problem makes two groups.
+    """
+
+    problem: Problem
+    members: tuple[Graded, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credited:
+    """A group with one advantage per member, computed on the whole group."""
+
+    group: Group
+    advantages: tuple[float, ...]
+
+    @property
+    def has_signal(self) -> bool:
+        """Whether any member differs from the others; without it the policy gradient is zero."""
+        return any(advantage != 0.0 for advantage in self.advantages)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStats:
+    """What one step did to the weights; means over the completion tokens that were trained on.
+
+    `kl` is to the reference (nats per token), `mismatch_kl` from sampler to trainer before the
+    first update of the step, `clip_low` and `clip_high` the shares of tokens whose ratio was
+    clipped from below and above, `grad_norm` the mean norm before clipping.
+    """
+
+    loss: float
+    kl: float
+    entropy: float
+    mismatch_kl: float
+    ratio_max: float
+    clip_low: float
+    clip_high: float
+    grad_norm: float
+    num_updates: int
+    num_tokens: int
