@@ -13,6 +13,7 @@ FLOW = (
     "problems",
     "prompt",
     "corpus",
+    "machine",
     "model",
     "rollout",
     "rewards",
@@ -22,11 +23,15 @@ FLOW = (
     "optim",
     "checkpoint",
     "run_dir",
+    "metrics",
+    "verdict",
     "pretrain",
     "rl",
     "evals",
     "stages",
     "report",
+    "display",
+    "doctor",
     "cli",
 )
 """A module imports only from modules before it; README's map shows the same order."""

@@ -56,7 +56,8 @@ def _imports(path: Path, source: Path) -> Iterator[tuple[str, ...]]:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
         for name in names:
             root, *parts = name.split(".")
-            if root == "zerone" and parts:
+            # `from zerone import __version__` names no module.
+            if root == "zerone" and parts and not parts[0].startswith("__"):
                 yield tuple(parts)
 
 
@@ -248,7 +249,7 @@ def _plant(tmp_path: Path, files: dict[str, str]) -> Path:
         ("loss.py", "from zerone.nowhere import x", ["loss.py imports nowhere"]),
         ("nowhere.py", "from zerone.errors import x", ["nowhere.py imports errors"]),
         ("__init__.py", "from zerone.errors import x", ["__init__.py imports errors"]),
-        ("loss.py", "from zerone.types import x\nimport torch", []),
+        ("loss.py", "from zerone.types import x\nfrom zerone import __version__\nimport torch", []),
     ],
 )
 def test_planted_back_import_is_found(tmp_path: Path, name: str, text: str, expected: list[str]) -> None:

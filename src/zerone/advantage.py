@@ -5,6 +5,7 @@ verifier failed takes no part: its advantage is 0 and the others are compared wi
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from statistics import fmean, pstdev
 from typing import Literal
 
@@ -43,7 +44,7 @@ def credit(groups: Sequence[Group], scale: Scale) -> list[Credited]:
     centred = [_centred(group) for group in groups]
     counted = [[_is_counted(graded) for graded in group.members] for group in groups]
     if scale == "batch":
-        whole = _deviation(sum(centred, []), sum(counted, []))
+        whole = _deviation([*chain(*centred)], [*chain(*counted)])
         divisors = [whole] * len(groups)
     elif scale == "group":
         divisors = [_deviation(values, flags) for values, flags in zip(centred, counted, strict=True)]

@@ -204,7 +204,8 @@ class Config(Section):
             raise ValueError("rl.reference_every has no effect while loss.kl_coef is 0; set one of them")
         if self.sampling.top_p < 1 or self.sampling.top_k:
             raise ValueError(
-                "sampling.top_p < 1 or top_k > 0 cuts off tokens that the trainer still counts; RL needs both off"
+                "sampling.top_p < 1 or top_k > 0 cuts off tokens that the trainer still counts; "
+                "RL needs both off"
             )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature=0 makes all answers of a group equal; RL needs > 0")

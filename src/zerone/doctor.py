@@ -43,11 +43,9 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     yield Finding(is_fine=True, subject="processor", detail=f"{cpu_name()}, {available_cores()} cores")
     machine = measure() if remeasure else known_machine()
     speeds = ", ".join(f"{name} threads {speed:.0f} GFLOP/s" for name, speed in machine.gflops.items())
-    yield Finding(
-        is_fine=True,
-        subject="choice",
-        detail=f"{machine.precision} on {machine.threads} threads (measured: {speeds})",
-    )
+    basis = f"measured: {speeds}" if speeds else "not measured, the machine is busy"
+    detail = f"{machine.precision} on {machine.threads} threads ({basis})"
+    yield Finding(is_fine=True, subject="choice", detail=detail)
     kept = keep_freed_memory()
     yield Finding(is_fine=True, subject="allocator", detail="keeps freed memory" if kept else "left as it is")
     free = shutil.disk_usage(Path.cwd()).free / 1e9

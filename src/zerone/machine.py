@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 Precision = Literal["fp32", "bf16"]
@@ -44,7 +45,8 @@ def keep_freed_memory() -> bool:
     trim, top_pad, mmap_threshold = -1, -2, -3
     gibibyte = 1 << 30
     settings = ((mmap_threshold, gibibyte), (trim, gibibyte), (top_pad, gibibyte // 16))
-    return all([libc.mallopt(option, value) == 1 for option, value in settings])
+    answers = [libc.mallopt(option, value) for option, value in settings]
+    return all(answer == 1 for answer in answers)
 
 
 def cpu_name() -> str:
@@ -81,34 +83,46 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def measure_gflops(precision: Precision, threads: int, seconds: float = 0.15) -> float:
-    """Return the speed of a product of the size that training a small model makes."""
+def measure_gflops(precision: Precision, threads: int, seconds: float = 0.1) -> float:
+    """Return the best speed seen of a product of the size that training a small model makes."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     rows, width = 2048, 384
     x, weight = (torch.randn(n, width).to(DTYPES[precision]) for n in (rows, width))
-    functional.linear(x[:64], weight)
-    start, count = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < seconds or count == 0:
-        functional.linear(x[: rows if count else 64], weight)
-        count += 1
-        if count == 1 and time.perf_counter() - start > seconds:
-            # So slow that 64 rows took the whole time: no need to know exactly how slow.
-            elapsed, rows = time.perf_counter() - start, 64
-            break
+    best = max(_gflops_once(x[: rows // 64], weight) for _ in range(10))
+    if best > 1:  # else so slow that the whole product would take seconds, and lose anyway
+        end = time.perf_counter() + seconds
+        best = max(_gflops_once(x, weight) for _ in range(10))
+        while time.perf_counter() < end:
+            best = max(best, _gflops_once(x, weight))
     torch.set_num_threads(before)
-    return 2 * rows * width * width * count / elapsed / 1e9
+    return best
+
+
+def _gflops_once(x: Tensor, weight: Tensor) -> float:
+    functional.linear(x[:1], weight)
+    start = time.perf_counter()
+    functional.linear(x, weight)
+    return 2 * x.shape[0] * weight.numel() / (time.perf_counter() - start) / 1e9
 
 
 def measure() -> Machine:
-    """Measure both precisions on half and all of the cores and choose the fastest."""
+    """Measure both precisions on half and all of the cores and choose the fastest.
+
+    The best of many short tries counts, so that other work on the machine does not decide.
+    """
     cores = available_cores()
     speeds: dict[tuple[Precision, int], float] = {}
     for threads in sorted({max(1, cores // 2), cores}):
         for precision in DTYPES:
             speeds[precision, threads] = measure_gflops(precision, threads)
-    # bf16 costs accuracy: it has to be clearly faster to be chosen.
-    best = max(speeds, key=lambda key: speeds[key] * (1.0 if key[0] == "fp32" else 0.75))
+    # bf16 costs accuracy and fewer threads leave cores idle: both have to be clearly faster.
+    best = max(
+        speeds,
+        key=lambda key: (
+            speeds[key] * (1.0 if key[0] == "fp32" else 0.75) * (1.0 if key[1] == cores else 0.8)
+        ),
+    )
     gflops = {f"{precision} x{threads}": round(speed, 1) for (precision, threads), speed in speeds.items()}
     return Machine(precision=best[0], threads=best[1], gflops=gflops)
 
@@ -119,18 +133,30 @@ def _cache_path() -> Path:
 
 
 def known_machine() -> Machine:
-    """Return the cached measurement for this processor, core count and torch, or measure now."""
-    key = f"{cpu_name()} | {available_cores()} cores | torch {torch.__version__}"
+    """Return the cached measurement for this processor, core count and torch, or measure now.
+
+    On a busy machine nothing is measured or cached: fp32 on all cores is the safe choice.
+    """
+    cores = available_cores()
+    key = f"{cpu_name()} | {cores} cores | torch {torch.__version__}"
     path = _cache_path()
     cached: dict[str, dict[str, Any]] = {}
     try:
         cached = dict(json.loads(path.read_text(encoding="utf-8")))
         return Machine(**cached[key])
     except (OSError, ValueError, KeyError, TypeError):
-        machine = measure()  # no cache yet, or one that another version wrote
+        pass  # no cache yet, or one that another version wrote
+    if is_busy(cores):
+        return Machine(precision="fp32", threads=cores, gflops={})
+    machine = measure()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(cached | {key: asdict(machine)}, indent=2), encoding="utf-8")
     except OSError:
         pass  # a home that cannot be written costs a second at each start, no more
     return machine
+
+
+def is_busy(cores: int) -> bool:
+    """Return whether other processes take half of the machine or more (last minute's load)."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > cores / 2

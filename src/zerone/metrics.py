@@ -1,11 +1,11 @@
-"""What a step's rollouts say: the numbers of metrics.jsonl and one line of verdict.
+"""What a step's rollouts say: the numbers of metrics.jsonl.
 
 In: the graded groups of a step and the stats of its updates. Out: a flat mapping without any clock
 value, so that a resumed run writes the same bytes.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -74,46 +74,3 @@ def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) 
         "num_trained_tokens": stats.num_tokens,
         "weight_version": weight_version,
     }
-
-
-_WINDOW = 5
-
-
-def verdict(history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
-    """Say in one line whether the run is learning, and if not, why and what to change."""
-    if now["groups_with_signal"] < 0.1:
-        return _no_signal(now)
-    if now["verifier_errors"] > 0.05 * now["num_sampled_tokens"] / max(1.0, now["response_tokens"]):
-        return (
-            f"verifier failed on {now['verifier_errors']} answers; they are left out: look into the verifier"
-        )
-    if now["truncated"] > 0.25:
-        return f"{now['truncated']:.0%} of answers run out of room: raise sampling.max_tokens"
-    if now["format"] < 0.2 and now["accuracy"] < 0.1:
-        return f"only {now['format']:.0%} well-formed: raise reward.format or prompt.examples"
-    before = [line["reward_mean"] for line in history[-2 * _WINDOW : -_WINDOW]]
-    recent = [line["reward_mean"] for line in history[-_WINDOW:]] + [now["reward_mean"]]
-    if not before:
-        return f"warming up: {now['groups_with_signal']:.0%} of groups carry signal"
-    change = fmean(recent) - fmean(before)
-    trend = f"reward {change:+.3f} against {_WINDOW} steps before"
-    if change > 0.01:
-        return f"learning: {trend}"
-    if now["entropy"] < 0.02:
-        return f"flat and sure of itself (entropy {now['entropy']:.3f}): {trend}"
-    if now["accuracy"] > 0.95:
-        return f"solved: {now['accuracy']:.0%} right; harder problems would teach more"
-    if change < -0.03:
-        return f"getting worse: {trend}; lower optim.learning_rate"
-    return f"flat: {trend}, {now['groups_with_signal']:.0%} of groups carry signal"
-
-
-def _no_signal(now: Mapping[str, Any]) -> str:
-    share = f"{1 - now['groups_with_signal']:.0%} of groups are all equal"
-    if now["groups_all_right"] > 0.5:
-        return f"{share}, {now['groups_all_right']:.0%} all right: use harder problems or rl.refill"
-    if now["truncated"] > 0.5:
-        return f"{share} because answers run out of room: raise sampling.max_tokens"
-    if now["no_answer"] > 0.9:
-        return f"{share}: no answer tags in {now['no_answer']:.0%}: raise prompt.examples or reward.format"
-    return f"{share}, {now['groups_all_wrong']:.0%} all wrong: use easier problems or a larger rl.group_size"

@@ -161,11 +161,10 @@ def pretrain(
     learning_rate: float,
     habits: Habits,
     on_step: Callable[[int, float, int], None],
-    first_step: int = 0,
 ) -> None:
     """Train in place; `on_step(step, loss, num_tokens)` is called after every update."""
     optimizers = muon_with_adamw(model, learning_rate, weight_decay=0.01)
-    for step in range(first_step, num_steps):
+    for step in range(num_steps):
         progress = step / num_steps
         documents = documents_of_step(seed, step, progress, habits, documents_per_step)
         batches = pack_documents(

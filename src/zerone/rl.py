@@ -23,7 +23,7 @@ from zerone.checkpoint import Progress
 from zerone.config import Config
 from zerone.errors import TrainingError
 from zerone.loss import LossTerms, Objective, entropies, grpo_loss, token_logprobs
-from zerone.metrics import rollout_metrics, update_metrics, verdict
+from zerone.metrics import rollout_metrics, update_metrics
 from zerone.model.decoder import Decoder
 from zerone.model.packed import packed_hidden
 from zerone.optim import set_learning_rate, warmup_then_constant
@@ -32,6 +32,7 @@ from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.run_dir import RunDir
 from zerone.seeding import seed_from
 from zerone.types import Credited, Group, Problem, StepStats
+from zerone.verdict import verdict
 
 STEP_ZERO_TOLERANCE = 1e-3
 """Largest |ratio - 1| on the very first update in fp32: sampler and trainer hold equal weights,

@@ -1,0 +1,1 @@
+"""The corpus of the embedded base model: what its documents are, and their tokenizer."""

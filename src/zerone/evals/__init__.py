@@ -1,0 +1,1 @@
+"""Evaluation: suites, estimators, confidence intervals."""

@@ -1,0 +1,1 @@
+"""Models: loading and saving, one forward pass, padding-free batches."""

@@ -1,0 +1,1 @@
+"""Problems: procedural families, files of your own, mixtures, the train/evaluation split."""

@@ -18,12 +18,16 @@ from zerone.rewards.reflection import count_reflection_words, reflection_spans
 from zerone.run_dir import RunDir
 from zerone.types import Outcome
 
-FAILURE_WORDS = ("no", "not", "wrong", "incorrect", "不对", "错")
+_ENGLISH_FAILURES = ("no", "not", "wrong", "incorrect")
+_CHINESE_FAILURES = ("不对", "错")
+FAILURE_WORDS = _ENGLISH_FAILURES + _CHINESE_FAILURES
 MAX_FAMILIES = 3
 MAX_SHOWN_CHARACTERS = 4000
 
 _DIGIT = re.compile(r"\d")
-_FAILURE = re.compile(r"\b(?:no|not|wrong|incorrect)\b|不对|错", re.ASCII | re.IGNORECASE)
+_FAILURE = re.compile(
+    rf"\b(?:{'|'.join(_ENGLISH_FAILURES)})\b|{'|'.join(_CHINESE_FAILURES)}", re.ASCII | re.IGNORECASE
+)
 
 _SELECT = """
 SELECT r.step, r.position, r.sample, g.family, g.level, g.language, g.prompt, r.text, r.answer,

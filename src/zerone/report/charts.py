@@ -223,14 +223,14 @@ def _path(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> str:
 
 def _hover_bands(chart: Chart, x_axis: Axis) -> Iterator[str]:
     """Cover each step with an unseen band that shows the values as a hover text."""
+    if max(len(series.points) for series in chart.series) > MAX_HOVER_BANDS:
+        return
     values: dict[float, list[str]] = {}
     for series in chart.series:
         for x, y in series.points:
             if y is not None:
                 shown = percent(y) if chart.scale == "share" else number(y)
                 values.setdefault(x, []).append(f"{series.label}: {shown}")
-    if len(values) > MAX_HOVER_BANDS:
-        return
     steps = sorted(values)
     for i, x in enumerate(steps):
         left = x_axis.start if i == 0 else x_axis.at((steps[i - 1] + x) / 2)

@@ -1,0 +1,1 @@
+"""Rewards: verifiers, format, what a response reflects on, and their total."""

@@ -1,0 +1,1 @@
+"""Rollout engines: prompts and seeds in, rollouts out."""

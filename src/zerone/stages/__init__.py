@@ -1,0 +1,1 @@
+"""Stages: what the commands run, put together from the loops."""

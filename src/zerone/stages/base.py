@@ -33,9 +33,8 @@ def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
         losses.append(loss)
         if step % 10 == 0 or step + 1 == config.pretrain.steps:
             speed = num_tokens / (time.perf_counter() - start)
-            say(
-                f"step {step + 1}/{config.pretrain.steps}  loss {loss:.4f}  {num_tokens:,} tokens  {speed:,.0f}/s"
-            )
+            done = f"step {step + 1}/{config.pretrain.steps}"
+            say(f"{done}  loss {loss:.4f}  {num_tokens:,} tokens  {speed:,.0f}/s")
 
     pretrain(
         model,

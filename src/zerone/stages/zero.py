@@ -136,6 +136,7 @@ def _difference(old: str, new: str) -> str:
 def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
+    transformers.logging.disable_progress_bar()
     torch.set_num_threads(environment["threads"])
     data = data_of(config)
     model = load_model(config.model.path, torch.float32)
@@ -253,7 +254,8 @@ def _save(session: Session, learner: Learner) -> None:
 def _interrupted(session: Session, learner: Learner) -> Interrupted:
     _save(session, learner)
     return Interrupted(
-        f"stopped after step {learner.progress.step}; go on with: zerone zero --run-dir {session.run.path} --resume"
+        f"stopped after step {learner.progress.step}; go on with the same command and "
+        f"--run-dir {session.run.path} --resume"
     )
 
 
