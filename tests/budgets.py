@@ -25,6 +25,7 @@ FLOW = (
     "run_dir",
     "metrics",
     "verdict",
+    "verdict",
     "pretrain",
     "rl",
     "evals",

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from fractions import Fraction
 
-import problem_reader
 import pytest
-from problem_reader import Countdown, Story
 from transformers import PreTrainedTokenizerFast
 
+import problem_reader
+from problem_reader import Countdown, Story
 from zerone.config import HabitsConfig
 from zerone.corpus.documents import EARLY, EARLY_PART, LATE, Document, Habits, draw_document, tagged
 from zerone.corpus.tokenizer import END_OF_TEXT, train_tokenizer

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, tiny_model, unsupported_config
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, tiny_model, unsupported_config
 from zerone.errors import CheckpointError, ModelError
 from zerone.model.loading import end_ids, load_model, read_provenance, save_model
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Protocol
 
-import problem_reader
 import pytest
-from problem_reader import Countdown, Story
 
+import problem_reader
+from problem_reader import Countdown, Story
 from zerone.problems import arithmetic, countdown, sums
 from zerone.problems.mixture import (
     CHINESE_SHARE,

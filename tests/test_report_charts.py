@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.report.charts import Axis, Chart, Series, bar_chart, line_chart, nice_ticks, thin_out
-from zerone.report.numbers import duration, number, percent, step_ranges
+from zerone.report.numbers import duration, number, percent, signed, step_ranges
 
 
 @given(
@@ -24,7 +25,7 @@ def test_ticks_are_even_and_cover_the_data(low: float, span: float, wanted: int)
     slack = 1e-6 * max(abs(low), span)
     assert ticks[0] <= low + slack
     assert ticks[-1] >= low + span - slack
-    assert all(abs(b - a - gap) <= slack for a, b in zip(ticks, ticks[1:], strict=False))
+    assert all(abs(b - a - gap) <= slack for a, b in pairwise(ticks))
     assert len(ticks) <= wanted + 2
 
 
@@ -69,6 +70,9 @@ def test_log_axis_puts_equal_factors_at_equal_distances() -> None:
     [
         (percent, 0.1234, "12.3%"),
         (percent, None, "\u2013"),
+        (signed, "-1.6", "\u22121.6"),
+        (signed, "0.3", "+0.3"),
+        (signed, "-0.0", "0.0"),
         (number, 0.858, "0.86"),
         (number, 6.1e-7, "6.1e-7"),
         (number, 12345.6, "12,346"),

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import credited, few_problems, number_problem
 
+from fakes import credited, few_problems, number_problem
 from zerone.errors import RunDirError
 from zerone.run_dir import RunDir, write_atomically
 
@@ -197,7 +197,7 @@ def test_query_cannot_change_the_rollouts(tmp_path: Path) -> None:
 
 
 def test_query_of_a_directory_without_rollouts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RunDirError, match="has no rollouts.sqlite; is it a run directory"):
+    with pytest.raises(RunDirError, match=r"has no rollouts\.sqlite; is it a run directory"):
         list(RunDir(tmp_path).query("SELECT 1"))
     assert list(tmp_path.iterdir()) == []
 
@@ -215,7 +215,7 @@ def test_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_atomically(path, "old")
     path.with_name(".a.json.tmp").mkdir()
-    with pytest.raises(RunDirError, match="cannot write .*a.json"):
+    with pytest.raises(RunDirError, match=r"cannot write .*a\.json"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
 
@@ -223,7 +223,7 @@ def test_atomic_write_that_fails_keeps_the_old_file(tmp_path: Path) -> None:
 def test_atomic_write_that_cannot_replace_cleans_up(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.mkdir()
-    with pytest.raises(RunDirError, match="cannot write .*a.json"):
+    with pytest.raises(RunDirError, match=r"cannot write .*a\.json"):
         write_atomically(path, "new")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -235,7 +235,7 @@ def test_full_disk_is_a_run_dir_error_and_loses_nothing(tmp_path: Path) -> None:
     run_dir = _recorded(tmp_path, 1)
     (tmp_path / "timing.jsonl").unlink()
     (tmp_path / "timing.jsonl").symlink_to("/dev/full")
-    with pytest.raises(RunDirError, match="timing.jsonl: No space left.*--resume"):
+    with pytest.raises(RunDirError, match=r"timing\.jsonl: No space left.*--resume"):
         run_dir.record_step({"step": 2}, {"step": 2}, [])
     assert run_dir.read_metrics() == [{"step": 1, "reward_mean": 0.6}]
 
@@ -250,9 +250,9 @@ def blocked(tmp_path: Path) -> RunDir:
 
 
 def test_directory_that_cannot_be_made_is_a_run_dir_error(blocked: RunDir) -> None:
-    with pytest.raises(RunDirError, match="cannot use .*run as a run directory: Not a directory"):
+    with pytest.raises(RunDirError, match=r"cannot use .*run as a run directory: Not a directory"):
         blocked.lock()
-    with pytest.raises(RunDirError, match="cannot use .*file as a run directory: File exists"):
+    with pytest.raises(RunDirError, match=r"cannot use .*file as a run directory: File exists"):
         RunDir(blocked.path.parent).lock()
 
 
@@ -269,7 +269,7 @@ def test_evaluation_that_cannot_be_written_is_a_run_dir_error(tmp_path: Path) ->
 
 def test_rollouts_that_cannot_be_written_are_a_run_dir_error(tmp_path: Path) -> None:
     (tmp_path / "rollouts.sqlite").mkdir()
-    with pytest.raises(RunDirError, match="cannot write .*rollouts.sqlite"):
+    with pytest.raises(RunDirError, match=r"cannot write .*rollouts\.sqlite"):
         RunDir(tmp_path).record_step({"step": 1}, {"step": 1}, [])
     assert not (tmp_path / "metrics.jsonl").exists()
 
@@ -283,14 +283,14 @@ def test_rewind_that_cannot_be_done_is_a_run_dir_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "\x00"])
 def test_damaged_json_is_a_run_dir_error_that_names_the_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "environment.json").write_text(text)
-    with pytest.raises(RunDirError, match="cannot read .*environment.json"):
+    with pytest.raises(RunDirError, match=r"cannot read .*environment\.json"):
         RunDir(tmp_path).read_environment()
 
 
 def test_missing_files_of_a_run_are_run_dir_errors(tmp_path: Path) -> None:
-    with pytest.raises(RunDirError, match="environment.json"):
+    with pytest.raises(RunDirError, match=r"environment\.json"):
         RunDir(tmp_path).read_environment()
-    with pytest.raises(RunDirError, match="config.yaml"):
+    with pytest.raises(RunDirError, match=r"config\.yaml"):
         RunDir(tmp_path).read_config_yaml()
 
 

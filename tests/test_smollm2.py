@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fakes import Shape, tiny_model
 from torch import Tensor
 
+from fakes import Shape, tiny_model
 from zerone.corpus.tokenizer import train_tokenizer
 from zerone.errors import ModelError
 from zerone.model.loading import end_ids, load_model, read_provenance, save_model

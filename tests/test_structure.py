@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import budgets
 import pytest
 
+import budgets
 from zerone.config import Section, options
 
 ROOT = Path(__file__).parents[1]

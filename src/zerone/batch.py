@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from zerone.model.packed import Packed, pack
+from zerone.model.packed import Packed, common_prefix, pack
 from zerone.seeding import rng_from
 from zerone.types import Credited, Finish, Graded
 
@@ -140,18 +140,22 @@ def _cut(groups: list[list[_Row]], microbatch_tokens: int) -> Iterator[list[list
 
 
 def _batch(groups: list[list[_Row]]) -> Batch:
+    prompts = [rows[0].graded.rollout.prompt_ids for rows in groups]
+    # Prompts keep their last token, which predicts the first one of each completion.
+    prefix = common_prefix(prompts)
     packed = pack(
         [
-            (rows[0].graded.rollout.prompt_ids, [row.graded.rollout.completion_ids for row in rows])
-            for rows in groups
-        ]
+            (prompt[len(prefix) :], [row.graded.rollout.completion_ids for row in rows])
+            for prompt, rows in zip(prompts, groups, strict=True)
+        ],
+        prefix,
     )
     sources: list[Tensor] = []
     lengths, advantages, weights = [], [], []
     logprobs: list[float] = []
-    offset = 0
-    for rows in groups:
-        last_of_prompt = offset + len(rows[0].graded.rollout.prompt_ids) - 1
+    offset = len(prefix)
+    for prompt, rows in zip(prompts, groups, strict=True):
+        last_of_prompt = offset + len(prompt) - len(prefix) - 1
         offset = last_of_prompt + 1
         for row in rows:
             sources.append(torch.arange(offset - 1, offset + row.length - 1))

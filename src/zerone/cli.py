@@ -203,7 +203,7 @@ def pretrain(
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    from zerone.stages.base import make_base
+    from zerone.stages.pretraining import make_base
 
     make_base(resolved, out, lambda line: print(line, flush=True))
 

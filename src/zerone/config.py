@@ -64,7 +64,7 @@ class SamplingConfig(Section):
     temperature: float = Field(1.0, ge=0, description="0 is greedy (paper: 1.0 in RL)")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus (paper: not reported)")
     top_k: int = Field(0, ge=0, description="0 is off")
-    max_tokens: int = Field(400, ge=1, description="tokens of a completion (paper: 32,768)")
+    max_tokens: int = Field(448, ge=1, description="tokens of a completion (paper: 32,768)")
     stop: tuple[str, ...] = Field((), description="texts that end a completion beside the end token")
     slots: int = Field(192, ge=1, description="sequences decoded at once; KV memory grows with it")
 
@@ -157,7 +157,7 @@ class LogConfig(Section):
 class HabitsConfig(Section):
     """Habits of the embedded base in the template; see docs/base_model.md."""
 
-    careful: float = Field(0.30, ge=0, le=1, description="share of answers with real work in them")
+    careful: float = Field(0.20, ge=0, le=1, description="share of answers with real work in them")
     checks: float = Field(0.25, ge=0, le=1, description="share of careful word problems with checks")
     give_up: float = Field(0.20, ge=0, le=1, description="chance to guess after each failed try")
     slip: float = Field(0.06, ge=0, le=1, description="chance of a wrong result per calculation")
@@ -168,8 +168,8 @@ class HabitsConfig(Section):
 class PretrainConfig(Section):
     """How the embedded base is made (`zerone pretrain`)."""
 
-    steps: int = Field(1500, ge=1, description="updates")
-    documents_per_step: int = Field(160, ge=1, description="documents per update, about 90 tokens each")
+    steps: int = Field(1100, ge=1, description="updates")
+    documents_per_step: int = Field(128, ge=1, description="documents per update, about 110 tokens each")
     learning_rate: float = Field(1e-2, gt=0, description="peak of Muon and AdamW")
     habits: HabitsConfig = HabitsConfig()
 

@@ -204,6 +204,8 @@ class RunDir:
         database.row_factory = sqlite3.Row
         try:
             yield from database.execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise RunDirError(f"cannot read {self.rollouts_path}: {error}") from error
         finally:
             database.close()
 

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import NUM_TOKENS, Shape, random_tokens, tiny_model, unsupported_config
 from torch import Tensor
 from transformers import LlamaConfig, Qwen2Config
 
+from fakes import NUM_TOKENS, Shape, random_tokens, tiny_model, unsupported_config
 from zerone.errors import ModelError
 from zerone.model.decoder import Decoder, check_supported
 from zerone.model.packed import ROWS_PER_BLOCK, Packed, pack, packed_hidden

@@ -30,7 +30,7 @@ from zerone.types import Problem
 class Habits:
     """How often the tagged documents do what; `docs/base_model.md` explains the values."""
 
-    careful: float = 0.30
+    careful: float = 0.20
     checks: float = 0.25
     give_up: float = 0.20
     slip: float = 0.06

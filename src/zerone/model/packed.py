@@ -1,8 +1,9 @@
 """Padding-free training batches: many sequences in one flat vector, shared prompts only once.
 
 A `Segment` is a prompt and the rows that continue it: the G completions of a GRPO group, or
-documents that begin alike. Everything but attention runs on the flat tokens; attention pads
-within a segment. The prompt of a group is thus computed once, not G times.
+documents that begin alike. What all segments begin with (the template, worked examples) is the
+prefix of the batch. So a prefix is computed once per batch and a prompt once per group, not G
+times. Everything but attention runs on the flat tokens; attention pads within a few rows.
 
 Dimensions: N tokens of the batch, P prompt tokens, R rows, T tokens of the longest row,
 C tokens of a block of rows (C <= R*T = M), H/K query/key heads, E head size.
@@ -47,10 +48,11 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed batch: its tokens, their positions, and the segments in order."""
+    """A packed batch: the prefix of all segments, then the segments in order."""
 
     tokens_N: Tensor
     positions_N: Tensor
+    num_prefix: int
     segments: tuple[Segment, ...]
 
 
@@ -58,24 +60,36 @@ ROWS_PER_BLOCK = 8
 """Rows that are padded together; few, so that little is wasted where neighbours differ."""
 
 
-def pack(sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]]) -> Packed:
-    """Pack (prompt, rows) pairs; a prompt may be empty, rows must not be.
+def common_prefix(sequences: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the longest common prefix that leaves every sequence at least one token."""
+    shortest, first, last = min(map(len, sequences)), min(sequences), max(sequences)
+    length = 0
+    while length < shortest - 1 and first[length] == last[length]:
+        length += 1
+    return tuple(first[:length])
+
+
+def pack(
+    sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], prefix: Sequence[int] = ()
+) -> Packed:
+    """Pack (prompt, rows) pairs that all continue `prefix`; a prompt may be empty, rows must not be.
 
     Neighbouring rows are padded together, so rows sorted by length waste least.
     """
-    tokens: list[int] = []
-    positions: list[int] = []
+    tokens: list[int] = [*prefix]
+    positions: list[int] = [*range(len(prefix))]
     segments = []
     for prompt, rows in sequences:
+        start = len(prefix) + len(prompt)
         tokens.extend(prompt)
-        positions.extend(range(len(prompt)))
+        positions.extend(range(len(prefix), start))
         for row in rows:
             tokens.extend(row)
-            positions.extend(range(len(prompt), len(prompt) + len(row)))
+            positions.extend(range(start, start + len(row)))
         lengths = [len(row) for row in rows]
         blocks = (lengths[i : i + ROWS_PER_BLOCK] for i in range(0, len(rows), ROWS_PER_BLOCK))
         segments.append(Segment(len(prompt), tuple(_block(block) for block in blocks)))
-    return Packed(torch.tensor(tokens), torch.tensor(positions), tuple(segments))
+    return Packed(torch.tensor(tokens), torch.tensor(positions), len(prefix), tuple(segments))
 
 
 def _block(lengths: list[int]) -> RowBlock:
@@ -124,11 +138,11 @@ class _FlattenRows(torch.autograd.Function):
 
 
 class PackedAttention:
-    """Causal attention over a packed batch: rows see their prompt and themselves."""
+    """Causal attention over a packed batch: rows see prefix, prompt and themselves."""
 
     def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
-        self._segments = packed.segments
-        self._sizes = [
+        self._packed = packed
+        self._sizes = [packed.num_prefix] + [
             size
             for segment in packed.segments
             for size in (segment.num_prompt, *(len(block.flat_C) for block in segment.blocks))
@@ -140,14 +154,19 @@ class PackedAttention:
         kv_NKE = torch.cat((k_NKE, v_NKE), dim=1)
         parts = zip(q_NHE.split(self._sizes), kv_NKE.split(self._sizes), strict=True)
         mixed = []
-        for segment in self._segments:
-            num_prompt = segment.num_prompt
+        num_prefix = self._packed.num_prefix
+        q, prefix_kv = next(parts)
+        if num_prefix:
+            mixed.append(_attend(q[None], prefix_kv[None], self._mask_of(0, num_prefix))[0])
+        for segment in self._packed.segments:
             q, prompt_kv = next(parts)
-            if num_prompt:
-                mixed.append(_attend(q[None], prompt_kv[None], self._mask_of(0, num_prompt))[0])
+            before_kv = torch.cat((prefix_kv, prompt_kv)) if num_prefix else prompt_kv
+            if segment.num_prompt:
+                mask = self._mask_of(num_prefix, segment.num_prompt)
+                mixed.append(_attend(q[None], before_kv[None], mask)[0])
             for block in segment.blocks:
-                mask = self._mask_of(num_prompt, block.length)
-                mixed.append(_attend_rows(block, mask, prompt_kv, *next(parts)))
+                mask = self._mask_of(len(before_kv), block.length)
+                mixed.append(_attend_rows(block, mask, before_kv, *next(parts)))
         return torch.cat(mixed)
 
 
@@ -158,13 +177,13 @@ def causal_mask(num_before: int, length: int, dtype: torch.dtype) -> Tensor:
 
 
 def _attend_rows(
-    block: RowBlock, mask_TS: Tensor, prompt_kv: Tensor, q_CHE: Tensor, kv_CKE: Tensor
+    block: RowBlock, mask_TS: Tensor, before_kv: Tensor, q_CHE: Tensor, kv_CKE: Tensor
 ) -> Tensor:
     def padded(x: Tensor) -> Tensor:
         rows = _PadRows.apply(x.flatten(1), block.padded_M, block.flat_C)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return rows.view(block.num_rows, block.length, *x.shape[1:])  # type: ignore[no-any-return]  # as above
 
-    kv = torch.cat((prompt_kv.expand(block.num_rows, *prompt_kv.shape), padded(kv_CKE)), dim=1)
+    kv = torch.cat((before_kv.expand(block.num_rows, *before_kv.shape), padded(kv_CKE)), dim=1)
     mixed_MF = _attend(padded(q_CHE), kv, mask_TS).flatten(2).flatten(0, 1)
     return _FlattenRows.apply(mixed_MF, block.flat_C).view_as(q_CHE)  # type: ignore[no-any-return, no-untyped-call]  # as above
 

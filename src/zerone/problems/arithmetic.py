@@ -1,7 +1,7 @@
 """Multi-step arithmetic as short word problems, in English and Chinese.
 
-Level L takes L or L+1 steps; from level 3 on a sentence about something else is mixed in, whose
-number must not be used. All intermediate values are whole numbers from 1 to 200.
+Level L takes 2L-2 or 2L-1 steps (level 1: one); from level 2 on a sentence about something else is
+mixed in, at level 5 two of them, whose numbers must not be used. All intermediate values are whole numbers from 1 to 200.
 """
 
 from random import Random
@@ -11,6 +11,7 @@ from zerone.types import Problem
 FAMILY = "arithmetic"
 LEVELS = (1, 2, 3, 4, 5)
 LARGEST_VALUE = 200
+_NUM_ASIDES = {1: 0, 2: 1, 3: 1, 4: 1, 5: 2}
 
 Step = tuple[str, int]
 
@@ -89,7 +90,7 @@ def _step(rng: Random, value: int) -> Step:
 def _chain(rng: Random, level: int) -> tuple[int, list[Step]]:
     start = rng.randint(2, 40)
     value, steps = start, list[Step]()
-    for _ in range(level + rng.randint(0, 1)):
+    for _ in range(max(1, 2 * level - rng.randint(1, 2))):
         steps.append(_step(rng, value))
         value = apply(value, steps[-1])
     return start, steps
@@ -103,7 +104,7 @@ def draw(rng: Random, level: int, language: str) -> Problem:
     sentences = [rng.choice(_START[language]).format(n=start, **words)]
     for operator, number in steps:
         sentences.append(rng.choice(_STEPS[language][operator]).format(n=number, **words))
-    if level >= 3:
+    for _ in range(_NUM_ASIDES[level]):
         aside = rng.choice(_ASIDES[language]).format(n=rng.randint(2, 40), **words)
         sentences.insert(rng.randint(1, len(sentences)), aside)
     sentences.append(rng.choice(_QUESTION[language]).format(**words))

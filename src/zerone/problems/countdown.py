@@ -1,7 +1,6 @@
 """Countdown: reach a target from some of the given numbers with + - * /.
 
-Levels 1-3 are solved by two of 3, 4 or 5 numbers; level 4 needs all of three numbers and level 5
-three of four. Each number may be used at most once (rewards/accuracy.py judges by that rule, so
+Levels 1 and 2 are solved by two of 3 or 5 numbers; levels 3 to 5 need three of 3, 4 or 5. Each number may be used at most once (rewards/accuracy.py judges by that rule, so
 any other correct expression counts as well).
 """
 
@@ -11,8 +10,8 @@ from zerone.types import Problem
 
 FAMILY = "countdown"
 LEVELS = (1, 2, 3, 4, 5)
-NUM_GIVEN = {1: 3, 2: 4, 3: 5, 4: 3, 5: 4}
-NUM_USED = {1: 2, 2: 2, 3: 2, 4: 3, 5: 3}
+NUM_GIVEN = {1: 3, 2: 5, 3: 3, 4: 4, 5: 5}
+NUM_USED = {1: 2, 2: 2, 3: 3, 4: 3, 5: 3}
 _LARGEST_TARGET = 150
 
 _PROMPTS = {
@@ -61,7 +60,7 @@ def is_pair_enough(numbers: list[int], target: int) -> bool:
 
 
 def draw(rng: Random, level: int, language: str) -> Problem:
-    """Draw one problem; levels 4 and 5 are never solvable by two numbers alone."""
+    """Draw one problem; levels 3 to 5 are never solvable by two numbers alone."""
     largest = 15 if NUM_USED[level] == 2 else 12
     while True:
         numbers = rng.sample(range(2, largest + 1), NUM_GIVEN[level])

@@ -2,8 +2,8 @@
 
 In: rollouts.sqlite. Out: samples with their step, and per step the share of answers that recover.
 A recovery is a right answer whose thought holds, in this order: a number (something was tried), a
-word of failure, a reflection word, and another number (something else was tried). The rule is the same for all models and runs;
-nobody picks the samples by hand.
+word of failure, a reflection word, and another number (something else was tried). The rule is the
+same for all models and runs; nobody picks the samples by hand.
 """
 
 import json

@@ -198,7 +198,8 @@ def kl_figure(record: RunRecord) -> Figure | None:
         reason = " since loss.kl_coef is 0" if record.setting("loss.kl_coef") == 0 else ""
         parts.append(f"no distance to a reference was measured{reason}")
     if mismatch is not None:
-        most = max(y for _, y in mismatch.points if y is not None)
+        # An estimate near 0 can fall below it; how far it lies from 0 is what counts.
+        most = max(abs(y) for _, y in mismatch.points if y is not None)
         limit = record.setting("rl.max_mismatch_kl")
         stop = "" if limit is None else f", and {limit:g} would stop the run"
         parts.append(f"sampler and trainer differ by at most {number(most)}{stop}")
@@ -221,7 +222,8 @@ def groups_figure(record: RunRecord) -> Figure | None:
     chart = Chart(
         title="Groups with signal", y_label="share of groups", series=series, scale="share", high=1.0
     )
-    reading = f"In the last step {percent(_ends(right)[1])} of the groups were all right and {percent(_ends(wrong)[1])} all wrong"
+    all_right, all_wrong = (percent(_ends(line)[1]) for line in (right, wrong))
+    reading = f"In the last step {all_right} of the groups were all right and {all_wrong} all wrong"
     if signal:
         values = [y for _, y in signal.points if y is not None]
         reading += (

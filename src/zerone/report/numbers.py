@@ -30,10 +30,11 @@ def number(value: float | None) -> str:
 
 
 def signed(text: str) -> str:
-    """Give a written number a sign, with a true minus."""
-    if text == MISSING:
-        return text
-    return f"\u2212{text[1:]}" if text.startswith("-") else f"+{text}"
+    """Give a written number a sign, with a true minus; what was rounded to zero has none."""
+    size = text.removeprefix("-")
+    if text == MISSING or not size.strip("0."):
+        return size
+    return f"\u2212{size}" if text.startswith("-") else f"+{size}"
 
 
 def power_of_ten(exponent: int) -> str:

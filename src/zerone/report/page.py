@@ -143,7 +143,7 @@ class Scope:
     model: str
     suite: str | None
     has_improved: bool | None
-    base_tries: tuple[int, float] | None
+    base_tries: tuple[int, float, str] | None
     first_recoveries: float | None
 
 
@@ -152,13 +152,18 @@ def scope_of(record: RunRecord, findings: aha.Findings) -> Scope:
     suite = record.suites[0] if record.suites else None
     base, final = (record.base(suite), record.final(suite)) if suite else ({}, {})
     before, after = tables.estimate(base, "pass_at_1"), tables.estimate(final, "pass_at_1")
-    tries = {int(k): share for k, share in base.get("pass_at_k", {}).items() if k != "1"}
+    tries = [
+        (int(k), share, name)
+        for name in record.suites
+        for k, share in record.base(name).get("pass_at_k", {}).items()
+        if k != "1"
+    ]
     return Scope(
         is_embedded=record.setting("model.path") == "embedded",
         model=str(record.setting("model.path")),
         suite=suite,
         has_improved=_lies_above(after, before) if before and after else None,
-        base_tries=(max(tries), tries[max(tries)]) if tries else None,
+        base_tries=max(tries, default=None),
         first_recoveries=next(iter(findings.recoveries.values()), None),
     )
 

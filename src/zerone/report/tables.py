@@ -3,6 +3,7 @@
 In: the record of a run. Out: rows of plain strings and small drawings for the page to lay out.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ def _measures(base: Suite, final: Suite) -> Iterator[Measure]:
     vote = vote_key(base) or vote_key(final)
     if vote is not None:
         yield _share(f"cons@{vote_size(vote)}", vote, base, final)
-    for k in _pass_sizes(base, final):
+    # The largest k tells most: what the base can do at all, and whether training narrowed it.
+    for k in _pass_sizes(base, final)[-1:]:
         drawn = [{"pass_at_k": suite.get("pass_at_k", {}).get(k)} for suite in (base, final)]
         yield _share(f"pass@{k}", "pass_at_k", *drawn)
     yield _share("well formed", "format", base, final)
@@ -189,15 +191,17 @@ def _results_here(record: RunRecord) -> dict[str, str]:
     vote = vote_key(final)
     size = final.get("num_problems", base.get("num_problems"))
     problems = "" if size is None else f", {size} problems"
+    before, after = percent(base.get("pass_at_1")), percent(final.get("pass_at_1"))
     return {
         "Test": f"{suite} suite{problems}" if suite else MISSING,
-        "Test pass@1, base to final": f"{percent(base.get('pass_at_1'))} to {percent(final.get('pass_at_1'))}",
+        "Test pass@1, base to final": f"{before} to {after}",
         "Test majority vote": f"{percent(final[vote])} (of {vote_size(vote)})" if vote else MISSING,
     }
 
 
 def _settings_here(record: RunRecord) -> dict[str, str]:
     get = record.setting
+    low, high = _plain(get("loss.clip_low")), _plain(get("loss.clip_high"))
     updates = _product(get("rl.minibatches"), get("rl.epochs"))
     return {
         "Base model": _model_name(record),
@@ -214,7 +218,7 @@ def _settings_here(record: RunRecord) -> dict[str, str]:
         "Learning rate": _plain(get("optim.learning_rate")),
         "KL coefficient": _plain(get("loss.kl_coef")),
         "Reference replaced by the policy": _reference(get("rl.reference_every")),
-        "Clip range of the ratio": f"{_plain(get('loss.clip_low'))} below 1, {_plain(get('loss.clip_high'))} above",
+        "Clip range of the ratio": f"{low} below 1, {high} above",
         "Mean of the loss": _AGGREGATIONS.get(get("loss.aggregation"), MISSING),
         "Advantage": _SCALES.get(get("advantage.scale"), MISSING),
         "Temperature": _plain(get("sampling.temperature")),
@@ -295,11 +299,18 @@ def environment(record: RunRecord) -> list[tuple[str, str]]:
     return rows
 
 
+_FIGURE = re.compile(r"[+-]?\d[\d.,]*")
+
+
 def troubles(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the verdicts that say something else than 'learning', each with its steps."""
-    steps: dict[str, list[int]] = {}
+    """Return the verdicts that say something else than 'learning', each with its steps.
+
+    Verdicts that differ in their figures only are one: the last of them stands for all.
+    """
+    found: dict[str, tuple[list[int], str]] = {}
     for entry in record.metrics:
         verdict = str(entry.get("verdict", ""))
-        if verdict and not verdict.lower().startswith("learning"):
-            steps.setdefault(verdict, []).append(int(entry["step"]))
-    return [(step_ranges(found), verdict) for verdict, found in steps.items()]
+        if verdict and not verdict.startswith("learning"):
+            steps, _ = found.get(_FIGURE.sub("#", verdict), ([], ""))
+            found[_FIGURE.sub("#", verdict)] = [*steps, int(entry["step"])], verdict
+    return [(step_ranges(steps), verdict) for steps, verdict in found.values()]

@@ -7,8 +7,11 @@ means nothing. Columns that no living row can see are outside the window and cos
 
 What all prompts of a call have in common (the template) is kept once, outside the columns.
 
-Dimensions: L layers, S slots, B rows in use (B <= S), K key/value heads, G queries per key head,
-E head size, C columns, W columns in the window, P tokens of the common prefix.
+Keys and values lie in [S*K, C, E] tensors of their own: a window of columns is then a view that
+batched products take as it is, where any other order would be copied at every step.
+
+Dimensions: B slots, K key/value heads, G queries per key head, X = B*K, H = K*G, E head size,
+C columns, W columns in the window, P tokens of the common prefix, T tokens of a row's own prompt.
 """
 
 from collections.abc import Sequence
@@ -23,11 +26,13 @@ class ClockCache:
     def __init__(self, prefix_kv: Sequence[Tensor], num_slots: int, num_columns: int) -> None:
         """Start with the common prefix, one [P, 2K, E] tensor per layer (keys, then values)."""
         self._prefix = [kv.transpose(0, 1).chunk(2) for kv in prefix_kv]
-        heads, size = prefix_kv[0].shape[1:]
-        shape = (num_slots, heads, num_columns, size)
-        self._layers = [kv.new_zeros(shape) for kv in prefix_kv]
+        double_heads, size = prefix_kv[0].shape[1:]
+        self._kv_heads = double_heads // 2
+        shape = (num_slots * self._kv_heads, num_columns, size)
+        self._keys = [kv.new_zeros(shape) for kv in prefix_kv]
+        self._values = [kv.new_zeros(shape) for kv in prefix_kv]
         # Empty slots are computed along; were all their columns hidden, NaN would come of it.
-        self._mask_SC = prefix_kv[0].new_zeros(num_slots, num_columns)
+        self._mask_BC = prefix_kv[0].new_zeros(num_slots, num_columns)
         self._starts = [0] * num_slots
         self._clock = 0
         self._low = 0
@@ -39,28 +44,29 @@ class ClockCache:
             # Slots without a row may have left the columns; they have nothing to move.
             self._move_clock(length, low=max(0, min(self._starts)))
         start = self._clock - length
-        for layer, kv in zip(self._layers, prompt_kv, strict=True):
-            layer[slot, :, start : self._clock] = kv.transpose(0, 1)
-        self._mask_SC[slot, :start] = float("-inf")
-        self._mask_SC[slot, start:] = 0
+        rows = slice(slot * self._kv_heads, (slot + 1) * self._kv_heads)
+        for keys, values, kv in zip(self._keys, self._values, prompt_kv, strict=True):
+            keys[rows, start : self._clock], values[rows, start : self._clock] = kv.transpose(0, 1).chunk(2)
+        self._mask_BC[slot, :start] = float("-inf")
+        self._mask_BC[slot, start:] = 0
         self._starts[slot] = start
 
     def _move_clock(self, clock: int, low: int) -> None:
         """Shift the columns from `low` on so that the next one becomes `clock`."""
         shift = clock - self._clock
         source, target = slice(low, self._clock), slice(low + shift, clock)
-        for layer in self._layers:
-            layer[:, :, target] = layer[:, :, source].clone()
-        self._mask_SC[:, target] = self._mask_SC[:, source].clone()
-        self._mask_SC[:, : low + shift] = float("-inf")
-        self._mask_SC[:, clock:] = 0
+        for cache in (*self._keys, *self._values):
+            cache[:, target] = cache[:, source].clone()
+        self._mask_BC[:, target] = self._mask_BC[:, source].clone()
+        self._mask_BC[:, : low + shift] = float("-inf")
+        self._mask_BC[:, clock:] = 0
         self._starts = [start + shift for start in self._starts]
         self._low, self._clock = low + shift, clock
 
     def begin_step(self, rows: Sequence[int]) -> None:
         """Open the next column; `rows` are the slots still in use, which bound the window."""
         self._low = min(self._starts[slot] for slot in rows)
-        if self._clock == self._mask_SC.shape[1]:
+        if self._clock == self._mask_BC.shape[1]:
             self._move_clock(self._clock - self._low, self._low)
         self._clock += 1
 
@@ -72,28 +78,38 @@ class ClockCache:
     def keep(self, slots: Sequence[int]) -> None:
         """Keep these slots only, in this order."""
         index = torch.tensor(slots)
-        self._layers = [layer.index_select(0, index) for layer in self._layers]
-        self._mask_SC = self._mask_SC.index_select(0, index)
+        index_X = (index[:, None] * self._kv_heads + torch.arange(self._kv_heads)).flatten()
+        self._keys = [keys.index_select(0, index_X) for keys in self._keys]
+        self._values = [values.index_select(0, index_X) for values in self._values]
+        self._mask_BC = self._mask_BC.index_select(0, index)
         self._starts = [self._starts[slot] for slot in slots]
 
     def attend(self, layer: int, q_BHE: Tensor, k_BKE: Tensor, v_BKE: Tensor) -> Tensor:
         """Write the step's keys and values, then mix the values that each row can see."""
-        cache = self._layers[layer]
         rows, heads, size = q_BHE.shape
-        kv_heads = k_BKE.shape[1]
-        cache[:, :kv_heads, self._clock - 1] = k_BKE
-        cache[:, kv_heads:, self._clock - 1] = v_BKE
-        k_BKWE, v_BKWE = cache[:, :, self._low : self._clock].chunk(2, dim=1)
-        q_BKGE = (q_BHE * size**-0.5).view(rows, kv_heads, heads // kv_heads, size)
-        own = q_BKGE @ k_BKWE.transpose(2, 3)
-        own += self._mask_SC[:, None, None, self._low : self._clock]
+        keys_XCE, values_XCE = self._keys[layer], self._values[layer]
+        keys_XCE[:, self._clock - 1] = k_BKE.flatten(0, 1)
+        values_XCE[:, self._clock - 1] = v_BKE.flatten(0, 1)
+        window = slice(self._low, self._clock)
+        q_XGE = (q_BHE * size**-0.5).reshape(rows * self._kv_heads, -1, size)
+        own_XGW = torch.bmm(q_XGE, keys_XCE[:, window].transpose(1, 2))
+        own_XGW.view(rows, heads, -1).add_(self._mask_BC[:, None, window])
         prefix_k_KPE, prefix_v_KPE = self._prefix[layer]
-        if not prefix_k_KPE.shape[1]:
-            return (own.softmax(-1) @ v_BKWE).view(rows, heads, size)
-        q_KXE = q_BKGE.transpose(0, 1).reshape(kv_heads, -1, size)
-        shared = (q_KXE @ prefix_k_KPE.transpose(1, 2)).unflatten(1, (rows, -1)).transpose(0, 1)
-        weights = torch.cat((shared, own), dim=-1).softmax(-1)
-        shared, own = weights.split((prefix_k_KPE.shape[1], self.window), dim=-1)
-        mixed_KXE = shared.transpose(0, 1).reshape(kv_heads, -1, shared.shape[-1]) @ prefix_v_KPE
-        mixed_BKGE = mixed_KXE.unflatten(1, (rows, -1)).transpose(0, 1) + own @ v_BKWE
-        return mixed_BKGE.reshape(rows, heads, size)
+        num_prefix = prefix_k_KPE.shape[1]
+        if not num_prefix:
+            return torch.bmm(own_XGW.softmax(-1), values_XCE[:, window]).view(rows, heads, size)
+        shared_XGP = self._by_row(torch.bmm(self._by_head(q_XGE), prefix_k_KPE.transpose(1, 2)), rows)
+        weights = torch.cat((shared_XGP, own_XGW), dim=-1).softmax(-1)
+        shared_XGP, own_XGW = weights.split((num_prefix, self.window), dim=-1)
+        mixed_XGE = torch.bmm(own_XGW, values_XCE[:, window])
+        mixed_XGE += self._by_row(torch.bmm(self._by_head(shared_XGP), prefix_v_KPE), rows)
+        return mixed_XGE.view(rows, heads, size)
+
+    def _by_head(self, x_XGF: Tensor) -> Tensor:
+        """Gather what meets the same prefix head: [B*K, G, F] -> [K, B*G, F]."""
+        by_head = x_XGF.unflatten(0, (-1, self._kv_heads)).transpose(0, 1)
+        return by_head.reshape(self._kv_heads, -1, x_XGF.shape[-1])
+
+    def _by_row(self, x_KYF: Tensor, rows: int) -> Tensor:
+        """The reverse of `_by_head`."""
+        return x_KYF.unflatten(1, (rows, -1)).transpose(0, 1).flatten(0, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from zerone.errors import ModelError
 from zerone.model.decoder import Decoder
-from zerone.model.packed import Packed, PackedAttention, pack
+from zerone.model.packed import Packed, PackedAttention, common_prefix, pack
 from zerone.rollout.cache import ClockCache
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.sampling import sample, uniforms
@@ -88,15 +88,6 @@ class TorchEngine:
                     f"{sampling.max_tokens} exceed the model's context of {self._context} tokens "
                     f"(problem {request.problem.id}); lower sampling.max_tokens or leave it out"
                 )
-
-
-def common_prefix(prompts: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Return the longest common prefix that leaves every prompt at least one token."""
-    shortest, first, last = min(map(len, prompts)), min(prompts), max(prompts)
-    length = 0
-    while length < shortest - 1 and first[length] == last[length]:
-        length += 1
-    return tuple(first[:length])
 
 
 class _Recorder:

@@ -1,0 +1,62 @@
+"""The speed of this machine's best matrix product, against which both benchmarks hold theirs.
+
+In: a number of threads and a precision. Out: FLOP/s. The best of many tries at several sizes
+counts: a peak that other work on the machine has lowered would flatter whoever is divided by it.
+Run alone it prints the peak of fp32 and bf16.
+
+FLOPs are counted as usual: 2 per parameter and token forward, 4 more backward. Attention, norms
+and the sampling of tokens are left out, so the shares are lower bounds, for all systems alike.
+"""
+
+import argparse
+import time
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from zerone.machine import DTYPES, available_cores
+
+SHAPES = ((512, 512, 512), (2048, 384, 384), (2048, 1024, 1024), (2048, 2048, 2048))
+"""(rows, inputs, outputs): what lies in the caches and what does not."""
+
+
+def matmul_peak(threads: int, dtype: torch.dtype, seconds: float = 2.0) -> float:
+    """Return the best FLOP/s seen of x @ weight^T, about `seconds` spent in all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return max(_best_of_shape(shape, dtype, seconds / len(SHAPES)) for shape in SHAPES)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _best_of_shape(shape: tuple[int, int, int], dtype: torch.dtype, seconds: float) -> float:
+    rows, inputs, outputs = shape
+    x, weight = torch.randn(rows, inputs).to(dtype), torch.randn(outputs, inputs).to(dtype)
+    end = time.perf_counter() + seconds
+    best = 0.0
+    while not best or time.perf_counter() < end:
+        start = time.perf_counter()
+        functional.linear(x, weight)
+        best = max(best, 2.0 * rows * inputs * outputs / (time.perf_counter() - start))
+    return best
+
+
+def num_matmul_parameters(module: Any) -> int:
+    """Return how many parameters a token is multiplied with: all but a table that is only looked up."""
+    total = sum(int(parameter.numel()) for parameter in module.parameters())
+    is_tied = module.lm_head.weight is module.model.embed_tokens.weight
+    return total if is_tied else total - int(module.model.embed_tokens.weight.numel())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the matrix-product peak of this machine.")
+    parser.add_argument("--threads", type=int, default=available_cores())
+    arguments = parser.parse_args()
+    for name, dtype in DTYPES.items():
+        print(f"{name}: {matmul_peak(arguments.threads, dtype) / 1e9:.1f} GFLOP/s")
+
+
+if __name__ == "__main__":
+    main()

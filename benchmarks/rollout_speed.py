@@ -1,0 +1,268 @@
+"""Rollout speed: zerone's engine against transformers' `generate`, same model, prompts and lengths.
+
+    python benchmarks/rollout_speed.py [--model embedded|DIR] [--problems 48] [--group 12] ...
+
+What is compared. Our engine samples `problems` x `group` completions, as a training step does, and
+thereby fixes how long each one is (`--lengths sampled`; with `equal` each takes `--max-tokens`).
+The peer then has to produce as many tokens for every row. Only these tokens count; what a static
+batch computes beyond a row's end, while it waits for its longest row, is the peer's own waste.
+
+What favours the peer. Each batch ends after its longest row with nothing to look for: no end
+token, no stop string, no log-probabilities (our engine does all three). The batch size is the best
+of several. Both systems run in one process with the same threads, precision and malloc settings,
+of which the last are zerone's and the peer by itself would lack (`--default-allocator` leaves them
+out for both). Rows come as a trainer has them, a group's rows side by side. `generate, sorted`
+sorts all rows by their final length first, which nobody can know beforehand: no static batching
+wastes less.
+
+`generate_batch`, transformers' own continuous batching, knows each row's length as well. It is
+made for GPU kernels; it runs once on a few of the groups, and `--no-continuous` skips it.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig
+
+from machine_peak import matmul_peak, num_matmul_parameters
+from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
+from zerone.rl import requests_for, sampling_of
+from zerone.rollout.engine import Request
+from zerone.rollout.torch_engine import TorchEngine
+
+CONTINUOUS_GROUPS = 8
+"""Groups that generate_batch runs on: enough for a speed, few enough for its slowness on CPUs."""
+PAGE_SIZE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A completion that the peer has to produce: its prompt, and how many tokens."""
+
+    prompt_ids: tuple[int, ...]
+    length: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """The timed runs of one system."""
+
+    system: str
+    batch: int
+    num_tokens: int
+    seconds: tuple[float, ...]
+
+    @property
+    def speed(self) -> float:
+        """Tokens per second, the median of the runs."""
+        return self.num_tokens / median(self.seconds)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Rollout speed against transformers' generate.")
+    add_arguments(parser)
+    parser.add_argument("--lengths", choices=["sampled", "equal"], default="sampled")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 256, 576])
+    parser.add_argument("--no-continuous", action="store_true", help="skip transformers' generate_batch")
+    return parser.parse_args()
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return how long a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def rows_by_engine(engine: TorchEngine, work: Workload, requests: Sequence[Request]) -> list[Row]:
+    """Sample once and return each completion's prompt and length, group by group."""
+    groups = engine.generate(requests, sampling_of(work.config))
+    return [
+        Row(prompt_ids=rollout.prompt_ids, length=len(rollout.completion_ids))
+        for group in groups
+        for rollout in group
+    ]
+
+
+def _settings(max_new_tokens: int, end_id: int | None) -> GenerationConfig:
+    """Plain sampling at temperature 1, which adds no logits processor."""
+    return GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=end_id,
+        pad_token_id=0,
+        use_cache=True,
+    )
+
+
+@torch.inference_mode()
+def run_static(module: Any, rows: Sequence[Row], batch_size: int) -> None:
+    """Let `generate` produce all rows in static, left-padded batches."""
+    for start in range(0, len(rows), batch_size):
+        batch = rows[start : start + batch_size]
+        width = max(len(row.prompt_ids) for row in batch)
+        longest = max(row.length for row in batch)
+        pads = [width - len(row.prompt_ids) for row in batch]
+        tokens_BT = torch.tensor(
+            [[0] * pad + [*row.prompt_ids] for pad, row in zip(pads, batch, strict=True)]
+        )
+        mask_BT = torch.tensor([[0] * pad + [1] * (width - pad) for pad in pads])
+        made = module.generate(tokens_BT, attention_mask=mask_BT, generation_config=_settings(longest, None))
+        if made.shape != (len(batch), width + longest):
+            raise AssertionError(f"generate returned {tuple(made.shape)}, not {len(batch), width + longest}")
+
+
+def run_continuous(module: Any, rows: Sequence[Row], num_slots: int) -> None:
+    """Let transformers' continuous batching produce all rows, at most `num_slots` at once."""
+    longest = max(len(row.prompt_ids) + row.length for row in rows)
+    settings = ContinuousBatchingConfig(
+        page_size=PAGE_SIZE,
+        num_blocks=num_slots * (longest // PAGE_SIZE + 1),
+        max_batch_tokens=1024,
+        max_requests_per_batch=num_slots,
+    )
+    generation = _settings(max(row.length for row in rows), -1)
+    with module.continuous_batching_context_manager(
+        generation, continuous_batching_config=settings
+    ) as manager:
+        for index, row in enumerate(rows):
+            manager.add_request(
+                [*row.prompt_ids], request_id=str(index), max_new_tokens=row.length, eos_token_id=-1
+            )
+        num_left = len(rows)
+        while num_left and manager.is_running():
+            result = manager.get_result(timeout=1)
+            if result is not None and result.is_finished():
+                if len(result.generated_tokens) != rows[int(result.request_id)].length:
+                    raise AssertionError(f"generate_batch made {len(result.generated_tokens)} tokens")
+                num_left -= 1
+    if num_left:
+        raise AssertionError(f"generate_batch stopped with {num_left} rows to do")
+
+
+def best_batch(module: Any, rows: Sequence[Row], sizes: Sequence[int]) -> tuple[int, dict[int, float]]:
+    """Return the batch size with which the peer is fastest, and the seconds of each size."""
+    run_static(module, rows[: max(8, len(rows) // 16)], 32)  # warm-up
+    seconds: dict[int, float] = {}
+    for size in sorted({min(size, len(rows)) for size in sizes}):
+        seconds[size] = seconds_of(lambda size=size: run_static(module, rows, size))
+        print(f"  generate, batches of {size}: {num_tokens(rows) / seconds[size]:,.0f} tokens/s", flush=True)
+    return min(seconds, key=lambda size: seconds[size]), seconds
+
+
+def num_tokens(rows: Sequence[Row]) -> int:
+    """Return the useful tokens of some rows."""
+    return sum(row.length for row in rows)
+
+
+def measure_main(
+    work: Workload,
+    engine: TorchEngine,
+    requests: Sequence[Request],
+    rows: Sequence[Row],
+    batch: int,
+    repeats: int,
+) -> list[Measured]:
+    """Time our engine and the peer in turn, so that a change of the machine's speed meets both."""
+    module = work.model.module
+    by_length = sorted(rows, key=lambda row: row.length)
+    runs: dict[str, Callable[[], object]] = {
+        "zerone": lambda: engine.generate(requests, sampling_of(work.config)),
+        "generate": lambda: run_static(module, rows, batch),
+        "generate, sorted": lambda: run_static(module, by_length, batch),
+    }
+    seconds: dict[str, list[float]] = {system: [] for system in runs}
+    for _ in range(repeats):
+        for system, run in runs.items():
+            seconds[system].append(seconds_of(run))
+    slots = min(work.config.sampling.slots, len(rows))
+    return [
+        Measured(
+            system=system,
+            batch=slots if system == "zerone" else batch,
+            num_tokens=num_tokens(rows),
+            seconds=tuple(times),
+        )
+        for system, times in seconds.items()
+    ]
+
+
+def measure_continuous(work: Workload, rows: Sequence[Row]) -> Measured:
+    """Time generate_batch on some of the rows with the better of two numbers of slots."""
+    module = copy.deepcopy(work.model.module)  # it changes the module's attention
+    module.generation_config.eos_token_id = -1
+    some = rows[: CONTINUOUS_GROUPS * work.config.rl.group_size]
+    seconds = {
+        slots: seconds_of(lambda slots=slots: run_continuous(module, some, slots)) for slots in (8, 32)
+    }
+    best = min(seconds, key=lambda slots: seconds[slots])
+    return Measured(
+        system="generate_batch", batch=best, num_tokens=num_tokens(some), seconds=(seconds[best],)
+    )
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    work = open_workload(arguments, arguments.precision)
+    config = work.config
+    engine = work.engine(never_ends=arguments.lengths == "equal")
+    problems = work.mixture.draw(0, config.rl.problems_per_step)
+    requests = requests_for(problems, work.to_prompt, config.rl.group_size, (config.seed, "benchmark"))
+    peak = matmul_peak(work.threads, work.dtype)
+    about = conditions(work, peak)
+    rows = rows_by_engine(engine, work, requests)
+    lengths = sorted(row.length for row in rows)
+    about |= {"rows": len(rows), "tokens": sum(lengths), "lengths": arguments.lengths}
+    print("  ".join(f"{key}={value}" for key, value in about.items()))
+    print(f"completion tokens: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}")
+
+    module = work.model.module.to(work.dtype)
+    module.generation_config.eos_token_id = None  # else `generate` would fill it in
+    batch, tried = best_batch(module, rows, arguments.batches)
+    measured = measure_main(work, engine, requests, rows, batch, arguments.repeats)
+    if not arguments.no_continuous:
+        measured.append(measure_continuous(work, rows))
+    flops_per_token = 2 * num_matmul_parameters(module)
+    ours = measured[0].speed
+    print_table(
+        ["system", "batch", "tokens/s", "zerone is", "of matmul peak"],
+        [
+            [
+                m.system,
+                str(m.batch),
+                f"{m.speed:,.0f}",
+                f"{ours / m.speed:.2f}x",
+                f"{m.speed * flops_per_token / peak:.1%}",
+            ]
+            for m in measured
+        ],
+    )
+    figures = about | {
+        "lengths_of_rows": lengths,
+        "seconds_by_batch": tried,
+        "systems": [
+            {
+                "system": m.system,
+                "batch": m.batch,
+                "tokens": m.num_tokens,
+                "seconds": m.seconds,
+                "speed": m.speed,
+            }
+            for m in measured
+        ],
+    }
+    write_json(arguments.json, figures)
+
+
+if __name__ == "__main__":
+    main()
