@@ -25,7 +25,6 @@ FLOW = (
     "run_dir",
     "metrics",
     "verdict",
-    "verdict",
     "pretrain",
     "rl",
     "evals",

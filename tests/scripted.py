@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from zerone.checkpoint import Progress
 from zerone.config import Config, build_config
 from zerone.model.loading import save_model
@@ -263,7 +263,9 @@ def talking_prompt(problem: Problem) -> tuple[int, ...]:
 
 def write_problems(path: Path, count: int = 24) -> Path:
     """Write a JSONL file of questions with one digit as the answer."""
-    lines = [json.dumps({"prompt": f"Say {i % 10}, please ({i}).", "answer": str(i % 10)}) for i in range(count)]
+    lines = [
+        json.dumps({"prompt": f"Say {i % 10}, please ({i}).", "answer": str(i % 10)}) for i in range(count)
+    ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 

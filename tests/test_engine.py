@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, random_tokens, tiny_model
-from scripted import END, ask, bandit_model, bandit_tokenizer, forced_logprobs, make_engine, talking_model
 from torch import Tensor
 
+from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, random_tokens, tiny_model
+from scripted import END, ask, bandit_model, bandit_tokenizer, forced_logprobs, make_engine, talking_model
 from zerone.errors import ModelError
 from zerone.prompt import write_prompt
 from zerone.rollout.cache import ClockCache
@@ -63,7 +63,9 @@ def assert_same(found: Sequence[Sequence[Rollout]], expected: Sequence[Sequence[
 
 
 @torch.no_grad()
-def generate_greedily(model: Any, prompt: Sequence[int], max_tokens: int, ends: Sequence[int]) -> tuple[int, ...]:
+def generate_greedily(
+    model: Any, prompt: Sequence[int], max_tokens: int, ends: Sequence[int]
+) -> tuple[int, ...]:
     ids = torch.tensor([prompt])
     out = model.generate(
         ids,
@@ -176,7 +178,9 @@ def test_more_samples_than_slots_all_come_back_in_the_order_of_their_seeds(slots
     prompts = [tuple(byte_tokenizer()(f"Say {i}:")["input_ids"]) for i in range(5)]
     seeds = [range(10 * i, 10 * i + i) for i in range(1, 6)]
     found = ask(make_engine(model, slots=slots), prompts, seeds, Sampling(max_tokens=60))
-    assert [[rollout.sample for rollout in answers] for answers in found] == [[*range(i)] for i in range(1, 6)]
+    assert [[rollout.sample for rollout in answers] for answers in found] == [
+        [*range(i)] for i in range(1, 6)
+    ]
     alone = make_engine(model, slots=1)
     for prompt, own, answers in zip(prompts, seeds, found, strict=True):
         assert {rollout.prompt_ids for rollout in answers} == {prompt}
@@ -307,7 +311,9 @@ def chant_model(text: str) -> Any:
     ],
     ids=["two tokens", "around the circle", "the second", "two characters", "nine bytes"],
 )
-def test_stop_strings_are_found_across_token_borders(circle: str, stop: tuple[str, ...], expected: str) -> None:
+def test_stop_strings_are_found_across_token_borders(
+    circle: str, stop: tuple[str, ...], expected: str
+) -> None:
     first = byte_tokenizer()(circle[0])["input_ids"]
     ((rollout,),) = ask(
         make_engine(chant_model(circle)), [first], [(1,)], Sampling(temperature=0, max_tokens=40, stop=stop)
@@ -327,7 +333,9 @@ def test_prompt_and_max_tokens_beyond_the_context_are_refused() -> None:
     engine = make_engine(model)
     prompt = random_tokens(40, "long")
     assert len(ask(engine, [prompt], [(1,)], Sampling(max_tokens=24))[0]) == 1
-    with pytest.raises(ModelError, match=r"prompt of 40 tokens and sampling.max_tokens=25 exceed .* 64 tokens"):
+    with pytest.raises(
+        ModelError, match=r"prompt of 40 tokens and sampling.max_tokens=25 exceed .* 64 tokens"
+    ):
         ask(engine, [UNLIKE[0], prompt], [(1,), (1,)], Sampling(max_tokens=25))
 
 
@@ -412,7 +420,11 @@ def test_the_clock_may_shift_left_and_right_and_no_row_notices(num_prefix: int) 
     torch.manual_seed(num_prefix)
     num_slots, longest, max_tokens = 3, 12, 9
     prefix = random_kv(num_prefix)
-    cache, plain, shifts = ClockCache(prefix, num_slots, longest + max_tokens), _PlainCache(prefix), list[int]()
+    cache, plain, shifts = (
+        ClockCache(prefix, num_slots, longest + max_tokens),
+        _PlainCache(prefix),
+        list[int](),
+    )
     count_shifts(cache, shifts)
     plain.rows = [[] for _ in range(num_slots)]
     steps_left = [0] * num_slots
@@ -455,7 +467,10 @@ def test_columns_that_no_living_row_sees_leave_the_window() -> None:
 def test_kept_slots_go_on_in_their_new_order() -> None:
     torch.manual_seed(0)
     prefix = random_kv(2)
-    cache, plain = ClockCache(prefix, 4, 30), _PlainCache(prefix, [random_kv(length) for length in (3, 9, 1, 5)])
+    cache, plain = (
+        ClockCache(prefix, 4, 30),
+        _PlainCache(prefix, [random_kv(length) for length in (3, 9, 1, 5)]),
+    )
     for slot, kv in enumerate(plain.rows):
         cache.admit(slot, kv)
     cache.keep([3, 1])

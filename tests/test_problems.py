@@ -230,13 +230,13 @@ def test_no_countdown_target_is_given_away() -> None:
 
 
 def test_highest_countdown_levels_cannot_be_solved_by_two_numbers() -> None:
-    easier = [p.id for p, read in _countdowns() if p.level >= 4 and problem_reader.is_solvable(read, 2)]
+    easier = [p.id for p, read in _countdowns() if p.level >= 3 and problem_reader.is_solvable(read, 2)]
     assert easier == []
 
 
 def test_countdown_levels_differ_in_how_many_numbers_are_given_and_used() -> None:
     shapes = {problem.level: (len(set(read.numbers)), read.num_used) for problem, read in _countdowns()}
-    assert shapes == {1: (3, 2), 2: (4, 2), 3: (5, 2), 4: (3, 3), 5: (4, 3)}
+    assert shapes == {1: (3, 2), 2: (5, 2), 3: (3, 3), 4: (4, 3), 5: (5, 3)}
 
 
 # Arithmetic ---------------------------------------------------------------------------------------
@@ -258,11 +258,15 @@ def test_every_value_on_the_way_is_a_whole_number_from_1_to_200() -> None:
 
 
 def test_arithmetic_levels_differ_in_steps_and_asides() -> None:
-    for level in arithmetic.LEVELS:
-        of_level = [(problem, read) for problem, read in _stories() if problem.level == level]
-        assert {len(read.steps) for _, read in of_level} == {level, level + 1}
-        num_unused = {len(re.findall(r"\d+", p.prompt)) - 1 - len(read.steps) for p, read in of_level}
-        assert num_unused == {int(level >= 3)}
+    num_steps = {1: {1}, 2: {2, 3}, 3: {4, 5}, 4: {6, 7}, 5: {8, 9}}
+    num_asides = {1: 0, 2: 1, 3: 1, 4: 1, 5: 2}
+    for problem, read in _stories():
+        assert len(read.steps) in num_steps[problem.level]
+        num_unused = len(re.findall(r"\d+", problem.prompt)) - 1 - len(read.steps)
+        assert num_unused == num_asides[problem.level]
+    assert {(p.level, len(read.steps)) for p, read in _stories()} == {
+        (level, number) for level, numbers in num_steps.items() for number in numbers
+    }
 
 
 def test_every_operation_occurs_at_every_level() -> None:

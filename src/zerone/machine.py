@@ -119,9 +119,7 @@ def measure() -> Machine:
     # bf16 costs accuracy and fewer threads leave cores idle: both have to be clearly faster.
     best = max(
         speeds,
-        key=lambda key: (
-            speeds[key] * (1.0 if key[0] == "fp32" else 0.75) * (1.0 if key[1] == cores else 0.8)
-        ),
+        key=lambda key: speeds[key] * (1.0 if key[0] == "fp32" else 0.75) * (1.0 if key[1] == cores else 0.8),
     )
     gflops = {f"{precision} x{threads}": round(speed, 1) for (precision, threads), speed in speeds.items()}
     return Machine(precision=best[0], threads=best[1], gflops=gflops)

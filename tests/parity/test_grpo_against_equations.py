@@ -11,18 +11,16 @@ Dimensions: R rows, T tokens of the padded rows, V vocabulary.
 """
 
 import copy
-import importlib.util
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from fakes import Shape, number_problem, random_tokens, tiny_model
-from scripted import forced_logprobs, group, make_config, make_learner, member
 from torch import Tensor
 
+from fakes import Shape, number_problem, random_tokens, tiny_model
+from scripted import forced_logprobs, group, make_config, make_learner, member
 from zerone.advantage import credit
 from zerone.batch import Aggregation, make_batches
 from zerone.config import Config
@@ -51,7 +49,9 @@ def moved(model: Any, size: float, seed: int) -> Any:
 def sampled_groups(sampler: Any, temperature: float) -> list[Group]:
     """Return four groups of unequal lengths, one of them without signal, as the sampler saw them."""
     groups = []
-    for i, (num_prompt, rewards) in enumerate([(9, (1.1, 0, 0.1, 1)), (4, (0, 1)), (6, (0.1, 0.1)), (1, (1, 0, 0))]):
+    for i, (num_prompt, rewards) in enumerate(
+        [(9, (1.1, 0, 0.1, 1)), (4, (0, 1)), (6, (0.1, 0.1)), (1, (1, 0, 0))]
+    ):
         members = []
         for j, reward in enumerate(rewards):
             completion = random_tokens(1 + (5 * i + 3 * j) % 11, "completion", i, j)

@@ -1,7 +1,8 @@
 """Multi-step arithmetic as short word problems, in English and Chinese.
 
 Level L takes 2L-2 or 2L-1 steps (level 1: one); from level 2 on a sentence about something else is
-mixed in, at level 5 two of them, whose numbers must not be used. All intermediate values are whole numbers from 1 to 200.
+mixed in, at level 5 two of them, whose numbers must not be used. All intermediate values are
+whole numbers from 1 to 200.
 """
 
 from random import Random

@@ -1,7 +1,8 @@
 """Countdown: reach a target from some of the given numbers with + - * /.
 
-Levels 1 and 2 are solved by two of 3 or 5 numbers; levels 3 to 5 need three of 3, 4 or 5. Each number may be used at most once (rewards/accuracy.py judges by that rule, so
-any other correct expression counts as well).
+Levels 1 and 2 are solved by two of 3 or 5 numbers; levels 3 to 5 need three of 3, 4 or 5. Each
+number may be used at most once (rewards/accuracy.py judges by that rule, so any other correct
+expression counts as well).
 """
 
 from random import Random

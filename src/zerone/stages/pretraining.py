@@ -1,5 +1,7 @@
 """Makes the embedded base model with its provenance (`zerone pretrain`)."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,9 @@ from zerone import __version__
 from zerone.config import Config
 from zerone.corpus.documents import Habits
 from zerone.machine import available_cores, commit_of_source, cpu_name, keep_freed_memory, known_machine
-from zerone.model.loading import save_model
+from zerone.model.loading import PROVENANCE_NAME, save_model
 from zerone.pretrain import Architecture, build_tokenizer, new_model, pretrain
+from zerone.run_dir import write_atomically
 
 
 def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
@@ -70,4 +73,9 @@ def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
         "commit": commit_of_source(),
     }
     save_model(model, tokenizer, out, provenance)
+    provenance["sha256"] = {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
+        for name in ("model.safetensors", "tokenizer.json")
+    }
+    write_atomically(out / PROVENANCE_NAME, json.dumps(provenance, indent=2) + "\n")
     say(f"wrote {out}")
