@@ -26,12 +26,14 @@ its pass for the log-probabilities before the updates, which our sampler has rec
 import argparse
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
 
 import torch
+from transformers import PrinterCallback
 
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, config_of, open_workload, print_table, write_json
@@ -240,6 +242,7 @@ def trl_step(work: Workload, step: int, batch: int, is_equal: bool) -> Step:
             train_dataset=Dataset.from_dict({"prompt": prompts, "index": list(range(len(problems)))}),
             processing_class=work.model.tokenizer,
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
         total = time.perf_counter() - trainer.started
     return Step(
@@ -320,6 +323,7 @@ def show(kind: str, steps: dict[str, list[Step]], num_parameters: int, peak: flo
 
 def main() -> None:
     arguments = parse_arguments()
+    warnings.simplefilter("ignore", FutureWarning)  # TRL calls what transformers has renamed
     work = open_workload(arguments, "fp32")
     peak = matmul_peak(work.threads, torch.float32)
     about = conditions(work, peak)

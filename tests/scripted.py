@@ -20,7 +20,7 @@ from zerone.checkpoint import Progress
 from zerone.config import Config, build_config
 from zerone.model.loading import save_model
 from zerone.optim import adamw
-from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, write_prompt
+from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 from zerone.rl import Hooks, Learner
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
@@ -256,9 +256,9 @@ def talking_model(seed: int = 0, *, kind: Any = "qwen3", context: int = 1024) ->
     return model
 
 
-def talking_prompt(problem: Problem) -> tuple[int, ...]:
-    """Return the R1-Zero prompt as bytes."""
-    return tuple(byte_tokenizer()(write_prompt(problem.prompt))["input_ids"])
+def short_prompt(problem: Problem) -> tuple[int, ...]:
+    """Return the bytes of the question and of the colon that the talking model answers to."""
+    return tuple(byte_tokenizer()(f"{problem.prompt}:")["input_ids"])
 
 
 def write_problems(path: Path, count: int = 24) -> Path:

@@ -29,7 +29,7 @@ from scripted import (
     new_run,
     silent_hooks,
     talking_model,
-    talking_prompt,
+    short_prompt,
     write_problems,
 )
 from zerone.advantage import credit
@@ -110,7 +110,7 @@ def test_talking_model_learns_the_format_and_then_some(tmp_path: Path) -> None:
     problems = read_problems(write_problems(tmp_path / "p.jsonl"), "prompt", "answer", None).problems
     mixture = ListMixture(seed=0, problems=problems, problems_per_step=8)
     run = new_run(tmp_path / "run")
-    train(config, learner, make_engine(model, slots=64), mixture, talking_prompt, run, silent_hooks())
+    train(config, learner, make_engine(model, slots=64), mixture, short_prompt, run, silent_hooks())
     metrics = run.read_metrics()
     assert metrics[0]["format"] < 0.7
     assert metrics[-1]["format"] > 0.9
@@ -122,9 +122,8 @@ def test_repeated_updates_on_one_batch_raise_the_probability_of_what_was_rewarde
     config = make_config(
         rl__minibatches=1,
         rl__max_mismatch_kl=1e9,
-        loss__clip_low=10.0,
-        loss__clip_high=10.0,
-        optim__learning_rate=0.003,
+        loss__clip_high=1e6,
+        optim__learning_rate=0.001,
     )
     groups = []
     for i in range(3):
@@ -160,7 +159,7 @@ def test_repeated_updates_on_one_batch_raise_the_probability_of_what_was_rewarde
         update(config, learner, groups, step)
         right.append(mean_logprob(True))
         wrong.append(mean_logprob(False))
-    assert all(later > earlier for earlier, later in zip(right, right[1:], strict=False))
+    assert right == sorted(right)
     assert right[-1] > right[0] + 5
     assert right[-1] - wrong[-1] > right[0] - wrong[0] + 5
 
@@ -176,7 +175,7 @@ def test_before_the_first_update_the_ratio_is_one_and_the_kl_zero(tmp_path: Path
     problems = read_problems(write_problems(tmp_path / "p.jsonl"), "prompt", "answer", None).problems
     mixture = ListMixture(seed=0, problems=problems, problems_per_step=4)
     run = new_run(tmp_path / "run")
-    train(config, learner, make_engine(model), mixture, talking_prompt, run, silent_hooks())
+    train(config, learner, make_engine(model), mixture, short_prompt, run, silent_hooks())
     (line,) = run.read_metrics()
     assert line["ratio_max"] == pytest.approx(1.0, abs=1e-4)
     assert 0 <= line["mismatch_kl"] < 1e-8
@@ -267,9 +266,18 @@ def test_wrong_sampler_is_noticed_though_the_first_minibatch_is_silent() -> None
 # What cannot be trained on ------------------------------------------------------------------------
 
 
-def groups_with(advantages: Sequence[float], logprob: float = -5.0) -> list[Credited]:
-    members = [member(completion=(3 + j,), logprobs=(logprob,), sample=j) for j in range(len(advantages))]
-    return [credited(members, advantages)]
+def group_as_sampled(model: Any, advantages: Sequence[float], shift: float = 0.0) -> Credited:
+    """Return a group of one-token answers with the model's own log-probabilities, or a shift of them."""
+    blanks = [member(completion=(3 + j,), sample=j) for j in range(len(advantages))]
+    members = [
+        member(
+            completion=blank.rollout.completion_ids,
+            logprobs=(forced_logprobs(model, blank.rollout) + shift).tolist(),
+            sample=blank.rollout.sample,
+        )
+        for blank in blanks
+    ]
+    return credited(members, advantages)
 
 
 def test_loss_that_is_not_finite_stops_the_run_and_changes_no_weight() -> None:
@@ -277,7 +285,7 @@ def test_loss_that_is_not_finite_stops_the_run_and_changes_no_weight() -> None:
     model = tiny_model()
     before = copies(model)
     with pytest.raises(TrainingError, match=r"the loss is nan; the weights have not been changed"):
-        update(config, make_learner(model, config, updates=1), groups_with((math.nan, 1.0)), step=3)
+        update(config, make_learner(model, config, updates=1), [group_as_sampled(model, (math.nan, 1.0))], 3)
     assert is_unchanged(model, before)
 
 
@@ -287,7 +295,8 @@ def test_gradient_that_is_not_finite_stops_the_run_and_changes_no_weight() -> No
     model = tiny_model()
     before = copies(model)
     with pytest.raises(TrainingError):
-        update(config, make_learner(model, config, updates=1), groups_with((1.0, 0.5), -200.0), step=3)
+        groups = [group_as_sampled(model, (1.0, 0.5), shift=-200.0)]
+        update(config, make_learner(model, config, updates=1), groups, step=3)
     assert is_unchanged(model, before)
 
 
@@ -295,7 +304,7 @@ def test_groups_without_signal_change_no_weight() -> None:
     config = make_config(rl__minibatches=2, optim__weight_decay=0.1)
     model = tiny_model()
     before = copies(model)
-    stats = update(config, make_learner(model, config), groups_with((0.0, 0.0)) * 4, step=0)
+    stats = update(config, make_learner(model, config), [group_as_sampled(model, (0.0, 0.0))] * 4, step=0)
     assert is_unchanged(model, before)
     assert (stats.loss, stats.grad_norm, stats.num_tokens) == (0.0, 0.0, 0)
 
@@ -305,14 +314,9 @@ def test_groups_without_signal_are_pulled_to_the_reference_where_there_is_one() 
     model, reference = tiny_model(), tiny_model(seed=1)
     before = copies(model)
     learner = make_learner(model, config, updates=1, reference=reference)
-    (whole,) = groups_with((0.0, 0.0))
-    members = [
-        member(completion=g.rollout.completion_ids, logprobs=forced_logprobs(model, g.rollout).tolist())
-        for g in whole.group.members
-    ]
-    stats = [update(config, learner, [credited(members, (0.0, 0.0))], step) for step in range(1)]
+    stats = update(config, learner, [group_as_sampled(model, (0.0, 0.0))], step=0)
     assert not is_unchanged(model, before)
-    assert stats[0].kl > 0.1
+    assert stats.kl > 0.1
 
 
 def test_an_update_is_clipped_to_the_given_norm() -> None:
@@ -320,12 +324,7 @@ def test_an_update_is_clipped_to_the_given_norm() -> None:
     config = make_config(rl__minibatches=1, optim__max_grad_norm=0.01)
     model = tiny_model()
     learner = make_learner(model, config, updates=1)
-    (whole,) = groups_with((1.0, -1.0))
-    members = [
-        member(completion=g.rollout.completion_ids, logprobs=forced_logprobs(model, g.rollout).tolist())
-        for g in whole.group.members
-    ]
-    stats = update(config, learner, [credited(members, (1.0, -1.0))], step=0)
+    stats = update(config, learner, [group_as_sampled(model, (1.0, -1.0))], step=0)
     moments = [state["exp_avg"] for state in learner.optimizer.state.values()]
     norm = math.sqrt(sum(moment.square().sum().item() for moment in moments)) / (1 - config.optim.beta1)
     assert stats.grad_norm > 0.1
@@ -368,8 +367,8 @@ class Counter:
 
 
 def test_refill_draws_again_for_groups_without_signal_until_there_are_enough() -> None:
-    """Two answers of a bandit rarely differ in reward, so most groups are silent at first."""
-    config = bandit_config(rl__group_size=2, rl__refill=30)
+    """Four answers of an untrained bandit differ in reward about once in five groups."""
+    config = bandit_config(rl__group_size=4, rl__refill=60)
     model = bandit_model()
     mixture = Counter(bandit_problems(4))
     groups = collect(config, bandit_engine(model, config), mixture, bandit_prompt, 5, Clock())

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from zerone import __version__
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
-from zerone.errors import ConfigError, RunDirError, UserError, ZeroneError
+from zerone.errors import ConfigError, RunDirError, ZeroneError
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -280,8 +280,6 @@ def main() -> None:
     except ZeroneError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
         console.print(f"{kind}: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
-        if isinstance(error, UserError):
-            console.print("nothing was changed", style="dim")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         console.print("interrupted; the last checkpoint is whole: go on with --resume")

@@ -225,6 +225,17 @@ def options(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, st
     return found
 
 
+def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[str]:
+    """Return the options that hold free text."""
+    found: set[str] = set()
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= _text_options(field.annotation, f"{prefix}{name}.")
+        elif field.annotation in (str, str | None):
+            found.add(prefix + name)
+    return found
+
+
 def _refuse_unknown(key: str) -> None:
     known = options()
     if key in known:
@@ -262,12 +273,18 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Read `a.b=value` arguments; values are YAML scalars."""
-    flat = {}
+    """Read `a.b=value` arguments; values are YAML, but for text options, which are taken as typed.
+
+    A regular expression may hold what YAML would read as a comment or a list.
+    """
+    flat: dict[str, Any] = {}
     for override in overrides:
         key, equals, value = override.removeprefix("--").partition("=")
         if not equals:
             raise ConfigError(f"{override!r} is not an override; write key=value, as in rl.steps=20")
+        if key in _text_options():
+            flat[key] = None if value == "null" else value
+            continue
         try:
             flat[key] = yaml.safe_load(value)
         except yaml.YAMLError as error:

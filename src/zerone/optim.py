@@ -15,7 +15,8 @@ def adamw(
     parameters: Iterable[nn.Parameter], learning_rate: float, betas: tuple[float, float], weight_decay: float
 ) -> torch.optim.AdamW:
     """Return AdamW that decays matrices and leaves vectors (norms, biases) alone."""
-    matrices, vectors = [], []
+    matrices: list[nn.Parameter] = []
+    vectors: list[nn.Parameter] = []
     for parameter in parameters:
         (matrices if parameter.ndim >= 2 else vectors).append(parameter)
     return torch.optim.AdamW(
@@ -59,7 +60,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor, num_iterations: int = 5) -> Tensor:
     """Push the singular values of a matrix towards 1 by Newton-Schulz iterations."""
     is_tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if is_tall else matrix
+    x: Tensor = matrix.T if is_tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(num_iterations):
         gram = x @ x.T
@@ -71,7 +72,8 @@ def muon_with_adamw(
     model: nn.Module, learning_rate: float, weight_decay: float
 ) -> list[torch.optim.Optimizer]:
     """Return Muon for the blocks' matrices and AdamW for all else, both at one learning rate."""
-    hidden, rest = [], []
+    hidden: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_hidden = parameter.ndim == 2 and "embed_tokens" not in name and "lm_head" not in name
         (hidden if is_hidden else rest).append(parameter)

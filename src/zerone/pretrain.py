@@ -146,7 +146,7 @@ def language_model_loss(model: Any, batches: Sequence[Packed]) -> float:
         decoder = Decoder(model)
         hidden_ND = packed_hidden(decoder, packed).index_select(0, sources)
         loss = functional.cross_entropy(decoder.logits(hidden_ND), targets, reduction="sum") / num_targets
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        loss.backward()
         total += loss.item()
     return total
 

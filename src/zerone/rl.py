@@ -78,8 +78,10 @@ def train(
 ) -> None:
     """Train until `rl.steps` steps are done, from wherever `learner.progress` stands."""
     engine.load_weights(learner.module, learner.progress.updates)
+    between = Clock()
     for step in range(learner.progress.step, config.rl.steps):
         hooks.before_step(step)
+        between.mark("between_s")
         clock = Clock()
         groups = collect(config, engine, mixture, to_prompt, step, clock)
         credited = credit(groups, config.advantage.scale)
@@ -94,7 +96,8 @@ def train(
         metrics |= update_metrics(stats, _learning_rate(config, updates - 1), updates)
         metrics["verdict"] = verdict(learner.history, metrics)
         learner.history.append(metrics)
-        timing = {"step": step + 1, **clock.seconds, "total_s": clock.total}
+        timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
+        between = Clock()
         run.record_step(metrics, timing, credited)
         hooks.after_step(metrics, timing, credited)
 
@@ -307,7 +310,7 @@ def backward(
     terms = grpo_loss(
         policy_C, batch.sampler_logprobs_C, reference_C, batch.advantages_C, batch.weights_C, objective
     )
-    terms.loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    terms.loss.backward()
     return terms, entropies(logits_CV, temperature).sum().item()
 
 

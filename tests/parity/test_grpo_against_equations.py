@@ -11,8 +11,10 @@ Dimensions: R rows, T tokens of the padded rows, V vocabulary.
 """
 
 import copy
+import importlib.util
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +207,84 @@ def test_a_wrong_denominator_would_be_seen() -> None:
     ]
     gaps = [abs(one - other) for i, one in enumerate(losses) for other in losses[:i]]
     assert min(gaps) > 100 * LOSS_TOLERANCE
+
+
+# Against TRL --------------------------------------------------------------------------------------
+
+LOSS_TYPES: dict[Aggregation, str] = {"sequence": "grpo", "token": "dapo", "constant": "dr_grpo"}
+"""TRL's names of the three aggregations."""
+
+
+def trl_loss(
+    model: Any, reference: Any, groups: Sequence[Group], config: Config, loss_type: str, folder: Path
+) -> Tensor:
+    """Return the loss that TRL computes from our tokens, log-probabilities and advantages."""
+    from datasets import Dataset
+    from fakes import byte_tokenizer
+    from trl import GRPOConfig, GRPOTrainer
+
+    rows = [
+        pair
+        for whole in credit(groups, "group")
+        for pair in zip(whole.group.members, whole.advantages, strict=True)
+    ]
+    longest = max(len(graded.rollout.prompt_ids) for graded, _ in rows)
+    inputs: dict[str, list[Any]] = {}
+    for graded, advantage in rows:
+        rollout = graded.rollout
+        before, after = longest - len(rollout.prompt_ids), MAX_TOKENS - len(rollout.completion_ids)
+        reference_logprobs = forced_logprobs(reference, rollout, config.sampling.temperature).tolist()
+        for name, value in {
+            "prompt_ids": [0] * before + [*rollout.prompt_ids],
+            "prompt_mask": [0] * before + [1] * len(rollout.prompt_ids),
+            "completion_ids": [*rollout.completion_ids] + [0] * after,
+            "completion_mask": [1] * len(rollout.completion_ids) + [0] * after,
+            "old_per_token_logps": [*rollout.sampler_logprobs] + [0.0] * after,
+            "ref_per_token_logps": reference_logprobs + [0.0] * after,
+            "advantages": advantage,
+        }.items():
+            inputs.setdefault(name, []).append(value)
+    arguments = GRPOConfig(
+        output_dir=str(folder),
+        use_cpu=True,
+        bf16=False,
+        report_to=[],
+        loss_type=loss_type,
+        beta=0.0,
+        epsilon=LOW,
+        epsilon_high=HIGH,
+        temperature=config.sampling.temperature,
+        max_completion_length=MAX_TOKENS,
+    )
+    trainer = GRPOTrainer(
+        model=model,
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=arguments,
+        train_dataset=Dataset.from_list([{"prompt": "a"}] * 8),
+        processing_class=byte_tokenizer(),
+    )
+    tensors = {name: torch.tensor(values) for name, values in inputs.items()}
+    tensors["num_items_in_batch"] = tensors["completion_mask"].sum()
+    # Only now, as TRL would load a reference by name; the reference's numbers are in the tensors.
+    trainer.beta = config.loss.kl_coef
+    # In evaluation mode TRL divides by nothing else: the batch is a whole optimiser step.
+    trainer.model.eval()
+    loss: Tensor = trainer._compute_loss(trainer.model, tensors)
+    return loss
+
+
+@pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed")
+@pytest.mark.parametrize("kl_coef", [0.0, 0.1])
+@pytest.mark.parametrize("aggregation", ["sequence", "token", "constant"])
+def test_loss_and_gradients_equal_those_of_trl(
+    aggregation: Aggregation, kl_coef: float, tmp_path: Path
+) -> None:
+    """TRL is no dependency: the test was last run with trl 1.16.0."""
+    ours = tiny_model(Shape(kind="qwen3"))
+    theirs, reference = copy.deepcopy(ours), moved(ours, 0.02, seed=2)
+    config = config_of(aggregation, kl_coef)
+    groups = sampled_groups(moved(ours, 0.02, seed=1), config.sampling.temperature)
+    expected = trl_loss(theirs, reference, groups, config, LOSS_TYPES[aggregation], tmp_path)
+    expected.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    assert our_loss(ours, reference, groups, config) == pytest.approx(expected.item(), abs=LOSS_TOLERANCE)
+    assert_same_gradients(ours, theirs)

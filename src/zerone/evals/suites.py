@@ -4,6 +4,7 @@ In: the data section of a configuration. Out: a training mixture and the two sui
 run reports: `mixed` (everything) and `hard` (the highest level; "mini-aime" in the embedded world).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +29,10 @@ SUITE_NAMES = ("mixed", "hard", "mini-aime", "sums")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """A run's problems."""
+    """A run's problems; `listed` are all that the mixture can draw, where they can be listed."""
 
     mixture: Mixture
+    listed: Sequence[Problem]
     mixed: Suite
     hard: Suite
 
@@ -50,13 +52,14 @@ def _data_of_file(config: Config, path: Path) -> Data:
     read = read_problems(path, data.prompt_field, data.answer_field, data.answer_pattern)
     train, held_out = split_problems(read.problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
-    return _data(config, mixture, held_out, held_out)
+    return _data(config, mixture, list(held_out), list(held_out))
 
 
 def _data(config: Config, mixture: Mixture, mixed: list[Problem], hard: list[Problem]) -> Data:
     e = config.eval
     return Data(
         mixture=mixture,
+        listed=mixture.problems if isinstance(mixture, ListMixture) else (),
         mixed=Suite(name="mixed", problems=mixed[: e.problems], num_samples=e.mixed_samples),
         hard=Suite(name="hard", problems=hard[: e.problems], num_samples=e.hard_samples),
     )

@@ -60,7 +60,7 @@ ROWS_PER_BLOCK = 8
 """Rows that are padded together; few, so that little is wasted where neighbours differ."""
 
 
-def common_prefix(sequences: Sequence[Sequence[int]]) -> tuple[int, ...]:
+def common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     """Return the longest common prefix that leaves every sequence at least one token."""
     shortest, first, last = min(map(len, sequences)), min(sequences), max(sequences)
     length = 0
@@ -115,7 +115,7 @@ class _PadRows(torch.autograd.Function):
         return x_CF.index_select(0, padded_M)
 
     @staticmethod
-    def backward(ctx: Any, grad_MF: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # torch types it as Any
+    def backward(ctx: Any, grad_MF: Tensor) -> tuple[Tensor, None, None]:
         (flat_C,) = ctx.saved_tensors
         return grad_MF.index_select(0, flat_C), None, None
 
@@ -130,7 +130,7 @@ class _FlattenRows(torch.autograd.Function):
         return x_MF.index_select(0, flat_C)
 
     @staticmethod
-    def backward(ctx: Any, grad_CF: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch types it as Any
+    def backward(ctx: Any, grad_CF: Tensor) -> tuple[Tensor, None]:
         (flat_C,) = ctx.saved_tensors
         grad_MF = grad_CF.new_zeros(ctx.num_cells, grad_CF.shape[1])
         grad_MF[flat_C] = grad_CF
@@ -180,12 +180,12 @@ def _attend_rows(
     block: RowBlock, mask_TS: Tensor, before_kv: Tensor, q_CHE: Tensor, kv_CKE: Tensor
 ) -> Tensor:
     def padded(x: Tensor) -> Tensor:
-        rows = _PadRows.apply(x.flatten(1), block.padded_M, block.flat_C)  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        return rows.view(block.num_rows, block.length, *x.shape[1:])  # type: ignore[no-any-return]  # as above
+        rows = _PadRows.apply(x.flatten(1), block.padded_M, block.flat_C)
+        return rows.view(block.num_rows, block.length, *x.shape[1:])  # type: ignore[no-any-return]  # torch leaves autograd functions untyped
 
     kv = torch.cat((before_kv.expand(block.num_rows, *before_kv.shape), padded(kv_CKE)), dim=1)
     mixed_MF = _attend(padded(q_CHE), kv, mask_TS).flatten(2).flatten(0, 1)
-    return _FlattenRows.apply(mixed_MF, block.flat_C).view_as(q_CHE)  # type: ignore[no-any-return, no-untyped-call]  # as above
+    return _FlattenRows.apply(mixed_MF, block.flat_C).view_as(q_CHE)  # type: ignore[no-any-return, no-untyped-call]  # torch leaves autograd functions untyped
 
 
 def _attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
@@ -197,7 +197,7 @@ def _attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
     q = q_RTHE.transpose(1, 2).reshape(rows, kv_heads, heads // kv_heads * length, size)
     scores = (q * size**-0.5) @ k_RKES
     scores = scores.unflatten(2, (-1, length)) + mask_TS
-    mixed = scores.softmax(-1).flatten(2, 3) @ v_RKSE
+    mixed: Tensor = scores.softmax(-1).flatten(2, 3) @ v_RKSE
     return mixed.reshape(rows, heads, length, size).transpose(1, 2)
 
 

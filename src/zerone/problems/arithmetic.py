@@ -10,7 +10,7 @@ from random import Random
 from zerone.types import Problem
 
 FAMILY = "arithmetic"
-LEVELS = (1, 2, 3, 4, 5)
+LEVELS: tuple[int, ...] = (1, 2, 3, 4, 5)
 LARGEST_VALUE = 200
 _NUM_ASIDES = {1: 0, 2: 1, 3: 1, 4: 1, 5: 2}
 

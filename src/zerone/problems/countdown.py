@@ -10,7 +10,7 @@ from random import Random
 from zerone.types import Problem
 
 FAMILY = "countdown"
-LEVELS = (1, 2, 3, 4, 5)
+LEVELS: tuple[int, ...] = (1, 2, 3, 4, 5)
 NUM_GIVEN = {1: 3, 2: 5, 3: 3, 4: 4, 5: 5}
 NUM_USED = {1: 2, 2: 2, 3: 3, 4: 3, 5: 3}
 _LARGEST_TARGET = 150

@@ -122,7 +122,7 @@ def _combine(operator: str, left: Expression, right: Expression) -> Expression:
     )
 
 
-_NUMBER = re.compile(r"([-+]?)(\d{1,40}|\d{1,3}(?:,\d{3}){1,12})(\.\d{1,40})?")
+_NUMBER = re.compile(r"([-+]?)[$\u20ac\u00a3\u00a5]?(\d{1,40}|\d{1,3}(?:,\d{3}){1,12}|(?=\.\d))(\.\d{1,40})?")
 
 
 def parse_number(text: str) -> Fraction | None:
@@ -131,7 +131,7 @@ def parse_number(text: str) -> Fraction | None:
     Understood: integers, decimals, fractions `a/b`, thousands separators, one leading currency
     sign and a closing percent sign or full stop (both ignored, as gold answers use them freely).
     """
-    text = text.strip().translate(_SAME_AS).lstrip("$\u20ac\u00a3\u00a5").rstrip("%.").strip()
+    text = text.strip().translate(_SAME_AS).rstrip("%.").strip()
     numerator, slash, denominator = text.partition("/")
     top = _plain_number(numerator)
     if not slash or top is None:
@@ -142,7 +142,8 @@ def parse_number(text: str) -> Fraction | None:
 
 def _plain_number(text: str) -> Fraction | None:
     match = _NUMBER.fullmatch(text.strip())
-    if match is None or not text.isascii():
+    # `\d` also matches the digits of other scripts, which no canonical answer uses.
+    if match is None or not "".join(group or "" for group in match.groups()).isascii():
         return None
     sign, whole, decimals = match.groups()
-    return Fraction(f"{sign}{whole.replace(',', '')}{decimals or ''}")
+    return Fraction(f"{sign}{whole.replace(',', '') or '0'}{decimals or ''}")

@@ -108,8 +108,10 @@ class ClockCache:
     def _by_head(self, x_XGF: Tensor) -> Tensor:
         """Gather what meets the same prefix head: [B*K, G, F] -> [K, B*G, F]."""
         by_head = x_XGF.unflatten(0, (-1, self._kv_heads)).transpose(0, 1)
-        return by_head.reshape(self._kv_heads, -1, x_XGF.shape[-1])
+        gathered: Tensor = by_head.reshape(self._kv_heads, -1, x_XGF.shape[-1])
+        return gathered
 
     def _by_row(self, x_KYF: Tensor, rows: int) -> Tensor:
         """The reverse of `_by_head`."""
-        return x_KYF.unflatten(1, (rows, -1)).transpose(0, 1).flatten(0, 1)
+        spread: Tensor = x_KYF.unflatten(1, (rows, -1)).transpose(0, 1).flatten(0, 1)
+        return spread

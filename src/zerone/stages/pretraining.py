@@ -18,6 +18,17 @@ from zerone.pretrain import Architecture, build_tokenizer, new_model, pretrain
 from zerone.run_dir import write_atomically
 
 
+def _overrides(config: Config) -> list[str]:
+    """Return the seed and every pre-training option, so that defaults may change later."""
+    values = config.pretrain.model_dump()
+    habits = values.pop("habits")
+    return [
+        f"seed={config.seed}",
+        *(f"pretrain.{key}={value}" for key, value in values.items()),
+        *(f"pretrain.habits.{key}={value}" for key, value in habits.items()),
+    ]
+
+
 def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
     """Train tokenizer and model from nothing and write them with provenance.json."""
     keep_freed_memory()
@@ -53,7 +64,7 @@ def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
     model.generation_config.do_sample = True
     provenance = {
         "what": "base model of zerone, made from nothing by `zerone pretrain`",
-        "command": f"zerone pretrain --out DIR seed={config.seed} pretrain.steps={config.pretrain.steps}",
+        "command": f"zerone pretrain --out DIR {' '.join(_overrides(config))}",
         "licence": "MIT",
         "corpus": "procedural, src/zerone/corpus; training problems only; see docs/base_model.md",
         "habits": config.pretrain.habits.model_dump(),

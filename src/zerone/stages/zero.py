@@ -145,7 +145,8 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     engine = TorchEngine(
         model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[environment["precision"]]
     )
-    _check_lengths(config, to_prompt, [*data.mixed.problems, *data.hard.problems], context)
+    problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
+    _check_lengths(config, to_prompt, problems, context)
     if not run.has_run:
         run.start(to_yaml(config), environment | {"model_sha256": model.sha256})
     elif run.read_environment().get("model_sha256") != model.sha256:
@@ -174,8 +175,7 @@ def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[in
 def _check_lengths(
     config: Config, to_prompt: Callable[[Problem], tuple[int, ...]], problems: Sequence[Problem], context: int
 ) -> None:
-    longest = max(problems, key=lambda problem: len(problem.prompt))
-    length = len(to_prompt(longest))
+    length, longest = max(((len(to_prompt(problem)), problem) for problem in problems), key=lambda p: p[0])
     if config.sampling.max_tokens + length > context:
         room = context - length
         what = f"lower sampling.max_tokens to {room}" if room > 0 else "leave it out or shorten it"
@@ -311,7 +311,8 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
     if steps != config.rl.steps or 0 not in evaluations:
         raise ConfigError(f"{run.path} has no evaluations of step 0 and {config.rl.steps}; resume it")
     timings = run.read_timing()
-    wall = sum(timing["total_s"] for timing in timings) + sum(e["seconds"] for e in evaluations.values())
+    # What lies between steps is evaluation, recording and checkpoints; the last evaluation is after all.
+    wall = sum(timing["total_s"] + timing["between_s"] for timing in timings) + evaluations[steps]["seconds"]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
         "base": _selected(evaluations[0]),
