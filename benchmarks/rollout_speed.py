@@ -13,17 +13,18 @@ of several. Both systems run in one process with the same threads, precision and
 of which the last are zerone's and the peer by itself would lack (`--default-allocator` leaves them
 out for both). Rows come as a trainer has them, a group's rows side by side. `generate, sorted`
 sorts all rows by their final length first, which nobody can know beforehand: no static batching
-wastes less.
+wastes less. Its batch size is the best of several as well.
 
 `generate_batch`, transformers' own continuous batching, knows each row's length as well. It is
-made for GPU kernels; it runs once on a few of the groups, and `--no-continuous` skips it.
+made for GPU kernels; here it runs once with each of a few numbers of slots, on the first groups
+only, and the best counts. `--no-continuous` skips it.
 """
 
 import argparse
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
@@ -38,6 +39,7 @@ from zerone.rollout.torch_engine import TorchEngine
 
 CONTINUOUS_GROUPS = 8
 """Groups that generate_batch runs on: enough for a speed, few enough for its slowness on CPUs."""
+CONTINUOUS_SLOTS = (8, 16, 32)
 PAGE_SIZE = 64
 
 
@@ -150,60 +152,42 @@ def run_continuous(module: Any, rows: Sequence[Row], num_slots: int) -> None:
         raise AssertionError(f"generate_batch stopped with {num_left} rows to do")
 
 
-def best_batch(module: Any, rows: Sequence[Row], sizes: Sequence[int]) -> tuple[int, dict[int, float]]:
-    """Return the batch size with which the peer is fastest, and the seconds of each size."""
-    run_static(module, rows[: max(8, len(rows) // 16)], 32)  # warm-up
-    seconds: dict[int, float] = {}
-    for size in sorted({min(size, len(rows)) for size in sizes}):
-        seconds[size] = seconds_of(lambda size=size: run_static(module, rows, size))
-        print(f"  generate, batches of {size}: {num_tokens(rows) / seconds[size]:,.0f} tokens/s", flush=True)
-    return min(seconds, key=lambda size: seconds[size]), seconds
-
-
 def num_tokens(rows: Sequence[Row]) -> int:
     """Return the useful tokens of some rows."""
     return sum(row.length for row in rows)
 
 
-def measure_main(
-    work: Workload,
-    engine: TorchEngine,
-    requests: Sequence[Request],
-    rows: Sequence[Row],
-    batch: int,
-    repeats: int,
+def seconds_by_batch(module: Any, rows: Sequence[Row], sizes: Sequence[int]) -> dict[int, float]:
+    """Return the peer's seconds with each batch size, and show them as they come."""
+    seconds: dict[int, float] = {}
+    for size in sorted({min(size, len(rows)) for size in sizes}):
+        seconds[size] = seconds_of(lambda size=size: run_static(module, rows, size))
+        print(f"  batches of {size}: {num_tokens(rows) / seconds[size]:,.0f} tokens/s", flush=True)
+    return seconds
+
+
+def measure_in_turn(
+    runs: Sequence[tuple[str, int, Callable[[], object]]], tokens: int, repeats: int
 ) -> list[Measured]:
-    """Time our engine and the peer in turn, so that a change of the machine's speed meets both."""
-    module = work.model.module
-    by_length = sorted(rows, key=lambda row: row.length)
-    runs: dict[str, Callable[[], object]] = {
-        "zerone": lambda: engine.generate(requests, sampling_of(work.config)),
-        "generate": lambda: run_static(module, rows, batch),
-        "generate, sorted": lambda: run_static(module, by_length, batch),
-    }
-    seconds: dict[str, list[float]] = {system: [] for system in runs}
+    """Time (system, batch, run) in turn, so that a change of the machine's speed meets all of them."""
+    seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(repeats):
-        for system, run in runs.items():
-            seconds[system].append(seconds_of(run))
-    slots = min(work.config.sampling.slots, len(rows))
+        for times, (_, _, run) in zip(seconds, runs, strict=True):
+            times.append(seconds_of(run))
     return [
-        Measured(
-            system=system,
-            batch=slots if system == "zerone" else batch,
-            num_tokens=num_tokens(rows),
-            seconds=tuple(times),
-        )
-        for system, times in seconds.items()
+        Measured(system=system, batch=batch, num_tokens=tokens, seconds=tuple(times))
+        for times, (system, batch, _) in zip(seconds, runs, strict=True)
     ]
 
 
 def measure_continuous(work: Workload, rows: Sequence[Row]) -> Measured:
-    """Time generate_batch on some of the rows with the better of two numbers of slots."""
+    """Time generate_batch on the first groups, with its best number of slots."""
     module = copy.deepcopy(work.model.module)  # it changes the module's attention
     module.generation_config.eos_token_id = -1
     some = rows[: CONTINUOUS_GROUPS * work.config.rl.group_size]
     seconds = {
-        slots: seconds_of(lambda slots=slots: run_continuous(module, some, slots)) for slots in (8, 32)
+        slots: seconds_of(lambda slots=slots: run_continuous(module, some, slots))
+        for slots in CONTINUOUS_SLOTS
     }
     best = min(seconds, key=lambda slots: seconds[slots])
     return Measured(
@@ -211,28 +195,8 @@ def measure_continuous(work: Workload, rows: Sequence[Row]) -> Measured:
     )
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    work = open_workload(arguments, arguments.precision)
-    config = work.config
-    engine = work.engine(never_ends=arguments.lengths == "equal")
-    problems = work.mixture.draw(0, config.rl.problems_per_step)
-    requests = requests_for(problems, work.to_prompt, config.rl.group_size, (config.seed, "benchmark"))
-    peak = matmul_peak(work.threads, work.dtype)
-    about = conditions(work, peak)
-    rows = rows_by_engine(engine, work, requests)
-    lengths = sorted(row.length for row in rows)
-    about |= {"rows": len(rows), "tokens": sum(lengths), "lengths": arguments.lengths}
-    print("  ".join(f"{key}={value}" for key, value in about.items()))
-    print(f"completion tokens: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}")
-
-    module = work.model.module.to(work.dtype)
-    module.generation_config.eos_token_id = None  # else `generate` would fill it in
-    batch, tried = best_batch(module, rows, arguments.batches)
-    measured = measure_main(work, engine, requests, rows, batch, arguments.repeats)
-    if not arguments.no_continuous:
-        measured.append(measure_continuous(work, rows))
-    flops_per_token = 2 * num_matmul_parameters(module)
+def show(measured: Sequence[Measured], num_parameters: int, peak: float) -> None:
+    """Print the table; the first system is ours."""
     ours = measured[0].speed
     print_table(
         ["system", "batch", "tokens/s", "zerone is", "of matmul peak"],
@@ -242,26 +206,48 @@ def main() -> None:
                 str(m.batch),
                 f"{m.speed:,.0f}",
                 f"{ours / m.speed:.2f}x",
-                f"{m.speed * flops_per_token / peak:.1%}",
+                f"{2 * num_parameters * m.speed / peak:.1%}",
             ]
             for m in measured
         ],
     )
-    figures = about | {
-        "lengths_of_rows": lengths,
-        "seconds_by_batch": tried,
-        "systems": [
-            {
-                "system": m.system,
-                "batch": m.batch,
-                "tokens": m.num_tokens,
-                "seconds": m.seconds,
-                "speed": m.speed,
-            }
-            for m in measured
-        ],
-    }
-    write_json(arguments.json, figures)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    work = open_workload(arguments, arguments.precision)
+    config, module = work.config, work.model.module
+    peak = matmul_peak(work.threads, work.dtype)
+    about = conditions(work, peak)
+    problems = work.mixture.draw(0, config.rl.problems_per_step)
+    requests = requests_for(problems, work.to_prompt, config.rl.group_size, (config.seed, "benchmark"))
+    engine = work.engine(never_ends=arguments.lengths == "equal")
+    rows = rows_by_engine(engine, work, requests)
+    lengths = sorted(row.length for row in rows)
+    about |= {"lengths": arguments.lengths, "rows": len(rows), "tokens": sum(lengths)}
+    print("  ".join(f"{key}={value}" for key, value in about.items()))
+    print(f"completion tokens: median {lengths[len(lengths) // 2]}, longest {lengths[-1]}")
+
+    module.to(work.dtype)
+    module.generation_config.eos_token_id = None  # else `generate` would fill it in
+    run_static(module, rows[:32], 32)  # warm-up
+    orders = {"generate": rows}
+    if arguments.lengths == "sampled":
+        orders["generate, sorted"] = sorted(rows, key=lambda row: row.length)
+    slots = min(config.sampling.slots, len(rows))
+    runs = [("zerone", slots, lambda: engine.generate(requests, sampling_of(config)))]
+    for system, order in orders.items():
+        print(f"{system}:")
+        tried = seconds_by_batch(module, order, arguments.batches)
+        best = min(tried, key=lambda size: tried[size])
+        about[f"seconds_by_batch of {system}"] = tried
+        runs.append((system, best, lambda order=order, best=best: run_static(module, order, best)))
+    measured = measure_in_turn(runs, num_tokens(rows), arguments.repeats)
+    if not arguments.no_continuous:
+        measured.append(measure_continuous(work, rows))
+    show(measured, num_matmul_parameters(module), peak)
+    systems = [{**asdict(m), "tokens_per_second": m.speed} for m in measured]
+    write_json(arguments.json, about | {"lengths_of_rows": lengths, "systems": systems})
 
 
 if __name__ == "__main__":

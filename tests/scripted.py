@@ -7,6 +7,8 @@ there is something to learn from the first step on, and no training was needed t
 
 import functools
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+import zerone
 from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from zerone.checkpoint import Progress
 from zerone.config import Config, build_config
@@ -274,3 +277,23 @@ def save_talking_model(path: Path, kind: Any = "qwen3") -> Path:
     """Write the talking model as a transformers directory."""
     save_model(talking_model(kind=kind), byte_tokenizer(), path)
     return path
+
+
+# Processes ----------------------------------------------------------------------------------------
+
+
+def command_line(*arguments: str) -> list[str]:
+    """Return the command that a user would give as `zerone ARGUMENTS`."""
+    return [sys.executable, "-m", "zerone.cli", *arguments]
+
+
+def environment_of_runs(folder: Path) -> dict[str, str]:
+    """Return an environment in which runs find this source and leave the user's cache alone."""
+    source = Path(zerone.__file__).parents[1]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")]),
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
+    }

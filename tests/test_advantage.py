@@ -7,8 +7,8 @@ from statistics import fmean, pstdev
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import group, member
 
+from scripted import group, member
 from zerone.advantage import Scale, credit
 from zerone.batch import make_batches, split_minibatches
 from zerone.types import Credited, Group, Outcome

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 import torch
-from fakes import Shape, number_problem, random_tokens, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
-from scripted import credited, forced_logprobs, make_config, make_learner, member
 from torch import Tensor
 
+from fakes import Shape, number_problem, random_tokens, tiny_model
+from scripted import credited, forced_logprobs, make_config, make_learner, member
 from zerone.batch import Aggregation, Batch, make_batches, split_minibatches, token_weight
 from zerone.loss import Objective
 from zerone.rl import backward
@@ -44,7 +44,9 @@ def group_of(number: int, lengths: Lengths, *, num_prompt: int = 3, is_silent: b
         )
         for j, length in enumerate(lengths)
     ]
-    return credited(members, [0.0 if is_silent else 1.5 * (-1) ** j + number / 4 for j in range(len(lengths))])
+    return credited(
+        members, [0.0 if is_silent else 1.5 * (-1) ** j + number / 4 for j in range(len(lengths))]
+    )
 
 
 GROUPS = [
@@ -66,7 +68,9 @@ def batches_of(groups: Sequence[Credited], **options: Any) -> list[Batch]:
     return list(make_batches(groups, **settings | options))
 
 
-def rows_of(groups: Sequence[Credited], *, keep_silent: bool = False, mask_truncated: bool = False) -> list[Any]:
+def rows_of(
+    groups: Sequence[Credited], *, keep_silent: bool = False, mask_truncated: bool = False
+) -> list[Any]:
     """Return (graded, advantage) of everything that is trained on."""
     return [
         (graded, advantage)
@@ -95,9 +99,7 @@ def tokens_expected(rows: Sequence[Any]) -> Counter[tuple[int, float, float]]:
     return Counter(
         (token, round(logprob, 4), round(advantage, 4))
         for graded, advantage in rows
-        for token, logprob in zip(
-            graded.rollout.completion_ids, graded.rollout.sampler_logprobs, strict=True
-        )
+        for token, logprob in zip(graded.rollout.completion_ids, graded.rollout.sampler_logprobs, strict=True)
     )
 
 
@@ -211,7 +213,9 @@ def test_weights_of_a_minibatch_sum_to_one_where_all_is_trained_on(aggregation: 
 # Invariance ---------------------------------------------------------------------------------------
 
 
-def gradients(groups: Sequence[Credited], aggregation: Aggregation, size: int) -> tuple[float, dict[str, Tensor]]:
+def gradients(
+    groups: Sequence[Credited], aggregation: Aggregation, size: int
+) -> tuple[float, dict[str, Tensor]]:
     """Return the loss and the gradients of a minibatch cut into micro-batches of a size."""
     model = tiny_model(Shape(kind="qwen3"))
     learner = make_learner(model, make_config(), reference=tiny_model(Shape(kind="qwen3"), seed=1))
@@ -268,9 +272,7 @@ def test_sizes_that_are_compared_do_cut_groups() -> None:
 
 def test_gradient_is_invariant_to_packing_order(sampled: list[Credited]) -> None:
     _, expected = gradients(sampled, "token", 10_000)
-    turned = [
-        credited(whole.group.members[::-1], whole.advantages[::-1]) for whole in reversed(sampled)
-    ]
+    turned = [credited(whole.group.members[::-1], whole.advantages[::-1]) for whole in reversed(sampled)]
     for size in (HALF_A_GROUP, 10_000):
         _assert_close(gradients(turned, "token", size)[1], expected)
 
@@ -285,7 +287,9 @@ def _assert_close(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None
 
 
 @given(st.integers(1, 12), st.integers(1, 6), st.integers(0, 2**40))
-def test_minibatches_are_a_partition_of_whole_groups(num_groups: int, num_minibatches: int, seed: int) -> None:
+def test_minibatches_are_a_partition_of_whole_groups(
+    num_groups: int, num_minibatches: int, seed: int
+) -> None:
     groups = [group_of(i, (1, 1)) for i in range(num_groups)]
     parts = split_minibatches(groups, num_minibatches, (seed, 0))
     assert len(parts) == num_minibatches

@@ -193,6 +193,7 @@ def test_text_option_survives_the_saved_configuration(text: str, tmp_path: Path)
         [None, "a.jsonl", "/some where/with spaces/" + "and much more " * 20, "数据.jsonl", "a#b: c"]
     ),
     mask=st.booleans(),
+    stop=st.sampled_from([(), ("\n",), ("User:", "# not a comment", "等等")]),
 )
 def test_saved_configuration_is_read_back_exactly(
     tmp_path_factory: pytest.TempPathFactory,
@@ -202,6 +203,7 @@ def test_saved_configuration_is_read_back_exactly(
     slip: float,
     path: str | None,
     mask: bool,
+    stop: tuple[str, ...],
 ) -> None:
     config = Config.model_validate(
         {
@@ -209,6 +211,7 @@ def test_saved_configuration_is_read_back_exactly(
             "optim": {"learning_rate": rate},
             "data": {"path": path},
             "loss": {"mask_truncated": mask},
+            "sampling": {"stop": stop},
             "pretrain": {"habits": {"slip": slip}},
         }
     )

@@ -322,10 +322,14 @@ def test_tag_is_one_ordinary_token_wherever_it_stands(tag: str) -> None:
 
 def test_no_piece_of_a_tag_was_merged() -> None:
     """Else a tag could be written in two ways, and the model would learn each half as often."""
-    known = {*TAGS, END_OF_TEXT}
-    assert [
-        token for token in _tokenizer().get_vocab() if re.search("[<>]", token) and token not in known
-    ] == ["<", ">"]
+    with_brackets = {token for token in _tokenizer().get_vocab() if re.search("[<>]", token)}
+    assert with_brackets == {*TAGS, END_OF_TEXT, "<", ">"}
+
+
+def test_tokenizer_is_a_function_of_its_texts() -> None:
+    """The provenance file of the embedded base promises the same tokenizer from the same seed."""
+    one, other = (train_tokenizer((d.text for d in _documents()[:500]), VOCABULARY) for _ in range(2))
+    assert one.backend_tokenizer.to_str() == other.backend_tokenizer.to_str()
 
 
 @pytest.mark.parametrize("progress", [0.0, 1.0])

@@ -251,7 +251,9 @@ def test_mismatch_of_nearly_equal_numbers_is_not_rounding() -> None:
 
 def test_metrics_carry_no_gradient() -> None:
     policy_C = torch.tensor([-1.0, -2.0], requires_grad=True)
-    terms = grpo_loss(policy_C, policy_C.detach(), policy_C.detach(), torch.ones(2), torch.ones(2), objective())
+    terms = grpo_loss(
+        policy_C, policy_C.detach(), policy_C.detach(), torch.ones(2), torch.ones(2), objective()
+    )
     assert terms.loss.requires_grad
     assert all(
         isinstance(value, float | int)

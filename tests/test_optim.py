@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from fakes import Shape, tiny_model
 from torch import nn
 
+from fakes import Shape, tiny_model
 from zerone.optim import (
     Muon,
     adamw,

@@ -27,9 +27,9 @@ from scripted import (
     make_learner,
     member,
     new_run,
+    short_prompt,
     silent_hooks,
     talking_model,
-    short_prompt,
     write_problems,
 )
 from zerone.advantage import credit
@@ -506,4 +506,3 @@ def test_several_epochs_make_more_updates_and_ratios_leave_one(tmp_path: Path) -
     assert line["num_updates"] == 6
     assert line["ratio_max"] > 1.1
     assert 0 < line["clip_low"] + line["clip_high"] < 1
-

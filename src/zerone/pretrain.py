@@ -118,6 +118,8 @@ def next_tokens(packed: Packed) -> tuple[Tensor, Tensor]:
 
     A row's first token is predicted by the last token of its prompt.
     """
+    if packed.num_prefix:
+        raise AssertionError("documents are packed without a prefix of the whole batch")
     sources, targets = [], []
     offset = 0
     for segment in packed.segments:

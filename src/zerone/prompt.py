@@ -58,11 +58,12 @@ class Parsed:
 
 def _between(text: str, opening: str, closing: str) -> str | None:
     """Return what stands between the last complete pair of tags, or None."""
-    end = text.rfind(closing)
-    if end < 0:
+    head, closed, _ = text.rpartition(closing)
+    start = head.rfind(opening) if closed else -1
+    if start < 0:
         return None
-    start = text.rfind(opening, 0, end)
-    return None if start < 0 else text[start + len(opening) : end]
+    start += len(opening)
+    return text[start : text.index(closing, start)]
 
 
 _TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))

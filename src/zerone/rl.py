@@ -199,6 +199,7 @@ class _Sums:
     """Sums over the micro-batches of a step, from which its means come."""
 
     losses: list[float] = field(default_factory=list)
+    num_applied: int = 0
     grad_norms: list[float] = field(default_factory=list)
     num_tokens: int = 0
     kl: float = 0.0
@@ -217,7 +218,7 @@ class _Sums:
         self.clipped_low += terms.num_clipped_low
         self.clipped_high += terms.num_clipped_high
         self.ratio_max = max(self.ratio_max, terms.ratio_max)
-        if not self.losses:
+        if not self.num_applied:
             self.mismatch += terms.mismatch_sum
             self.mismatch_tokens += num_tokens
 
@@ -272,7 +273,7 @@ def _update_once(
         terms, entropy = backward(learner, batch, objective, config.sampling.temperature)
         sums.add(terms, entropy, batch.num_completion_tokens)
         total, has_gradient = total + terms.loss.item(), True
-        if learner.progress.updates == 0 and not sums.losses:
+        if learner.progress.updates == 0 and not sums.num_applied:
             _check_step_zero(terms, learner.dtype)
     if sums.mismatch > config.rl.max_mismatch_kl * max(1, sums.mismatch_tokens):
         raise TrainingError(
@@ -280,15 +281,17 @@ def _update_once(
             f"(bound: rl.max_mismatch_kl={config.rl.max_mismatch_kl}); the last checkpoint is untouched. "
             "Try model.precision=fp32"
         )
-    if not math.isfinite(total):
-        raise TrainingError(
-            f"the loss is {total}; the weights have not been changed and the last checkpoint is "
-            "untouched. Lower optim.learning_rate, then --resume"
-        )
     norm = 0.0
     if has_gradient:
         parameters = learner.module.parameters()
         norm = float(nn.utils.clip_grad_norm_(parameters, config.optim.max_grad_norm))
+    if not math.isfinite(total + norm):
+        raise TrainingError(
+            f"the loss is {total} and the gradient's norm {norm}; the weights have not been changed and "
+            "the last checkpoint is untouched. Start again with a lower optim.learning_rate"
+        )
+    if has_gradient:
+        sums.num_applied += 1
         set_learning_rate([learner.optimizer], learning_rate)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
@@ -322,8 +325,9 @@ def _logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor
 def _check_step_zero(terms: LossTerms, dtype: torch.dtype) -> None:
     """Before the first update policy, sampler and reference are one: ratio 1, KL 0."""
     tolerance = STEP_ZERO_TOLERANCE if dtype is torch.float32 else 0.5
-    if abs(terms.ratio_max - 1) > tolerance or abs(terms.kl_sum) > tolerance:
+    is_one = max(terms.ratio_max - 1, 1 - terms.ratio_min) <= tolerance
+    if not is_one or abs(terms.kl_sum) > tolerance:
         raise TrainingError(
-            f"before the first update the ratio reaches {terms.ratio_max:.6f} and the KL sum "
+            f"before the first update the ratio reaches {terms.ratio_min:.6f} to {terms.ratio_max:.6f} and the KL sum "
             f"{terms.kl_sum:.6f}; they must be 1 and 0. Sampler and trainer compute different models"
         )

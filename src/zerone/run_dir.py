@@ -10,6 +10,7 @@ Files are replaced whole (temporary name, sync, rename) or appended and cut back
 run that is killed at any instant can go on.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -46,7 +47,8 @@ def write_atomically(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise RunDirError(
             f"cannot write {path}: {error.strerror}; nothing already written is lost"
         ) from error
@@ -123,7 +125,10 @@ class RunDir:
 
     def read_config_yaml(self) -> str:
         """Return the configuration as saved."""
-        return self.config_path.read_text(encoding="utf-8")
+        try:
+            return self.config_path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RunDirError(f"cannot read {self.config_path}: {error.strerror}") from error
 
     def read_environment(self) -> dict[str, Any]:
         """Return the environment that the run was started in."""
@@ -138,9 +143,13 @@ class RunDir:
         for path in self._eval_paths():
             if _step_of(path) > step:
                 path.unlink()
-        with self._database() as database:
-            database.execute("DELETE FROM groups WHERE step > ?", (step,))
-            database.execute("DELETE FROM rollouts WHERE step > ?", (step,))
+        (self.path / "summary.json").unlink(missing_ok=True)
+        try:
+            with self._database() as database:
+                database.execute("DELETE FROM groups WHERE step > ?", (step,))
+                database.execute("DELETE FROM rollouts WHERE step > ?", (step,))
+        except sqlite3.Error as error:
+            raise RunDirError(f"cannot write {self.rollouts_path}: {error}") from error
 
     def record_step(
         self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
@@ -180,7 +189,10 @@ class RunDir:
 
     def write_eval(self, step: int, result: Mapping[str, Any]) -> None:
         """Write the evaluation after `step` steps."""
-        (self.path / "evals").mkdir(exist_ok=True)
+        try:
+            (self.path / "evals").mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunDirError(f"cannot write {self.path / 'evals'}: {error.strerror}") from error
         write_atomically(self.path / "evals" / f"step_{step:06d}.json", _pretty(result))
 
     def read_evals(self) -> dict[int, dict[str, Any]]:

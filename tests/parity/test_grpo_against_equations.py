@@ -220,8 +220,9 @@ def trl_loss(
 ) -> Tensor:
     """Return the loss that TRL computes from our tokens, log-probabilities and advantages."""
     from datasets import Dataset
-    from fakes import byte_tokenizer
     from trl import GRPOConfig, GRPOTrainer
+
+    from fakes import byte_tokenizer
 
     rows = [
         pair
@@ -251,6 +252,7 @@ def trl_loss(
         report_to=[],
         loss_type=loss_type,
         beta=0.0,
+        use_bias_correction_kl=False,  # the KL of V3.2, which weighs k3 by the ratio
         epsilon=LOW,
         epsilon_high=HIGH,
         temperature=config.sampling.temperature,

@@ -180,7 +180,7 @@ def _attend_rows(
     block: RowBlock, mask_TS: Tensor, before_kv: Tensor, q_CHE: Tensor, kv_CKE: Tensor
 ) -> Tensor:
     def padded(x: Tensor) -> Tensor:
-        rows = _PadRows.apply(x.flatten(1), block.padded_M, block.flat_C)
+        rows = _PadRows.apply(x.flatten(1), block.padded_M, block.flat_C)  # type: ignore[no-untyped-call]  # as below
         return rows.view(block.num_rows, block.length, *x.shape[1:])  # type: ignore[no-any-return]  # torch leaves autograd functions untyped
 
     kv = torch.cat((before_kv.expand(block.num_rows, *before_kv.shape), padded(kv_CKE)), dim=1)

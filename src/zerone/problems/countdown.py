@@ -61,7 +61,7 @@ def is_pair_enough(numbers: list[int], target: int) -> bool:
 
 
 def draw(rng: Random, level: int, language: str) -> Problem:
-    """Draw one problem; levels 3 to 5 are never solvable by two numbers alone."""
+    """Draw one problem; levels 3 to 5 never end at a sum, difference or product of two."""
     largest = 15 if NUM_USED[level] == 2 else 12
     while True:
         numbers = rng.sample(range(2, largest + 1), NUM_GIVEN[level])

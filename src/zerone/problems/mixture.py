@@ -4,6 +4,7 @@ Problem i of a mixture is a function of (seed, i) alone, so a resumed run needs 
 and two runs of one seed see the same problems.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -103,9 +104,15 @@ class ListMixture:
 
     def _at(self, position: int) -> Problem:
         epoch, offset = divmod(position, len(self.problems))
-        order = list(range(len(self.problems)))
-        rng_from(self.seed, "epoch", epoch).shuffle(order)
-        return self.problems[order[offset]]
+        return self.problems[_shuffled(self.seed, epoch, len(self.problems))[offset]]
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, size: int) -> list[int]:
+    """Return the order of an epoch."""
+    order = list(range(size))
+    rng_from(seed, "epoch", epoch).shuffle(order)
+    return order
 
 
 _MIXED_SIZE = 500

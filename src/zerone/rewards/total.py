@@ -53,6 +53,6 @@ def _verify(answer: str | None, rollout: Rollout) -> Verdict:
     problem = rollout.problem
     try:
         return VERIFIERS[problem.verifier](answer, problem.spec)
-    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         # The border between untrusted output and the loop: a verifier's failure is an outcome.
         return Verdict(outcome=Outcome.ERROR, canonical=None)

@@ -138,7 +138,10 @@ class _Call:
         self._cache = ClockCache(self._prefill_prefix(), slots, columns)
         self._next_tokens = torch.zeros(slots, dtype=torch.long)
         self._admit()
-        while any(row is not None for row in self._rows):
+        while self._waiting or any(row is not None for row in self._rows):
+            if all(row is None for row in self._rows):  # all ended with their first token
+                self._admit()
+                continue
             self._step()
             free = sum(row is None for row in self._rows)
             if self._waiting and free * _REFILL_PART >= len(self._rows):
@@ -233,8 +236,8 @@ class _Call:
     def _ends_with_stop(self, row: _Row) -> bool:
         if not self._sampling.stop:
             return False
-        # A stop string of n characters is never longer than n + 4 tokens of at least one byte.
-        tail_length = max(map(len, self._sampling.stop)) + 4
+        # Every token holds at least one byte; 4 more, as the tail may begin inside a character.
+        tail_length = max(len(stop.encode()) for stop in self._sampling.stop) + 4
         tail = self._tokenizer.decode(row.tokens[-tail_length:])
         return any(stop in tail for stop in self._sampling.stop)
 

@@ -1,0 +1,122 @@
+"""A run that is killed again and again ends with the very bytes of one that was left alone.
+
+Real processes, real SIGKILL. Where a kill falls is drawn at random: after some lines of output
+(steps and evaluations) and then a part of a step, so that it hits sampling, updates, records,
+checkpoints, the rewinding after the kill before, and now and then the start-up.
+"""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from scripted import command_line, environment_of_runs, save_talking_model, write_problems
+
+PART_OF_A_STEP_S = 0.4
+
+
+class Case:
+    """One configuration, to be run in several directories."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder = folder
+        self.model = save_talking_model(folder / "base")
+        self.options = (
+            "--recipe=tiny",
+            f"model.path={self.model}",
+            f"data.path={write_problems(folder / 'problems.jsonl')}",
+            "data.eval_share=0.2",
+            "model.precision=fp32",
+            "model.threads=1",
+            "optim.learning_rate=0.01",
+            f"rl.steps={steps}",
+            "rl.reference_every=3",
+            "log.sample_every=0",
+        )
+
+    def start(self, name: str) -> subprocess.Popen[str]:
+        arguments = command_line("zero", f"--run-dir={self.folder / name}", "--resume", *self.options)
+        return subprocess.Popen(
+            arguments,
+            env=environment_of_runs(self.folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, name: str) -> Path:
+        """Run without disturbance to the end."""
+        process = self.start(name)
+        _, complaints = process.communicate(timeout=300)
+        assert process.returncode == 0, complaints
+        return self.folder / name
+
+
+def kill_once(process: subprocess.Popen[str], rng: Random) -> bool:
+    """Kill the process at a random moment of its work; return whether it was still alive."""
+    assert process.stdout is not None
+    if rng.random() < 0.15:
+        time.sleep(rng.random() * 2)  # while it starts
+    else:
+        for line in process.stdout:
+            if line.startswith("R1-Zero on"):
+                break
+        for _ in range(rng.randint(0, 3)):
+            process.stdout.readline()
+        time.sleep(rng.random() * PART_OF_A_STEP_S)
+    was_alive = process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    return was_alive
+
+
+def assert_same_run(found: Path, expected: Path) -> None:
+    """Weights and metrics byte for byte; records row for row; evaluations but for their duration."""
+    for name in ("metrics.jsonl", "model/model.safetensors"):
+        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+    assert rollouts_of(found) == rollouts_of(expected)
+    assert evaluations_of(found) == evaluations_of(expected)
+
+
+def rollouts_of(run: Path) -> list[Any]:
+    with sqlite3.connect(run / "rollouts.sqlite") as database:
+        return [
+            database.execute(f"SELECT * FROM {table} ORDER BY step, position").fetchall()
+            for table in ("groups", "rollouts")
+        ]
+
+
+def evaluations_of(run: Path) -> dict[str, Any]:
+    paths = sorted((run / "evals").glob("*.json"))
+    return {path.name: json.loads(path.read_text(encoding="utf-8"))["suites"] for path in paths}
+
+
+def kill_and_compare(folder: Path, steps: int, num_kills: int, seed: int) -> None:
+    case, rng = Case(folder, steps), Random(seed)
+    expected = case.finish("left-alone")
+    kills = sum(kill_once(case.start("killed"), rng) for _ in range(num_kills))
+    found = case.finish("killed")
+    assert kills >= num_kills - 2, "the run was over too soon to be killed"
+    assert_same_run(found, expected)
+    lines = [json.loads(line) for line in (found / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, steps + 1))
+    assert sum(line["grad_norm"] for line in lines) > 0
+    base, trained = (load_file(path / "model.safetensors") for path in (case.model, found / "model"))
+    assert any((base[name] != trained[name]).any() for name in base)
+
+
+def test_run_killed_five_times_ends_like_one_left_alone(tmp_path: Path) -> None:
+    kill_and_compare(tmp_path, steps=8, num_kills=5, seed=0)
+
+
+@pytest.mark.slow
+def test_run_killed_twenty_times_ends_like_one_left_alone(tmp_path: Path) -> None:
+    kill_and_compare(tmp_path, steps=24, num_kills=20, seed=1)
