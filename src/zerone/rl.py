@@ -328,6 +328,7 @@ def _check_step_zero(terms: LossTerms, dtype: torch.dtype) -> None:
     is_one = max(terms.ratio_max - 1, 1 - terms.ratio_min) <= tolerance
     if not is_one or abs(terms.kl_sum) > tolerance:
         raise TrainingError(
-            f"before the first update the ratio reaches {terms.ratio_min:.6f} to {terms.ratio_max:.6f} and the KL sum "
-            f"{terms.kl_sum:.6f}; they must be 1 and 0. Sampler and trainer compute different models"
+            f"before the first update the ratio lies between {terms.ratio_min:.6f} and "
+            f"{terms.ratio_max:.6f} and the KL sum is {terms.kl_sum:.6f}; they must be 1 and 0. "
+            "Sampler and trainer compute different models"
         )
