@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     add_arguments(parser)
     parser.add_argument("--lengths", choices=["sampled", "equal"], default="sampled")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
-    parser.add_argument("--batches", type=int, nargs="+", default=[16, 32, 64, 128, 256, 576])
+    parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 128, 256])
     parser.add_argument("--no-continuous", action="store_true", help="skip transformers' generate_batch")
     return parser.parse_args()
 

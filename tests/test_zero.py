@@ -148,7 +148,7 @@ def test_summary_has_all_documented_keys(finished: tuple[Path, str]) -> None:
 METRICS = {
     *(["step", "reward_mean", "reward_std", "accuracy", "format", "groups_with_signal", "groups_all_right"]),
     *(["groups_all_wrong", "response_tokens", "response_tokens_right", "response_tokens_wrong", "truncated"]),
-    *(  # noqa: E501
+    *(
         [
             "reflection_words",
             "verifier_errors",
@@ -401,13 +401,18 @@ def test_a_run_directory_that_cannot_be_made_is_refused(folder: Path, call: Call
     assert "cannot use" in err
 
 
-def test_a_loss_that_is_not_finite_exits_with_1_and_keeps_the_last_checkpoint(
-    folder: Path, call: Call
+@pytest.mark.parametrize("kl_coef", [0.001, 0.0])
+def test_weights_that_blow_up_exit_with_1_and_keep_the_last_checkpoint(
+    kl_coef: float, folder: Path, call: Call
 ) -> None:
-    code, _, err = call(*arguments_of(folder, "nan", "optim.learning_rate=1e30", "rl.minibatches=1"))
+    """The first update ruins the weights; without a KL term no group has a signal that would show it."""
+    name = f"blown-up-{kl_coef}"
+    ruin = ("optim.learning_rate=1e30", "rl.minibatches=1", f"loss.kl_coef={kl_coef}")
+    code, _, err = call(*arguments_of(folder, name, *ruin))
     assert code == 1
     assert "optim.learning_rate" in err
-    assert (folder / "nan" / "checkpoints" / "step_000001" / "progress.json").exists()
+    assert (folder / name / "checkpoints" / "step_000001" / "progress.json").exists()
+    assert not (folder / name / "model").exists()
 
 
 # Users' own models and problems -------------------------------------------------------------------
