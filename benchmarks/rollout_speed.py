@@ -25,6 +25,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -33,6 +34,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
+from zerone.machine import DTYPES
 from zerone.rl import requests_for, sampling_of
 from zerone.rollout.engine import Request
 from zerone.rollout.torch_engine import TorchEngine
@@ -70,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Rollout speed against transformers' generate.")
     add_arguments(parser)
     parser.add_argument("--lengths", choices=["sampled", "equal"], default="sampled")
-    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
+    parser.add_argument("--precision", choices=list(DTYPES), help="default: the faster one (zerone doctor)")
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 16, 32, 64, 128, 256])
     parser.add_argument("--no-continuous", action="store_true", help="skip transformers' generate_batch")
     return parser.parse_args()
@@ -161,7 +163,7 @@ def seconds_by_batch(module: Any, rows: Sequence[Row], sizes: Sequence[int]) -> 
     """Return the peer's seconds with each batch size, and show them as they come."""
     seconds: dict[int, float] = {}
     for size in sorted({min(size, len(rows)) for size in sizes}):
-        seconds[size] = seconds_of(lambda size=size: run_static(module, rows, size))
+        seconds[size] = seconds_of(partial(run_static, module, rows, size))
         print(f"  batches of {size}: {num_tokens(rows) / seconds[size]:,.0f} tokens/s", flush=True)
     return seconds
 
@@ -185,10 +187,7 @@ def measure_continuous(work: Workload, rows: Sequence[Row]) -> Measured:
     module = copy.deepcopy(work.model.module)  # it changes the module's attention
     module.generation_config.eos_token_id = -1
     some = rows[: CONTINUOUS_GROUPS * work.config.rl.group_size]
-    seconds = {
-        slots: seconds_of(lambda slots=slots: run_continuous(module, some, slots))
-        for slots in CONTINUOUS_SLOTS
-    }
+    seconds = {slots: seconds_of(partial(run_continuous, module, some, slots)) for slots in CONTINUOUS_SLOTS}
     best = min(seconds, key=lambda slots: seconds[slots])
     return Measured(
         system="generate_batch", batch=best, num_tokens=num_tokens(some), seconds=(seconds[best],)
@@ -235,13 +234,15 @@ def main() -> None:
     if arguments.lengths == "sampled":
         orders["generate, sorted"] = sorted(rows, key=lambda row: row.length)
     slots = min(config.sampling.slots, len(rows))
-    runs = [("zerone", slots, lambda: engine.generate(requests, sampling_of(config)))]
+    runs: list[tuple[str, int, Callable[[], object]]] = [
+        ("zerone", slots, partial(engine.generate, requests, sampling_of(config)))
+    ]
     for system, order in orders.items():
         print(f"{system}:")
         tried = seconds_by_batch(module, order, arguments.batches)
         best = min(tried, key=lambda size: tried[size])
         about[f"seconds_by_batch of {system}"] = tried
-        runs.append((system, best, lambda order=order, best=best: run_static(module, order, best)))
+        runs.append((system, best, partial(run_static, module, order, best)))
     measured = measure_in_turn(runs, num_tokens(rows), arguments.repeats)
     if not arguments.no_continuous:
         measured.append(measure_continuous(work, rows))

@@ -19,7 +19,7 @@ from transformers.utils import logging
 from zerone.config import Config, build_config
 from zerone.errors import UserError
 from zerone.evals.suites import data_of
-from zerone.machine import DTYPES, available_cores, cpu_name, keep_freed_memory, known_machine
+from zerone.machine import DTYPES, Precision, available_cores, cpu_name, keep_freed_memory, known_machine
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.rl import Mixture
 from zerone.rollout.torch_engine import TorchEngine
@@ -79,8 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_workload(arguments: argparse.Namespace, precision: str, extra: Sequence[str] = ()) -> Workload:
-    """Load the model and prepare the process; `extra` are further `key=value` settings."""
+def open_workload(
+    arguments: argparse.Namespace, precision: Precision | None = None, extra: Sequence[str] = ()
+) -> Workload:
+    """Load the model and prepare the process; `extra` are further `key=value` settings.
+
+    The precision is the one that was measured to be best (zerone doctor) unless one is given.
+    """
     if not arguments.default_allocator:
         keep_freed_memory()
     logging.set_verbosity_error()
@@ -100,7 +105,7 @@ def open_workload(arguments: argparse.Namespace, precision: str, extra: Sequence
         mixture=data_of(config).mixture,
         to_prompt=prompt_encoder(config, model),
         end_ids=ends,
-        dtype=DTYPES[machine.precision if precision == "auto" else precision],
+        dtype=DTYPES[precision or machine.precision],
         threads=threads,
     )
 

@@ -7,8 +7,6 @@ there is something to learn from the first step on, and no training was needed t
 
 import functools
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-import zerone
 from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from zerone.checkpoint import Progress
 from zerone.config import Config, build_config
 from zerone.model.loading import save_model
 from zerone.optim import adamw
+from zerone.problems.mixture import ListMixture
 from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
-from zerone.rl import Hooks, Learner
+from zerone.rl import Hooks, Learner, train
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
@@ -61,7 +59,8 @@ def forced_logprobs(model: Any, rollout: Rollout, temperature: float = 1.0) -> T
     """Return the log-probabilities of a completion's tokens by transformers' own forward pass."""
     ids = torch.tensor([[*rollout.prompt_ids, *rollout.completion_ids]])
     logits = model(ids).logits[0, len(rollout.prompt_ids) - 1 : -1] / temperature
-    return logits.log_softmax(-1).gather(1, ids[0, len(rollout.prompt_ids) :, None]).squeeze(1)
+    logprobs: Tensor = logits.log_softmax(-1).gather(1, ids[0, len(rollout.prompt_ids) :, None])
+    return logprobs.squeeze(1)
 
 
 def copies(model: Any) -> dict[str, Tensor]:
@@ -118,6 +117,20 @@ def group(members: Sequence[Graded]) -> Group:
 def credited(members: Sequence[Graded], advantages: Sequence[float]) -> Credited:
     """Return a group with advantages chosen by the test."""
     return Credited(group=group(members), advantages=tuple(advantages))
+
+
+def group_as_sampled(model: Any, advantages: Sequence[float], shift: float = 0.0) -> Credited:
+    """Return a group of one-token answers with the model's own log-probabilities, or a shift of them."""
+    blanks = [member(completion=(3 + j,), sample=j) for j in range(len(advantages))]
+    members = [
+        member(
+            completion=blank.rollout.completion_ids,
+            logprobs=(forced_logprobs(model, blank.rollout) + shift).tolist(),
+            sample=blank.rollout.sample,
+        )
+        for blank in blanks
+    ]
+    return credited(members, advantages)
 
 
 # The loop around a model --------------------------------------------------------------------------
@@ -223,6 +236,38 @@ def bandit_prompt(problem: Problem) -> tuple[int, ...]:
     return tuple(bandit_tokenizer()(problem.prompt)["input_ids"])
 
 
+def bandit_config(**options: Any) -> Config:
+    return make_config(
+        **{
+            "sampling__max_tokens": 1,
+            "reward__format": 0.0,
+            "rl__problems_per_step": 8,
+            "rl__group_size": 16,
+            "optim__learning_rate": 0.01,
+            # More slots than answers to a step: what happens otherwise is tested with the engine.
+            "sampling__slots": 256,
+        }
+        | options
+    )
+
+
+def bandit_engine(model: Any, config: Config) -> TorchEngine:
+    return make_engine(model, slots=config.sampling.slots, tokenizer=bandit_tokenizer())
+
+
+def bandit_mixture(config: Config, count: int = 4) -> ListMixture:
+    return ListMixture(
+        seed=config.seed, problems=bandit_problems(count), problems_per_step=config.rl.problems_per_step
+    )
+
+
+def play(config: Config, learner: Learner, engine: Any, path: Path, count: int = 4) -> RunDir:
+    """Train on the bandit and return the run."""
+    run = new_run(path)
+    train(config, learner, engine, bandit_mixture(config, count), bandit_prompt, run, silent_hooks())
+    return run
+
+
 # A model that writes in the template --------------------------------------------------------------
 
 _THOUGHTS = "abcdefgh"
@@ -291,23 +336,3 @@ def save_talking_model(path: Path, kind: Any = "qwen3") -> Path:
     """Write the talking model as a transformers directory."""
     save_model(talking_model(kind=kind), byte_tokenizer(), path)
     return path
-
-
-# Processes ----------------------------------------------------------------------------------------
-
-
-def command_line(*arguments: str) -> list[str]:
-    """Return the command that a user would give as `zerone ARGUMENTS`."""
-    return [sys.executable, "-m", "zerone.cli", *arguments]
-
-
-def environment_of_runs(folder: Path) -> dict[str, str]:
-    """Return an environment in which runs find this source and leave the user's cache alone."""
-    source = Path(zerone.__file__).parents[1]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")]),
-        "XDG_CACHE_HOME": str(folder / "cache"),
-        "OMP_NUM_THREADS": "1",
-        "COLUMNS": "200",
-    }

@@ -1,10 +1,6 @@
-"""Verifiers and the arithmetic under them: exact, bounded, and not to be crashed by any text."""
+"""Verifiers and the reward made of them: exact, and a verifier's failure is no wrong answer."""
 
-import ast
-import re
-import time
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -14,73 +10,8 @@ from hypothesis import strategies as st
 from fakes import number_problem
 from scripted import member
 from zerone.rewards.accuracy import VERIFIERS, verify_countdown, verify_exact, verify_number
-from zerone.rewards.expressions import Expression, parse_expression, parse_number
 from zerone.rewards.total import RewardWeights, grade, grade_all
 from zerone.types import Outcome, Problem, Rollout
-
-# Expressions --------------------------------------------------------------------------------------
-
-HOSTILE = [
-    "",
-    "   ",
-    "(",
-    ")",
-    "()",
-    "3+",
-    "*3",
-    "3 4",
-    "3(4)",
-    "3**4",
-    "2^10",
-    "9**9**9**9",
-    "9" * 13,
-    "9" * 100_000,
-    "(" * 100_000,
-    "(" * 25 + "1" + ")" * 25,
-    "1+" * 100_000 + "1",
-    "1/0",
-    "1/(2-2)",
-    "1/(1/0)",
-    "-3",
-    "+3",
-    "3--4",
-    "3.5+1",
-    "1e9",
-    "1_000",
-    "0x10",
-    "x",
-    "__import__('os')",
-    "3+4=7",
-    "3+4 # seven",
-    "3;4",
-    "3\x004",
-    "\u0663+\u0664",
-    "\uff13+\uff14",
-    "\u00b2+1",
-    "\u2460",
-    "\u0967",
-    "\U0001d7d8",
-    "\ud800",
-    "3+\u200b4",
-    "nan",
-    "inf",
-    "True",
-    "3//4",
-    "7%4",
-    "3,4",
-    "[3]",
-    "three plus four",
-]
-
-
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
-def test_hostile_text_is_unparsable_and_costs_nothing(text: str) -> None:
-    start = time.perf_counter()
-    assert parse_expression(text) is None
-    found = verify_countdown(text, {"numbers": [3, 4], "target": 7})
-    assert (found.outcome, found.canonical) == (Outcome.UNPARSABLE, None)
-    # Microseconds where it is bounded, minutes where it is not.
-    assert time.perf_counter() - start < 0.5
 
 
 @given(st.text(max_size=220))
@@ -91,130 +22,6 @@ def test_no_text_crashes_the_parsers(text: str) -> None:
         (verify_exact, {"answer": "three"}),
     ):
         assert verifier(text, spec).outcome in (Outcome.CORRECT, Outcome.WRONG, Outcome.UNPARSABLE)
-
-
-@given(st.text(alphabet="0123456789+-*/() \u00d7\u00f7", max_size=40))
-def test_text_that_looks_like_arithmetic_is_what_fractions_say_or_nothing(text: str) -> None:
-    found = parse_expression(text)
-    if found is not None:
-        plain = text.replace("\u00d7", "*").replace("\u00f7", "/")
-        assert found.value == _fraction(plain)
-
-
-def _fraction(text: str) -> Fraction:
-    """Evaluate by Python's own grammar: an independent reading of what the parser accepted."""
-
-    def value(node: ast.expr) -> Fraction:
-        if isinstance(node, ast.Constant):
-            return Fraction(node.value)
-        assert isinstance(node, ast.BinOp), ast.dump(node)
-        left, right = value(node.left), value(node.right)
-        return {
-            ast.Add: lambda: left + right,
-            ast.Sub: lambda: left - right,
-            ast.Mult: lambda: left * right,
-            ast.Div: lambda: left / right,
-        }[type(node.op)]()
-
-    # Python refuses leading zeros in numbers, which mean nothing here.
-    plain = re.sub(r"\d+", lambda match: str(int(match[0])), text)
-    return value(ast.parse(plain.strip(), mode="eval").body)
-
-
-@st.composite
-def expressions(draw: st.DrawFn, depth: int = 4) -> tuple[str, Fraction, tuple[int, ...]]:
-    """Draw (text, value, numbers) together; every operation is in parentheses of its own."""
-    if depth == 0 or draw(st.booleans()):
-        number = draw(st.integers(0, 99))
-        return str(number), Fraction(number), (number,)
-    left, right = draw(expressions(depth=depth - 1)), draw(expressions(depth=depth - 1))
-    operator = draw(st.sampled_from("+-*/" if right[1] else "+-*"))
-    space = draw(st.sampled_from(["", " "]))
-    return (
-        f"({left[0]}{space}{operator}{space}{right[0]})",
-        _apply(operator, left[1], right[1]),
-        left[2] + right[2],
-    )
-
-
-def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:
-    match operator:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "*":
-            return left * right
-        case _:
-            return left / right
-
-
-@given(expressions())
-def test_expressions_have_the_value_that_fractions_give(drawn: tuple[str, Fraction, tuple[int, ...]]) -> None:
-    text, value, numbers = drawn
-    found = parse_expression(text)
-    assert found is not None or len(text) > 200
-    if found is not None:
-        assert (found.value, found.numbers) == (value, numbers)
-
-
-def parsed(text: str) -> Expression:
-    found = parse_expression(text)
-    assert found is not None, text
-    return found
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("1-2-3", -4),
-        ("100/10/5", 2),
-        ("2+3*4", 14),
-        ("2*3+4*5", 26),
-        ("10-4/2", 8),
-        ("8/3*3", 8),
-        ("1/3+1/3+1/3", 1),
-        ("((((7))))", 7),
-        ("007", 7),
-        ("6\u00d77", 42),
-        ("6\u22c57", 42),
-        ("84\u00f72", 42),
-        ("50\u22128", 42),
-        ("\uff086+1\uff09*6", 42),
-        (" 6 *\t7\n", 42),
-        ("999999999999+1", 10**12),
-        ("(" * 20 + "5" + ")" * 20, 5),
-    ],
-)
-def test_precedence_associativity_and_spellings(text: str, value: int) -> None:
-    assert parsed(text).value == value
-
-
-@given(expressions(), expressions(), st.sampled_from("+*"))
-def test_canonical_form_does_not_care_for_the_order_of_operands(
-    one: tuple[str, Any, Any], other: tuple[str, Any, Any], operator: str
-) -> None:
-    texts = [f"{a}{operator}{b}" for a, b in ((one[0], other[0]), (other[0], one[0]))]
-    forms = [parse_expression(text) for text in texts]
-    if forms[0] is not None and forms[1] is not None:
-        assert forms[0].canonical == forms[1].canonical
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "is_same"),
-    [
-        ("3+8", "8+3", True),
-        ("(3+8)*2", "2*(8+3)", True),
-        ("3 + 8", "(3+8)", True),
-        ("07*2", "2*7", True),
-        ("3-8", "8-3", False),
-        ("3/8", "8/3", False),
-        ("2+2", "2*2", False),
-        ("2+3+4", "2+(3*4)", False),
-    ],
-)
-def test_canonical_form_joins_and_parts_votes(one: str, other: str, is_same: bool) -> None:
-    assert (parsed(one).canonical == parsed(other).canonical) is is_same
 
 
 # Countdown ----------------------------------------------------------------------------------------
@@ -230,6 +37,7 @@ def test_canonical_form_joins_and_parts_votes(one: str, other: str, is_same: boo
         ("(3+5)*8*1", Outcome.WRONG),
         ("8*8", Outcome.WRONG),
         ("(3+5)*8=64", Outcome.UNPARSABLE),
+        ("64/0", Outcome.UNPARSABLE),
     ],
     ids=[
         "another value",
@@ -239,6 +47,7 @@ def test_canonical_form_joins_and_parts_votes(one: str, other: str, is_same: boo
         "a foreign number",
         "twice",
         "equation",
+        "by zero",
     ],
 )
 def test_countdown_wants_the_value_from_each_number_at_most_once(answer: str, outcome: Outcome) -> None:
@@ -261,95 +70,17 @@ def test_countdown_takes_no_rounded_value() -> None:
 # Numbers ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("7", Fraction(7)),
-        (" 7 ", Fraction(7)),
-        ("-7", Fraction(-7)),
-        ("+7", Fraction(7)),
-        ("\u22127", Fraction(-7)),
-        ("7.0", Fraction(7)),
-        ("0.1", Fraction(1, 10)),
-        ("7.", Fraction(7)),
-        ("1,234", Fraction(1234)),
-        ("1,234,567.5", Fraction("1234567.5")),
-        ("3/4", Fraction(3, 4)),
-        ("6 / 8", Fraction(3, 4)),
-        ("1.5/3", Fraction(1, 2)),
-        ("-1/2", Fraction(-1, 2)),
-        ("$5", Fraction(5)),
-        ("\u20ac5", Fraction(5)),
-        ("-\u00a55", Fraction(-5)),
-        (".5", Fraction(1, 2)),
-        ("20%", Fraction(20)),
-        ("20%.", Fraction(20)),
-        ("007", Fraction(7)),
-        ("0", Fraction(0)),
-        ("-0", Fraction(0)),
-        ("9" * 40, Fraction(10**40 - 1)),
-    ],
-)
-def test_numbers_are_read_exactly(text: str, value: Fraction) -> None:
-    assert parse_number(text) == value
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        ".",
-        "%",
-        "$",
-        "seven",
-        "7 apples",
-        "1,23",
-        "12,34,567",
-        "1/0",
-        "1/0.0",
-        "1/2/3",
-        "/2",
-        "2/",
-        "1e5",
-        "1_000",
-        "0x1f",
-        "--7",
-        "7-",
-        "nan",
-        "inf",
-        "\u0667",
-        "\uff17",
-        "\u00b2",
-        "9" * 41,
-        "1" * 100_000,
-        "7 8",
-        "7\x00",
-        "\ud800",
-    ],
-    ids=lambda text: repr(text)[:20],
-)
-def test_what_is_no_number_is_unparsable(text: str) -> None:
-    assert parse_number(text) is None
-    assert verify_number(text, {"answer": "7"}).outcome is Outcome.UNPARSABLE
-
-
-@given(st.fractions(min_value=-1000, max_value=1000, max_denominator=500))
-def test_fractions_are_read_back(value: Fraction) -> None:
-    assert parse_number(f"{value.numerator}/{value.denominator}") == value
-
-
-@given(st.integers(-(10**9), 10**9), st.integers(0, 10**6 - 1))
-def test_thousands_separators_and_decimals_change_nothing(whole: int, decimals: int) -> None:
-    text = f"{whole:,}.{decimals:06d}"
-    sign = -1 if text.startswith("-") else 1
-    assert parse_number(text) == sign * (abs(whole) + Fraction(decimals, 10**6))
-
-
 def test_numbers_that_are_equal_vote_together() -> None:
     votes = {verify_number(text, {"answer": "0.5"}).canonical for text in ("1/2", "0.50", "2/4", ".5")}
     assert votes == {"1/2"}
     assert verify_number("1/2", {"answer": "0.5"}).outcome is Outcome.CORRECT
     assert verify_number("0.49", {"answer": "0.5"}).outcome is Outcome.WRONG
+
+
+@pytest.mark.parametrize("text", ["", "seven", "7 apples", "1/0", "1e5"])
+def test_what_is_no_number_is_unparsable(text: str) -> None:
+    found = verify_number(text, {"answer": "7"})
+    assert (found.outcome, found.canonical) == (Outcome.UNPARSABLE, None)
 
 
 # Exact texts --------------------------------------------------------------------------------------

@@ -146,7 +146,7 @@ def test_credit_is_given_before_the_shuffle_and_survives_it() -> None:
         for whole in credited
         for graded, advantage in zip(whole.group.members, whole.advantages, strict=True)
     }
-    found = {}
+    found: dict[int, float] = {}
     for minibatch in split_minibatches(credited, 3, (0, "x")):
         for batch in make_batches(
             minibatch,

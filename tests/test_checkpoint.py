@@ -94,7 +94,8 @@ def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
 def test_restored_parameters_stay_tied_and_trainable(tmp_path: Path) -> None:
     restored = new_learner(seed=1)
     load(save(tmp_path, trained_learner()), restored)
-    assert restored.module.lm_head.weight is restored.module.model.embed_tokens.weight
+    module: Any = restored.module
+    assert module.lm_head.weight is module.model.embed_tokens.weight
     assert all(parameter.requires_grad for parameter in restored.module.parameters())
     held = [p for group in restored.optimizer.param_groups for p in group["params"]]
     assert sorted(map(id, held)) == sorted(map(id, restored.module.parameters()))
@@ -171,7 +172,10 @@ def _truncate(name: str) -> Callable[[Path], None]:
 
 
 def _overwrite(name: str, data: bytes) -> Callable[[Path], None]:
-    return lambda path: (path / name).write_bytes(data) and None
+    def damage(path: Path) -> None:
+        (path / name).write_bytes(data)
+
+    return damage
 
 
 def _edit(name: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:

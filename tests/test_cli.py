@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import zerone
-from scripted import command_line, environment_of_runs
+from processes import command_line, environment_of_runs
 from zerone.config import Config, options
 
 

@@ -5,7 +5,6 @@ Tolerance: the loop runs in fp64, the terms in fp32, on numbers of size 1: 1e-6.
 Dimensions: C completion tokens, V vocabulary.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 
@@ -228,14 +227,18 @@ def test_without_a_reference_there_is_no_kl() -> None:
 def test_loss_of_parts_adds_up_to_the_loss_of_the_whole() -> None:
     """Weights hold every denominator, so a micro-batch's loss is a plain sum."""
     generator = torch.Generator().manual_seed(4)
-    tensors = [torch.randn(10, generator=generator) for _ in range(4)]
-    tensors.append(torch.rand(10, generator=generator))
-    settings = objective(kl_coef=0.1)
-    whole = grpo_loss(*tensors, settings).loss.item()  # type: ignore[arg-type]  # five tensors, then settings
-    for cut in itertools.chain(range(1, 10)):
-        parts = ([t[:cut] for t in tensors], [t[cut:] for t in tensors])
-        total = sum(grpo_loss(*part, settings).loss.item() for part in parts)  # type: ignore[arg-type]
-        assert total == pytest.approx(whole, abs=1e-5)
+    policy, old, reference, advantages = (torch.randn(10, generator=generator) for _ in range(4))
+    weights = torch.rand(10, generator=generator)
+
+    def loss_of(part: slice) -> float:
+        terms = grpo_loss(
+            policy[part], old[part], reference[part], advantages[part], weights[part], objective(kl_coef=0.1)
+        )
+        return terms.loss.item()
+
+    for cut in range(1, 10):
+        total = loss_of(slice(0, cut)) + loss_of(slice(cut, 10))
+        assert total == pytest.approx(loss_of(slice(0, 10)), abs=1e-5)
 
 
 def test_mismatch_of_nearly_equal_numbers_is_not_rounding() -> None:

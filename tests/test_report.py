@@ -269,7 +269,7 @@ def test_verdicts_that_are_not_learning_are_listed_with_their_steps(tmp_path: Pa
 
 def test_settings_stand_beside_the_papers(tmp_path: Path) -> None:
     rows = {row.label: row for row in tables.settings(read_record(make_run(tmp_path / "a", [0.1, 0.2])))}
-    assert (rows["Learning rate"].here, rows["Learning rate"].paper) == ("0.0005", "3e-6")
+    assert (rows["Learning rate"].here, rows["Learning rate"].paper) == ("0.00025", "3e-6")
     assert (rows["Questions per update"].here, rows["Questions per update"].paper) == ("24", "32")
     assert rows["Updates (the paper's steps)"].here == "6"
 

@@ -1,33 +1,21 @@
-"""R1-Zero from the command line: what a run leaves, how it stops, resumes, and refuses.
-
-Runs that need a process of their own (signals, exit codes) have one; the others call the same
-`main` in this process, where torch is loaded already.
-"""
+"""R1-Zero from the command line: what a run leaves, how it stops, and how it goes on."""
 
 import json
 import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from fakes import Kind, Shape, byte_tokenizer, tiny_model
-from scripted import command_line, environment_of_runs, save_talking_model, write_problems
-from zerone.cli import main
-from zerone.corpus.tokenizer import train_tokenizer
+from fakes import Shape, byte_tokenizer, tiny_model
+from processes import arguments_of, call_main, metrics_of, start
+from scripted import save_talking_model, write_problems
 from zerone.model.loading import load_model, save_model
 from zerone.run_dir import RunDir
-
-GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
-
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -37,59 +25,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_talking_model(path / "base")
     write_problems(path / "problems.jsonl")
     return path
-
-
-@pytest.fixture
-def call(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Return a function that runs `zerone ARGUMENTS` in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["zerone", *arguments])
-        threads = torch.get_num_threads()
-        try:
-            main()
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        finally:
-            torch.set_num_threads(threads)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def arguments_of(folder: Path, name: str, *changes: str) -> list[str]:
-    """Return the arguments of a small run with something to learn in it."""
-    return [
-        "zero",
-        "--recipe=tiny",
-        f"--run-dir={folder / name}",
-        f"model.path={folder / 'base'}",
-        f"data.path={folder / 'problems.jsonl'}",
-        "data.eval_share=0.2",
-        "model.precision=fp32",
-        "model.threads=1",
-        "optim.learning_rate=0.01",
-        *changes,
-    ]
-
-
-def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command_line(*arguments),
-        env=environment_of_runs(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def metrics_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -215,19 +150,19 @@ def test_the_final_model_is_the_last_checkpoint_and_has_learned(
     assert any(not torch.equal(final[name], base[name]) for name in final)
 
 
-def test_report_and_rollouts_can_be_asked_for_again(finished: tuple[Path, str], call: Call) -> None:
+def test_report_and_rollouts_can_be_asked_for_again(finished: tuple[Path, str], folder: Path) -> None:
     run, _ = finished
-    code, out, _ = call("report", str(run))
+    code, out, _ = call_main(folder, "report", str(run))
     assert (code, out.strip()) == (0, str(run / "report.html"))
-    code, out, _ = call("rollouts", str(run), "--best", "1")
+    code, out, _ = call_main(folder, "rollouts", str(run), "--best", "1")
     assert code == 0
     assert "Say " in out
 
 
-def test_eval_of_a_run_prints_one_json_object(finished: tuple[Path, str], call: Call) -> None:
+def test_eval_of_a_run_prints_one_json_object(finished: tuple[Path, str], folder: Path) -> None:
     run, _ = finished
     options = ["sampling.max_tokens=8", "model.precision=fp32", "model.threads=1"]
-    code, out, _ = call("eval", str(run), "--suite", "sums", "--k", "2", "--json", *options)
+    code, out, _ = call_main(folder, "eval", str(run), "--suite", "sums", "--k", "2", "--json", *options)
     assert code == 0
     figures = json.loads(out)
     for name in ("pass_at_1", "format", "response_tokens", "reflection_words"):
@@ -243,7 +178,7 @@ def test_eval_of_a_run_prints_one_json_object(finished: tuple[Path, str], call: 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
 def test_a_signal_saves_and_exits_with_130_and_resume_finishes_the_same_run(
-    number: signal.Signals, finished: tuple[Path, str], folder: Path, call: Call
+    number: signal.Signals, finished: tuple[Path, str], folder: Path
 ) -> None:
     expected, _ = finished
     name = f"stopped-{number.name}"
@@ -260,18 +195,16 @@ def test_a_signal_saves_and_exits_with_130_and_resume_finishes_the_same_run(
     assert "Traceback" not in err
     assert not (folder / name / "summary.json").exists()
     assert 1 <= len(metrics_of(folder / name)) < 4
-    code, _, err = call(*arguments_of(folder, name), "--resume")
+    code, _, err = call_main(folder, *arguments_of(folder, name), "--resume")
     assert code == 0, err
     for file in ("metrics.jsonl", "model/model.safetensors"):
         assert (folder / name / file).read_bytes() == (expected / file).read_bytes()
 
 
-def test_resuming_a_finished_run_changes_nothing(
-    finished: tuple[Path, str], folder: Path, call: Call
-) -> None:
+def test_resuming_a_finished_run_changes_nothing(finished: tuple[Path, str], folder: Path) -> None:
     expected, _ = finished
     shutil.copytree(expected, folder / "again")
-    code, _, err = call(*arguments_of(folder, "again"), "--resume")
+    code, _, err = call_main(folder, *arguments_of(folder, "again"), "--resume")
     assert code == 0, err
     for file in (
         "metrics.jsonl",
@@ -284,18 +217,18 @@ def test_resuming_a_finished_run_changes_nothing(
 
 
 def test_a_damaged_checkpoint_is_refused_and_the_one_before_leads_to_the_same_end(
-    finished: tuple[Path, str], folder: Path, call: Call
+    finished: tuple[Path, str], folder: Path
 ) -> None:
     expected, _ = finished
     run = folder / "damaged"
     shutil.copytree(expected, run)
     last = run / "checkpoints" / "step_000004"
     (last / "optimizer.safetensors").write_bytes(b"damaged")
-    code, _, err = call(*arguments_of(folder, "damaged"), "--resume")
+    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), "--resume")
     assert code == 1
     assert f"{last} is damaged" in err
     shutil.rmtree(last)
-    code, _, err = call(*arguments_of(folder, "damaged"), "--resume")
+    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), "--resume")
     assert code == 0, err
     for file in ("metrics.jsonl", "model/model.safetensors"):
         assert (run / file).read_bytes() == (expected / file).read_bytes()
@@ -307,7 +240,7 @@ def _small_files(size: int) -> Callable[[], None]:
 
 
 def test_a_full_disk_exits_with_1_and_the_run_goes_on_when_there_is_room(
-    finished: tuple[Path, str], folder: Path, call: Call
+    finished: tuple[Path, str], folder: Path
 ) -> None:
     expected, _ = finished
     size = (expected / "checkpoints" / "step_000004" / "optimizer.safetensors").stat().st_size
@@ -317,12 +250,12 @@ def test_a_full_disk_exits_with_1_and_the_run_goes_on_when_there_is_room(
     assert "cannot write" in err
     assert "Traceback" not in err
     assert len(err.splitlines()) < 24
-    code, _, err = call(*arguments_of(folder, "full"), "--resume")
+    code, _, err = call_main(folder, *arguments_of(folder, "full"), "--resume")
     assert code == 0, err
     assert (folder / "full" / "metrics.jsonl").read_bytes() == (expected / "metrics.jsonl").read_bytes()
 
 
-# What is refused ----------------------------------------------------------------------------------
+# What is refused -----------------------------------------------------------------------------------
 
 
 def test_an_existing_run_is_not_overwritten(finished: tuple[Path, str], folder: Path) -> None:
@@ -336,9 +269,9 @@ def test_an_existing_run_is_not_overwritten(finished: tuple[Path, str], folder: 
 
 
 def test_resume_with_another_configuration_shows_the_difference(
-    finished: tuple[Path, str], folder: Path, call: Call
+    finished: tuple[Path, str], folder: Path
 ) -> None:
-    code, _, err = call(*arguments_of(folder, "finished", "rl.steps=6", "seed=3"), "--resume")
+    code, _, err = call_main(folder, *arguments_of(folder, "finished", "rl.steps=6", "seed=3"), "--resume")
     assert code == 2
     assert "was started with another configuration" in err
     assert "steps: 4  (now: steps: 6)" in err
@@ -346,108 +279,15 @@ def test_resume_with_another_configuration_shows_the_difference(
     assert "group_size" not in err
 
 
-def test_resume_with_other_weights_is_refused(finished: tuple[Path, str], folder: Path, call: Call) -> None:
+def test_resume_with_other_weights_is_refused(finished: tuple[Path, str], folder: Path) -> None:
     run, _ = finished
     base = folder / "base"
     saved = (base / "model.safetensors").read_bytes()
     try:
         save_model(tiny_model(Shape(tied=False, context=1024), seed=9), byte_tokenizer(), base)
-        code, _, err = call(*arguments_of(folder, "finished"), "--resume")
+        code, _, err = call_main(folder, *arguments_of(folder, "finished"), "--resume")
     finally:
         shutil.copytree(run / "checkpoints" / "step_000004" / "model", base, dirs_exist_ok=True)
         (base / "model.safetensors").write_bytes(saved)
     assert code == 2
     assert "are not those that" in err
-
-
-def test_a_run_directory_in_use_is_refused(folder: Path, call: Call) -> None:
-    holder = RunDir(folder / "held").lock()
-    try:
-        code, _, err = call(*arguments_of(folder, "held"))
-    finally:
-        holder.unlock()
-    assert code == 2
-    assert f"{folder / 'held'} is in use by another process" in err
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (["model.path=nowhere"], "model directory nowhere does not exist"),
-        (["data.path=nowhere.jsonl"], "nowhere.jsonl does not exist"),
-        (
-            ["data.answer_pattern=#### (.+)$"],
-            "problems.jsonl:1: data.answer_pattern='#### (.+)$' does not match",
-        ),
-        (["sampling.max_tokens=1000"], "exceeds the model's context of 1024"),
-        (["data.eval_share=0.0001"], "leaves none for evaluation"),
-    ],
-    ids=["model", "file", "pattern", "context", "share"],
-)
-def test_bad_input_is_refused_before_anything_is_written(
-    changes: Sequence[str], message: str, folder: Path, call: Call, tmp_path: Path
-) -> None:
-    arguments = arguments_of(folder, "refused", *changes)
-    code, _, err = call(*arguments, f"--run-dir={tmp_path / 'run'}")
-    assert code == 2
-    assert message in err
-    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
-
-
-def test_a_run_directory_that_cannot_be_made_is_refused(folder: Path, call: Call, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no directory", encoding="utf-8")
-    code, _, err = call(*arguments_of(folder, "x"), f"--run-dir={tmp_path / 'file' / 'run'}")
-    assert code == 2
-    assert "cannot use" in err
-
-
-@pytest.mark.parametrize("kl_coef", [0.001, 0.0])
-def test_weights_that_blow_up_exit_with_1_and_keep_the_last_checkpoint(
-    kl_coef: float, folder: Path, call: Call
-) -> None:
-    """The first update ruins the weights; without a KL term no group has a signal that would show it."""
-    name = f"blown-up-{kl_coef}"
-    ruin = ("optim.learning_rate=1e30", "rl.minibatches=1", f"loss.kl_coef={kl_coef}")
-    code, _, err = call(*arguments_of(folder, name, *ruin))
-    assert code == 1
-    assert "optim.learning_rate" in err
-    assert (folder / name / "checkpoints" / "step_000001" / "progress.json").exists()
-    assert not (folder / name / "model").exists()
-
-
-# Users' own models and problems -------------------------------------------------------------------
-
-
-@pytest.mark.skipif(not GSM8K.exists(), reason="the GSM8K file is not here")
-@pytest.mark.parametrize("kind", ["qwen2", "llama"])
-def test_gsm8k_as_published_runs_with_a_random_model_and_a_real_tokenizer(
-    kind: Kind, tmp_path: Path, call: Call
-) -> None:
-    with GSM8K.open(encoding="utf-8") as file:
-        texts = [json.loads(line)["question"] for _, line in zip(range(300), file, strict=False)]
-    tokenizer = train_tokenizer(texts, 800)
-    model = tiny_model(Shape(kind=kind, context=1024))
-    model.resize_token_embeddings(len(tokenizer))
-    save_model(model, tokenizer, tmp_path / "base")
-    code, _, err = call(
-        "zero",
-        "--recipe=tiny",
-        f"--run-dir={tmp_path / 'run'}",
-        f"model.path={tmp_path / 'base'}",
-        "model.precision=fp32",
-        "model.threads=1",
-        f"data.path={GSM8K}",
-        "data.prompt_field=question",
-        "data.answer_field=answer",
-        "data.answer_pattern=#### (.+)$",
-        "rl.steps=2",
-        "sampling.max_tokens=16",
-    )
-    assert code == 0, err
-    lines = metrics_of(tmp_path / "run")
-    assert [line["step"] for line in lines] == [1, 2]
-    assert all(line["num_trained_tokens"] > 0 for line in lines)
-    rows = list(RunDir(tmp_path / "run").query("SELECT prompt, spec FROM groups"))
-    published = {json.loads(line)["question"].strip() for line in GSM8K.open(encoding="utf-8")}
-    assert len(rows) == 8
-    assert all(row["prompt"] in published and json.loads(row["spec"])["answer"].isdigit() for row in rows)

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from scripted import command_line, environment_of_runs, save_talking_model, write_problems
+from processes import arguments_of, start
+from scripted import save_talking_model, write_problems
 
 PART_OF_A_STEP_S = 0.4
 
@@ -29,28 +30,12 @@ class Case:
     def __init__(self, folder: Path, steps: int) -> None:
         self.folder = folder
         self.model = save_talking_model(folder / "base")
-        self.options = (
-            "--recipe=tiny",
-            f"model.path={self.model}",
-            f"data.path={write_problems(folder / 'problems.jsonl')}",
-            "data.eval_share=0.2",
-            "model.precision=fp32",
-            "model.threads=1",
-            "optim.learning_rate=0.01",
-            f"rl.steps={steps}",
-            "rl.reference_every=3",
-            "log.sample_every=0",
-        )
+        self._options = (f"rl.steps={steps}", "rl.reference_every=3", "log.sample_every=0")
+        write_problems(folder / "problems.jsonl")
 
     def start(self, name: str) -> subprocess.Popen[str]:
-        arguments = command_line("zero", f"--run-dir={self.folder / name}", "--resume", *self.options)
-        return subprocess.Popen(
-            arguments,
-            env=environment_of_runs(self.folder),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        """Start the run, or go on with it."""
+        return start(self.folder, *arguments_of(self.folder, name, *self._options), "--resume")
 
     def finish(self, name: str) -> Path:
         """Run without disturbance to the end."""

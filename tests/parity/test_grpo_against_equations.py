@@ -182,7 +182,7 @@ def test_loss_and_gradients_equal_those_of_the_equations(
     config = config_of(aggregation, kl_coef, microbatch)
     groups = sampled_groups(moved(ours, 0.02, seed=1), config.sampling.temperature)
     expected, _ = loss_by_the_equations(theirs, reference, groups, config)
-    expected.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    expected.backward()
     assert our_loss(ours, reference, groups, config) == pytest.approx(expected.item(), abs=LOSS_TOLERANCE)
     assert_same_gradients(ours, theirs)
 
@@ -287,6 +287,6 @@ def test_loss_and_gradients_equal_those_of_trl(
     config = config_of(aggregation, kl_coef)
     groups = sampled_groups(moved(ours, 0.02, seed=1), config.sampling.temperature)
     expected = trl_loss(theirs, reference, groups, config, LOSS_TYPES[aggregation], tmp_path)
-    expected.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    expected.backward()
     assert our_loss(ours, reference, groups, config) == pytest.approx(expected.item(), abs=LOSS_TOLERANCE)
     assert_same_gradients(ours, theirs)
