@@ -386,9 +386,6 @@ def test_decoding_in_bfloat16_stays_near_fp32() -> None:
     assert max(own) < 0.3 < 1 < min(foreign)
 
 
-# The clock ---------------------------------------------------------------------------------------
-
-
 def test_an_engine_whose_clock_moves_both_ways_answers_the_same() -> None:
     """Long prompts after short ones push the clock right, many admissions wear the columns out."""
     model = tiny_model()

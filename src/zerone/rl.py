@@ -39,6 +39,10 @@ STEP_ZERO_TOLERANCE = 1e-3
 and differ only in the order of additions (1e-5 measured; a wrong position or mask gives > 0.1)."""
 
 
+LARGEST_WEIGHT = 1e6
+"""No sane weight of a language model comes near this; trained ones stay below about 1e3."""
+
+
 class Mixture(Protocol):
     """A source of training problems; what it draws depends on nothing but its arguments."""
 
@@ -295,8 +299,22 @@ def _update_once(
         set_learning_rate([learner.optimizer], learning_rate)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
+        _check_weights(learner.module)
     sums.losses.append(total)
     sums.grad_norms.append(norm)
+
+
+def _check_weights(module: nn.Module) -> None:
+    """Stop before ruined weights reach a checkpoint.
+
+    Huge weights need not show as NaN: norms can turn them into zeros, and sampling goes on at random.
+    """
+    largest = max(float(parameter.detach().abs().max()) for parameter in module.parameters())
+    if not largest < LARGEST_WEIGHT:
+        raise TrainingError(
+            f"an update made a weight of {largest:.3g}; the last checkpoint is untouched. "
+            "Start again with a lower optim.learning_rate"
+        )
 
 
 def backward(
