@@ -21,7 +21,7 @@ from scripted import credited, forced_logprobs, make_config, make_learner, membe
 from zerone.batch import Aggregation, Batch, make_batches, split_minibatches, token_weight
 from zerone.loss import Objective
 from zerone.rl import backward
-from zerone.types import Credited, Finish
+from zerone.types import Credited, Finish, Outcome
 
 TOLERANCE = 1e-5
 MAX_TOKENS = 16
@@ -159,6 +159,23 @@ def test_groups_without_signal_are_left_out_unless_something_else_acts_on_them()
 def test_truncated_answers_are_left_out_where_wanted(microbatch_tokens: int) -> None:
     batches = batches_of(GROUPS, mask_truncated=True, microbatch_tokens=microbatch_tokens)
     assert tokens_seen(batches) == tokens_expected(rows_of(GROUPS, mask_truncated=True))
+
+
+def test_answers_whose_verifier_failed_are_left_out_of_tokens_and_denominators() -> None:
+    """Also where a KL term acts on groups without signal: a failed verifier says nothing either way."""
+    whole = GROUPS[0]
+    failed = member(
+        prompt=whole.group.members[0].rollout.prompt_ids,
+        completion=random_tokens(6, "failed"),
+        sample=9,
+        outcome=Outcome.ERROR,
+    )
+    mixed = credited([*whole.group.members, failed], [*whole.advantages, 0.0])
+    for keep_silent in (False, True):
+        (found,) = batches_of([mixed], keep_silent=keep_silent)
+        (expected,) = batches_of([whole], keep_silent=keep_silent)
+        assert tokens_seen([found]) == tokens_seen([expected])
+        assert torch.equal(found.weights_C, expected.weights_C)
 
 
 def test_two_groups_of_one_problem_stay_two_groups() -> None:

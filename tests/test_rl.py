@@ -257,9 +257,14 @@ def test_loop_goes_on_from_where_progress_stands(tmp_path: Path) -> None:
 def test_learning_rate_warms_up_and_updates_are_counted(tmp_path: Path) -> None:
     config = bandit_config(rl__steps=3, rl__minibatches=2, optim__warmup_updates=4, optim__learning_rate=0.01)
     model = bandit_model()
-    run = play(config, make_learner(model, config), bandit_engine(model, config), tmp_path)
-    lines = run.read_metrics()
-    assert [line["learning_rate"] for line in lines] == pytest.approx([0.005, 0.01, 0.01])
+    learner = make_learner(model, config)
+    used: list[float] = []
+    learner.optimizer.register_step_pre_hook(
+        lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
+    )
+    lines = play(config, learner, bandit_engine(model, config), tmp_path).read_metrics()
+    assert used == pytest.approx([0.0025, 0.005, 0.0075, 0.01, 0.01, 0.01])
+    assert [line["learning_rate"] for line in lines] == pytest.approx(used[1::2]), "of the step's last update"
     assert [line["weight_version"] for line in lines] == [2, 4, 6]
     assert [line["num_updates"] for line in lines] == [2, 2, 2]
 
