@@ -170,7 +170,7 @@ def _broken(verifier: str, spec: dict[str, Any]) -> Problem:
 )
 def test_a_verifier_that_fails_is_no_wrong_answer(problem: Problem) -> None:
     found = grade(rollout_of("<answer>7</answer>", problem), WEIGHTS)
-    assert found.outcome is Outcome.ERROR
+    assert found.outcome is Outcome.INFRASTRUCTURE_ERROR
     assert (found.reward, found.answer) == (0.0, None)
 
 

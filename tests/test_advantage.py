@@ -22,7 +22,7 @@ rewards_of_a_group = st.lists(st.sampled_from([0.0, 0.1, 1.0, 1.1]), min_size=2,
 def group_of(rewards: Sequence[float], errors: Sequence[int] = ()) -> Group:
     return group(
         [
-            member(reward=reward, sample=j, outcome=Outcome.ERROR if j in errors else None)
+            member(reward=reward, sample=j, outcome=Outcome.INFRASTRUCTURE_ERROR if j in errors else None)
             for j, reward in enumerate(rewards)
         ]
     )

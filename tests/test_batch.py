@@ -168,7 +168,7 @@ def test_answers_whose_verifier_failed_are_left_out_of_tokens_and_denominators()
         prompt=whole.group.members[0].rollout.prompt_ids,
         completion=random_tokens(6, "failed"),
         sample=9,
-        outcome=Outcome.ERROR,
+        outcome=Outcome.INFRASTRUCTURE_ERROR,
     )
     mixed = credited([*whole.group.members, failed], [*whole.advantages, 0.0])
     for keep_silent in (False, True):

@@ -195,7 +195,10 @@ def test_pass_at_k_goes_up_in_powers_of_two() -> None:
 
 
 def test_failed_verifiers_are_counted() -> None:
-    answers = [member(outcome=outcome, sample=j) for j, outcome in enumerate([Outcome.ERROR, Outcome.WRONG])]
+    answers = [
+        member(outcome=outcome, sample=j)
+        for j, outcome in enumerate([Outcome.INFRASTRUCTURE_ERROR, Outcome.WRONG])
+    ]
     assert figures([answers])["verifier_errors"] == 1
 
 

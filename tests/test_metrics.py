@@ -44,7 +44,10 @@ def groups() -> list[Credited]:
             (1.0, -1.0),
         ),
         credited([answer(2, 1.0, 2, text=answered), answer(2, 1.0, 2, text=answered)], (0.0, 0.0)),
-        credited([answer(4, 0.0, 1), answer(4, 9.0, 7, outcome=Outcome.ERROR, text="no answer")], (0.0, 0.0)),
+        credited(
+            [answer(4, 0.0, 1), answer(4, 9.0, 7, outcome=Outcome.INFRASTRUCTURE_ERROR, text="no answer")],
+            (0.0, 0.0),
+        ),
     ]
 
 
@@ -60,7 +63,7 @@ def test_rollout_metrics_are_what_can_be_counted() -> None:
         "groups_all_wrong": 1 / 3,
         "response_tokens": 24 / 6,
         "response_tokens_right": 8 / 3,
-        "response_tokens_wrong": 16 / 3,
+        "response_tokens_wrong": 9 / 2,
         "truncated": 1 / 6,
         "no_answer": 3 / 6,
         "reflection_words": 2 / 6,
@@ -84,7 +87,12 @@ def test_failed_verifiers_count_neither_as_right_nor_as_wrong_in_the_means() -> 
     with_error = rollout_metrics(
         [
             credited(
-                [answer(0, 1.0, 1), answer(0, 0.0, 1), answer(0, 5.0, 1, outcome=Outcome.ERROR)], (1, -1, 0)
+                [
+                    answer(0, 1.0, 1),
+                    answer(0, 0.0, 1),
+                    answer(0, 5.0, 1, outcome=Outcome.INFRASTRUCTURE_ERROR),
+                ],
+                (1, -1, 0),
             )
         ]
     )
@@ -99,7 +107,9 @@ def test_means_of_nothing_are_null_and_failed_steps_have_figures() -> None:
     assert (all_right["response_tokens_right"], all_right["response_tokens_wrong"]) == (3, None)
     all_wrong = rollout_metrics([credited([answer(0, 0.0, 3)] * 2, (0.0, 0.0))])
     assert (all_wrong["response_tokens_right"], all_wrong["response_tokens_wrong"]) == (None, 3)
-    failed = rollout_metrics([credited([answer(0, 0.0, 3, outcome=Outcome.ERROR)] * 2, (0.0, 0.0))])
+    failed = rollout_metrics(
+        [credited([answer(0, 0.0, 3, outcome=Outcome.INFRASTRUCTURE_ERROR)] * 2, (0.0, 0.0))]
+    )
     assert (failed["reward_mean"], failed["accuracy"], failed["verifier_errors"]) == (0.0, 0.0, 2)
     assert failed["accuracy_by"] == {}
 

@@ -9,7 +9,7 @@ from itertools import chain
 from statistics import fmean, pstdev
 from typing import Literal
 
-from zerone.types import Credited, Graded, Group, Outcome
+from zerone.types import Credited, Group
 
 Scale = Literal["group", "none", "batch"]
 
@@ -17,15 +17,11 @@ _SMALLEST_DEVIATION = 1e-6
 """Below this, rewards are equal: what is left is rounding, and dividing by it would blow it up."""
 
 
-def _is_counted(graded: Graded) -> bool:
-    return graded.outcome is not Outcome.ERROR
-
-
 def _centred(group: Group) -> list[float]:
     """Return reward minus the group's mean for each member, 0 where a verifier failed."""
-    rewards = [graded.reward for graded in group.members if _is_counted(graded)]
+    rewards = [graded.reward for graded in group.members if graded.is_judged]
     mean = fmean(rewards) if rewards else 0.0
-    centred = [graded.reward - mean if _is_counted(graded) else 0.0 for graded in group.members]
+    centred = [graded.reward - mean if graded.is_judged else 0.0 for graded in group.members]
     return centred if max(map(abs, centred)) > _SMALLEST_DEVIATION else [0.0] * len(centred)
 
 
@@ -42,7 +38,7 @@ def credit(groups: Sequence[Group], scale: Scale) -> list[Credited]:
     `batch`: centred within the group, divided by the deviation over all groups.
     """
     centred = [_centred(group) for group in groups]
-    counted = [[_is_counted(graded) for graded in group.members] for group in groups]
+    counted = [[graded.is_judged for graded in group.members] for group in groups]
     if scale == "batch":
         whole = _deviation([*chain(*centred)], [*chain(*counted)])
         divisors = [whole] * len(groups)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from zerone.model.packed import Packed, common_prefix, pack
 from zerone.seeding import rng_from
-from zerone.types import Credited, Finish, Graded, Outcome
+from zerone.types import Credited, Finish, Graded
 
 Aggregation = Literal["sequence", "token", "constant"]
 
@@ -101,8 +101,7 @@ def make_batches(
         (credited, graded, advantage)
         for credited in groups
         for graded, advantage in zip(credited.group.members, credited.advantages, strict=True)
-        if graded.outcome is not Outcome.ERROR
-        and not (mask_truncated and graded.rollout.finish is Finish.LENGTH)
+        if graded.is_judged and not (mask_truncated and graded.rollout.finish is Finish.LENGTH)
     ]
     num_tokens = sum(len(graded.rollout.completion_ids) for _, graded, _ in members)
     rows_of: dict[int, list[_Row]] = {}

@@ -31,8 +31,8 @@ def reflection_words(graded: Graded) -> int:
 def rollout_metrics(groups: Sequence[Credited]) -> dict[str, Any]:
     """Return the figures of the rollouts, before any update."""
     everyone = [graded for credited in groups for graded in credited.group.members]
-    counted = [graded for graded in everyone if graded.outcome is not Outcome.ERROR]
-    is_right = [[bool(graded.parts["accuracy"]) for graded in c.group.members] for c in groups]
+    counted = [graded for graded in everyone if graded.is_judged]
+    is_right = [[bool(g.parts["accuracy"]) for g in c.group.members if g.is_judged] for c in groups]
     by_cell: dict[str, list[float]] = defaultdict(list)
     for graded in counted:
         problem = graded.rollout.problem
@@ -44,11 +44,11 @@ def rollout_metrics(groups: Sequence[Credited]) -> dict[str, Any]:
         "accuracy": _mean(graded.parts["accuracy"] for graded in counted) or 0.0,
         "format": _mean(graded.parts["format"] for graded in counted) or 0.0,
         "groups_with_signal": fmean(float(credited.has_signal) for credited in groups),
-        "groups_all_right": fmean(float(all(flags)) for flags in is_right),
-        "groups_all_wrong": fmean(float(not any(flags)) for flags in is_right),
+        "groups_all_right": fmean(float(bool(flags) and all(flags)) for flags in is_right),
+        "groups_all_wrong": fmean(float(bool(flags) and not any(flags)) for flags in is_right),
         "response_tokens": fmean(map(_length, everyone)),
-        "response_tokens_right": _mean(_length(g) for g in everyone if g.outcome is Outcome.CORRECT),
-        "response_tokens_wrong": _mean(_length(g) for g in everyone if g.outcome is not Outcome.CORRECT),
+        "response_tokens_right": _mean(_length(g) for g in counted if g.outcome is Outcome.CORRECT),
+        "response_tokens_wrong": _mean(_length(g) for g in counted if g.outcome is not Outcome.CORRECT),
         "truncated": fmean(float(g.rollout.finish is Finish.LENGTH) for g in everyone),
         "no_answer": fmean(float(parse_completion(g.rollout.text).answer is None) for g in everyone),
         "reflection_words": fmean(map(reflection_words, everyone)),

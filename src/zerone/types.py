@@ -58,12 +58,17 @@ class Rollout:
 
 
 class Outcome(StrEnum):
-    """What a verifier found. ERROR means that the verifier failed, which is not a wrong answer."""
+    """What a verifier found.
+
+    TIMEOUT: the answer made the judge exceed its time, which earns nothing. INFRASTRUCTURE_ERROR: the
+    verifier itself failed, which is not a wrong answer; see `Graded.is_judged`.
+    """
 
     CORRECT = "correct"
     WRONG = "wrong"
     UNPARSABLE = "unparsable"
-    ERROR = "error"
+    TIMEOUT = "timeout"
+    INFRASTRUCTURE_ERROR = "infrastructure_error"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +80,11 @@ class Graded:
     parts: Mapping[str, float]
     reward: float
     answer: str | None
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the verifier gave a verdict; without one the rollout is neither right nor wrong."""
+        return self.outcome is not Outcome.INFRASTRUCTURE_ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def figures(graded: Sequence[Sequence[Graded]]) -> dict[str, Any]:
         consensus, interval = mean_with_interval(votes)
         result[f"cons_at_{CONSENSUS_SAMPLES}"] = consensus
         result[f"cons_at_{CONSENSUS_SAMPLES}_ci"] = list(interval)
-    result["verifier_errors"] = sum(g.outcome is Outcome.ERROR for answers in graded for g in answers)
+    result["verifier_errors"] = sum(not g.is_judged for answers in graded for g in answers)
     result["levels"] = _levels(graded)
     return result
 

@@ -17,7 +17,13 @@ from zerone.report.aha import Sample, read_samples
 from zerone.report.numbers import number, percent, plural, visible
 from zerone.run_dir import RunDir
 
-_OUTCOME_STYLES = {"correct": "green", "wrong": "red", "unparsable": "yellow", "error": "magenta"}
+_OUTCOME_STYLES = {
+    "correct": "green",
+    "wrong": "red",
+    "unparsable": "yellow",
+    "timeout": "yellow",
+    "infrastructure_error": "magenta",
+}
 
 
 def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console: Console) -> None:

@@ -55,4 +55,4 @@ def _verify(answer: str | None, rollout: Rollout) -> Verdict:
         return VERIFIERS[problem.verifier](answer, problem.spec)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
         # The border between untrusted output and the loop: a verifier's failure is an outcome.
-        return Verdict(outcome=Outcome.ERROR, canonical=None)
+        return Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
