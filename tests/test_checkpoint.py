@@ -16,7 +16,7 @@ from fakes import NUM_TOKENS, Shape, byte_tokenizer, tiny_model
 from scripted import copies, credited, is_unchanged, make_config, make_learner, member
 from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.errors import CheckpointError
-from zerone.model.loading import load_model
+from zerone.model.loading import load_model, write_model
 from zerone.rl import Learner, update
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
@@ -135,13 +135,13 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step_000015", "step_000100"]
 
 
-def test_saving_the_same_step_again_replaces_it(tmp_path: Path) -> None:
-    save(tmp_path, new_learner())
-    other = trained_learner()
-    save(tmp_path, other)
-    restored = new_learner(seed=1)
-    load(checkpoints(tmp_path)[0], restored)
-    assert_same_state(state_of(restored), state_of(other))
+def test_a_complete_checkpoint_of_the_step_is_left_as_it_is(tmp_path: Path) -> None:
+    """The last step is saved twice; a kill while replacing it would leave nothing with keep=1."""
+    first = trained_learner()
+    path = save(tmp_path, first, keep=1)
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+    save(tmp_path, first, keep=1)
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
 
 
 def test_a_half_written_checkpoint_is_ignored_and_overwritten(tmp_path: Path) -> None:
@@ -246,6 +246,18 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_alone(largest: str, tmp_path:
     restored = new_learner(seed=1)
     load(first, restored)
     assert_same_state(state_of(restored), expected)
+
+
+def test_a_tokenizer_that_does_not_fit_is_an_os_error(tmp_path: Path) -> None:
+    """The tokenizers library would raise a bare Exception, which no caller could tell from a bug."""
+    tokenizer = load_model("embedded", torch.float32).tokenizer
+    tokenizer.add_tokens([f"[{i}]" for i in range(2000)])
+    model = tiny_model(Shape(kind="qwen3", tied=True), 0)
+    write_model(model, tokenizer, tmp_path)
+    sizes = {name: (tmp_path / name).stat().st_size for name in ("model.safetensors", "tokenizer.json")}
+    assert sizes["model.safetensors"] < sizes["tokenizer.json"]
+    with file_size_limit(sizes["tokenizer.json"] - 1), pytest.raises(OSError, match="File too large"):
+        write_model(model, tokenizer, tmp_path)
 
 
 def test_sizes_of_the_files_that_do_not_fit_differ(tmp_path: Path) -> None:

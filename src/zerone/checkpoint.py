@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zerone.errors import CheckpointError
+from zerone.model.loading import write_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +48,19 @@ def save_checkpoint(
     reference: nn.Module | None,
     keep: int,
 ) -> None:
-    """Write a checkpoint, then remove all but the newest `keep`."""
+    """Write a checkpoint unless it is there, then remove all but the newest `keep`.
+
+    A step's state is a function of the run's configuration, so a complete checkpoint of the same
+    step holds the same. Replacing it would mean a moment without any.
+    """
     final = _path_of(directory, progress.step)
+    if (final / "progress.json").exists():
+        return
     temporary = directory / f".{final.name}.tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        module.save_pretrained(temporary / "model")  # type: ignore[operator]  # transformers' own method
-        tokenizer.save_pretrained(temporary / "model")
+        write_model(module, tokenizer, temporary / "model")
         save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
         if reference is not None:
             save_file(_distinct_tensors(reference), temporary / "reference.safetensors")

@@ -52,7 +52,7 @@ class DataConfig(Section):
 class PromptConfig(Section):
     """What is put around a question."""
 
-    examples: int = Field(0, ge=0, le=3, description="worked examples before it (paper: 0)")
+    examples: int = Field(0, ge=0, le=3, description="worked sums shown before the question (paper: 0)")
     open_thought: bool = Field(
         False, description="end the prompt with <think> instead of leaving it to the model (paper: no)"
     )

@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +85,10 @@ def available_cores() -> int:
 
 
 def measure_gflops(precision: Precision, threads: int, seconds: float = 0.1) -> float:
-    """Return the best speed seen of a product of the size that training a small model makes."""
+    """Return the best speed seen of a product of the size that training a small model makes.
+
+    The best of many short tries counts, so that other work on the machine does not decide.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     rows, width = 2048, 384
@@ -107,22 +111,26 @@ def _gflops_once(x: Tensor, weight: Tensor) -> float:
 
 
 def measure() -> Machine:
-    """Measure both precisions on half and all of the cores and choose the fastest.
-
-    The best of many short tries counts, so that other work on the machine does not decide.
-    """
+    """Measure both precisions on half and all of the cores and choose the fastest."""
     cores = available_cores()
     speeds: dict[tuple[Precision, int], float] = {}
     for threads in sorted({max(1, cores // 2), cores}):
         for precision in DTYPES:
             speeds[precision, threads] = measure_gflops(precision, threads)
-    # bf16 costs accuracy and fewer threads leave cores idle: both have to be clearly faster.
-    best = max(
+    return choose(speeds, cores)
+
+
+def choose(speeds: Mapping[tuple[Precision, int], float], cores: int) -> Machine:
+    """Choose the fastest of the measured speeds, in GFLOP/s by precision and number of threads.
+
+    bf16 costs accuracy and fewer threads leave cores idle: both have to be clearly faster.
+    """
+    precision, threads = max(
         speeds,
         key=lambda key: speeds[key] * (1.0 if key[0] == "fp32" else 0.75) * (1.0 if key[1] == cores else 0.8),
     )
-    gflops = {f"{precision} x{threads}": round(speed, 1) for (precision, threads), speed in speeds.items()}
-    return Machine(precision=best[0], threads=best[1], gflops=gflops)
+    gflops = {f"{kind} x{number}": round(speed, 1) for (kind, number), speed in speeds.items()}
+    return Machine(precision=precision, threads=threads, gflops=gflops)
 
 
 def _cache_path() -> Path:
@@ -142,7 +150,7 @@ def known_machine() -> Machine:
     try:
         cached = dict(json.loads(path.read_text(encoding="utf-8")))
         return Machine(**cached[key])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         pass  # no cache yet, or one that another version wrote
     if is_busy(cores):
         return Machine(precision="fp32", threads=cores, gflops={})

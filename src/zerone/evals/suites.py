@@ -29,8 +29,12 @@ SUITE_NAMES = ("mixed", "hard", "mini-aime", "sums")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """A run's problems; `listed` are all that the mixture can draw, where they can be listed."""
+    """A run's problems; `listed` are all that the mixture can draw, where they can be listed.
 
+    `description` says in a line where they come from.
+    """
+
+    description: str
     mixture: Mixture
     listed: Sequence[Problem]
     mixed: Suite
@@ -43,8 +47,10 @@ def data_of(config: Config) -> Data:
         return _data_of_file(config, Path(config.data.path))
     if config.data.family == "sums":
         mixed, hard = _sums_problems()
-        return _data(config, FamilyMixture(seed=config.seed, family=sums), mixed, hard)
-    return _data(config, EmbeddedMixture(seed=config.seed), mixed_suite(), hard_suite())
+        return _data("sums", config, FamilyMixture(seed=config.seed, family=sums), mixed, hard)
+    return _data(
+        "countdown and word problems", config, EmbeddedMixture(seed=config.seed), mixed_suite(), hard_suite()
+    )
 
 
 def _data_of_file(config: Config, path: Path) -> Data:
@@ -52,12 +58,22 @@ def _data_of_file(config: Config, path: Path) -> Data:
     read = read_problems(path, data.prompt_field, data.answer_field, data.answer_pattern)
     train, held_out = split_problems(read.problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
-    return _data(config, mixture, list(held_out), list(held_out))
+    left_out = f", {read.num_duplicates} repeated left out" if read.num_duplicates else ""
+    return _data(
+        f"{path.name}: {len(train)} for training, {len(held_out)} for evaluation{left_out}",
+        config,
+        mixture,
+        list(held_out),
+        list(held_out),
+    )
 
 
-def _data(config: Config, mixture: Mixture, mixed: list[Problem], hard: list[Problem]) -> Data:
+def _data(
+    description: str, config: Config, mixture: Mixture, mixed: list[Problem], hard: list[Problem]
+) -> Data:
     e = config.eval
     return Data(
+        description=description,
         mixture=mixture,
         listed=mixture.problems if isinstance(mixture, ListMixture) else (),
         mixed=Suite(name="mixed", problems=mixed[: e.problems], num_samples=e.mixed_samples),

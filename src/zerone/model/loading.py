@@ -283,10 +283,22 @@ def _check_replaceable(path: Path) -> None:
         raise ModelError(f"{path} is there already and is not a model; choose another place")
 
 
-def _write_parts(module: Any, tokenizer: Any, directory: Path, provenance: Mapping[str, Any] | None) -> None:
+def write_model(module: Any, tokenizer: Any, directory: Path) -> None:
+    """Write weights, configuration and tokenizer; raises OSError or SafetensorError, so also on a full disk.
+
+    The tokenizers library reports a full disk by a bare Exception, so its file is written here first,
+    where the same bytes meet the same disk.
+    """
     with quiet_transformers():
         module.save_pretrained(directory)
+    if tokenizer.is_fast:
+        text = tokenizer.backend_tokenizer.to_str(pretty=True)
+        (directory / "tokenizer.json").write_text(text, encoding="utf-8")
     tokenizer.save_pretrained(directory)
+
+
+def _write_parts(module: Any, tokenizer: Any, directory: Path, provenance: Mapping[str, Any] | None) -> None:
+    write_model(module, tokenizer, directory)
     if provenance is not None:
         text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
         (directory / PROVENANCE_NAME).write_text(text, encoding="utf-8")

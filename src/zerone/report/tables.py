@@ -272,6 +272,7 @@ _ENVIRONMENT = {
     "commit": "commit",
     "model": "model",
     "model_sha256": "model SHA-256",
+    "data": "problems",
     "seed": "seed",
     "started": "started",
     "python": "Python",

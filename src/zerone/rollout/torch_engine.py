@@ -63,7 +63,11 @@ class TorchEngine:
 
     @torch.no_grad()
     def load_weights(self, module: Any, version: int) -> None:
-        """Take the weights of the module as they are now."""
+        """Take the weights of the module as they are now, to be called again after each update.
+
+        In fp32 some matrices are the module's own, not copies: sampling between an update and the
+        next call would mix old and new weights.
+        """
         self._decoder = Decoder(module, self.dtype)
         self.weight_version = version
 

@@ -84,7 +84,7 @@ def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dic
         session = _open_session(config, run, environment)
         learner = _new_learner(session)
         _restore(session, learner)
-        display.start(config, environment)
+        display.start(config, run.read_environment())
         return _train_and_measure(session, learner, display)
     finally:
         run.unlock()
@@ -104,8 +104,11 @@ def _prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
                 + "\nResume with the same options, or choose another --run-dir"
             )
         return run.read_environment()
-    machine = known_machine()
-    precision = machine.precision if config.model.precision == "auto" else config.model.precision
+    precision, threads = config.model.precision, config.model.threads
+    if precision == "auto" or not threads:
+        machine = known_machine()
+        precision = machine.precision if precision == "auto" else precision
+        threads = threads or machine.threads
     return {
         "zerone": __version__,
         "commit": commit_of_source(),
@@ -116,7 +119,7 @@ def _prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "precision": precision,
-        "threads": config.model.threads or machine.threads,
+        "threads": threads,
         "seed": config.seed,
         "command": " ".join(["zerone", *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -148,7 +151,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     _check_lengths(config, to_prompt, problems, context)
     if not run.has_run:
-        run.start(to_yaml(config), environment | {"model_sha256": model.sha256})
+        run.start(to_yaml(config), environment | {"model_sha256": model.sha256, "data": data.description})
     elif run.read_environment().get("model_sha256") != model.sha256:
         raise RunDirError(
             f"the weights in {config.model.path} are not those that {run.path} was started from; "
