@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: zero test install dev lint types test-slow real bench clean
+.PHONY: zero test install dev lint types test-slow real test-real bench clean
 
 zero: install
 	$(BIN)/zerone zero
@@ -37,9 +37,15 @@ types: dev
 test-slow: dev
 	$(BIN)/python -m pytest -m 'slow and not real'
 
-real: dev
-	$(BIN)/zerone model smollm2-135m --out models/smollm2-135m
+# A real pretrained model: sums by RL alone, and parity of engine and trainer with transformers.
+real: models/smollm2-135m
 	$(BIN)/zerone zero --recipe smollm2_sums
+
+test-real: models/smollm2-135m
+	$(BIN)/python -m pytest -m real
+
+models/smollm2-135m: | dev
+	$(BIN)/zerone model smollm2-135m --out $@
 
 bench: dev
 	$(BIN)/python benchmarks/rollout_speed.py
