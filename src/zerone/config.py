@@ -158,7 +158,7 @@ class HabitsConfig(Section):
     """Habits of the embedded base in the template; see docs/base_model.md."""
 
     careful: float = Field(0.20, ge=0, le=1, description="share of answers with real work in them")
-    checks: float = Field(0.25, ge=0, le=1, description="share of careful word problems with checks")
+    checks: float = Field(0.4, ge=0, le=1, description="share of careful word problems with checks")
     give_up: float = Field(0.20, ge=0, le=1, description="chance to guess after each failed try")
     slip: float = Field(0.06, ge=0, le=1, description="chance of a wrong result per calculation")
     malformed: float = Field(0.18, ge=0, le=1, description="share of answers without the right tags")
@@ -168,7 +168,7 @@ class HabitsConfig(Section):
 class PretrainConfig(Section):
     """How the embedded base is made (`zerone pretrain`)."""
 
-    steps: int = Field(1100, ge=1, description="updates")
+    steps: int = Field(1700, ge=1, description="updates")
     documents_per_step: int = Field(128, ge=1, description="documents per update, about 110 tokens each")
     learning_rate: float = Field(1e-2, gt=0, description="peak of Muon and AdamW")
     habits: HabitsConfig = HabitsConfig()

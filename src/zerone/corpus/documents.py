@@ -31,7 +31,7 @@ class Habits:
     """How often the tagged documents do what; `docs/base_model.md` explains the values."""
 
     careful: float = 0.20
-    checks: float = 0.25
+    checks: float = 0.40
     give_up: float = 0.20
     slip: float = 0.06
     malformed: float = 0.18
