@@ -114,7 +114,7 @@ class OptimConfig(Section):
 class RLConfig(Section):
     """The shape of the loop."""
 
-    steps: int = Field(40, ge=1, description="rollout phases (paper: 650)")
+    steps: int = Field(30, ge=1, description="rollout phases (paper: 650)")
     problems_per_step: int = Field(48, ge=1, description="questions of a rollout phase (paper: 512)")
     group_size: int = Field(16, ge=2, description="answers per question, G (paper: 16)")
     minibatches: int = Field(2, ge=1, description="updates per rollout phase (paper: 16)")
