@@ -120,7 +120,8 @@ def _find_answer(text: str, style: Style) -> str | None:
         case Style.BOXED:
             return last_boxed(text)
         case Style.SUMMARY:
-            return text if is_visible(text) else None
+            # A thought that was opened and never closed is no summary.
+            return text if THINK_OPEN not in text and is_visible(text) else None
 
 
 def _between(text: str, opening: str, closing: str) -> str | None:
