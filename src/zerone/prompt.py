@@ -15,11 +15,34 @@ THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
+class Style(StrEnum):
+    """What follows the thought, and so where the answer is.
+
+    TAGS: an answer block (R1-Zero). BOXED: a summary with one `\\boxed{answer}` in it (R1 and its
+    distilled models). SUMMARY: free text, which as a whole is the answer.
+    """
+
+    TAGS = "tags"
+    BOXED = "boxed"
+    SUMMARY = "summary"
+
+
 R1_ZERO_PREFIX = (
     "A conversation between User and Assistant. The User asks a question and the Assistant "
     "answers it. The Assistant first thinks about it and then gives the answer. The thinking is "
     f"written inside {THINK_OPEN} {THINK_CLOSE} and the answer inside {ANSWER_OPEN} {ANSWER_CLOSE}.\n"
 )
+
+_THINK_FIRST = (
+    "A conversation between User and Assistant. The User asks a question and the Assistant "
+    "answers it. The Assistant first thinks about it and then writes a short summary. The thinking "
+    f"is written inside {THINK_OPEN} {THINK_CLOSE}"
+)
+_PREFIXES = {
+    Style.TAGS: R1_ZERO_PREFIX,
+    Style.BOXED: f"{_THINK_FIRST} and the summary holds the answer inside \\boxed{{}}.\n",
+    Style.SUMMARY: f"{_THINK_FIRST} and the summary is the answer.\n",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,30 +54,24 @@ class Example:
     answer: str
 
 
-def write_completion(thought: str, answer: str) -> str:
+def write_completion(thought: str, answer: str, style: Style = Style.TAGS) -> str:
     """Return the completion that the template asks for."""
-    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
+    written = {
+        Style.TAGS: f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}",
+        Style.BOXED: f"The answer is \\boxed{{{answer}}}.",
+        Style.SUMMARY: answer,
+    }
+    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{written[style]}"
 
 
-def write_prompt(question: str, examples: tuple[Example, ...] = ()) -> str:
-    """Return the R1-Zero prompt for a question, worked examples first where there are any."""
+def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style = Style.TAGS) -> str:
+    """Return the prompt for a question, worked examples first where there are any."""
     shown = "".join(
-        f"User: {example.question}\nAssistant:{write_completion(example.thought, example.answer)}\n"
+        f"User: {example.question}\n"
+        f"Assistant:{write_completion(example.thought, example.answer, style)}\n"
         for example in examples
     )
-    return f"{R1_ZERO_PREFIX}{shown}User: {question}\nAssistant:"
-
-
-class Style(StrEnum):
-    """What follows the thought, and so where the answer is.
-
-    TAGS: an answer block (R1-Zero). BOXED: a summary with one `\\boxed{answer}` in it (R1 and its
-    distilled models). SUMMARY: free text, which as a whole is the answer.
-    """
-
-    TAGS = "tags"
-    BOXED = "boxed"
-    SUMMARY = "summary"
+    return f"{_PREFIXES[style]}{shown}User: {question}\nAssistant:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

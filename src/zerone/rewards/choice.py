@@ -64,7 +64,9 @@ def _letter_in(text: str, choices: Sequence[str]) -> str | None:
     letters = LETTERS[: len(choices)] if choices else LETTERS
     bare = _BARE.fullmatch(text)
     if bare and bare[1].upper() in letters:
-        return bare[1].upper()
+        # A small letter that is itself the text of a choice means that choice: a, b or c as variables.
+        is_text = bare[1].islower() and text in choices
+        return _matching(text, choices) if is_text else bare[1].upper()
     with_text = _WITH_TEXT.fullmatch(text)
     if with_text is None or with_text[1] not in letters:
         return None

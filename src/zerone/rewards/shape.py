@@ -6,9 +6,9 @@ In: a text, or a number of tokens. Out: punishments between -1 and 0, optional p
 import re
 import zlib
 
-NGRAM = 8
-"""Units of a repeated string. Calibrated on worked solutions that people wrote: at 8 the 500 of
-MATH-500 repeat 1% on average, at 4 more than 6%; a loop of up to 100 units is found all the same."""
+NGRAM = 16
+"""Units of a repeated string: on worked solutions that people wrote, the share of repeats is 1.4% on
+average in MATH-500 (each sign of LaTeX is a unit) and 0.02% in GSM8K; at 4 it is 17% and 7%."""
 
 # A word, or one character of a script that sets no spaces, or one sign.
 _UNIT = re.compile(
@@ -27,7 +27,7 @@ def repeated_share(text: str, ngram: int = NGRAM) -> float:
 
 def repetition_punishment(text: str, ngram: int = NGRAM) -> float:
     """Return minus the share of repeated n-grams: 0 for none, nearly -1 for an endless loop."""
-    return -repeated_share(text, ngram)
+    return 0.0 - repeated_share(text, ngram)
 
 
 def overlong_punishment(num_tokens: int, max_tokens: int, buffer: int) -> float:
@@ -36,4 +36,4 @@ def overlong_punishment(num_tokens: int, max_tokens: int, buffer: int) -> float:
     0 up to `max_tokens - buffer` tokens, from there linearly down to -1 at `max_tokens`.
     """
     over = num_tokens - (max_tokens - buffer)
-    return -min(1.0, over / buffer) if over > 0 else 0.0
+    return max(-1.0, -over / buffer) if over > 0 else 0.0
