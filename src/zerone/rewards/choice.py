@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-LETTERS = "ABCDEFGHIJ"
+from zerone.problems.choices import LETTERS
 
 _LONGEST_ANSWER = 2000
 _WRAPPER = re.compile(
