@@ -192,6 +192,22 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run di
     print(write_report(_existing_run(run_dir)).resolve())
 
 
+@reward_app.command("audit")
+def reward_audit(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Find suspicious wins of a run: odd lengths, repeats, answers that always win, timeouts."""
+    from zerone.report.audit import audit
+    from zerone.report.audit_view import show_audit
+
+    found = audit(_existing_run(run_dir))
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        show_audit(found, Console())
+
+
 @app.command()
 def pretrain(
     out: Annotated[Path, typer.Option(help="where the model is written")],

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, TextIO
@@ -42,7 +43,7 @@ def test(
     row = {"id": "test", "verifier": name, "completion": completion} | _options(option or [])
     if gold is not None:
         row["answer"] = gold
-    scored = score_row(row)
+    scored = score_row(row, frozenset([name] if ":" in name else []))
     if as_json:
         print(json.dumps(scored))
     else:
@@ -68,14 +69,22 @@ def _options(options: Iterable[str]) -> dict[str, Any]:
 def score(
     file: Annotated[str, typer.Argument(metavar="FILE.jsonl", help="rows to score; - is stdin")],
     out: Annotated[str, typer.Option(help="where the scored rows go; - is stdout")] = "-",
+    function: Annotated[
+        list[str] | None, typer.Option(help="path.py:function that rows may name as their verifier")
+    ] = None,
 ) -> None:
     """Score a file of completions, row by row, in order."""
+    from zerone.rewards.user import load_user_reward
+
+    functions = frozenset(function or [])
+    for reference in functions:
+        load_user_reward(reference)  # what cannot be loaded stops here
     with ExitStack() as stack:
         source = _open_source(file, stack)
         target = _open_target(out, stack)
         progress = _progress(file, stack)
         counts: dict[str, int] = {}
-        for scored, num_bytes in score_lines(source):
+        for scored, num_bytes in score_lines(source, functions):
             target.write(json.dumps(scored) + "\n")
             counts[scored["outcome"]] = counts.get(scored["outcome"], 0) + 1
             progress(num_bytes)
@@ -84,18 +93,20 @@ def score(
     print(f"{sum(counts.values())} rows: {summary or 'none'}", file=sys.stderr)
 
 
-def score_lines(lines: Iterable[bytes]) -> Iterator[tuple[dict[str, Any], int]]:
+def score_lines(
+    lines: Iterable[bytes], functions: frozenset[str] = frozenset()
+) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield the scored row of each line that is not blank, in order, and the bytes read for it."""
-    remaining = iter(lines)
+    remaining, to_row = iter(lines), partial(_score_line, functions=functions)
     # Verifiers that wait for another process (math, code) keep all cores busy this way.
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         while chunk := list(islice(remaining, _CHUNK)):
             filled = [line for line in chunk if line.strip()]
-            for line, scored in zip(filled, pool.map(_score_line, filled), strict=True):
+            for line, scored in zip(filled, pool.map(to_row, filled), strict=True):
                 yield scored, len(line)
 
 
-def _score_line(line: bytes) -> dict[str, Any]:
+def _score_line(line: bytes, functions: frozenset[str]) -> dict[str, Any]:
     from zerone.rewards.scoring import failed_row, score_row
 
     try:
@@ -104,7 +115,7 @@ def _score_line(line: bytes) -> dict[str, Any]:
         return failed_row(None, f"not usable JSON: {error}")
     if not isinstance(row, dict):
         return failed_row(None, f"a JSON object is needed, not {type(row).__name__}")
-    return score_row(row)
+    return score_row(row, functions)
 
 
 def _open_source(file: str, stack: ExitStack) -> BinaryIO:

@@ -21,11 +21,15 @@ _DEFAULT_THRESHOLD = 0.5
 _OF_THE_ROW = frozenset(("id", "verifier", "completion"))
 
 
-def score_row(row: Row) -> dict[str, Any]:
-    """Return the scored row; never raises for what a row may hold."""
+def score_row(row: Row, functions: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Return the scored row; never raises for what a row may hold.
+
+    A row may name only those functions of the user's that `functions` lists: rows are data, and data
+    must not choose what code runs.
+    """
     identity = row.get("id")
     try:
-        outcome, reward, parts, extra = _score(row)
+        outcome, reward, parts, extra = _score(row, functions)
     except FAILURES as error:
         return failed_row(identity, str(error))
     is_judged = outcome is not Outcome.INFRASTRUCTURE_ERROR
@@ -42,21 +46,23 @@ def failed_row(identity: object, reason: str) -> dict[str, Any]:
 _Scored = tuple[Outcome, float, dict[str, float], dict[str, Any]]
 
 
-def _score(row: Row) -> _Scored:
+def _score(row: Row, functions: frozenset[str]) -> _Scored:
     completion, name = row.get("completion"), row.get("verifier")
     if not isinstance(completion, str):
         raise ValueError(f"field 'completion' must hold text, not {type(completion).__name__}")
     if not isinstance(name, str):
-        raise ValueError("field 'verifier' must name a verifier or a function, path.py:function")
+        raise ValueError("field 'verifier' must name a verifier")
     if row.get("open_thought"):
         completion = THINK_OPEN + completion
     if name in _MEASURES:
         return _MEASURES[name](completion, row)
-    if ":" in name:
+    if name in functions:
         return _score_user(name, completion, row)
     if name not in NAMES:
         known = ", ".join([*NAMES, *_MEASURES])
-        raise LookupError(f"no verifier is named {name!r}; there are {known}, and path.py:function")
+        raise LookupError(
+            f"no verifier is named {name!r}; there are {known}, and functions that --function names"
+        )
     return _score_answer(name, completion, row)
 
 
