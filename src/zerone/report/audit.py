@@ -35,7 +35,7 @@ KINDS = {
     "no_reasoning": "right without any reasoning",
     "repetition": "more than half of its strings of 16 units are repeats",
     "same_answer": "an answer that also won where another gold answer was asked for",
-    "hedged_answer": "an answer far longer than its gold, or several numbers where one was asked for",
+    "hedged_answer": "an answer far longer than its gold, or several numbers or far more digits",
     "outside_answer": "no answer block or box, or several of them, after the thought",
 }
 FAILURES = {
@@ -49,6 +49,7 @@ MANY_GOLDS = 3
 """Golds that one answer may win against: two can be the same value in two forms."""
 _LONGEST_ANSWER = 40
 _MANY_NUMBERS = 3
+_MORE_DIGITS = 6
 _NUM_EXAMPLES = 3
 _GROWTH = 0.1
 _NUMBER = regex.compile(r"\d+(?:\.\d+)?")
@@ -258,7 +259,14 @@ def _is_hedged(answer: str, spec: Mapping[str, Any]) -> bool:
     gold = str(spec["answer"])
     if len(answer) > 4 * len(gold) + _LONGEST_ANSWER:
         return True
-    return parse_number(gold) is not None and len(set(_NUMBER.findall(answer))) >= _MANY_NUMBERS
+    if parse_number(gold) is None:
+        return False
+    is_stuffed = _num_digits(answer) > 2 * _num_digits(gold) + _MORE_DIGITS
+    return is_stuffed or len(set(_NUMBER.findall(answer))) >= _MANY_NUMBERS
+
+
+def _num_digits(text: str) -> int:
+    return sum(character.isdigit() for character in text)
 
 
 def _num_answers(text: str) -> int:
