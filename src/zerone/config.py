@@ -87,7 +87,9 @@ class RewardConfig(Section):
     accuracy: float = Field(1.0, ge=0, description="of a right answer (paper: equal to format)")
     format: float = Field(0.1, ge=0, description="of well-formed tags (paper: equal to accuracy)")
     language: float = Field(
-        0.0, ge=0, description="of the share of the thought's words in the question's language (paper: R1 only)"
+        0.0,
+        ge=0,
+        description="of the share of the thought's words in the question's language (paper: R1 only)",
     )
     repetition: float = Field(
         0.0, ge=0, description="of repeated strings, a punishment from 0 to -1 (paper: none)"

@@ -15,6 +15,7 @@ THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
+
 class Style(StrEnum):
     """What follows the thought, and so where the answer is.
 
@@ -67,8 +68,7 @@ def write_completion(thought: str, answer: str, style: Style = Style.TAGS) -> st
 def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style = Style.TAGS) -> str:
     """Return the prompt for a question, worked examples first where there are any."""
     shown = "".join(
-        f"User: {example.question}\n"
-        f"Assistant:{write_completion(example.thought, example.answer, style)}\n"
+        f"User: {example.question}\nAssistant:{write_completion(example.thought, example.answer, style)}\n"
         for example in examples
     )
     return f"{_PREFIXES[style]}{shown}User: {question}\nAssistant:"
@@ -160,23 +160,42 @@ def boxes(text: str) -> tuple[list[str], bool]:
     Braces are matched as LaTeX does, so `\\{` and `\\}` are text. A box that is never closed is no
     answer and hides none that is complete.
     """
-    found: list[tuple[int, int]] = []
-    opened: list[int] = []  # where the content of a box starts; -1 for a plain brace
+    found, is_open = _box_spans(text)
+    return [text[start:end] for _, start, end in found], is_open
+
+
+def _box_spans(text: str) -> tuple[list[tuple[int, int, int]], bool]:
+    """Return (command, start, end) of the outermost complete boxes, and whether any stays open."""
+    found: list[tuple[int, int, int]] = []
+    opened: list[tuple[int, int] | None] = []  # command and content of a box; None for a plain brace
     for match in _BRACE.finditer(text):
         brace = match.group()
         if brace == "{" or len(brace) > 2:
-            opened.append(-1 if brace == "{" else match.end())
-        elif brace == "}" and opened and (start := opened.pop()) >= 0:
-            while found and found[-1][0] > start:
+            opened.append(None if brace == "{" else match.span())
+        elif brace == "}" and opened and (box := opened.pop()) is not None:
+            while found and found[-1][0] > box[0]:
                 found.pop()
-            found.append((start, match.start()))
-    return [text[start:end] for start, end in found], any(start >= 0 for start in opened)
+            found.append((*box, match.start()))
+    return found, any(box is not None for box in opened)
+
+
+_TOUCHED_BEFORE = re.compile(r"(?:[-+/^_*.\d]|\$\s*[-+]\s+)$")
+_TOUCHED_AFTER = re.compile(r"[\^_!/%\d]|\.\d")
 
 
 def last_boxed(text: str) -> str | None:
-    """Return the content of the last complete `\\boxed{...}`, or None."""
-    found, _ = boxes(text)
-    return found[-1] if found else None
+    """Return the content of the last complete `\\boxed{...}`, or None.
+
+    Also None where the box is but a part of what is said: a sign, a digit or an exponent that
+    touches it, as in `-\\boxed{4}` or `\\boxed{4}.5`.
+    """
+    found, _ = _box_spans(text)
+    if not found:
+        return None
+    command, start, end = found[-1]
+    if _TOUCHED_BEFORE.search(text[max(0, command - 9) : command]) or _TOUCHED_AFTER.match(text, end + 1):
+        return None
+    return text[start:end]
 
 
 # Letters and symbols, to Unicode, that show as nothing.

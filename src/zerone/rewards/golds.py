@@ -5,7 +5,7 @@ every answer wrong or every verdict an error; hours of training would be for not
 """
 
 from zerone.problems.choices import LETTERS
-from zerone.rewards.verifiers import verifier_named
+from zerone.rewards.verifiers import FAILURES, verifier_named
 from zerone.types import Outcome, Problem
 
 _WITHOUT_GOLD = frozenset(("countdown", "code"))
@@ -17,18 +17,16 @@ def gold_complaint(problem: Problem) -> str | None:
     if problem.verifier in _WITHOUT_GOLD:
         return None
     gold = problem.spec["answer"]
-    if problem.verifier == "math":
-        return _math_complaint(str(gold))
     text = LETTERS[gold : gold + 1] if isinstance(gold, int) and gold >= 0 else str(gold)
     try:
+        if problem.verifier == "math":
+            return _math_complaint(str(gold))
         outcome = verifier_named(problem.verifier)(text, problem.spec).outcome
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except FAILURES as error:
         return f"the answer {_shown(gold)} cannot be used by the verifier {problem.verifier!r}: {error}"
     if outcome is Outcome.CORRECT:
         return None
-    return (
-        f"the answer {_shown(gold)} cannot be read by the verifier {problem.verifier!r} ({outcome.value})"
-    )
+    return f"the answer {_shown(gold)} cannot be read by the verifier {problem.verifier!r} ({outcome.value})"
 
 
 def _math_complaint(gold: str) -> str | None:

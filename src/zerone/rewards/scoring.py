@@ -8,11 +8,11 @@ an infrastructure error with reward null and a reason, and stops no other row.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zerone.prompt import THINK_CLOSE, THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
+from zerone.prompt import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
 from zerone.rewards.language import language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
-from zerone.rewards.user import FAILURES, load_user_reward, user_reward
-from zerone.rewards.verifiers import NAMES, verifier_named
+from zerone.rewards.user import load_user_reward, user_reward
+from zerone.rewards.verifiers import FAILURES, NAMES, answer_for, verifier_named
 from zerone.types import Outcome, Problem
 
 Row = Mapping[str, Any]
@@ -74,18 +74,6 @@ def _score_answer(name: str, completion: str, row: Row) -> _Scored:
     verdict = verifier_named(name)(answer, spec)
     accuracy = float(verdict.outcome is Outcome.CORRECT)
     return verdict.outcome, accuracy, {"accuracy": accuracy}, {"extracted": answer[:1000]}
-
-
-def answer_for(name: str, completion: str) -> str | None:
-    """Return what a verifier is given of a completion: the answer, or for code what follows the thought."""
-    if name == "math":
-        from zerone.rewards.math_extraction import extract_math_answer
-
-        return extract_math_answer(completion)
-    answer = last_answer(completion)
-    if answer is None and name == "code":
-        return completion.rpartition(THINK_CLOSE)[2]
-    return answer
 
 
 def _spec(row: Row) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from zerone.prompt import Parsed, Style, parse_completion, reasoning_of
 from zerone.rewards.accuracy import UNPARSABLE, Verdict
 from zerone.rewards.language import Detector, language_share
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
-from zerone.rewards.user import FAILURES, UserReward, user_reward
-from zerone.rewards.verifiers import verifier_named
+from zerone.rewards.user import UserReward, user_reward
+from zerone.rewards.verifiers import FAILURES, answer_for, verifier_named
 from zerone.types import Graded, Outcome, Rollout
 
 
@@ -57,7 +57,7 @@ def grade(
     rules = rules or RewardRules()
     text = opened + rollout.text
     parsed = parse_completion(text, rules.style)
-    verdict = _verify(parsed.answer, rollout)
+    verdict = _verify(_answer(parsed, text, rollout, rules.style), rollout)
     parts = {
         "accuracy": float(verdict.outcome is Outcome.CORRECT),
         "format": float(parsed.is_well_formed),
@@ -115,12 +115,19 @@ PARTS = tuple(field.name for field in fields(RewardWeights))
 """Every part that a reward may have, in the order of recording."""
 
 
+def _answer(parsed: Parsed, text: str, rollout: Rollout, style: Style) -> str | None:
+    """Return what the verifier judges; a box's surroundings matter to mathematics."""
+    if style is Style.BOXED and rollout.problem.verifier == "math":
+        return answer_for("math", text)
+    return parsed.answer
+
+
 def _verify(answer: str | None, rollout: Rollout) -> Verdict:
     if answer is None:
         return UNPARSABLE
     problem = rollout.problem
     try:
         return verifier_named(problem.verifier)(answer, problem.spec)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+    except FAILURES:
         # The border between untrusted output and the loop: a verifier's failure is an outcome.
         return Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)

@@ -19,23 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from zerone.errors import ConfigError
+from zerone.rewards.verifiers import FAILURES
 from zerone.types import Problem
 
 UserReward = Callable[[str, str | None, Mapping[str, Any]], float]
-
-FAILURES = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-"""What a function may raise without stopping the run: its sample is left out and counted."""
 
 
 @functools.cache

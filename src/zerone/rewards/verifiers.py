@@ -4,9 +4,25 @@ In: a name. Out: a function from an answer and a `spec` to a verdict. Importing 
 nothing and loads neither sympy nor the sandbox.
 """
 
+from zerone.prompt import THINK_CLOSE, last_answer
 from zerone.rewards.accuracy import VERIFIERS, Verifier
 
 NAMES = (*VERIFIERS, "math", "code")
+
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a verifier or a function of the user's may raise without stopping the run: the sample is left
+out of training and counted. Sandbox and worker failures are among them (OSError, RuntimeError)."""
 
 
 def verifier_named(name: str) -> Verifier:
@@ -25,3 +41,17 @@ def verifier_named(name: str) -> Verifier:
     except ImportError as error:
         raise LookupError(f"the verifier {name!r} cannot be loaded: {error}") from error
     raise LookupError(f"no verifier is named {name!r}; there are {', '.join(NAMES)}")
+
+
+def answer_for(name: str, completion: str) -> str | None:
+    """Return what a verifier is given of a completion whose style is not known.
+
+    The last block or box after the thought, which `math` finds by rules of its own; for code, where
+    there is neither, all that follows the thought.
+    """
+    if name == "math":
+        from zerone.rewards.math_extraction import extract_math_answer
+
+        return extract_math_answer(completion)
+    answer = last_answer(completion)
+    return completion.rpartition(THINK_CLOSE)[2] if answer is None and name == "code" else answer
