@@ -2,8 +2,9 @@
 
 In: a problem's question. Out: the text a model continues; and, from its completion, thought, answer
 and whether it is in good form, in the R1-Zero style or in that of a chat model that ends with a
-summary. Every search here is one pass over the text. The template asks for tags only and says nothing about how to think (R1 paper, Table 1;
-the wording is our own and short, since a small model reads every token of it).
+summary. Every search here is one pass over the text. The template asks for tags only and says
+nothing about how to think (R1 paper, Table 1; the wording is our own and short, since a small model
+reads every token of it).
 """
 
 import re

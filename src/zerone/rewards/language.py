@@ -69,10 +69,11 @@ _SHORT_SEGMENT = 10
 """Han characters of a heading or a label in a Japanese text, which need no Kana beside them."""
 
 # Written alike in every language: functions and units.
-_INTERNATIONAL = frozenset(
+_FUNCTIONS_AND_UNITS = (
     "sin cos tan cot sec csc log ln lg exp min max gcd lcm mod lim det deg arcsin arccos arctan "
-    "mm cm dm km kg mg ml min sec hr kb mb gb hz khz mhz kw kwh".split()
+    "mm cm dm km kg mg ml hr kb mb gb hz khz mhz kw kwh"
 )
+_INTERNATIONAL = frozenset(_FUNCTIONS_AND_UNITS.split())
 
 _SEGMENT_END = regex.compile(r"[\n\u3002\uff01\uff1f!?]|\.(?=\s|$)")
 _TOKEN = regex.compile(
