@@ -56,7 +56,7 @@ _CHARACTERS_PER_WORD = {
     "Myanmar": 4.0,
 }
 _LONGEST_WORD = 20
-_LETTERS_PER_WORD = 6.0
+_LETTERS_PER_WORD = 6
 """Of a longer run of letters: words written without spaces between them count all the same."""
 
 _LARGEST_SHARE = 0.1
@@ -171,8 +171,9 @@ def _alphabetic(token: str, in_run: bool) -> Iterator[tuple[str, str, float]]:
             return
     # One word in two alphabets is a disguise: it counts, and for no language.
     kind = scripts.pop() if len(scripts) == 1 else _MIXED
-    weight = 1.0 if len(letters) <= _LONGEST_WORD else len(letters) / _LETTERS_PER_WORD
-    yield kind, letters.casefold()[:_LONGEST_WORD], weight
+    length = len(letters) if len(letters) <= _LONGEST_WORD else _LETTERS_PER_WORD
+    for start in range(0, len(letters), length):
+        yield kind, letters[start : start + length].casefold(), 1.0
 
 
 _SCRIPT_PATTERNS = {

@@ -32,12 +32,12 @@ def normalised(text: str) -> str:
 
 
 PROSE_RUN = regex.compile(
-    r"(?<![\p{L}\p{N}_\\])\p{Latin}[\p{Latin}\p{M}'\u2019]*+"
+    r"(?<![\p{L}\p{M}\p{N}_\\'\u2019])\p{Latin}[\p{Latin}\p{M}'\u2019]*+"
     r"(?:[\s`$.,;:!?]++\p{Latin}[\p{Latin}\p{M}'\u2019]*+){7,}+"
 )
 """Eight plain words in a row are prose, wherever they stand and whatever quotes each of them."""
 
-_DELIMITER = regex.compile(r"```|`|\$\$|(?<!\\)\$|\\[()\[\]]|\\begin\{|\\end\{|\n")
+_DELIMITER = regex.compile(r"```|`|\$\$|(?<!\\)\$|\\[()\[\]]|\\begin\{|\\end\{(?:[A-Za-z]{1,20}\*?\})?|\n")
 _CLOSER = {"```": "```", "`": "`", "$$": "$$", "$": "$", r"\(": r"\)", r"\[": r"\]", r"\begin{": r"\end{"}
 _ON_ONE_LINE = ("`", "$")
 _NOT_OF_FORMULAS = regex.compile(r"[[\p{L}\p{M}]--[\p{Latin}\p{Greek}\p{Common}]]+", flags=regex.V1)
@@ -74,10 +74,10 @@ def prose(text: str) -> str:
 def _regions(text: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of code and formulas, closing signs included; unclosed ones are none."""
     delimiters = list(_DELIMITER.finditer(text))
-    last = {delimiter.group(): delimiter.start() for delimiter in delimiters}
+    last = {_sign(delimiter): delimiter.start() for delimiter in delimiters}
     opener, start = "", 0
     for delimiter in delimiters:
-        sign = delimiter.group()
+        sign = _sign(delimiter)
         if not opener:
             if last.get(_CLOSER.get(sign, ""), -1) > delimiter.start() and _may_open(text, delimiter):
                 opener, start = sign, delimiter.start()
@@ -86,6 +86,12 @@ def _regions(text: str) -> Iterator[tuple[int, int]]:
             opener = ""
         elif sign == "\n" and opener in _ON_ONE_LINE:
             opener = ""
+
+
+def _sign(delimiter: "regex.Match[str]") -> str:
+    """Return which delimiter it is; the end of an environment goes up to its name's brace."""
+    sign = delimiter.group()
+    return r"\end{" if sign.startswith(r"\end{") else sign
 
 
 def _may_open(text: str, delimiter: "regex.Match[str]") -> bool:
