@@ -19,7 +19,7 @@ _WRAPPER = re.compile(
 _LEAD_IN = re.compile(
     r"(?:so|thus|hence|therefore)?,? ?(?:the |my )?(?:correct |right |final |best )*"
     r"(?:answer|option|choice)s?\b ?(?:is|:|=|would be|should be)* ?(?:the |option |choice |letter )*:? ?"
-    r"|(?:\u56e0\u6b64|\u6240\u4ee5|\u6545)?(?:\u6b63\u786e|\u6700\u7ec8)?(?:\u7b54\u6848|\u9009\u9879|\u9009)"
+    r"|(?:\u56e0\u6b64|\u6240\u4ee5|\u6545)?(?:\u6b63\u786e|\u6700\u7ec8)?(?:\u7b54\u6848|\u9009\u9879|\u9009\u62e9|\u9009)"
     r"(?:\u5e94)?(?:\u9009\u62e9|\u662f|\u4e3a|\u9009|:)* ?(?:\u9009\u9879)?",
     re.IGNORECASE,
 )
@@ -53,11 +53,12 @@ def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
         return None
     text = _plain(answer)
     lead_in = _LEAD_IN.match(text)
-    for candidate in (text, text[lead_in.end() :] if lead_in else text):
-        letter = _letter_in(candidate, choices)
-        if letter is not None:
-            return letter
-    return _matching(text, choices)
+    candidates = (text, text[lead_in.end() :] if lead_in else text)
+    for read in (_letter_in, _matching):
+        for candidate in candidates:
+            if (letter := read(candidate, choices)) is not None:
+                return letter
+    return None
 
 
 def _letter_in(text: str, choices: Sequence[str]) -> str | None:
