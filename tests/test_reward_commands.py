@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes import command_line, environment_of_runs
+from zerone.problems.jsonl import read_problems
 from zerone.rewards.commands import score_lines
+from zerone.rewards.golds import gold_complaint
 from zerone.rewards.scoring import score_row
 from zerone.types import Outcome
 
@@ -289,3 +291,19 @@ def test_training_on_golds_that_cannot_be_read_stops_before_it_starts(tmp_path: 
     assert "1 of 40 answers" in done.stderr
     assert "data.jsonl:7: the answer 'Paris' cannot be read by the verifier 'number'" in done.stderr
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_line_may_name_its_verifier_and_its_language(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = [
+        {"prompt": "a", "answer": "7", "verifier": "exact"},
+        {"prompt": "b", "answer": "seven", "verifier": "number"},
+        {"prompt": "c", "answer": "7", "verifier": "a person", "language": "de"},
+        {"prompt": "d", "verifier": "code", "entry": "f", "tests": [{"args": [0.5], "expected": 1}]},
+    ]
+    path = tmp_path / "data.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    problems = read_problems(path, "prompt", "answer", None).problems
+    assert [problem.verifier for problem in problems] == ["exact", "number", "number", "code"]
+    assert [problem.language for problem in problems] == ["en", "en", "de", "en"]
+    assert problems[3].spec == {"entry": "f", "tests": [{"args": [0.5], "expected": 1}]}
+    assert [gold_complaint(problem) is None for problem in problems] == [True, False, True, True]

@@ -45,8 +45,8 @@ class DataConfig(Section):
         None, description="regular expression whose first group is the answer in its field"
     )
     choices_field: str = Field("choices", description="JSONL field of the list of choices, where it has one")
-    verifier: Literal["auto", "number", "exact", "choice", "math"] = Field(
-        "auto", description="rule that judges a JSONL's answers; auto takes each line's by its answer"
+    verifier: Literal["auto", "number", "exact", "choice", "math", "code"] = Field(
+        "auto", description="rule that judges a JSONL; auto goes by each line's `verifier` or answer"
     )
     skip_unreadable: bool = Field(
         False, description="leave out lines whose answer the verifier cannot read instead of stopping"

@@ -23,6 +23,9 @@ from zerone.types import Problem
 
 FAMILY = "jsonl"
 
+NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
+"""What a line's own field `verifier` may say; anything else in it is ignored."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SIGN = "[+-]?"
 _CURRENCY = "[$\u20ac\u00a3\u00a5]?"
@@ -226,15 +229,18 @@ def _problem(
     record: Mapping[str, Any], fields: Fields, pattern: re.Pattern[str] | None, place: str
 ) -> Problem:
     prompt = _text_of(record, fields.prompt, "data.prompt_field", place).strip()
-    is_chinese = re.search("[\u4e00-\u9fff]", prompt) is not None
-    language = "zh" if is_chinese else "en"
-    if fields.verifier in ("auto", "choice") and (fields.choices in record or fields.verifier == "choice"):
-        verifier, spec = "choice", _choice_spec(record, fields, place)
+    language = _language(record, prompt)
+    verifier = _verifier_of(record, fields)
+    if verifier == "choice":
+        spec = _choice_spec(record, fields, place)
         prompt = choice_prompt(prompt, spec["choices"], language)
+    elif verifier == "code":
+        rest = {key: value for key, value in record.items() if key not in (fields.prompt, "verifier")}
+        spec = json.loads(json.dumps(rest, default=float))
     else:
         answer = _text_of(record, fields.answer, "data.answer_field", place)
         verifier, spec = _answer_spec(
-            (answer if pattern is None else _find_answer(pattern, answer, place)).strip(), fields.verifier
+            (answer if pattern is None else _find_answer(pattern, answer, place)).strip(), verifier
         )
     return Problem(
         id=f"{FAMILY}-{hashlib.blake2b(prompt.encode(), digest_size=12).hexdigest()}",
@@ -245,6 +251,24 @@ def _problem(
         verifier=verifier,
         spec=spec,
     )
+
+
+def _language(record: Mapping[str, Any], prompt: str) -> str:
+    """Return the language that a line names by its two letters, or that its question is written in."""
+    named = record.get("language")
+    if isinstance(named, str) and re.fullmatch("[a-z]{2}", named):
+        return named
+    return "zh" if re.search("[\u4e00-\u9fff]", prompt) else "en"
+
+
+def _verifier_of(record: Mapping[str, Any], fields: Fields) -> str:
+    """Return the verifier that was asked for, that the line names, or that its fields call for."""
+    named = record.get("verifier")
+    if fields.verifier != "auto":
+        return fields.verifier
+    if isinstance(named, str) and named in NAMED_VERIFIERS:
+        return named
+    return "choice" if fields.choices in record else "auto"
 
 
 def _answer_spec(answer: str, verifier: str) -> tuple[str, dict[str, Any]]:

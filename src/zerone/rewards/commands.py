@@ -157,16 +157,16 @@ def check(
         str | None, typer.Option(help="expression whose first group is the answer")
     ] = None,
     choices_field: Annotated[str, typer.Option(help="field of the list of choices")] = "choices",
-    verifier: Annotated[str, typer.Option(help="auto, number, exact, choice or math")] = "auto",
+    verifier: Annotated[str, typer.Option(help="auto, number, exact, choice, math or code")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """List every line of a problem file that could not be trained on; exit code 2 if there is one."""
-    from zerone.problems.jsonl import Fields, read_lines
+    from zerone.problems.jsonl import NAMED_VERIFIERS, Fields, read_lines
     from zerone.rewards.golds import gold_complaint
-    from zerone.rewards.verifiers import NAMES
 
-    if verifier not in ("auto", *NAMES):
-        raise UserError(f"--verifier {verifier!r} is not known; there are auto, {', '.join(NAMES)}")
+    if verifier not in ("auto", *NAMED_VERIFIERS):
+        known = ", ".join(("auto", *NAMED_VERIFIERS))
+        raise UserError(f"--verifier {verifier!r} is not known; there are {known}")
     fields = Fields(
         prompt=prompt_field,
         answer=answer_field,
