@@ -13,6 +13,7 @@ from zerone.prompt import (
     TAGS,
     Example,
     Parsed,
+    is_visible,
     parse_completion,
     write_completion,
     write_prompt,
@@ -86,7 +87,7 @@ def _has_no_tag(text: str) -> bool:
 SCRAPS = st.lists(st.sampled_from(["<", ">", "/", "think", "answer", "a", " ", "\n", "等"]), max_size=8).map(
     "".join
 )
-CONTENT = (st.text(max_size=20) | SCRAPS).filter(_has_no_tag).filter(str.strip)
+CONTENT = (st.text(max_size=20) | SCRAPS).filter(_has_no_tag).filter(is_visible)
 
 
 @given(thought=CONTENT, answer=CONTENT)

@@ -18,6 +18,7 @@ from rich.console import Console
 from zerone import __version__
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
 from zerone.errors import ConfigError, RunDirError, ZeroneError
+from zerone.rewards.commands import app as reward_app
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -33,6 +34,7 @@ config_app = typer.Typer(help="Show the options.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
+app.add_typer(reward_app, name="reward")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
@@ -188,6 +190,22 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run di
     from zerone.report.page import write_report
 
     print(write_report(_existing_run(run_dir)).resolve())
+
+
+@reward_app.command("audit")
+def reward_audit(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Find suspicious wins of a run: odd lengths, repeats, answers that always win, timeouts."""
+    from zerone.report.audit import audit
+    from zerone.report.audit_view import show_audit
+
+    found = audit(_existing_run(run_dir))
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        show_audit(found, Console())
 
 
 @app.command()

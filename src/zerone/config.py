@@ -44,6 +44,13 @@ class DataConfig(Section):
     answer_pattern: str | None = Field(
         None, description="regular expression whose first group is the answer in its field"
     )
+    choices_field: str = Field("choices", description="JSONL field of the list of choices, where it has one")
+    verifier: Literal["auto", "number", "exact", "choice", "math", "code"] = Field(
+        "auto", description="rule that judges a JSONL; auto goes by each line's `verifier` or answer"
+    )
+    skip_unreadable: bool = Field(
+        False, description="leave out lines whose answer the verifier cannot read instead of stopping"
+    )
     eval_share: float = Field(
         0.05, gt=0, lt=1, description="share of a JSONL held out for evaluation, by hash"
     )
@@ -53,6 +60,11 @@ class PromptConfig(Section):
     """What is put around a question."""
 
     examples: int = Field(0, ge=0, le=3, description="worked sums shown before the question (paper: 0)")
+    style: Literal["tags", "boxed", "summary"] = Field(
+        "tags",
+        description="what follows the thought: an answer block (paper: R1-Zero), a summary with one "
+        "\\boxed{} (R1), or a summary that is the answer",
+    )
     open_thought: bool = Field(
         False, description="end the prompt with <think> instead of leaving it to the model (paper: no)"
     )
@@ -70,10 +82,29 @@ class SamplingConfig(Section):
 
 
 class RewardConfig(Section):
-    """Weights of the reward's parts."""
+    """Weights of the reward's parts, and what the parts need to know."""
 
     accuracy: float = Field(1.0, ge=0, description="of a right answer (paper: equal to format)")
     format: float = Field(0.1, ge=0, description="of well-formed tags (paper: equal to accuracy)")
+    language: float = Field(
+        0.0,
+        ge=0,
+        description="of the share of the thought's words in the question's language (paper: R1 only)",
+    )
+    repetition: float = Field(
+        0.0, ge=0, description="of repeated strings, a punishment from 0 to -1 (paper: none)"
+    )
+    overlong: float = Field(
+        0.0, ge=0, description="of nearing sampling.max_tokens, a punishment from 0 to -1 (DAPO: 1)"
+    )
+    overlong_share: float = Field(
+        0.2, gt=0, le=1, description="share of sampling.max_tokens in which it grows (DAPO: 4096 of 20480)"
+    )
+    user: float = Field(0.0, ge=0, description="of your own function's value")
+    function: str | None = Field(None, description="your own reward, `path.py:function`")
+    latin_languages: tuple[str, ...] = Field(
+        (), description="languages of Latin letters to tell apart (needs the extra `language`)"
+    )
 
 
 class AdvantageConfig(Section):
@@ -209,8 +240,13 @@ class Config(Section):
             )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature=0 makes all answers of a group equal; RL needs > 0")
-        if self.reward.accuracy == 0 and self.reward.format == 0:
+        r = self.reward
+        if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user)):
             raise ValueError("reward.accuracy and reward.format are both 0; nothing would be rewarded")
+        if bool(r.user) != (r.function is not None):
+            raise ValueError(
+                f"reward.user={r.user} and reward.function={r.function} go together: a weight and a function"
+            )
         return self
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
-from zerone.prompt import parse_completion
+from zerone.prompt import Style, parse_completion
 from zerone.rewards.reflection import count_reflection_words
 from zerone.types import Credited, Finish, Graded, Outcome, StepStats
 
@@ -28,7 +28,7 @@ def reflection_words(graded: Graded) -> int:
     return count_reflection_words(graded.rollout.text)
 
 
-def rollout_metrics(groups: Sequence[Credited]) -> dict[str, Any]:
+def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> dict[str, Any]:
     """Return the figures of the rollouts, before any update."""
     everyone = [graded for credited in groups for graded in credited.group.members]
     counted = [graded for graded in everyone if graded.is_judged]
@@ -50,12 +50,20 @@ def rollout_metrics(groups: Sequence[Credited]) -> dict[str, Any]:
         "response_tokens_right": _mean(_length(g) for g in counted if g.outcome is Outcome.CORRECT),
         "response_tokens_wrong": _mean(_length(g) for g in counted if g.outcome is not Outcome.CORRECT),
         "truncated": fmean(float(g.rollout.finish is Finish.LENGTH) for g in everyone),
-        "no_answer": fmean(float(parse_completion(g.rollout.text).answer is None) for g in everyone),
+        "no_answer": fmean(float(parse_completion(g.rollout.text, style).answer is None) for g in everyone),
         "reflection_words": fmean(map(reflection_words, everyone)),
         "verifier_errors": len(everyone) - len(counted),
+        "outcomes": {outcome.value: sum(g.outcome is outcome for g in everyone) for outcome in Outcome},
+        "parts": _parts(counted),
         "num_sampled_tokens": sum(map(_length, everyone)),
         "accuracy_by": {cell: fmean(values) for cell, values in sorted(by_cell.items())},
     }
+
+
+def _parts(counted: Sequence[Graded]) -> dict[str, float]:
+    """Return the mean of each part of the reward, before weighting."""
+    names = dict.fromkeys(name for graded in counted for name in graded.parts)
+    return {name: fmean(g.parts[name] for g in counted if name in g.parts) for name in names}
 
 
 def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) -> dict[str, Any]:

@@ -1,22 +1,50 @@
 """The R1-Zero template and the parser of what comes back: the only place that knows the tags.
 
-In: a problem's question. Out: the text a model continues; and, from its completion, thought and
-answer. The template asks for tags only and says nothing about how to think (R1 paper, Table 1;
-the wording is our own and short, since a small model reads every token of it).
+In: a problem's question. Out: the text a model continues; and, from its completion, thought, answer
+and whether it is in good form, in the R1-Zero style or in that of a chat model that ends with a
+summary. Every search here is one pass over the text. The template asks for tags only and says
+nothing about how to think (R1 paper, Table 1; the wording is our own and short, since a small model
+reads every token of it).
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
+from enum import StrEnum
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+
+
+class Style(StrEnum):
+    """What follows the thought, and so where the answer is.
+
+    TAGS: an answer block (R1-Zero). BOXED: a summary with one `\\boxed{answer}` in it (R1 and its
+    distilled models). SUMMARY: free text, which as a whole is the answer.
+    """
+
+    TAGS = "tags"
+    BOXED = "boxed"
+    SUMMARY = "summary"
+
 
 R1_ZERO_PREFIX = (
     "A conversation between User and Assistant. The User asks a question and the Assistant "
     "answers it. The Assistant first thinks about it and then gives the answer. The thinking is "
     f"written inside {THINK_OPEN} {THINK_CLOSE} and the answer inside {ANSWER_OPEN} {ANSWER_CLOSE}.\n"
 )
+
+_THINK_FIRST = (
+    "A conversation between User and Assistant. The User asks a question and the Assistant "
+    "answers it. The Assistant first thinks about it and then writes a short summary. The thinking "
+    f"is written inside {THINK_OPEN} {THINK_CLOSE}"
+)
+_PREFIXES = {
+    Style.TAGS: R1_ZERO_PREFIX,
+    Style.BOXED: f"{_THINK_FIRST} and the summary holds the answer inside \\boxed{{}}.\n",
+    Style.SUMMARY: f"{_THINK_FIRST} and the summary is the answer.\n",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,32 +56,90 @@ class Example:
     answer: str
 
 
-def write_completion(thought: str, answer: str) -> str:
+def write_completion(thought: str, answer: str, style: Style = Style.TAGS) -> str:
     """Return the completion that the template asks for."""
-    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
+    written = {
+        Style.TAGS: f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}",
+        Style.BOXED: f"The answer is \\boxed{{{answer}}}.",
+        Style.SUMMARY: answer,
+    }
+    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{written[style]}"
 
 
-def write_prompt(question: str, examples: tuple[Example, ...] = ()) -> str:
-    """Return the R1-Zero prompt for a question, worked examples first where there are any."""
+def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style = Style.TAGS) -> str:
+    """Return the prompt for a question, worked examples first where there are any."""
     shown = "".join(
-        f"User: {example.question}\nAssistant:{write_completion(example.thought, example.answer)}\n"
+        f"User: {example.question}\nAssistant:{write_completion(example.thought, example.answer, style)}\n"
         for example in examples
     )
-    return f"{R1_ZERO_PREFIX}{shown}User: {question}\nAssistant:"
+    return f"{_PREFIXES[style]}{shown}User: {question}\nAssistant:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parsed:
     """A completion taken apart.
 
-    `thought` and `answer` are None where their tags are missing; `is_well_formed` is true for
-    exactly one non-empty think block followed by exactly one non-empty answer block and nothing
-    else but white space.
+    `thought` and `answer` are None where what marks them is missing; `is_well_formed` is true for
+    exactly one non-empty think block followed by exactly one non-empty answer and nothing else but
+    white space.
     """
 
     thought: str | None
     answer: str | None
     is_well_formed: bool
+
+
+def parse_completion(text: str, style: Style = Style.TAGS) -> Parsed:
+    """Take a completion apart; linear in its length, and any text is accepted.
+
+    A missing `<think>` (some prompts open it themselves) still gives a thought: everything up to
+    `</think>`. The answer is the last complete one after the last `</think>`, or anywhere if no
+    thought was closed. Neither makes a completion well formed.
+    """
+    head, closed, tail = text.rpartition(THINK_CLOSE)
+    thought = None
+    if closed:
+        _, opened, inner = head.partition(THINK_OPEN)
+        thought = (inner if opened else head).strip()
+    answer = _find_answer(tail if closed else text, style)
+    return Parsed(
+        thought=thought,
+        answer=None if answer is None else answer.strip(),
+        is_well_formed=_is_well_formed(text, style),
+    )
+
+
+def reasoning_of(text: str) -> str:
+    """Return what a completion thinks, however badly it is tagged: the text before the answer.
+
+    The thought, where one was closed; else everything up to the answer block. Leaving out a tag must
+    not hide a thought from what judges its language.
+    """
+    thought = parse_completion(text).thought
+    return text.partition(ANSWER_OPEN)[0].removeprefix(THINK_OPEN) if thought is None else thought
+
+
+def last_answer(text: str) -> str | None:
+    """Return the answer of a completion in any style: the last complete block or box.
+
+    Looked for after the last `</think>`, or anywhere if there is none; a box inside an answer block
+    belongs to the block's text.
+    """
+    tail = text.rpartition(THINK_CLOSE)[2]
+    block = _between(tail, ANSWER_OPEN, ANSWER_CLOSE)
+    answer = last_boxed(tail) if block is None else block
+    return None if answer is None else answer.strip()
+
+
+def _find_answer(text: str, style: Style) -> str | None:
+    match style:
+        case Style.TAGS:
+            return _between(text, ANSWER_OPEN, ANSWER_CLOSE)
+        case Style.BOXED:
+            return last_boxed(text)
+        case Style.SUMMARY:
+            # A thought that was opened and never closed is no summary.
+            return text if THINK_OPEN not in text and is_visible(text) else None
 
 
 def _between(text: str, opening: str, closing: str) -> str | None:
@@ -66,37 +152,94 @@ def _between(text: str, opening: str, closing: str) -> str | None:
     return text[start : text.index(closing, start)]
 
 
-_TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))
+_BRACE = re.compile(r"\\boxed\s{0,8}\{|\\fbox\s{0,8}\{|\\[\\{}]|[{}]")
 
 
-def parse_completion(text: str) -> Parsed:
-    """Take a completion apart; linear in its length, and any text is accepted.
+def boxes(text: str) -> tuple[list[str], bool]:
+    """Return the contents of the outermost complete boxes, and whether any box stays open.
 
-    A missing `<think>` (some prompts open it themselves) still gives a thought: everything up to
-    `</think>`. The answer is the last complete answer block after the last `</think>`, or
-    anywhere if no thought was closed. Neither makes a completion well formed.
+    Braces are matched as LaTeX does, so `\\{` and `\\}` are text. A box that is never closed is no
+    answer and hides none that is complete.
     """
-    head, closed, tail = text.rpartition(THINK_CLOSE)
-    thought = None
-    if closed:
-        _, opened, inner = head.partition(THINK_OPEN)
-        thought = (inner if opened else head).strip()
-    answer = _between(tail if closed else text, ANSWER_OPEN, ANSWER_CLOSE)
-    return Parsed(
-        thought=thought,
-        answer=None if answer is None else answer.strip(),
-        is_well_formed=_is_well_formed(text),
+    found, is_open = _box_spans(text)
+    return [text[start:end] for _, start, end in found], is_open
+
+
+def _box_spans(text: str) -> tuple[list[tuple[int, int, int]], bool]:
+    """Return (command, start, end) of the outermost complete boxes, and whether any stays open."""
+    found: list[tuple[int, int, int]] = []
+    opened: list[tuple[int, int] | None] = []  # command and content of a box; None for a plain brace
+    for match in _BRACE.finditer(text):
+        brace = match.group()
+        if brace == "{" or len(brace) > 2:
+            opened.append(None if brace == "{" else match.span())
+        elif brace == "}" and opened and (box := opened.pop()) is not None:
+            while found and found[-1][0] > box[0]:
+                found.pop()
+            found.append((*box, match.start()))
+    return found, any(box is not None for box in opened)
+
+
+_TOUCHED_BEFORE = re.compile(r"(?:[-+/^_*.\d]|\$\s*[-+]\s+)$")
+_TOUCHED_AFTER = re.compile(r"[\^_!/%\d]|\.\d")
+
+
+def last_boxed(text: str) -> str | None:
+    """Return the content of the last complete `\\boxed{...}`, or None.
+
+    Also None where the box is but a part of what is said: a sign, a digit or an exponent that
+    touches it, as in `-\\boxed{4}` or `\\boxed{4}.5`.
+    """
+    found, _ = _box_spans(text)
+    if not found:
+        return None
+    command, start, end = found[-1]
+    if _TOUCHED_BEFORE.search(text[max(0, command - 9) : command]) or _TOUCHED_AFTER.match(text, end + 1):
+        return None
+    return text[start:end]
+
+
+# Letters and symbols, to Unicode, that show as nothing.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+_INVISIBLE = frozenset(("Cc", "Cf", "Zs", "Zl", "Zp", "Mn", "Mc", "Me"))
+
+
+def is_visible(text: str) -> bool:
+    """Whether a text holds anything that a reader could see.
+
+    White space, control and format characters (zero-width space, byte order mark, NUL) and lone
+    combining marks do not count: a thought made of them is empty.
+    """
+    return any(
+        unicodedata.category(character) not in _INVISIBLE and character not in _BLANK for character in text
     )
 
 
-def _is_well_formed(text: str) -> bool:
-    tags = list(_TAG.finditer(text))
-    if tuple(tag.group() for tag in tags) != TAGS:
+_TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))
+_TAGS_OF = {Style.TAGS: TAGS, Style.BOXED: TAGS[:2], Style.SUMMARY: TAGS[:2]}
+
+
+def _is_well_formed(text: str, style: Style) -> bool:
+    wanted = _TAGS_OF[style]
+    tags = []
+    for tag in _TAG.finditer(text):
+        tags.append(tag)
+        if len(tags) > len(wanted) or tag.group() != wanted[len(tags) - 1]:
+            return False
+    if len(tags) != len(wanted):
         return False
-    before, thought, between, answer, after = (
+    before, thought, *rest = (
         text[start:end].strip()
         for start, end in zip(
             [0, *(tag.end() for tag in tags)], [*(tag.start() for tag in tags), len(text)], strict=True
         )
     )
-    return bool(thought and answer) and not (before or between or after)
+    if before or not is_visible(thought):
+        return False
+    if style is Style.TAGS:
+        between, answer, after = rest
+        return is_visible(answer) and not (between or after)
+    if style is Style.SUMMARY:
+        return is_visible(rest[0])
+    found, is_open = boxes(rest[0])
+    return len(found) == 1 and is_visible(found[0]) and not is_open

@@ -27,7 +27,10 @@ from zerone.metrics import rollout_metrics, update_metrics
 from zerone.model.decoder import Decoder
 from zerone.model.packed import packed_hidden
 from zerone.optim import set_learning_rate, warmup_then_constant
-from zerone.rewards.total import RewardWeights, grade_all
+from zerone.prompt import THINK_OPEN, Style
+from zerone.rewards.language import lingua_detector
+from zerone.rewards.total import RewardRules, RewardWeights, grade_all
+from zerone.rewards.user import load_user_reward
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.run_dir import RunDir
 from zerone.seeding import seed_from
@@ -96,7 +99,7 @@ def train(
         learner.progress = Progress(step=step + 1, updates=updates)
         engine.load_weights(learner.module, updates)
         clock.mark("train_s")
-        metrics: dict[str, Any] = {"step": step + 1, **rollout_metrics(credited)}
+        metrics: dict[str, Any] = {"step": step + 1, **rollout_metrics(credited, Style(config.prompt.style))}
         metrics |= update_metrics(stats, _learning_rate(config, updates - 1), updates)
         metrics["verdict"] = verdict(learner.history, metrics)
         learner.history.append(metrics)
@@ -151,8 +154,7 @@ def collect(
     clock: Clock,
 ) -> list[Group]:
     """Draw problems, sample and grade; groups without signal are refilled `rl.refill` times."""
-    weights = RewardWeights(accuracy=config.reward.accuracy, format=config.reward.format)
-    opened = opened_by_prompt(config)
+    weights, rules, opened = weights_of(config), rules_of(config), opened_by_prompt(config)
     groups: list[Group] = []
     missing, drawn = config.rl.problems_per_step, 0
     for round_index in range(1 + config.rl.refill):
@@ -163,7 +165,7 @@ def collect(
         )
         clock.mark("generate_s")
         fresh = [
-            Group(problem=problem, members=grade_all(answers, weights, opened))
+            Group(problem=problem, members=grade_all(answers, weights, opened, rules))
             for problem, answers in zip(problems, rollouts, strict=True)
         ]
         clock.mark("reward_s")
@@ -185,7 +187,32 @@ def sampling_of(config: Config) -> Sampling:
 
 def opened_by_prompt(config: Config) -> str:
     """Return what the prompt already wrote of the completion."""
-    return "<think>" if config.prompt.open_thought else ""
+    return THINK_OPEN if config.prompt.open_thought else ""
+
+
+def weights_of(config: Config) -> RewardWeights:
+    """Return the weights of the reward's parts."""
+    r = config.reward
+    return RewardWeights(
+        accuracy=r.accuracy,
+        format=r.format,
+        language=r.language,
+        repetition=r.repetition,
+        overlong=r.overlong,
+        user=r.user,
+    )
+
+
+def rules_of(config: Config) -> RewardRules:
+    """Return what the parts are measured by; raises ConfigError for what cannot be loaded."""
+    r = config.reward
+    return RewardRules(
+        style=Style(config.prompt.style),
+        max_tokens=config.sampling.max_tokens,
+        overlong_buffer=max(1, round(r.overlong_share * config.sampling.max_tokens)),
+        detector=lingua_detector(tuple(r.latin_languages)) if r.language and r.latin_languages else None,
+        user=None if r.function is None else load_user_reward(r.function),
+    )
 
 
 def _learning_rate(config: Config, update: int) -> float:

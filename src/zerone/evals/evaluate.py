@@ -13,7 +13,7 @@ from typing import Any
 
 from zerone.evals.intervals import mean_with_interval, pass_at_k
 from zerone.metrics import reflection_words
-from zerone.rewards.total import RewardWeights, grade_all
+from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.rl import requests_for
 from zerone.rollout.engine import Engine, Sampling
 from zerone.types import Finish, Graded, Outcome, Problem
@@ -37,6 +37,7 @@ def evaluate(
     to_prompt: Callable[[Problem], tuple[int, ...]],
     seed: int,
     opened: str = "",
+    rules: RewardRules | None = None,
 ) -> dict[str, Any]:
     """Sample and judge every problem of the suite; return its figures with 95% intervals.
 
@@ -44,7 +45,7 @@ def evaluate(
     """
     requests = requests_for(suite.problems, to_prompt, suite.num_samples, (seed, "eval", suite.name))
     rollouts = engine.generate(requests, sampling)
-    graded = [grade_all(answers, RewardWeights(), opened) for answers in rollouts]
+    graded = [grade_all(answers, RewardWeights(), opened, rules) for answers in rollouts]
     return figures(graded)
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zerone.config import Config
-from zerone.errors import UserError
+from zerone.errors import DataError, UserError
 from zerone.evals.evaluate import Suite
 from zerone.problems import sums
-from zerone.problems.jsonl import read_problems, split_problems
+from zerone.problems.jsonl import ProblemFile, read_problems, split_problems
 from zerone.problems.mixture import (
     EmbeddedMixture,
     FamilyMixture,
@@ -21,6 +21,7 @@ from zerone.problems.mixture import (
     hard_suite,
     mixed_suite,
 )
+from zerone.rewards.golds import gold_complaint
 from zerone.rl import Mixture
 from zerone.types import Problem
 
@@ -55,10 +56,20 @@ def data_of(config: Config) -> Data:
 
 def _data_of_file(config: Config, path: Path) -> Data:
     data = config.data
-    read = read_problems(path, data.prompt_field, data.answer_field, data.answer_pattern)
-    train, held_out = split_problems(read.problems, data.eval_share)
+    read = read_problems(
+        path, data.prompt_field, data.answer_field, data.answer_pattern, data.choices_field, data.verifier
+    )
+    problems = _readable(read, path, skip=data.skip_unreadable)
+    train, held_out = split_problems(problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
-    left_out = f", {read.num_duplicates} repeated left out" if read.num_duplicates else ""
+    left_out = "".join(
+        f", {number} {kind} left out"
+        for number, kind in (
+            (read.num_duplicates, "repeated"),
+            (len(read.problems) - len(problems), "unreadable"),
+        )
+        if number
+    )
     return _data(
         f"{path.name}: {len(train)} for training, {len(held_out)} for evaluation{left_out}",
         config,
@@ -66,6 +77,28 @@ def _data_of_file(config: Config, path: Path) -> Data:
         list(held_out),
         list(held_out),
     )
+
+
+_LISTED_LINES = 10
+
+
+def _readable(read: ProblemFile, path: Path, *, skip: bool) -> tuple[Problem, ...]:
+    """Return the problems whose gold answer their verifier can read; raises DataError for others."""
+    complaints = {
+        number: complaint
+        for number, problem in zip(read.lines, read.problems, strict=True)
+        if (complaint := gold_complaint(problem)) is not None
+    }
+    if complaints and (not skip or len(complaints) == len(read.problems)):
+        shown = [f"{path}:{number}: {text}" for number, text in complaints.items()][:_LISTED_LINES]
+        raise DataError(
+            f"{len(complaints)} of {len(read.problems)} answers of {path} cannot be read:\n"
+            + "\n".join(shown)
+            + f"\nMend them (`zerone reward check {path}` lists all), choose another data.verifier, or "
+            "leave them out by data.skip_unreadable=true"
+        )
+    pairs = zip(read.lines, read.problems, strict=True)
+    return tuple(problem for number, problem in pairs if number not in complaints)
 
 
 def _data(

@@ -1,8 +1,9 @@
 """Users' own problems: one JSON object per line, with a question and its answer.
 
-In: a file, the names of its two fields, and where needed an expression that finds the answer in
-its field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer
-is one and as exact text elsewhere. Every complaint names the file and the line.
+In: a file, the names of its fields, and where needed an expression that finds the answer in its
+field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer is one,
+as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere.
+Every complaint names the file and the line.
 """
 
 import hashlib
@@ -16,10 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from zerone.errors import DataError
+from zerone.problems.choices import LETTERS, choice_prompt
 from zerone.seeding import seed_from
 from zerone.types import Problem
 
 FAMILY = "jsonl"
+
+NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
+"""What a line's own field `verifier` may say; anything else in it is ignored."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SIGN = "[+-]?"
@@ -54,34 +59,75 @@ def plain_number(text: str) -> str | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """Where question and answer stand in a line, and which verifier judges (`auto`: by the answer)."""
+
+    prompt: str = "prompt"
+    answer: str = "answer"
+    answer_pattern: str | None = None
+    choices: str = "choices"
+    verifier: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemFile:
-    """The problems of a file; of those with equal prompts only the first is kept, the rest counted."""
+    """The problems of a file; of those with equal prompts only the first is kept, the rest counted.
+
+    `lines` holds the line that each problem stands on, counted from 1.
+    """
 
     problems: tuple[Problem, ...]
+    lines: tuple[int, ...]
     num_duplicates: int
 
 
 def read_problems(
-    path: Path, prompt_field: str, answer_field: str, answer_pattern: str | None
+    path: Path,
+    prompt_field: str,
+    answer_field: str,
+    answer_pattern: str | None,
+    choices_field: str = "choices",
+    verifier: str = "auto",
 ) -> ProblemFile:
     """Read a JSONL file of problems; blank lines are skipped.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
-    pattern = None if answer_pattern is None else _compile(answer_pattern)
-    problems: dict[str, Problem] = {}
+    fields = Fields(
+        prompt=prompt_field,
+        answer=answer_field,
+        answer_pattern=answer_pattern,
+        choices=choices_field,
+        verifier=verifier,
+    )
+    problems: dict[str, tuple[int, Problem]] = {}
     num_read = 0
-    for place, record in _records(path):
-        prompt = _text_of(record, prompt_field, "data.prompt_field", place)
-        answer = _text_of(record, answer_field, "data.answer_field", place)
-        if pattern is not None:
-            answer = _find_answer(pattern, answer, place)
-        problem = _problem(prompt, answer)
-        problems.setdefault(problem.id, problem)
+    for number, problem in read_lines(path, fields):
+        if isinstance(problem, DataError):
+            raise problem
+        problems.setdefault(problem.id, (number, problem))
         num_read += 1
     if not problems:
         raise DataError(f"{path} is empty; it needs one JSON object per line with a question and its answer")
-    return ProblemFile(problems=tuple(problems.values()), num_duplicates=num_read - len(problems))
+    return ProblemFile(
+        problems=tuple(problem for _, problem in problems.values()),
+        lines=tuple(number for number, _ in problems.values()),
+        num_duplicates=num_read - len(problems),
+    )
+
+
+def read_lines(path: Path, fields: Fields) -> Iterator[tuple[int, Problem | DataError]]:
+    """Yield the number of each line that is not blank, and its problem or what is wrong with it.
+
+    Raises DataError where the file or the pattern cannot be used at all.
+    """
+    pattern = None if fields.answer_pattern is None else _compile(fields.answer_pattern)
+    for number, line in _lines(path):
+        place = f"{path}:{number}"
+        try:
+            yield number, _problem(_parse(line, place), fields, pattern, place)
+        except DataError as error:
+            yield number, error
 
 
 def _compile(answer_pattern: str) -> re.Pattern[str]:
@@ -99,16 +145,15 @@ def _compile(answer_pattern: str) -> re.Pattern[str]:
     return pattern
 
 
-def _records(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield ("file:line", object) for each line that is not blank."""
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of each line that is not blank."""
     try:
         with path.open("rb") as file:
             # Split as bytes: text mode would also end lines at characters that JSON strings may hold.
             for number, line in enumerate(file, start=1):
                 content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
                 if content.strip():
-                    place = f"{path}:{number}"
-                    yield place, _parse(content, place)
+                    yield number, content
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; data.path must name a JSONL file") from error
     except OSError as error:
@@ -177,18 +222,76 @@ def _find_answer(pattern: re.Pattern[str], text: str, place: str) -> str:
     return answer
 
 
-def _problem(prompt: str, answer: str) -> Problem:
-    prompt, answer = prompt.strip(), answer.strip()
-    number = plain_number(answer)
+_LATEX = re.compile(r"\\[A-Za-z{}]|\^|\$[^$]+\$")
+
+
+def _problem(
+    record: Mapping[str, Any], fields: Fields, pattern: re.Pattern[str] | None, place: str
+) -> Problem:
+    prompt = _text_of(record, fields.prompt, "data.prompt_field", place).strip()
+    language = _language(record, prompt)
+    verifier = _verifier_of(record, fields)
+    if verifier == "choice":
+        spec = _choice_spec(record, fields, place)
+        prompt = choice_prompt(prompt, spec["choices"], language)
+    elif verifier == "code":
+        rest = {key: value for key, value in record.items() if key not in (fields.prompt, "verifier")}
+        spec = json.loads(json.dumps(rest, default=float))
+    else:
+        answer = _text_of(record, fields.answer, "data.answer_field", place)
+        verifier, spec = _answer_spec(
+            (answer if pattern is None else _find_answer(pattern, answer, place)).strip(), verifier
+        )
     return Problem(
         id=f"{FAMILY}-{hashlib.blake2b(prompt.encode(), digest_size=12).hexdigest()}",
         family=FAMILY,
         level=1,
-        language="zh" if re.search("[\u4e00-\u9fff]", prompt) else "en",
+        language=language,
         prompt=prompt,
-        verifier="exact" if number is None else "number",
-        spec={"answer": answer if number is None else number},
+        verifier=verifier,
+        spec=spec,
     )
+
+
+def _language(record: Mapping[str, Any], prompt: str) -> str:
+    """Return the language that a line names by its two letters, or that its question is written in."""
+    named = record.get("language")
+    if isinstance(named, str) and re.fullmatch("[a-z]{2}", named):
+        return named
+    return "zh" if re.search("[\u4e00-\u9fff]", prompt) else "en"
+
+
+def _verifier_of(record: Mapping[str, Any], fields: Fields) -> str:
+    """Return the verifier that was asked for, that the line names, or that its fields call for."""
+    named = record.get("verifier")
+    if fields.verifier != "auto":
+        return fields.verifier
+    if isinstance(named, str) and named in NAMED_VERIFIERS:
+        return named
+    return "choice" if fields.choices in record else "auto"
+
+
+def _answer_spec(answer: str, verifier: str) -> tuple[str, dict[str, Any]]:
+    """Return the verifier of an answer and what it needs; a number is handed on cleaned."""
+    number = plain_number(answer)
+    if verifier == "auto":
+        verifier = "number" if number is not None else "math" if _LATEX.search(answer) else "exact"
+    return verifier, {"answer": number if verifier == "number" and number is not None else answer}
+
+
+def _choice_spec(record: Mapping[str, Any], fields: Fields, place: str) -> dict[str, Any]:
+    """Return choices and answer of a choice question; a position counts from 0, as in MMLU."""
+    choices = record.get(fields.choices)
+    if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
+        raise DataError(
+            f"{place}: field {fields.choices!r} must hold a list of 2 to {len(LETTERS)} choices; choose "
+            "another field by data.choices_field=NAME"
+        )
+    texts = [_text_of({"choice": choice}, "choice", "data.choices_field", place) for choice in choices]
+    answer = record.get(fields.answer)
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        answer = _text_of(record, fields.answer, "data.answer_field", place).strip()
+    return {"choices": texts, "answer": answer}
 
 
 def _position(problem: Problem) -> Fraction:

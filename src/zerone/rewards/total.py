@@ -1,58 +1,133 @@
 """The reward of a rollout: its parts, each recorded, and their weighted sum.
 
 In: a `Rollout`. Out: a `Graded`. R1-Zero's reward is accuracy plus format (R1 paper, 2.2.2), both
-0 or 1 before weighting. A verifier that fails is counted, shown, and its sample left out of
-training; it is never a wrong answer.
+0 or 1 before weighting; R1 adds language consistency (2.3.2). Punishments are parts below 0. A
+verifier that fails is counted, shown, and its sample left out of training; it is never a wrong
+answer.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
 
-from zerone.prompt import parse_completion
-from zerone.rewards.accuracy import VERIFIERS, Verdict
+from zerone.prompt import Parsed, Style, parse_completion, reasoning_of
+from zerone.rewards.accuracy import UNPARSABLE, Verdict
+from zerone.rewards.language import Detector, language_share
+from zerone.rewards.shape import overlong_punishment, repetition_punishment
+from zerone.rewards.user import UserReward, user_reward
+from zerone.rewards.verifiers import FAILURES, answer_for, verifier_named
 from zerone.types import Graded, Outcome, Rollout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardWeights:
-    """How much each part counts."""
+    """How much each part counts; an optional part with weight 0 is neither computed nor recorded."""
 
     accuracy: float = 1.0
     format: float = 0.1
+    language: float = 0.0
+    repetition: float = 0.0
+    overlong: float = 0.0
+    user: float = 0.0
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing would be rewarded."""
+        return not any(astuple(self))
 
 
-def grade(rollout: Rollout, weights: RewardWeights, opened: str = "") -> Graded:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardRules:
+    """What the parts are measured by.
+
+    `max_tokens` and `overlong_buffer` are tokens (the buffer is needed where overlong has a weight);
+    `detector` tells languages of Latin letters apart; `user` is a function of the user's own.
+    """
+
+    style: Style = Style.TAGS
+    max_tokens: int = 0
+    overlong_buffer: int = 0
+    detector: Detector | None = None
+    user: UserReward | None = None
+
+
+def grade(
+    rollout: Rollout, weights: RewardWeights, opened: str = "", rules: RewardRules | None = None
+) -> Graded:
     """Judge one rollout; `opened` is what the prompt already wrote of the completion."""
-    parsed = parse_completion(opened + rollout.text)
-    verdict = _verify(parsed.answer, rollout)
+    rules = rules or RewardRules()
+    text = opened + rollout.text
+    parsed = parse_completion(text, rules.style)
+    verdict = _verify(_answer(parsed, text, rollout, rules.style), rollout)
     parts = {
         "accuracy": float(verdict.outcome is Outcome.CORRECT),
         "format": float(parsed.is_well_formed),
     }
+    try:
+        for name, measure in _OPTIONAL.items():
+            if getattr(weights, name):
+                parts[name] = measure(rollout, text, parsed, rules)
+    except FAILURES:
+        verdict = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
     return Graded(
         rollout=rollout,
         outcome=verdict.outcome,
         parts=parts,
-        reward=_weighted(parts, weights),
+        reward=sum(getattr(weights, name) * value for name, value in parts.items()),
         answer=verdict.canonical,
     )
 
 
-def grade_all(rollouts: Sequence[Rollout], weights: RewardWeights, opened: str = "") -> tuple[Graded, ...]:
+def grade_all(
+    rollouts: Sequence[Rollout],
+    weights: RewardWeights,
+    opened: str = "",
+    rules: RewardRules | None = None,
+) -> tuple[Graded, ...]:
     """Judge the rollouts of a group."""
-    return tuple(grade(rollout, weights, opened) for rollout in rollouts)
+    return tuple(grade(rollout, weights, opened, rules) for rollout in rollouts)
 
 
-def _weighted(parts: Mapping[str, float], weights: RewardWeights) -> float:
-    return weights.accuracy * parts["accuracy"] + weights.format * parts["format"]
+def _language(rollout: Rollout, text: str, parsed: Parsed, rules: RewardRules) -> float:
+    return language_share(reasoning_of(text), rollout.problem.language, rules.detector)
+
+
+def _repetition(rollout: Rollout, text: str, parsed: Parsed, rules: RewardRules) -> float:
+    return repetition_punishment(text)
+
+
+def _overlong(rollout: Rollout, text: str, parsed: Parsed, rules: RewardRules) -> float:
+    return overlong_punishment(len(rollout.completion_ids), rules.max_tokens, rules.overlong_buffer)
+
+
+def _user(rollout: Rollout, text: str, parsed: Parsed, rules: RewardRules) -> float:
+    if rules.user is None:
+        raise ValueError("a weight for the user's reward, and no function")
+    return user_reward(rules.user, text, parsed.answer, rollout.problem)
+
+
+_OPTIONAL: dict[str, Callable[[Rollout, str, Parsed, RewardRules], float]] = {
+    "language": _language,
+    "repetition": _repetition,
+    "overlong": _overlong,
+    "user": _user,
+}
+PARTS = tuple(field.name for field in fields(RewardWeights))
+"""Every part that a reward may have, in the order of recording."""
+
+
+def _answer(parsed: Parsed, text: str, rollout: Rollout, style: Style) -> str | None:
+    """Return what the verifier judges; a box's surroundings matter to mathematics."""
+    if style is Style.BOXED and rollout.problem.verifier == "math":
+        return answer_for("math", text)
+    return parsed.answer
 
 
 def _verify(answer: str | None, rollout: Rollout) -> Verdict:
     if answer is None:
-        return Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
+        return UNPARSABLE
     problem = rollout.problem
     try:
-        return VERIFIERS[problem.verifier](answer, problem.spec)
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return verifier_named(problem.verifier)(answer, problem.spec)
+    except FAILURES:
         # The border between untrusted output and the loop: a verifier's failure is an outcome.
         return Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)

@@ -9,7 +9,7 @@ from zerone.evals.evaluate import evaluate
 from zerone.evals.suites import suite_named
 from zerone.machine import DTYPES, keep_freed_memory, known_machine
 from zerone.model.loading import end_ids, load_model
-from zerone.rl import opened_by_prompt, sampling_of
+from zerone.rl import opened_by_prompt, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.stages.zero import prompt_encoder
 
@@ -37,5 +37,6 @@ def measure_model(config: Config, path: str, suite_name: str, num_samples: int) 
         prompt_encoder(config, model),
         config.seed,
         opened_by_prompt(config),
+        rules_of(config),
     )
     return {"suite": suite.name, "model": path, "model_sha256": model.sha256, **figures}

@@ -36,8 +36,8 @@ from zerone.machine import (
 from zerone.model.loading import Model, end_ids, load_model, save_model
 from zerone.optim import adamw
 from zerone.problems import sums
-from zerone.prompt import Example, write_prompt
-from zerone.rl import Hooks, Learner, opened_by_prompt, sampling_of, train
+from zerone.prompt import Example, Style, write_prompt
+from zerone.rl import Hooks, Learner, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
 from zerone.types import Credited, Problem
@@ -142,6 +142,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(environment["threads"])
     data = data_of(config)
+    rules_of(config)  # a reward function that cannot be loaded stops the run here
     model = load_model(config.model.path, torch.float32)
     to_prompt = prompt_encoder(config, model)
     context = int(model.module.config.max_position_embeddings)
@@ -166,10 +167,10 @@ def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[in
         Example(question=question, thought=thought, answer=answer)
         for question, thought, answer in sums.EXAMPLES[: config.prompt.examples]
     )
-    opened = opened_by_prompt(config)
+    opened, style = opened_by_prompt(config), Style(config.prompt.style)
 
     def to_prompt(problem: Problem) -> tuple[int, ...]:
-        text = write_prompt(problem.prompt, examples) + opened
+        text = write_prompt(problem.prompt, examples, style) + opened
         return tuple(model.tokenizer(text)["input_ids"])
 
     return to_prompt
@@ -280,7 +281,13 @@ def _evaluate_once(session: Session, learner: Learner, step: int, display: Displ
 def _measure(session: Session, suite: Suite) -> dict[str, Any]:
     config = session.config
     return evaluate(
-        session.engine, suite, sampling_of(config), session.to_prompt, config.seed, opened_by_prompt(config)
+        session.engine,
+        suite,
+        sampling_of(config),
+        session.to_prompt,
+        config.seed,
+        opened_by_prompt(config),
+        rules_of(config),
     )
 
 

@@ -1,0 +1,57 @@
+"""Which verifier has which name: the cheap ones at once, those with a process behind them when asked.
+
+In: a name. Out: a function from an answer and a `spec` to a verdict. Importing this module starts
+nothing and loads neither sympy nor the sandbox.
+"""
+
+from zerone.prompt import THINK_CLOSE, last_answer
+from zerone.rewards.accuracy import VERIFIERS, Verifier
+
+NAMES = (*VERIFIERS, "math", "code")
+
+FAILURES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a verifier or a function of the user's may raise without stopping the run: the sample is left
+out of training and counted. Sandbox and worker failures are among them (OSError, RuntimeError)."""
+
+
+def verifier_named(name: str) -> Verifier:
+    """Return a verifier; raises LookupError for a name that is not one of NAMES."""
+    if name in VERIFIERS:
+        return VERIFIERS[name]
+    try:
+        if name == "math":
+            from zerone.rewards.math import verify_math
+
+            return verify_math
+        if name == "code":
+            from zerone.rewards.code import verify_code
+
+            return verify_code
+    except ImportError as error:
+        raise LookupError(f"the verifier {name!r} cannot be loaded: {error}") from error
+    raise LookupError(f"no verifier is named {name!r}; there are {', '.join(NAMES)}")
+
+
+def answer_for(name: str, completion: str) -> str | None:
+    """Return what a verifier is given of a completion whose style is not known.
+
+    The last block or box after the thought, which `math` finds by rules of its own; for code, where
+    there is neither, all that follows the thought.
+    """
+    if name == "math":
+        from zerone.rewards.math_extraction import extract_math_answer
+
+        return extract_math_answer(completion)
+    answer = last_answer(completion)
+    return completion.rpartition(THINK_CLOSE)[2] if answer is None and name == "code" else answer

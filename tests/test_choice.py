@@ -1,0 +1,169 @@
+"""Choice questions: one letter and no doubt about it, or nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerone.problems.choices import LETTERS, choice_prompt
+from zerone.problems.jsonl import read_problems
+from zerone.rewards.accuracy import verify_choice
+from zerone.rewards.choice import gold_letter, letter_of
+from zerone.rewards.golds import gold_complaint
+from zerone.types import Outcome
+
+MMLU = Path(__file__).parents[2] / "shared" / "data" / "mmlu_stem.jsonl"
+CHOICES = ["Paris", "London, the capital", "Vitamin C", "none of these"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B",
+        "b",
+        " B \n",
+        "(B)",
+        "[B]",
+        "B.",
+        "B)",
+        "(B).",
+        "**B**",
+        "`B`",
+        "$B$",
+        r"\(B\)",
+        r"\boxed{B}",
+        r"\text{(B)}",
+        r"$\boxed{\text{B}}$",
+        "The answer is B",
+        "the answer is (B).",
+        "Answer: B",
+        "**Answer: B**",
+        "The correct answer is: **B**",
+        "Final answer: $\\boxed{B}$",
+        "Option B",
+        "choice B.",
+        "So the best option is B",
+        "\uff22",
+        "(\uff22)",
+        "答案是B",
+        "答案：B。",
+        "正确答案为 B",
+        "选B",
+        "因此选择B",
+        "B. London, the capital",
+        "(B) London, the capital",
+        "B: london, the capital.",
+        "London, the capital",
+        "The answer is London, the capital",
+        "B. It is the only one with a comma",
+    ],
+)
+def test_one_letter_is_read_in_many_forms(answer: str) -> None:
+    assert letter_of(answer, CHOICES) == "B"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "nothing"),
+        ("E", "no such choice"),
+        ("A or B", "two letters"),
+        ("A, B", "two letters"),
+        ("AB", "two letters"),
+        ("A/B", "two letters"),
+        ("(A) (B)", "two letters"),
+        ("A\nB", "two letters"),
+        ("A B C D", "all letters"),
+        ("Answer A and B", "two letters"),
+        ("The answer is A. Or B.", "two letters"),
+        ("A. Paris, not B", "a second letter"),
+        ("not B", "a denial"),
+        ("B?", "a doubt"),
+        ("B maybe", "a doubt"),
+        ("I think B", "not a form that is read"),
+        ("A. London, the capital", "the letter and the text of different choices"),
+        ("A. It is not London, the capital", "quotes another choice"),
+        ("C. Vitamin B", "names another letter"),
+        ("Vitamin", "a part of a choice"),
+        ("a dog", "an article"),
+        ("\u0412", "Cyrillic"),
+        ("\u0391", "Greek"),
+        ("1", "a number"),
+        ("B" * 3000, "far too long"),
+        ("\x00", "no text"),
+    ],
+)
+def test_an_answer_in_doubt_names_no_letter(answer: str, reason: str) -> None:
+    assert letter_of(answer, CHOICES) is None, reason
+
+
+def test_a_choice_that_is_a_small_letter_is_meant_by_it() -> None:
+    choices = ["error", "a", "b", "c"]
+    assert [letter_of(text, choices) for text in ("a", "A", "c", "C", "D", "error")] == list("BADCDA")
+
+
+def test_two_equal_choices_are_never_meant_by_their_text() -> None:
+    assert letter_of("same", ["same", "same", "other"]) is None
+
+
+@pytest.mark.parametrize(
+    ("gold", "letter"), [("C", "C"), ("(c)", "C"), (2, "C"), (0, "A"), ("Vitamin C", "C"), ("Paris", "A")]
+)
+def test_a_gold_is_a_letter_a_position_or_a_text(gold: object, letter: str) -> None:
+    assert gold_letter(gold, CHOICES) == letter
+
+
+@pytest.mark.parametrize("gold", [4, -1, True, "E", "", None, 2.0, "Rome", "A or B"])
+def test_a_gold_that_names_no_choice_is_an_error(gold: object) -> None:
+    with pytest.raises(ValueError, match="names none of 4 choices"):
+        gold_letter(gold, CHOICES)
+
+
+@given(text=st.text(max_size=60) | st.lists(st.sampled_from("ABCD().:* or\n"), max_size=9).map("".join))
+def test_an_answer_is_right_for_at_most_one_gold(text: str) -> None:
+    outcomes = [verify_choice(text, {"answer": letter, "choices": CHOICES}).outcome for letter in LETTERS[:4]]
+    assert outcomes.count(Outcome.CORRECT) <= 1
+    assert (Outcome.CORRECT in outcomes) == (Outcome.UNPARSABLE not in outcomes)
+
+
+@given(
+    chosen=st.sets(st.sampled_from(LETTERS[:4]), min_size=2),
+    glue=st.sampled_from([" ", ", ", " or ", "/", ""]),
+)
+def test_naming_several_letters_never_earns(chosen: set[str], glue: str) -> None:
+    assert letter_of(glue.join(sorted(chosen)), CHOICES) is None
+
+
+@pytest.mark.parametrize("piece", ["A", "$", "\\text{", "{", "*", "(", "answer is ", "\u0301"])
+def test_a_megabyte_is_refused_at_once(piece: str) -> None:
+    assert letter_of(piece * 1_000_000, CHOICES) is None
+    assert letter_of(piece * (1999 // len(piece)), CHOICES) is None
+
+
+def test_choices_are_shown_under_their_letters() -> None:
+    prompt = choice_prompt("Where?", ["Paris", "Rome"], "en")
+    assert prompt.splitlines()[:3] == ["Where?", "A. Paris", "B. Rome"]
+    assert "一个选项" in choice_prompt("哪里？", ["Paris", "Rome"], "zh")
+
+
+@pytest.mark.skipif(not MMLU.exists(), reason="the published MMLU file is not here")
+def test_mmlu_is_read_as_published() -> None:
+    file = read_problems(MMLU, "question", "answer", None)
+    assert len(file.problems) + file.num_duplicates == 3018
+    assert {problem.verifier for problem in file.problems} == {"choice"}
+    assert not any(map(gold_complaint, file.problems))
+    assert "\nD. " in file.problems[0].prompt
+
+
+@pytest.mark.skipif(not MMLU.exists(), reason="the published MMLU file is not here")
+def test_every_form_of_every_mmlu_answer_is_right_and_no_other_letter_is() -> None:
+    for line in MMLU.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        own = record["choices"][record["answer"]]
+        letter = LETTERS[record["answer"]]
+        for text in (letter, f"({letter})", f"{letter}. {own}", f"The answer is {letter}."):
+            assert verify_choice(text, record).outcome is Outcome.CORRECT, text
+        for other in set("ABCD") - {letter}:
+            assert verify_choice(other, record).outcome is Outcome.WRONG
