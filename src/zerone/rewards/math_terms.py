@@ -56,7 +56,7 @@ _GREEK = frozenset(
 )
 _CONSTANTS = {"pi": "pi", "infty": "infinity", "infinity": "infinity", "oo": "infinity", "imath": "i"}
 _DECORATIONS = frozenset("overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol".split())
-_PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "beta", "lambda"}
+PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "beta", "lambda"}
 _CLOSES = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
 _NUMBER = re.compile(r"[\d,]*\.?\d*(?:\\overline.*)?")
 
@@ -159,6 +159,8 @@ class _Parser:
                     term = self._power(term)
                 case "!":
                     self._next()
+                    if self._peek() == "!":
+                        raise Unreadable("a double factorial")
                     term = Operation("!", (term,))
                 case _:
                     return term
@@ -179,8 +181,16 @@ class _Parser:
     def _exponent(self) -> Term:
         if self._peek() == "-":
             self._next()
-            return Operation("neg", (self._atom(),))
-        return self._atom()
+            return Operation("neg", (self._simple_atom(),))
+        return self._simple_atom()
+
+    def _simple_atom(self) -> Term:
+        """Return an atom that is no mixed number: `2^3\\frac12` is no power with exponent 3 1/2."""
+        number = read_number(self._peek()) if self._peek() else None
+        if number is None:
+            return self._atom()
+        self._next()
+        return number
 
     def _atom(self) -> Term:
         token = self._next()
@@ -218,9 +228,9 @@ class _Parser:
         return whole
 
     def _word(self, word: str) -> Term:
-        if word in _PLAIN_NAMES:
+        if word in PLAIN_NAMES:
             return self._command(word)
-        known = next((name for name in _PLAIN_NAMES if len(name) > 2 and word.startswith(name)), None)
+        known = next((name for name in PLAIN_NAMES if len(name) > 2 and word.startswith(name)), None)
         if known and len(word) == len(known) + 1:
             raise Unreadable(f"the word {word!r}")
         if len(word) > 4:
@@ -243,6 +253,8 @@ class _Parser:
             return self._subscripted(name)
         if name in _DECORATIONS:
             return self._decorated(name)
+        if not name.startswith("begin{") and (not name.isalpha() or name in _NO_FACTOR):
+            raise Unreadable(f"cannot read \\{name[:20]} here")
         raise ForeignNotation(f"cannot read \\{name[:20]}")
 
     def _argument(self) -> Term:
@@ -254,7 +266,7 @@ class _Parser:
         if token.isdigit():
             self._next()
             return Number(Fraction(int(token)))
-        if token.isalpha() and len(token) > 1 and token not in _PLAIN_NAMES:
+        if token.isalpha() and len(token) > 1 and token not in PLAIN_NAMES:
             self._tokens[self._position : self._position + 1] = [token[0], token[1:]]
         return self._atom()
 
@@ -264,7 +276,7 @@ class _Parser:
             self._next()
             degree = self._sum()
             self._expect("]")
-        return Operation("root", (self._atom(), degree))
+        return Operation("root", (self._simple_atom(), degree))
 
     def _subscripted(self, name: str) -> Term:
         if self._peek() != "_":
@@ -297,7 +309,7 @@ class _Parser:
             if self._next() == "_":
                 subscript = self._argument()
             else:
-                power = self._exponent_of_function()
+                power = self._exponent()
         argument = self._function_argument()
         if name == "log" and subscript is not None:
             term = Operation("log", (argument, subscript))
@@ -309,13 +321,10 @@ class _Parser:
             term = Operation(name, (argument,))
         return term if power is None else Operation("^", (term, power))
 
-    def _exponent_of_function(self) -> Term:
-        return self._exponent()
-
     def _function_argument(self) -> Term:
         """Return what a function applies to: a group, or the factors up to a sign or a function."""
         if self._peek() in ("(", "{", "["):
-            return self._factor_without_power()
+            return self._atom()
         if self._peek() == "-":
             self._next()
             return Operation("neg", (self._function_argument(),))
@@ -325,9 +334,6 @@ class _Parser:
         if self._peek() == "/" and self._peek(1)[:1].isdigit() and isinstance(argument, Symbol):
             raise Unreadable("a function of a quotient without brackets")
         return argument
-
-    def _factor_without_power(self) -> Term:
-        return self._atom()
 
 
 _NO_FACTOR = frozenset(

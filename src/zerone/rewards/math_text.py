@@ -7,6 +7,9 @@ its number (`1,234`) until the reader knows whether it stands in brackets, where
 
 import re
 
+ROW_END = "\u2064"
+"""Stands for `\\\\`; the guards keep the character itself out of answers."""
+
 _SIGNS = str.maketrans(
     {
         "\u2212": "-",
@@ -16,6 +19,9 @@ _SIGNS = str.maketrans(
         "\u00b7": "*",
         "\u00f7": "/",
         "\u2044": "/",
+        "\u00bc": "\\frac{1}{4}",
+        "\u00bd": "\\frac{1}{2}",
+        "\u00be": "\\frac{3}{4}",
         "\u00b2": "^2",
         "\u00b3": "^3",
         "\u00b0": "^\\circ ",
@@ -45,17 +51,19 @@ _SIGNS = str.maketrans(
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\\((.*)\\\)|\\\[(.*)\\\]", r"\1\2"),
+        (r"\\\\(?:\[[\d.]+[a-z]+\])?", ROW_END),  # the end of a matrix row: its strokes begin no other command
+        (r"\\[()\[\]]", " "),
+        (r"\\\$", r"\\dollar "),
         (r"\\[!,]|\{,\}(?=\d)", "\u2063"),  # a separator inside a number, if digits follow
         (r"(?<=\d),?\u2063\s*(?=\d{3}(?!\d))", ""),
         (r"(?<=\d),\u2063", ","),
-        (r"\u2063", ""),
+        (r"\u2063", " "),
         (r"\\[;: ]|~|\\q?quad(?![A-Za-z])|\\(?:thinspace|displaystyle|limits)(?![A-Za-z])", " "),
         (r"\\(?:left|right|bigg?[lrm]?|Bigg?[lrm]?|middle)(?![A-Za-z])\s*\.?", ""),
         (r"\\([dtc])frac(?![A-Za-z])", r"\\frac"),
         (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
-        (r"\\(?:cdot|times|ast)(?![A-Za-z])|\*(?!\*)", " * "),
         (r"\*\*", "^"),
+        (r"\\(?:cdot|times|ast)(?![A-Za-z])", "*"),
         (r"\\div(?![A-Za-z])", "/"),
         (r"\\(?:leq|leqslant)(?![A-Za-z])|<=", r"\\le "),
         (r"\\(?:geq|geqslant)(?![A-Za-z])|>=", r"\\ge "),
@@ -74,7 +82,7 @@ _REWRITES = [
         (r"\\tg(?![A-Za-z])", r"\\tan"),
     )
 ]
-_EMPHASIS = re.compile(r"\s*(?:\*\*(.*)\*\*|`(.*)`|\$\$(.*)\$\$|\$([^$]*)\$)\s*[.]?\s*", re.DOTALL)
+_EMPHASIS = re.compile(r"\s*(?:\*\*(.+)\*\*|`(.+)`)\s*[.]?\s*", re.DOTALL)
 _CLOSING = re.compile(r"(?<!\.)\.\s*$|[\s,;]+$")
 _TOKEN = re.compile(
     r"\s+|\\text\s*\{[^{}]*\}|\\(?:begin|end)\s*\{\s*[a-z]*\*?\s*\}"
@@ -88,11 +96,13 @@ _TOKEN = re.compile(
 def clean(text: str) -> str:
     """Return an answer in one spelling, without the signs of mathematics mode around it."""
     text = text.translate(_SIGNS).strip()
-    while (match := _EMPHASIS.fullmatch(text)) and len(match.group()) > 2:
-        text = next(group for group in match.groups() if group is not None).strip()
+    while match := _EMPHASIS.fullmatch(text):
+        text = (match[1] or match[2]).strip()
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
-    return _CLOSING.sub("", text.strip())
+    # Dollar signs in pairs delimit mathematics; a single one is money.
+    text = text.replace("$", " " if text.count("$") % 2 == 0 else "\\dollar ")
+    return _CLOSING.sub("", text.strip()).strip()
 
 
 def tokenise(text: str) -> tuple[str, ...]:
