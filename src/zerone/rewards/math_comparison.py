@@ -6,7 +6,6 @@ raises `NotExact` where it cannot, and the worker's judge goes on with sympy.
 """
 
 from collections.abc import Sequence
-from decimal import Decimal
 from fractions import Fraction
 from typing import Protocol
 
@@ -159,25 +158,22 @@ def decimal_places(term: Term) -> int | None:
     return term.places if isinstance(term, Number) else None
 
 
-def stands_for(value: Decimal, given: Fraction, places: int) -> bool:
+def stands_for(value: Fraction, given: Fraction, places: int) -> bool:
     """Whether a decimal is a value cut or rounded to its places, with enough significant digits."""
-    if len(str(abs(given.numerator * 10**places // given.denominator))) < MIN_SIGNIFICANT_DIGITS:
-        return False
-    return abs(Fraction(value) - given) < Fraction(1, 10**places)
+    num_digits = len(str(abs(given.numerator * 10**places // given.denominator)))
+    return num_digits >= MIN_SIGNIFICANT_DIGITS and abs(value - given) < Fraction(1, 10**places)
 
 
 def _stands_for(gold: Form, given: Fraction, places: int) -> bool:
     value = gold.rational
     if value is None:
-        if len(gold.top) == 1 and all(m.symbols or m.imaginary for m in gold.top) and _has_variables(gold):
-            return False
-        return stands_for(approximate(gold), given, places) if not _has_variables(gold) else False
+        return not _has_variables(gold) and stands_for(Fraction(approximate(gold)), given, places)
     rest = value.denominator
     for prime in (2, 5):
         while rest % prime == 0:
             rest //= prime
     # A value that a decimal can have must be given exactly.
-    return rest != 1 and stands_for(Decimal(value.numerator) / Decimal(value.denominator), given, places)
+    return rest != 1 and stands_for(value, given, places)
 
 
 def _has_variables(form: Form) -> bool:

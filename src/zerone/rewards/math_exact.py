@@ -123,9 +123,16 @@ def _written(polynomial: Polynomial) -> str:
             factors.append(f"sqrt({monomial.radicand})")
         if monomial.imaginary:
             factors.append("i")
-        number = [str(coefficient)] if coefficient != 1 or not factors else []
+        number = [_written_number(coefficient)] if coefficient != 1 or not factors else []
         terms.append("*".join(number + factors))
     return "+".join(terms) or "0"
+
+
+def _written_number(value: Fraction) -> str:
+    # Python refuses to write very long integers in decimal.
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) > 4_000:
+        return f"{value.numerator:#x}/{value.denominator:#x}"
+    return str(value)
 
 
 def _constant(value: Fraction) -> Form:

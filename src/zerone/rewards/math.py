@@ -1,0 +1,137 @@
+"""The verifier `math`: is an answer mathematically the same as the gold answer?
+
+In: the text of an answer block and a spec `{"answer": gold}`, both LaTeX or plain. Out: an outcome
+and a canonical form. Most answers are decided here by exact arithmetic (math_comparison.py); what
+needs sympy goes to worker processes that can be killed (math_worker.py). The same call may be made
+from any thread, and from a coroutine by `verify_math_async`. docs/rewards_math.md has the conventions.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Mapping
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+from zerone.errors import VerifierError
+from zerone.rewards.accuracy import Verdict
+from zerone.rewards.math_answers import Answer, Foreign, Reading, Scalar, Words, read_answer
+from zerone.rewards.math_comparison import ExactJudge, is_same
+from zerone.rewards.math_exact import NotExact, evaluate
+from zerone.rewards.math_extraction import read_answer_block
+from zerone.rewards.math_terms import Unreadable
+from zerone.rewards.worker_pool import WorkerPool, WorkerTimeout
+from zerone.types import Outcome
+
+DEADLINE_SECONDS = 2.0
+MEMORY_MIB = 1024
+NUM_WORKERS = 2
+
+_PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_UNPARSABLE = Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
+_NO_VERDICT = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
+_JUDGE = ExactJudge()
+
+
+def verify_math(answer: str, spec: Mapping[str, Any]) -> Verdict:
+    """Judge an answer: the content of its last box, or all of it."""
+    gold, answer = str(spec["answer"]), answer.strip()
+    if _PLAIN.fullmatch(answer) and _PLAIN.fullmatch(gold):
+        given = _plain(answer)
+        return _verdict(given == _plain(gold), given)
+    try:
+        gold_reading = read_answer(gold)
+    except Unreadable:
+        return _NO_VERDICT
+    content = read_answer_block(answer)
+    if content is None:
+        return _UNPARSABLE
+    try:
+        reading = read_answer(content)
+        return _verdict(is_same(gold_reading, reading, _JUDGE), canonical(reading))
+    except Unreadable:
+        return _UNPARSABLE
+    except NotExact:
+        return _ask_worker(gold, content, canonical(reading))
+
+
+async def verify_math_async(answer: str, spec: Mapping[str, Any]) -> Verdict:
+    """Judge an answer without blocking the event loop."""
+    return await asyncio.to_thread(verify_math, answer, spec)
+
+
+def check_gold(gold: str) -> str | None:
+    """Return why a gold answer cannot be judged against, or None; run this before training.
+
+    Raises VerifierError where workers are needed and cannot start.
+    """
+    try:
+        reading = read_answer(gold)
+        if not isinstance(reading.answer, Foreign):
+            _ = canonical(reading)
+            return None
+    except Unreadable as error:
+        return str(error)
+    try:
+        found = _pool().ask({"gold": gold, "answer": gold + " "})["outcome"]
+    except WorkerTimeout:
+        return "it takes too long to judge"
+    return None if found == Outcome.CORRECT else "math-verify cannot read it"
+
+
+def warm_up() -> None:
+    """Start a worker now, so that the first hard answer need not wait; raise VerifierError if none starts."""
+    _pool().warm_up()
+
+
+def canonical(reading: Reading) -> str:
+    """Return a text that equal answers share wherever exact arithmetic reaches."""
+    try:
+        return _canonical(reading.answer)
+    except NotExact:
+        return "".join(reading.source.split())
+
+
+def _canonical(answer: Answer) -> str:
+    match answer:
+        case Scalar(term):
+            return evaluate(term).canonical
+        case Words(text):
+            return text
+        case _:
+            raise NotExact
+
+
+@lru_cache(maxsize=65536)
+def _plain(text: str) -> Fraction:
+    return Fraction(text)
+
+
+def _verdict(is_right: bool, form: object) -> Verdict:
+    return Verdict(outcome=Outcome.CORRECT if is_right else Outcome.WRONG, canonical=str(form))
+
+
+def _ask_worker(gold: str, answer: str, form: str) -> Verdict:
+    try:
+        outcome = Outcome(_pool().ask({"gold": gold, "answer": answer})["outcome"])
+    except WorkerTimeout:
+        outcome = Outcome.TIMEOUT
+    except VerifierError:
+        outcome = Outcome.INFRASTRUCTURE_ERROR
+    votes = outcome in (Outcome.CORRECT, Outcome.WRONG)
+    return Verdict(outcome=outcome, canonical=form if votes else None)
+
+
+_lock = threading.Lock()
+_current: WorkerPool | None = None
+
+
+def _pool() -> WorkerPool:
+    """Return the pool of this process; a forked child gets one of its own."""
+    global _current
+    with _lock:
+        if _current is None or not _current.is_mine:
+            arguments = (str(MEMORY_MIB), str(DEADLINE_SECONDS))
+            _current = WorkerPool("zerone.rewards.math_worker", arguments, NUM_WORKERS, DEADLINE_SECONDS)
+        return _current

@@ -1,0 +1,229 @@
+"""Equality of terms by sympy and of foreign notation by math-verify; runs in a worker process only.
+
+In: terms of gold and answer. Out: whether they are equal. Terms that exact arithmetic cannot decide
+are compared at fixed points in fifty digits, relatively: a difference of expressions may be as small
+as it likes and still shows. Where no point decides, and for notation outside the grammar, math-verify
+is asked; its yes counts only if nothing here contradicts it.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import Any
+
+import sympy
+from math_verify import LatexExtractionConfig, parse, verify
+
+from zerone.rewards.math_answers import Relation
+from zerone.rewards.math_comparison import ExactJudge, decimal_places, stands_for
+from zerone.rewards.math_exact import NotExact
+from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
+from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
+
+_DIGITS = 50
+_TOLERANCE = sympy.Float("1e-30", _DIGITS)
+_MIN_POINTS = 3
+_POINTS = (
+    ("3/7", "5/11", "2/9", "7/13", "4/17"),
+    ("11/13", "2/5", "9/19", "1/7", "16/23"),
+    ("1/3", "8/11", "3/5", "10/17", "2/13"),
+    ("13/5", "17/7", "19/6", "23/9", "29/8"),
+    ("31/4", "37/10", "15/11", "41/7", "20/3"),
+    ("-3/7", "5/11", "-16/7", "7/13", "-4/17"),
+    ("-19/6", "-7/5", "22/9", "-1/7", "16/23"),
+    ("8/3", "-23/10", "-5/8", "17/6", "-9/11"),
+)
+"""Values of the variables in alphabetical order, reused in turn; between 0 and 1, above, and negative."""
+
+_FUNCTIONS = {
+    "sin": sympy.sin,
+    "cos": sympy.cos,
+    "tan": sympy.tan,
+    "cot": sympy.cot,
+    "sec": sympy.sec,
+    "csc": sympy.csc,
+    "arcsin": sympy.asin,
+    "arccos": sympy.acos,
+    "arctan": sympy.atan,
+    "arccot": sympy.acot,
+    "sinh": sympy.sinh,
+    "cosh": sympy.cosh,
+    "tanh": sympy.tanh,
+    "coth": sympy.coth,
+    "ln": sympy.log,
+    "exp": sympy.exp,
+    "abs": sympy.Abs,
+    "binom": sympy.binomial,
+}
+_CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "infinity": sympy.oo}
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+
+Expression = Any  # sympy has no types
+
+
+class SymbolicJudge:
+    """Decides what exact arithmetic leaves open."""
+
+    def __init__(self) -> None:
+        self._exact = ExactJudge()
+
+    def terms(self, gold: Term, answer: Term) -> bool:
+        """Whether two terms are equal at all points, or the answer is a decimal that stands for gold."""
+        try:
+            return self._exact.terms(gold, answer)
+        except NotExact:
+            one, other = to_sympy(gold), to_sympy(answer)
+        places = decimal_places(answer)
+        if places is not None and not one.free_symbols:
+            return _stands_for(one, other, places)
+        found = _agree(one, other)
+        return _ask_math_verify(one, other) if found is None else found
+
+    def relations(self, gold: Relation, answer: Relation) -> bool:
+        """Whether the differences of both sides are equal up to a constant factor."""
+        try:
+            return self._exact.relations(gold, answer)
+        except NotExact:
+            one, other = (to_sympy(side.left) - to_sympy(side.right) for side in (gold, answer))
+        if gold.operator != answer.operator:
+            return False
+        values = list(_values((one, other)))
+        if len(values) < _MIN_POINTS or any(b == 0 for _, b in values):
+            return False
+        first = values[0][0] / values[0][1]
+        is_constant = all(_close(a / b, first) for a, b in values)
+        return is_constant and (not gold.operator.startswith("<") or bool(first > 0))
+
+    def texts(self, gold: str, answer: str) -> bool:
+        """Whether math-verify reads the same in two texts."""
+        # It lowers the case of all symbols.
+        if {*_COMMAND.sub("", gold)} & _LETTERS != {*_COMMAND.sub("", answer)} & _LETTERS:
+            return False
+        config = [LatexExtractionConfig()]
+        one, other = (
+            parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
+            for text in (gold, answer)
+        )
+        if not one:
+            raise GoldUnreadable
+        if not other:
+            raise Unreadable("math-verify cannot read it")
+        return _ask_math_verify(one[0], other[0])
+
+
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+
+class GoldUnreadable(Exception):
+    """The gold answer is in a notation that math-verify cannot read either."""
+
+
+def _ask_math_verify(gold: Expression, answer: Expression) -> bool:
+    if not verify(gold, answer, strict=True, timeout_seconds=None):
+        return False
+    if isinstance(gold, sympy.Expr) and isinstance(answer, sympy.Expr):
+        # It calls numbers equal that differ by less than 1e-15.
+        return _agree(gold, answer) is not False
+    return True
+
+
+def to_sympy(term: Term) -> Expression:
+    """Return the sympy expression of a term; raise Unreadable where it would be too large."""
+    match term:
+        case Number(value):
+            return sympy.Rational(value.numerator, value.denominator)
+        case Symbol(name):
+            return _CONSTANTS.get(name) or sympy.Symbol(name)
+        case Operation(name, arguments):
+            return _apply(name, [to_sympy(argument) for argument in arguments])
+
+
+def _apply(name: str, arguments: list[Expression]) -> Expression:
+    match name, arguments:
+        case "+", _:
+            return sympy.Add(*arguments)
+        case "*", _:
+            return sympy.Mul(*arguments)
+        case "/", [top, bottom]:
+            if bottom == 0:
+                raise Unreadable("it divides by zero")
+            return top / bottom
+        case "neg", [inner]:
+            return -inner
+        case "^", [power, exponent]:
+            _bound_power(power, exponent)
+            return power**exponent
+        case "root", [inner, degree]:
+            return sympy.root(inner, degree)
+        case "degree", [inner]:
+            return inner * sympy.pi / 180
+        case "log", _:
+            return _logarithm(arguments)
+        case "!", [inner]:
+            if inner.is_number and abs(inner) > MAX_FACTORIAL:
+                raise Unreadable("a factorial is too large")
+            return sympy.factorial(inner)
+    if name == "binom" and any(inner.is_number and abs(inner) > MAX_FACTORIAL for inner in arguments):
+        raise Unreadable("a binomial is too large")
+    return _FUNCTIONS[name](*arguments)
+
+
+def _logarithm(arguments: list[Expression]) -> Expression:
+    """Return log x as the natural logarithm and log_b x to base b."""
+    if any(argument == 0 for argument in arguments) or (len(arguments) == 2 and arguments[1] == 1):
+        raise Unreadable("a logarithm that does not exist")
+    return sympy.log(*arguments)
+
+
+def _bound_power(power: Expression, exponent: Expression) -> None:
+    if not exponent.is_number:
+        return
+    size = abs(sympy.N(exponent, 15))
+    if not size.is_finite or size > MAX_EXPONENT:
+        raise Unreadable("an exponent is too large")
+    if power.is_Rational and max(int(power.p).bit_length(), int(power.q).bit_length()) * size > MAX_BITS:
+        raise Unreadable("a power is too large")
+
+
+def _stands_for(gold: Expression, answer: Expression, places: int) -> bool:
+    value = sympy.N(gold, _DIGITS)
+    if not (value.is_Float or value.is_Integer) or not value.is_finite:
+        return False
+    exact = sympy.Rational(value)
+    given = Fraction(int(answer.p), int(answer.q))
+    return stands_for(Fraction(int(exact.p), int(exact.q)), given, places)
+
+
+def _agree(one: Expression, other: Expression) -> bool | None:
+    """Whether two expressions are equal at every point where both are real; None if too few are."""
+    values = list(_values((one, other)))
+    if not all(_close(a, b) for a, b in values):
+        return False
+    needed = _MIN_POINTS if one.free_symbols | other.free_symbols else 1
+    return True if len(values) >= needed else None
+
+
+def _close(one: Expression, other: Expression) -> bool:
+    return bool(abs(one - other) <= _TOLERANCE * max(abs(one), abs(other)))
+
+
+def _values(expressions: Sequence[Expression]) -> Iterator[tuple[Expression, ...]]:
+    """Yield the values of expressions at the points where all are finite and, unless i occurs, real."""
+    names = sorted(set().union(*(e.free_symbols for e in expressions)), key=lambda symbol: str(symbol.name))
+    is_complex = any(e.has(sympy.I) for e in expressions)
+    for numbers in _POINTS if names else _POINTS[:1]:
+        point = {name: sympy.Rational(numbers[k % len(numbers)]) + k // len(numbers) for k, name in enumerate(names)}
+        values = tuple(sympy.N(e.subs(point), _DIGITS) for e in expressions)
+        if all(_is_usable(value, is_complex) for value in values):
+            yield values
+
+
+def _is_usable(value: Expression, is_complex: bool) -> bool:
+    real, imaginary = value.as_real_imag()
+    if not (real.is_Number and imaginary.is_Number and real.is_finite and imaginary.is_finite):
+        return False
+    # A value that cancelled to noise says nothing, and reads as one with no digits.
+    if any(part.is_Float and part != 0 and abs(part) < math.ulp(0.0) and value.is_Add for part in (real, imaginary)):
+        return False
+    return is_complex or imaginary == 0
