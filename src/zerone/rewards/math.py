@@ -7,6 +7,7 @@ from any thread, and from a coroutine by `verify_math_async`. docs/rewards_math.
 """
 
 import asyncio
+import hashlib
 import re
 import threading
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ MEMORY_MIB = 1024
 NUM_WORKERS = 2
 
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_LONGEST_FORM = 200
 _UNPARSABLE = Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
 _NO_VERDICT = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
 _JUDGE = ExactJudge()
@@ -88,9 +90,11 @@ def warm_up() -> None:
 def canonical(reading: Reading) -> str:
     """Return a text that equal answers share wherever exact arithmetic reaches."""
     try:
-        return _canonical(reading.answer)
+        form = _canonical(reading.answer)
     except NotExact:
-        return "".join(reading.source.split())
+        form = "".join(reading.source.split())
+    # Long forms vote by their hash: a factorial may have thousands of digits.
+    return form if len(form) <= _LONGEST_FORM else hashlib.blake2b(form.encode(), digest_size=12).hexdigest()
 
 
 def _canonical(answer: Answer) -> str:

@@ -161,7 +161,10 @@ def decimal_places(term: Term) -> int | None:
 def stands_for(value: Fraction, given: Fraction, places: int) -> bool:
     """Whether a decimal is a value cut or rounded to its places, with enough significant digits."""
     num_digits = len(str(abs(given.numerator * 10**places // given.denominator)))
-    return num_digits >= MIN_SIGNIFICANT_DIGITS and abs(value - given) < Fraction(1, 10**places)
+    step = Fraction(1, 10**places)
+    is_rounded = 2 * abs(value - given) <= step
+    is_cut = abs(given) <= abs(value) and abs(value - given) < step
+    return num_digits >= MIN_SIGNIFICANT_DIGITS and (is_rounded or is_cut)
 
 
 def _stands_for(gold: Form, given: Fraction, places: int) -> bool:

@@ -6,7 +6,6 @@ as it likes and still shows. Where no point decides, and for notation outside th
 is asked; its yes counts only if nothing here contradicts it.
 """
 
-import math
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -20,6 +19,7 @@ from zerone.rewards.math_comparison import ExactJudge, decimal_places, stands_fo
 from zerone.rewards.math_exact import NotExact
 from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
+from zerone.rewards.math_text import ROW_END
 
 _DIGITS = 50
 _TOLERANCE = sympy.Float("1e-30", _DIGITS)
@@ -102,7 +102,7 @@ class SymbolicJudge:
             return False
         config = [LatexExtractionConfig()]
         one, other = (
-            parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=None)
+            parse(f"${text.replace(ROW_END, BACKSLASHES)}$", config, fallback_mode="no_fallback", parsing_timeout=None)
             for text in (gold, answer)
         )
         if not one:
@@ -112,6 +112,7 @@ class SymbolicJudge:
         return _ask_math_verify(one[0], other[0])
 
 
+BACKSLASHES = r"\\"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -223,7 +224,7 @@ def _is_usable(value: Expression, is_complex: bool) -> bool:
     real, imaginary = value.as_real_imag()
     if not (real.is_Number and imaginary.is_Number and real.is_finite and imaginary.is_finite):
         return False
-    # A value that cancelled to noise says nothing, and reads as one with no digits.
-    if any(part.is_Float and part != 0 and abs(part) < math.ulp(0.0) and value.is_Add for part in (real, imaginary)):
+    # Where everything cancels sympy returns a number of precision 1: noise, which proves nothing.
+    if any(part.is_Float and part._prec == 1 for part in (real, imaginary)):
         return False
     return is_complex or imaginary == 0

@@ -338,5 +338,5 @@ class _Parser:
 
 _NO_FACTOR = frozenset(
     "text pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod "
-    "setminus subset emptyset infty cdots".split()
+    "emptyset infty".split()
 )
