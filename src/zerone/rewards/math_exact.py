@@ -148,7 +148,17 @@ def _polynomial(terms: Polynomial) -> Form:
 def _operation(name: str, arguments: tuple[Term, ...]) -> Form:
     if name not in _OPERATIONS:
         raise NotExact
+    if name != "neg" and any(map(_is_infinite, arguments)):
+        raise Unreadable("it calculates with infinity")
     return _OPERATIONS[name](*(evaluate(argument) for argument in arguments))
+
+
+def _is_infinite(term: Term) -> bool:
+    match term:
+        case Operation("neg", (inner,)):
+            return _is_infinite(inner)
+        case _:
+            return term == Symbol("infinity")
 
 
 def _add(*forms: Form) -> Form:
@@ -348,8 +358,6 @@ def _times(left: Monomial, right: Monomial) -> tuple[Monomial, int]:
         left.radicand * right.radicand // shared**2,
         imaginary % 2,
     )
-    if "infinity" in exponents and len(exponents) + imaginary > 1:
-        raise Unreadable("a product with infinity")
     return monomial, -shared if imaginary == 2 else shared
 
 

@@ -233,7 +233,7 @@ class _Parser:
         known = next((name for name in PLAIN_NAMES if len(name) > 2 and word.startswith(name)), None)
         if known and len(word) == len(known) + 1:
             raise Unreadable(f"the word {word!r}")
-        if len(word) > 4:
+        if len(word) > 4 or word.lower() in ("nan", "inf"):
             raise Unreadable(f"the word {word[:20]!r}")
         # Only the last letter takes what follows (a subscript, an exponent).
         self._tokens[self._position - 1 : self._position] = list(word)

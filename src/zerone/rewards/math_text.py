@@ -76,8 +76,9 @@ _REWRITES = [
         (r"\\[lr]vert(?![A-Za-z])", "|"),
         (r"\\(?:textbf|textrm|textit|mbox|textnormal)(?![A-Za-z])", r"\\text"),
         (r"\\operatorname\s*\{\s*([a-z]+)\s*\}", r"\\\1 "),
-        (r"\\math(?:rm|bf|it|sf)\s*\{\s*([A-Za-z])\s*\}", r"\1"),
+        (r"\\math(?:bf|it|sf)\s*\{\s*([A-Za-z])\s*\}|\\mathrm\s*\{\s*([ei])\s*\}", r"\1\2"),
         (r"\\mathrm(?![A-Za-z])", r"\\text"),
+        (r"\\mathbb\s+([A-Z])", r"\\mathbb{\1}"),
         (r"\\(?:var)(epsilon|theta|phi|rho)(?![A-Za-z])", r"\\\1"),
         (r"\\tg(?![A-Za-z])", r"\\tan"),
     )

@@ -64,7 +64,7 @@ def split_unit(tokens: Sequence[str]) -> tuple[list[str], str]:
     units: list[str] = []
     while len(rest) > 1:
         shorter, unit = _without_last(rest)
-        if not unit:
+        if len(shorter) == len(rest):
             break
         rest = shorter
         units.insert(0, unit)
@@ -79,7 +79,7 @@ def _without_currency(tokens: list[str]) -> tuple[list[str], str]:
 
 
 def _without_last(tokens: list[str]) -> tuple[list[str], str]:
-    """Return the tokens before the last unit, and it; "" where there is none."""
+    """Return the tokens before the last unit, and it; all of them where there is none."""
     if tokens[-1] in ("%", "\\%"):
         return tokens[:-1], "%"
     if tokens[-1] in _CURRENCIES:
@@ -130,7 +130,7 @@ def _spelled(text: str, power: str) -> str:
     """Return a unit in one spelling; raise Unreadable for words that are none."""
     words = " ".join(text.lower().replace(".", "").split())
     if not words:
-        return "-"
+        return ""
     if not _UNIT_TEXT.fullmatch(words) or set(re.split("[ /]", words)) & _NO_UNITS:
         raise Unreadable(f"the words {text.strip()[:30]!r}")
     for opening in ("square ", "sq "):
