@@ -17,7 +17,18 @@ from typing import Any
 
 from zerone.errors import VerifierError
 from zerone.rewards.accuracy import Verdict
-from zerone.rewards.math_answers import Answer, Foreign, Reading, Scalar, Words, read_answer
+from zerone.rewards.math_answers import (
+    Answer,
+    Bracketed,
+    Foreign,
+    Listing,
+    Named,
+    Reading,
+    Scalar,
+    UnionOf,
+    Words,
+    read_answer,
+)
 from zerone.rewards.math_comparison import ExactJudge, is_same
 from zerone.rewards.math_exact import NotExact, evaluate
 from zerone.rewards.math_extraction import read_answer_block
@@ -42,20 +53,19 @@ def verify_math(answer: str, spec: Mapping[str, Any]) -> Verdict:
     if _PLAIN.fullmatch(answer) and _PLAIN.fullmatch(gold):
         given = _plain(answer)
         return _verdict(given == _plain(gold), given)
-    try:
-        gold_reading = read_answer(gold)
-    except Unreadable:
+    gold_reading, content = _read_gold(gold), read_answer_block(answer)
+    if gold_reading is None:
         return _NO_VERDICT
-    content = read_answer_block(answer)
     if content is None:
         return _UNPARSABLE
     try:
         reading = read_answer(content)
-        return _verdict(is_same(gold_reading, reading, _JUDGE), canonical(reading))
+        form = canonical(reading)
+        return _verdict(is_same(gold_reading, reading, _JUDGE), form)
     except Unreadable:
         return _UNPARSABLE
     except NotExact:
-        return _ask_worker(gold, content, canonical(reading))
+        return _ask_worker(gold, content, form)
 
 
 async def verify_math_async(answer: str, spec: Mapping[str, Any]) -> Verdict:
@@ -70,11 +80,11 @@ def check_gold(gold: str) -> str | None:
     """
     try:
         reading = read_answer(gold)
-        if not isinstance(reading.answer, Foreign):
-            _ = canonical(reading)
-            return None
+        canonical(reading)
     except Unreadable as error:
         return str(error)
+    if not isinstance(reading.answer, Foreign):
+        return None
     try:
         found = _pool().ask({"gold": gold, "answer": gold + " "})["outcome"]
     except WorkerTimeout:
@@ -103,8 +113,25 @@ def _canonical(answer: Answer) -> str:
             return evaluate(term).canonical
         case Words(text):
             return text
+        case Named(_, value):
+            return _canonical(value)
+        case Listing(items) | UnionOf(items):
+            return ",".join(sorted(set(map(_canonical, items))))
+        case Bracketed(opening, closing, items):
+            return f"{opening}{','.join(map(_canonical, items))}{closing}"
         case _:
             raise NotExact
+
+
+@lru_cache(maxsize=8192)
+def _read_gold(gold: str) -> Reading | None:
+    """Read a gold answer; None where it cannot be read or has no value."""
+    try:
+        reading = read_answer(gold)
+        canonical(reading)
+    except Unreadable:
+        return None
+    return reading
 
 
 @lru_cache(maxsize=65536)

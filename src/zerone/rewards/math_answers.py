@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from zerone.rewards.math_guards import refuse
+from zerone.rewards.math_guards import MAX_ITEMS, MAX_TOKENS, refuse
 from zerone.rewards.math_terms import (
     PLAIN_NAMES,
     ForeignNotation,
@@ -137,8 +137,8 @@ def read_answer(text: str) -> Reading:
     if _is_words(source):
         return Reading(source, Words(as_words(source)))
     tokens = tokenise(source)
-    if not tokens:
-        raise Unreadable("it is empty")
+    if not 0 < len(tokens) <= MAX_TOKENS:
+        raise Unreadable("it is empty" if not tokens else f"it has more than {MAX_TOKENS} signs and names")
     try:
         return Reading(source, _read(tokens))
     except ForeignNotation:
@@ -222,6 +222,8 @@ def _flat(items: Sequence[Answer]) -> tuple[Answer, ...]:
     flat: list[Answer] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Listing) else [item])
+    if len(flat) > MAX_ITEMS:
+        raise Unreadable(f"it lists more than {MAX_ITEMS} items")
     return tuple(flat)
 
 

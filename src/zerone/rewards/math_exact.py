@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
+from functools import lru_cache
 
 from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
@@ -64,8 +65,13 @@ class Form:
         return top if self.bottom == _UNIT else f"({top})/({_written(self.bottom)})"
 
 
+@lru_cache(maxsize=4096)
 def evaluate(term: Term) -> Form:
     """Return the exact form of a term; raise NotExact, or Unreadable if it has no value."""
+    return _evaluate(term)
+
+
+def _evaluate(term: Term) -> Form:
     match term:
         case Number(value):
             return _constant(value)
@@ -136,9 +142,7 @@ def _written_number(value: Fraction) -> str:
 
 
 def _constant(value: Fraction) -> Form:
-    if max(value.numerator.bit_length(), value.denominator.bit_length()) > MAX_BITS:
-        raise Unreadable("a number is too large")
-    return Form({_ONE: value} if value else {}, _UNIT)
+    return Form(_bounded({_ONE: value}) if value else {}, _UNIT)
 
 
 def _polynomial(terms: Polynomial) -> Form:
@@ -150,7 +154,7 @@ def _operation(name: str, arguments: tuple[Term, ...]) -> Form:
         raise NotExact
     if name != "neg" and any(map(_is_infinite, arguments)):
         raise Unreadable("it calculates with infinity")
-    return _OPERATIONS[name](*(evaluate(argument) for argument in arguments))
+    return _OPERATIONS[name](*map(_evaluate, arguments))
 
 
 def _is_infinite(term: Term) -> bool:
@@ -313,7 +317,15 @@ def _sum(left: Polynomial, right: Polynomial) -> Polynomial:
             total[monomial] = new
         else:
             total.pop(monomial, None)
-    return total
+    return _bounded(total)
+
+
+def _bounded(polynomial: Polynomial) -> Polynomial:
+    """Return a polynomial, or raise Unreadable where its numbers would make all further work slow."""
+    num_bits = sum(c.numerator.bit_length() + c.denominator.bit_length() for c in polynomial.values())
+    if num_bits > MAX_BITS:
+        raise Unreadable("its numbers are too large")
+    return polynomial
 
 
 def _product(left: Polynomial, right: Polynomial) -> Polynomial:
@@ -331,10 +343,7 @@ def _product(left: Polynomial, right: Polynomial) -> Polynomial:
             total[monomial] = new
         else:
             total.pop(monomial, None)
-    for coefficient in total.values():
-        if max(coefficient.numerator.bit_length(), coefficient.denominator.bit_length()) > MAX_BITS:
-            raise Unreadable("a number is too large")
-    return total
+    return _bounded(total)
 
 
 _Item = tuple[Monomial, Fraction]

@@ -13,8 +13,10 @@ MAX_DIGITS = 1_000
 MAX_OPERATORS = 200
 MAX_EXPONENT = 10_000
 MAX_FACTORIAL = 3_000
-MAX_BITS = 200_000
-"""Of a numerator or denominator, however it comes about: 60,000 digits."""
+MAX_TOKENS = 800
+MAX_ITEMS = 100
+MAX_BITS = 50_000
+"""Of all numbers in a value together, however they come about: 15,000 digits."""
 
 _DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
 _OPERATOR = re.compile(r"[-+*/^!]|\\(?:times|cdot|div|frac|sqrt|binom)")
