@@ -13,6 +13,7 @@ from typing import Any
 
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
+from sympy.polys.polyerrors import BasePolynomialError
 
 from zerone.rewards.math_answers import Relation
 from zerone.rewards.math_comparison import ExactJudge, decimal_places, stands_for
@@ -20,6 +21,9 @@ from zerone.rewards.math_exact import NotExact
 from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
 from zerone.rewards.math_text import ROW_END
+
+FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, BasePolynomialError)
+"""What sympy raises where it meets its own limits: a failure of the judge, not of the answer."""
 
 _DIGITS = 50
 _TOLERANCE = sympy.Float("1e-30", _DIGITS)
@@ -73,7 +77,7 @@ class SymbolicJudge:
         try:
             return self._exact.terms(gold, answer)
         except NotExact:
-            one, other = to_sympy(gold), to_sympy(answer)
+            one, other = _gold_to_sympy(gold), to_sympy(answer)
         places = decimal_places(answer)
         if places is not None and not one.free_symbols:
             return _stands_for(one, other, places)
@@ -85,7 +89,8 @@ class SymbolicJudge:
         try:
             return self._exact.relations(gold, answer)
         except NotExact:
-            one, other = (to_sympy(side.left) - to_sympy(side.right) for side in (gold, answer))
+            one = _gold_to_sympy(gold.left) - _gold_to_sympy(gold.right)
+            other = to_sympy(answer.left) - to_sympy(answer.right)
         if gold.operator != answer.operator:
             return False
         values = list(_values((one, other)))
@@ -97,27 +102,28 @@ class SymbolicJudge:
 
     def texts(self, gold: str, answer: str) -> bool:
         """Whether math-verify reads the same in two texts."""
-        # It lowers the case of all symbols.
-        if {*_COMMAND.sub("", gold)} & _LETTERS != {*_COMMAND.sub("", answer)} & _LETTERS:
-            return False
-        config = [LatexExtractionConfig()]
-        one, other = (
-            parse(f"${text.replace(ROW_END, BACKSLASHES)}$", config, fallback_mode="no_fallback", parsing_timeout=None)
-            for text in (gold, answer)
-        )
-        if not one:
+        one, other = _read(gold), _read(answer)
+        if one is None:
             raise GoldUnreadable
-        if not other:
+        if other is None:
             raise Unreadable("math-verify cannot read it")
-        return _ask_math_verify(one[0], other[0])
+        # It lowers the case of all symbols.
+        letters = [{*_COMMAND.sub("", text)} & _LETTERS for text in (gold, answer)]
+        return letters[0] == letters[1] and _ask_math_verify(one, other)
 
 
-BACKSLASHES = r"\\"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
 class GoldUnreadable(Exception):
-    """The gold answer is in a notation that math-verify cannot read either."""
+    """The gold answer is in a notation that nothing here reads, or has no value."""
+
+
+def _read(text: str) -> Expression | None:
+    """Return what math-verify reads, or None where it reads nothing or only a part."""
+    text = text.replace(ROW_END, r"\\")
+    found = parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+    return found[0] if found else None
 
 
 def _ask_math_verify(gold: Expression, answer: Expression) -> bool:
@@ -129,6 +135,13 @@ def _ask_math_verify(gold: Expression, answer: Expression) -> bool:
     return True
 
 
+def _gold_to_sympy(term: Term) -> Expression:
+    try:
+        return to_sympy(term)
+    except Unreadable as error:
+        raise GoldUnreadable from error
+
+
 def to_sympy(term: Term) -> Expression:
     """Return the sympy expression of a term; raise Unreadable where it would be too large."""
     match term:
@@ -137,7 +150,10 @@ def to_sympy(term: Term) -> Expression:
         case Symbol(name):
             return _CONSTANTS.get(name) or sympy.Symbol(name)
         case Operation(name, arguments):
-            return _apply(name, [to_sympy(argument) for argument in arguments])
+            values = [to_sympy(argument) for argument in arguments]
+            if name != "neg" and any(value.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan) for value in values):
+                raise Unreadable("it calculates with infinity")
+            return _apply(name, values)
 
 
 def _apply(name: str, arguments: list[Expression]) -> Expression:

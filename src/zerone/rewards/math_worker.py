@@ -46,6 +46,8 @@ def main() -> None:
             return Outcome.INFRASTRUCTURE_ERROR
         except (MemoryError, RecursionError):
             return Outcome.TIMEOUT
+        except math_symbolic.FAILURES:
+            return Outcome.INFRASTRUCTURE_ERROR
         return Outcome.CORRECT if right else Outcome.WRONG
 
     first, same, one, other = _SELF_TEST

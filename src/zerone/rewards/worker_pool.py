@@ -12,6 +12,7 @@ import json
 import os
 import queue
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -36,6 +37,10 @@ class _Died(Exception):
     """The worker ended before it answered."""
 
 
+_BY_REQUEST = frozenset(-number for number in (signal.SIGXCPU, signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS))
+"""Exit codes of a worker that a request broke: out of time, stack or memory. Any other end is ours."""
+
+
 class _Worker:
     """One process and its pipes."""
 
@@ -55,6 +60,7 @@ class _Worker:
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
         os.set_blocking(self._out, False)
         self.is_ready = False
+        self._is_silent = False
 
     def ask(self, request: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         try:
@@ -67,11 +73,9 @@ class _Worker:
         try:
             message = self._read_line(START_SECONDS)
         except (WorkerTimeout, _Died) as error:
-            raise VerifierError(
-                f"a worker of the mathematics verifier did not start (exit {self._process.poll()})"
-            ) from error
+            raise VerifierError(f"a worker did not start ({' '.join(self._process.args)})") from error
         if "failed" in message:
-            raise VerifierError(f"the mathematics verifier cannot work: {message['failed']}")
+            raise VerifierError(f"a worker cannot work: {message['failed']}")
         self.is_ready = True
 
     def _read_line(self, seconds: float) -> dict[str, Any]:
@@ -86,22 +90,32 @@ class _Worker:
             piece = os.read(self._out, 1 << 16)
             line += piece
             if not piece or len(line) > _LONGEST_LINE:
+                self._is_silent = not piece
                 raise _Died
         message: dict[str, Any] = json.loads(line)
         return message
 
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    def kill(self) -> int:
+        """End the process, if it has not ended yet, and return its exit code."""
+        if self._process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                # One that closed its pipe is about to end by itself, with the code that says why.
+                self._process.wait(0.2 if self._is_silent else 0)
+            self._process.kill()
+        code = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):
             # Closing flushes what the dead worker never read.
             with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
+        return code
 
 
 class WorkerPool:
-    """Up to `size` workers of `python -m MODULE ARGUMENTS`, started when first needed."""
+    """Up to `size` workers of `python -m MODULE ARGUMENTS`, started when first needed.
+
+    A worker first prints `{"ready": true}`, or `{"failed": reason}`, then one line for each that it reads.
+    """
 
     def __init__(self, module: str, arguments: tuple[str, ...], size: int, seconds: float) -> None:
         # -P: the folder that the run was started in is no place to import from.
@@ -130,13 +144,25 @@ class WorkerPool:
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Return a worker's answer; the time in the queue and of the start does not count.
 
-        Raises WorkerTimeout after the deadline, or when the request ends two fresh workers, and
-        VerifierError when workers cannot work at all.
+        A worker that dies is replaced and asked once more. Raises WorkerTimeout after the deadline
+        or when the request breaks both, and VerifierError when they end for any other reason.
         """
+        code = 0
         for _ in range(2):
-            with contextlib.suppress(_Died):
-                return self._ask_once(request)
-        raise WorkerTimeout
+            worker = self._take()
+            is_done = False
+            try:
+                answer = worker.ask(request, self._seconds)
+                is_done = True
+                return answer
+            except _Died:
+                code = worker.kill()
+            finally:
+                # Also when the thread is interrupted: a worker in the middle of a request is of no use.
+                self._workers.put(worker if is_done else self._replace(worker))
+        if code in _BY_REQUEST:
+            raise WorkerTimeout
+        raise VerifierError(f"two workers ended with exit code {code} before they answered")
 
     def warm_up(self) -> None:
         """Start one worker and wait for it; raise VerifierError where that is not possible."""
@@ -151,17 +177,6 @@ class WorkerPool:
                 workers, self._alive = tuple(self._alive), set()
             for worker in workers:
                 worker.kill()
-
-    def _ask_once(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        worker = self._take()
-        is_done = False
-        try:
-            answer = worker.ask(request, self._seconds)
-            is_done = True
-            return answer
-        finally:
-            # Also when the thread is interrupted: a worker in the middle of a request is of no use.
-            self._workers.put(worker if is_done else self._replace(worker))
 
     def _take(self) -> _Worker:
         worker = self._workers.get()
@@ -181,11 +196,11 @@ class WorkerPool:
 
     def _start(self) -> _Worker:
         if self._is_closed:
-            raise VerifierError("the pool of the mathematics verifier is closed")
+            raise VerifierError("the pool of workers is closed")
         try:
             worker = _Worker(self._command)
         except OSError as error:
-            raise VerifierError(f"cannot start a worker of the mathematics verifier: {error}") from error
+            raise VerifierError(f"cannot start a worker process: {error}") from error
         with self._lock:
             self._alive.add(worker)
         return worker
@@ -193,7 +208,9 @@ class WorkerPool:
     def _replace(self, worker: _Worker) -> _Worker | None:
         """Kill a worker and start its successor, which imports while nobody waits for it."""
         self._discard(worker)
-        return None if self._is_closed else self._start()
+        with contextlib.suppress(VerifierError):
+            return self._start()
+        return None
 
     def _discard(self, worker: _Worker) -> None:
         worker.kill()
