@@ -48,8 +48,9 @@ def test_every_gold_answer_of_gsm8k_aime_and_math_500_can_be_judged_against() ->
     assert {verify_math(gold, {"answer": gold}).outcome for gold in golds} == {Outcome.CORRECT}
 
 
-def test_every_reference_solution_of_aime_boxes_its_answer_somewhere() -> None:
+def test_all_reference_solutions_of_aime_are_right() -> None:
     problems = rows("aime24.jsonl")
-    boxed = [p for p in problems if extract_math_answer(p["solution"]) is not None]
-    judged = [outcome_of(p["solution"], str(p["answer"])) for p in boxed]
-    assert boxed and set(judged) == {Outcome.CORRECT}
+    wrong = [
+        p["id"] for p in problems if outcome_of(p["solution"], str(p["answer"])) is not Outcome.CORRECT
+    ]
+    assert (len(problems), wrong) == (30, [])

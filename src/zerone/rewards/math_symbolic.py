@@ -55,7 +55,6 @@ _FUNCTIONS = {
     "cosh": sympy.cosh,
     "tanh": sympy.tanh,
     "coth": sympy.coth,
-    "ln": sympy.log,
     "exp": sympy.exp,
     "abs": sympy.Abs,
     "binom": sympy.binomial,
@@ -153,7 +152,10 @@ def to_sympy(term: Term) -> Expression:
             values = [to_sympy(argument) for argument in arguments]
             if name != "neg" and any(value.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan) for value in values):
                 raise Unreadable("it calculates with infinity")
-            return _apply(name, values)
+            result = _apply(name, values)
+            if result.has(sympy.zoo, sympy.nan):
+                raise Unreadable("it has no value")
+            return result
 
 
 def _apply(name: str, arguments: list[Expression]) -> Expression:
@@ -175,7 +177,7 @@ def _apply(name: str, arguments: list[Expression]) -> Expression:
             return sympy.root(inner, degree)
         case "degree", [inner]:
             return inner * sympy.pi / 180
-        case "log", _:
+        case "log" | "ln", _:
             return _logarithm(arguments)
         case "!", [inner]:
             if inner.is_number and abs(inner) > MAX_FACTORIAL:

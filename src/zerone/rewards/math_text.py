@@ -77,6 +77,7 @@ _REWRITES = [
         (r"\\(?:textbf|textrm|textit|mbox|textnormal)(?![A-Za-z])", r"\\text"),
         (r"\\operatorname\s*\{\s*([a-z]+)\s*\}", r"\\\1 "),
         (r"\\math(?:bf|it|sf)\s*\{\s*([A-Za-z])\s*\}|\\mathrm\s*\{\s*([ei])\s*\}", r"\1\2"),
+        (r"\\(?:math(?:rm|bf|it|sf)|boldsymbol|bm)\s*\{([^{}A-Za-z\\]*)\}", r"\1"),
         (r"\\mathrm(?![A-Za-z])", r"\\text"),
         (r"\\mathbb\s+([A-Z])", r"\\mathbb{\1}"),
         (r"\\(?:var)(epsilon|theta|phi|rho)(?![A-Za-z])", r"\\\1"),
