@@ -39,7 +39,13 @@ DEADLINE_SECONDS = 2.0
 MEMORY_MIB = 1024
 NUM_WORKERS = 2
 
-_PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?")
+_NUMBER = re.compile(
+    r"(-?)(?:([0-9]{1,18}|[0-9]{1,3}(?:,[0-9]{3}){1,5})(?:\.([0-9]{1,18})|/([0-9]{1,18}))?"
+    r"|\\[dt]?frac\{([0-9]{1,18})\}\{([0-9]{1,18})\})"
+)
+"""The spellings of rational numbers that nearly all answers have."""
+
+_AROUND = (("$", "$"), ("\\boxed{", "}"))
 _LONGEST_FORM = 200
 _UNPARSABLE = Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
 _NO_VERDICT = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
@@ -48,10 +54,9 @@ _JUDGE = ExactJudge()
 
 def verify_math(answer: str, spec: Mapping[str, Any]) -> Verdict:
     """Judge an answer: the content of its last box, or all of it."""
-    gold, answer = str(spec["answer"]), answer.strip()
-    if _PLAIN.fullmatch(answer) and _PLAIN.fullmatch(gold):
-        given = _plain(answer)
-        return _verdict(given == _plain(gold), given)
+    gold = str(spec["answer"])
+    if (quick := _judge_numbers(answer.strip(), gold.strip())) is not None:
+        return quick
     gold_reading, content = _read_gold(gold), read_answer_block(answer)
     if gold_reading is None:
         return _NO_VERDICT
@@ -133,9 +138,32 @@ def _read_gold(gold: str) -> Reading | None:
     return reading
 
 
-@lru_cache(maxsize=65536)
-def _plain(text: str) -> Fraction:
-    return Fraction(text)
+def _judge_numbers(answer: str, gold: str) -> Verdict | None:
+    """Judge two numbers in usual spelling; None for anything else. Ten times faster than the grammar."""
+    if (wanted := _read_number(gold)) is None:
+        return None
+    for opening, closing in _AROUND:
+        if answer.startswith(opening) and answer.endswith(closing) and len(answer) > len(opening):
+            answer = answer[len(opening) : -len(closing)].strip()
+            break
+    if (given := _read_number(answer)) is None:
+        return None
+    if given != wanted and "." in answer:
+        # It may stand for a value that no decimal has.
+        return None
+    return _verdict(given == wanted, given)
+
+
+@lru_cache(maxsize=8192)
+def _read_number(text: str) -> Fraction | None:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return None
+    sign, whole, decimals, divisor, top, bottom = match.groups()
+    if whole is not None:
+        top, bottom = whole.replace(",", "") + (decimals or ""), divisor or "1"
+    denominator = int(bottom) * 10 ** len(decimals or "")
+    return Fraction(int(sign + top), denominator) if denominator else None
 
 
 def _verdict(is_right: bool, form: object) -> Verdict:
