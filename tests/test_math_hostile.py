@@ -110,8 +110,18 @@ def test_a_bomb_as_gold_answer_is_a_failure_of_ours() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["__import__('os').system('true')", "open('x','w')", "exit()", r"\input{/etc/passwd}", r"\write18{ls}"]
-    + ["lambda: 1", "x.__class__", "[].append(1)", "eval('1')", r"\def\x{1}\x"],
+    [
+        "__import__('os').system('true')",
+        "open('x','w')",
+        "exit()",
+        r"\input{/etc/passwd}",
+        r"\write18{ls}",
+        "lambda: 1",
+        "x.__class__",
+        "[].append(1)",
+        "eval('1')",
+        r"\def\x{1}\x",
+    ],
 )
 def test_programs_are_no_answers(text: str) -> None:
     assert verify_math(text, {"answer": "1"}).outcome is Outcome.UNPARSABLE

@@ -27,7 +27,9 @@ def outcome_of(solution: str, gold: str) -> Outcome:
 
 def test_all_reference_solutions_of_math_500_are_right() -> None:
     problems = rows("math500.jsonl")
-    wrong = [p["unique_id"] for p in problems if outcome_of(p["solution"], p["answer"]) is not Outcome.CORRECT]
+    wrong = [
+        p["unique_id"] for p in problems if outcome_of(p["solution"], p["answer"]) is not Outcome.CORRECT
+    ]
     assert (len(problems), wrong) == (500, [])
 
 
@@ -50,7 +52,5 @@ def test_every_gold_answer_of_gsm8k_aime_and_math_500_can_be_judged_against() ->
 
 def test_all_reference_solutions_of_aime_are_right() -> None:
     problems = rows("aime24.jsonl")
-    wrong = [
-        p["id"] for p in problems if outcome_of(p["solution"], str(p["answer"])) is not Outcome.CORRECT
-    ]
+    wrong = [p["id"] for p in problems if outcome_of(p["solution"], str(p["answer"])) is not Outcome.CORRECT]
     assert (len(problems), wrong) == (30, [])

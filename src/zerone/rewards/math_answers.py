@@ -120,7 +120,8 @@ _NAME = re.compile(
 _WORDS = re.compile(r"[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?")
-_SHORT_WORDS = frozenset("yes no odd even all none both red blue true dne east west".split())
+_WORD_ANSWERS = "yes no odd even all none both red blue true dne east west"
+_SHORT_WORDS = frozenset(_WORD_ANSWERS.split())
 
 
 @lru_cache(maxsize=8192)
@@ -241,9 +242,13 @@ def _read_relation(parts: list[list[str]], operators: list[str]) -> Answer:
     if operator in _FLIPPED:
         parts, names, operator = parts[::-1], names[::-1], _FLIPPED[operator]
     if operator != "!=" and names[0] and _is_constant(term := parse_term(parts[1])):
-        return Named(names[0], Bracketed("(", "]" if operator == "<=" else ")", (_INFINITY[1], Scalar(term, ""))))
+        return Named(
+            names[0], Bracketed("(", "]" if operator == "<=" else ")", (_INFINITY[1], Scalar(term, "")))
+        )
     if operator != "!=" and names[1] and _is_constant(term := parse_term(parts[0])):
-        return Named(names[1], Bracketed("[" if operator == "<=" else "(", ")", (Scalar(term, ""), _INFINITY[0])))
+        return Named(
+            names[1], Bracketed("[" if operator == "<=" else "(", ")", (Scalar(term, ""), _INFINITY[0]))
+        )
     return Relation(operator, parse_term(parts[0]), parse_term(parts[1]))
 
 
@@ -267,7 +272,9 @@ _INFINITY = (
 
 def _interval(name: str, low: list[str], high: list[str], operators: list[str]) -> Named:
     opening, closing = ("[" if operators[0] == "<=" else "("), ("]" if operators[1] == "<=" else ")")
-    return Named(name, Bracketed(opening, closing, (Scalar(parse_term(low), ""), Scalar(parse_term(high), ""))))
+    return Named(
+        name, Bracketed(opening, closing, (Scalar(parse_term(low), ""), Scalar(parse_term(high), "")))
+    )
 
 
 def _is_constant(term: Term) -> bool:

@@ -59,26 +59,24 @@ def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
     if isinstance(gold, Named | Relation) or isinstance(answer, Named | Relation):
         return _same_named(gold, answer, judge)
     gold, answer = _only(gold), _only(answer)
+    same = False
     match gold, answer:
         case Words(one), Words(other):
-            return one == other
+            same = one == other
         case (Words(word), Scalar(Symbol(name))) | (Scalar(Symbol(name)), Words(word)):
-            return name.casefold() == word
+            same = name.casefold() == word
         case Scalar(one, unit), Scalar(other, other_unit):
-            return _same_unit(unit, other_unit) and judge.terms(one, other)
-        case Listing(some), Listing(others):
-            return _same_set(some, others, judge)
-        case UnionOf(some), UnionOf(others):
-            return _same_set(some, others, judge)
+            same = _same_unit(unit, other_unit) and judge.terms(one, other)
+        case (Listing(some), Listing(others)) | (UnionOf(some), UnionOf(others)):
+            same = _same_set(some, others, judge)
         case Bracketed(opening, closing, some), Bracketed(other_opening, other_closing, others):
             brackets_match = (opening, closing) == (other_opening, other_closing)
-            return brackets_match and _same_sequence(some, others, judge)
+            same = brackets_match and _same_sequence(some, others, judge)
         case Matrix(rows), Matrix(other_rows):
-            return len(rows) == len(other_rows) and all(
+            same = len(rows) == len(other_rows) and all(
                 _same_sequence(row, other, judge) for row, other in zip(rows, other_rows, strict=True)
             )
-        case _:
-            return False
+    return same
 
 
 def _only(answer: Answer) -> Answer:
@@ -109,7 +107,7 @@ def _same_named(gold: Answer, answer: Answer, judge: Judge) -> bool:
     match gold, answer:
         case Named(name, value), Named(other_name, other_value) if name == other_name:
             return _same(value, other_value, judge)
-        case (Named() | Relation()), (Named() | Relation()):
+        case ((Named() | Relation()), (Named() | Relation())):
             one, other = (side.relation if isinstance(side, Named) else side for side in (gold, answer))
             return one is not None and other is not None and judge.relations(one, other)
         case Named(_, value), _:
@@ -140,7 +138,9 @@ class ExactJudge:
             evaluate(Operation("+", (side.left, Operation("neg", (side.right,))))) for side in (gold, answer)
         )
         factor = ratio(one, other)
-        if factor is None and any(m.radicand != 1 for form in (one, other) for m in (*form.top, *form.bottom)):
+        if factor is None and any(
+            m.radicand != 1 for form in (one, other) for m in (*form.top, *form.bottom)
+        ):
             raise NotExact
         if factor is None:
             return False
@@ -181,5 +181,6 @@ def _stands_for(gold: Form, given: Fraction, places: int) -> bool:
 
 def _has_variables(form: Form) -> bool:
     return any(
-        m.imaginary or any(name not in ("pi", "e") for name, _ in m.symbols) for m in (*form.top, *form.bottom)
+        m.imaginary or any(name not in ("pi", "e") for name, _ in m.symbols)
+        for m in (*form.top, *form.bottom)
     )

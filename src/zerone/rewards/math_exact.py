@@ -197,7 +197,9 @@ def _power(form: Form, exponent: Form) -> Form:
     if abs(power) > MAX_EXPONENT:
         raise Unreadable("an exponent is too large")
     if power.denominator != 1:
-        return _power(_root(form, _constant(Fraction(power.denominator))), _constant(Fraction(power.numerator)))
+        return _power(
+            _root(form, _constant(Fraction(power.denominator))), _constant(Fraction(power.numerator))
+        )
     if power < 0:
         return _power(_divide(_polynomial(_UNIT), form), _constant(-power))
     if (value := form.rational) is not None:

@@ -13,7 +13,9 @@ from zerone.rewards.math_guards import MAX_CHARACTERS
 
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
 _STEP = re.compile(r"\\.|[{}]", re.DOTALL)
-_STYLE = re.compile(r"(?:\\(?:math|text)(?:bf|rm|it|sf|tt)|\\text|\\mathbf|\\bm|\\displaystyle|\\color\{\w+\})?\s*$")
+_STYLE = re.compile(
+    r"(?:\\(?:math|text)(?:bf|rm|it|sf|tt)|\\text|\\mathbf|\\bm|\\displaystyle|\\color\{\w+\})?\s*$"
+)
 
 _MATH_OPEN = re.compile(r"(?:\$\$?|\\\(|\\\[)\s*$")
 _MATH_CLOSE = re.compile(r"\s*(?:\$\$?|\\\)|\\\])")
@@ -75,9 +77,8 @@ def _last_box(text: str) -> tuple[int, int, int] | None:
             start = boxes.get(position)
             opened.append(None if start is None else (start, position + 1))
         elif step == "}" and opened and (box := opened.pop()) is not None:
-            # A box that closes later and began earlier holds this one; only the outer counts.
-            if found is None or box[0] > found[2] or box[0] < found[0]:
-                found = (box[0], box[1], position)
+            # It closes after every box before it: either it follows them or it holds them.
+            found = (*box, position)
     return found
 
 

@@ -6,6 +6,7 @@ hard to judge; the deadline of the worker pool is for that.
 """
 
 import re
+from collections.abc import Iterator
 
 MAX_CHARACTERS = 2_000
 MAX_NESTING = 32
@@ -20,7 +21,9 @@ MAX_BITS = 50_000
 
 _DIGITS = re.compile(rf"\d{{{MAX_DIGITS + 1}}}")
 _OPERATOR = re.compile(r"[-+*/^!]|\\(?:times|cdot|div|frac|sqrt|binom)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]"
+)
 
 UNEVALUATED = re.compile(
     r"\\(?:i*int|oint|sum|prod|coprod|lim(?:sup|inf)?|gcd|lcm|max|min|sup|inf|det|bmod|mod|lfloor|lceil"
@@ -35,21 +38,25 @@ UNEVALUATED = re.compile(
 
 def refuse(text: str) -> str | None:
     """Return why an answer is not read at all, or None."""
+    return next(_reasons(text), None)
+
+
+def _reasons(text: str) -> Iterator[str]:
+    """Yield what speaks against reading a text; each check may rely on those before it."""
     if not text.strip():
-        return "it is empty"
+        yield "it is empty"
     if len(text) > MAX_CHARACTERS:
-        return f"it has more than {MAX_CHARACTERS:,} characters"
+        yield f"it has more than {MAX_CHARACTERS:,} characters"
     if _CONTROL.search(text):
-        return "it holds control characters"
+        yield "it holds control characters"
     if _DIGITS.search(text):
-        return f"it holds a number of more than {MAX_DIGITS:,} digits"
+        yield f"it holds a number of more than {MAX_DIGITS:,} digits"
     if _nesting(text) > MAX_NESTING:
-        return f"it nests brackets more than {MAX_NESTING} deep"
+        yield f"it nests brackets more than {MAX_NESTING} deep"
     if sum(1 for _ in _OPERATOR.finditer(text)) > MAX_OPERATORS:
-        return f"it holds more than {MAX_OPERATORS} operators"
+        yield f"it holds more than {MAX_OPERATORS} operators"
     if found := UNEVALUATED.search(text):
-        return f"it leaves work to the checker ({found.group().strip()[:20]})"
-    return None
+        yield f"it leaves work to the checker ({found.group().strip()[:20]})"
 
 
 def _nesting(text: str) -> int:

@@ -7,7 +7,7 @@ is asked; its yes counts only if nothing here contradicts it.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -22,7 +22,15 @@ from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
 from zerone.rewards.math_text import ROW_END
 
-FAILURES = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError, BasePolynomialError)
+FAILURES = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    BasePolynomialError,
+)
 """What sympy raises where it meets its own limits: a failure of the judge, not of the answer."""
 
 _DIGITS = 50
@@ -57,7 +65,6 @@ _FUNCTIONS = {
     "coth": sympy.coth,
     "exp": sympy.exp,
     "abs": sympy.Abs,
-    "binom": sympy.binomial,
 }
 _CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "infinity": sympy.oo}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -150,59 +157,65 @@ def to_sympy(term: Term) -> Expression:
             return _CONSTANTS.get(name) or sympy.Symbol(name)
         case Operation(name, arguments):
             values = [to_sympy(argument) for argument in arguments]
-            if name != "neg" and any(value.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan) for value in values):
+            if name != "neg" and any(
+                value.has(sympy.oo, -sympy.oo, sympy.zoo, sympy.nan) for value in values
+            ):
                 raise Unreadable("it calculates with infinity")
-            result = _apply(name, values)
+            result = _OPERATIONS[name](*values)
             if result.has(sympy.zoo, sympy.nan):
                 raise Unreadable("it has no value")
             return result
 
 
-def _apply(name: str, arguments: list[Expression]) -> Expression:
-    match name, arguments:
-        case "+", _:
-            return sympy.Add(*arguments)
-        case "*", _:
-            return sympy.Mul(*arguments)
-        case "/", [top, bottom]:
-            if bottom == 0:
-                raise Unreadable("it divides by zero")
-            return top / bottom
-        case "neg", [inner]:
-            return -inner
-        case "^", [power, exponent]:
-            _bound_power(power, exponent)
-            return power**exponent
-        case "root", [inner, degree]:
-            return sympy.root(inner, degree)
-        case "degree", [inner]:
-            return inner * sympy.pi / 180
-        case "log" | "ln", _:
-            return _logarithm(arguments)
-        case "!", [inner]:
-            if inner.is_number and abs(inner) > MAX_FACTORIAL:
-                raise Unreadable("a factorial is too large")
-            return sympy.factorial(inner)
-    if name == "binom" and any(inner.is_number and abs(inner) > MAX_FACTORIAL for inner in arguments):
+def _divide(top: Expression, bottom: Expression) -> Expression:
+    if bottom == 0:
+        raise Unreadable("it divides by zero")
+    return top / bottom
+
+
+def _power(power: Expression, exponent: Expression) -> Expression:
+    if exponent.is_number:
+        size = abs(sympy.N(exponent, 15))
+        if not size.is_finite or size > MAX_EXPONENT:
+            raise Unreadable("an exponent is too large")
+        if power.is_Rational and max(int(power.p).bit_length(), int(power.q).bit_length()) * size > MAX_BITS:
+            raise Unreadable("a power is too large")
+    return power**exponent
+
+
+def _factorial(inner: Expression) -> Expression:
+    if inner.is_number and not abs(inner) <= MAX_FACTORIAL:
+        raise Unreadable("a factorial is too large")
+    return sympy.factorial(inner)
+
+
+def _binomial(upper: Expression, lower: Expression) -> Expression:
+    if any(inner.is_number and not abs(inner) <= MAX_FACTORIAL for inner in (upper, lower)):
         raise Unreadable("a binomial is too large")
-    return _FUNCTIONS[name](*arguments)
+    return sympy.binomial(upper, lower)
 
 
-def _logarithm(arguments: list[Expression]) -> Expression:
-    """Return log x as the natural logarithm and log_b x to base b."""
-    if any(argument == 0 for argument in arguments) or (len(arguments) == 2 and arguments[1] == 1):
+def _logarithm(*arguments: Expression) -> Expression:
+    """Return the natural logarithm, or that to the base that stands second."""
+    if arguments[0] == 0 or (len(arguments) == 2 and arguments[1] in (0, 1)):
         raise Unreadable("a logarithm that does not exist")
     return sympy.log(*arguments)
 
 
-def _bound_power(power: Expression, exponent: Expression) -> None:
-    if not exponent.is_number:
-        return
-    size = abs(sympy.N(exponent, 15))
-    if not size.is_finite or size > MAX_EXPONENT:
-        raise Unreadable("an exponent is too large")
-    if power.is_Rational and max(int(power.p).bit_length(), int(power.q).bit_length()) * size > MAX_BITS:
-        raise Unreadable("a power is too large")
+_OPERATIONS: dict[str, Callable[..., Expression]] = {
+    "+": sympy.Add,
+    "*": sympy.Mul,
+    "/": _divide,
+    "neg": lambda inner: -inner,
+    "^": _power,
+    "root": sympy.root,
+    "degree": lambda inner: inner * sympy.pi / 180,
+    "!": _factorial,
+    "binom": _binomial,
+    "log": _logarithm,
+    "ln": _logarithm,
+    **_FUNCTIONS,
+}
 
 
 def _stands_for(gold: Expression, answer: Expression, places: int) -> bool:
@@ -232,7 +245,10 @@ def _values(expressions: Sequence[Expression]) -> Iterator[tuple[Expression, ...
     names = sorted(set().union(*(e.free_symbols for e in expressions)), key=lambda symbol: str(symbol.name))
     is_complex = any(e.has(sympy.I) for e in expressions)
     for numbers in _POINTS if names else _POINTS[:1]:
-        point = {name: sympy.Rational(numbers[k % len(numbers)]) + k // len(numbers) for k, name in enumerate(names)}
+        point = {
+            name: sympy.Rational(numbers[k % len(numbers)]) + k // len(numbers)
+            for k, name in enumerate(names)
+        }
         values = tuple(sympy.N(e.subs(point), _DIGITS) for e in expressions)
         if all(_is_usable(value, is_complex) for value in values):
             yield values

@@ -47,18 +47,29 @@ class Operation:
 
 Term = Number | Symbol | Operation
 
-FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln log exp".split()
-)
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega "
-    "Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar".split()
-)
+_FUNCTION_NAMES = """
+sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln log exp
+"""
+_SYMBOL_NAMES = """
+alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega
+Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar
+"""
+_DECORATION_NAMES = """
+overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol
+"""
+_OTHER_COMMANDS = """
+text pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
+emptyset infty
+"""
+FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
+_GREEK = frozenset(_SYMBOL_NAMES.split())
+_DECORATIONS = frozenset(_DECORATION_NAMES.split())
+_NO_FACTOR = frozenset(_OTHER_COMMANDS.split())
+"""Commands that cannot follow a factor to be multiplied with it."""
+
 _CONSTANTS = {"pi": "pi", "infty": "infinity", "infinity": "infinity", "oo": "infinity", "imath": "i"}
-_DECORATIONS = frozenset("overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol".split())
 PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "beta", "lambda"}
 _CLOSES = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
-_NUMBER = re.compile(r"[\d,]*\.?\d*(?:\\overline.*)?")
 
 
 def parse_term(tokens: Sequence[str]) -> Term:
@@ -147,7 +158,8 @@ class _Parser:
         token = self._peek()
         # Two numbers side by side are no product: `3 4`, `1.2.3`.
         return token in ("(", "{", "[", "\\sqrt", "\\frac", "\\binom") or (
-            (token[:1].isalpha() or (token[:1] == "\\" and token[1:2].isalpha() and token[1:] not in _NO_FACTOR))
+            token[:1].isalpha()
+            or (token[:1] == "\\" and token[1:2].isalpha() and token[1:] not in _NO_FACTOR)
         )
 
     def _factor(self) -> Term:
@@ -334,9 +346,3 @@ class _Parser:
         if self._peek() == "/" and self._peek(1)[:1].isdigit() and isinstance(argument, Symbol):
             raise Unreadable("a function of a quotient without brackets")
         return argument
-
-
-_NO_FACTOR = frozenset(
-    "text pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod "
-    "emptyset infty".split()
-)

@@ -51,7 +51,10 @@ _SIGNS = str.maketrans(
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"\\\\(?:\[[\d.]+[a-z]+\])?", ROW_END),  # the end of a matrix row: its strokes begin no other command
+        (
+            r"\\\\(?:\[[\d.]+[a-z]+\])?",
+            ROW_END,
+        ),  # the end of a matrix row: its strokes begin no other command
         (r"\\[()\[\]]", " "),
         (r"\\\$", r"\\dollar "),
         (r"\\[!,]|\{,\}(?=\d)", "\u2063"),  # a separator inside a number, if digits follow

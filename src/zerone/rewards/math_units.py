@@ -43,18 +43,20 @@ _SYNONYMS = {
     "euro": "eur",
     "mile": "mi",
 }
-_PLAIN = frozenset(
-    "cm mm km kg inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute min "
-    "second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram kilogram "
-    "liter litre point square people student way time page".split()
-)
+_UNIT_WORDS = """
+cm mm km kg inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute min
+second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram kilogram
+liter litre point square people student way time page
+"""
+_PLAIN = frozenset(_UNIT_WORDS.split())
 """Words that count as a unit without \\text; in a formula letters side by side are a product."""
 
-_NO_UNITS = frozenset(
-    "a an and are approx approximately base because but by can dozen for from half hundred if in is it mod modulo "
-    "more million billion trillion no none not of or over per plus minus same thousand than that the times to "
-    "undefined where which with".split()
-)
+_OTHER_WORDS = """
+a an and are approx approximately base because but by can dozen for from half hundred if in is it mod modulo
+more million billion trillion no none not of or over per plus minus same thousand than that the times to
+undefined where which with
+"""
+_NO_UNITS = frozenset(_OTHER_WORDS.split())
 _UNIT_TEXT = re.compile(r"[A-Za-z]+(?:[ /][A-Za-z]+){0,2}\.?(?:\^?[23])?")
 
 
@@ -78,52 +80,58 @@ def _without_currency(tokens: list[str]) -> tuple[list[str], str]:
     return tokens, ""
 
 
-def _without_last(tokens: list[str]) -> tuple[list[str], str]:
+_Found = tuple[list[str], str]
+
+
+def _without_last(tokens: list[str]) -> _Found:
     """Return the tokens before the last unit, and it; all of them where there is none."""
+    for read in (_sign, _degree, _subscript, _word):
+        if (found := read(tokens)) is not None:
+            return found
+    return tokens, ""
+
+
+def _sign(tokens: list[str]) -> _Found | None:
     if tokens[-1] in ("%", "\\%"):
         return tokens[:-1], "%"
-    if tokens[-1] in _CURRENCIES:
-        return tokens[:-1], _CURRENCIES[tokens[-1]]
-    if (place := _degree(tokens)) and not any(token.lstrip("\\") in FUNCTIONS for token in tokens):
-        return tokens[:place], "deg"
-    tail = list(tokens)
-    group, power = _group(tail), ""
+    return (tokens[:-1], _CURRENCIES[tokens[-1]]) if tokens[-1] in _CURRENCIES else None
+
+
+def _degree(tokens: list[str]) -> _Found | None:
+    """Read a closing degree sign; within a function it belongs to the value."""
+    if any(token.lstrip("\\") in FUNCTIONS for token in tokens):
+        return None
+    for sign in (["^", "\\circ"], ["^", "{", "\\circ", "}"]):
+        if tokens[-len(sign) :] == sign:
+            return tokens[: -len(sign)], "deg"
+    return None
+
+
+def _subscript(tokens: list[str]) -> _Found | None:
+    """Read `52_8`, `52_{8}`, `3 \\pmod 7` and `3 \\pmod{7}`."""
+    is_group = len(tokens) > 3 and tokens[-1] == "}" and tokens[-3] == "{"
+    place = len(tokens) - (3 if is_group else 1)
+    argument = tokens[-2] if is_group else tokens[-1]
+    if tokens[place - 1] == "_" and place == 2 and argument.isdigit() and tokens[0].isdigit():
+        return tokens[:1], f"{BASE}{argument}" if argument != "10" else ""
+    if tokens[place - 1] == "\\pmod" and argument.isalnum():
+        return tokens[: place - 1], f"mod {argument}"
+    return None
+
+
+def _word(tokens: list[str]) -> _Found | None:
+    """Read `\\text{cm}`, `cm`, and both with ^2 or ^3."""
+    tail, power = tokens, ""
     if len(tail) > 2 and tail[-2] == "^" and tail[-1] in ("2", "3"):
         power, tail = f"^{tail[-1]}", tail[:-2]
     elif len(tail) > 4 and tail[-4:-2] == ["^", "{"] and tail[-2] in ("2", "3"):
         power, tail = f"^{tail[-2]}", tail[:-4]
-    elif group is not None and group > 0:
-        return _with_subscript(tokens, group)
-    elif len(tail) > 2 and tail[-2] in ("_", "\\pmod"):
-        return _with_subscript(tokens, len(tail) - 1)
     if tail[-1].startswith("\\text"):
         return tail[:-1], _spelled(tail[-1].partition("{")[2].rstrip("}"), power)
     word = tail[-1].lower()
     if len(tail) > 1 and (word in _PLAIN or word.removesuffix("s") in _PLAIN):
         return tail[:-1], _spelled(word, power)
-    return tokens, ""
-
-
-def _degree(tokens: list[str]) -> int:
-    """Return where a closing degree sign starts, or 0."""
-    if tokens[-2:] == ["^", "\\circ"]:
-        return len(tokens) - 2
-    return len(tokens) - 4 if tokens[-4:] == ["^", "{", "\\circ", "}"] else 0
-
-
-def _group(tokens: list[str]) -> int | None:
-    """Return where a closing group of one token starts, or None."""
-    return len(tokens) - 3 if len(tokens) > 3 and tokens[-1] == "}" and tokens[-3] == "{" else None
-
-
-def _with_subscript(tokens: list[str], place: int) -> tuple[list[str], str]:
-    """Read `52_8`, `52_{8}`, `3 \\pmod 7` and `3 \\pmod{7}`; `place` is where the argument starts."""
-    argument = "".join(tokens[place:]).strip("{}")
-    if tokens[place - 1] == "_" and argument.isdigit() and tokens[place - 2].isdigit() and place == 2:
-        return tokens[: place - 1], f"{BASE}{argument}" if argument != "10" else ""
-    if tokens[place - 1] == "\\pmod" and argument.isalnum():
-        return tokens[: place - 1], f"mod {argument}"
-    return tokens, ""
+    return None
 
 
 def _spelled(text: str, power: str) -> str:
