@@ -50,7 +50,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Bracketed:
-    """A tuple, a point or an interval: order and both brackets count."""
+    """A tuple, a point or an interval: order and both brackets count. A ratio has colons for brackets."""
 
     opening: str
     closing: str
@@ -188,7 +188,7 @@ def _split(tokens: Sequence[str], is_separator: Callable[[str], bool]) -> tuple[
 def _read(tokens: Sequence[str]) -> Answer:
     items, separators = _split(tokens, lambda token: _ALTERNATIVE.fullmatch(token) is not None)
     if separators:
-        return Listing(_flat(_read_items(items, separators)))
+        return _listed(_read_items(items, separators), separators)
     parts, unions = _split(tokens, lambda token: token == "\\cup")
     if unions:
         return UnionOf(tuple(map(_read, _filled(parts))))
@@ -217,6 +217,16 @@ def _read_items(items: list[list[str]], separators: list[str]) -> list[Answer]:
         if item or not (0 < place < len(separators) and separators[place] not in (",", ";"))
     ]
     return [_read(item) for item in _filled(kept)]
+
+
+def _listed(items: list[Answer], separators: list[str]) -> Answer:
+    """Return items as a list; `x < 1 or x > 2` is a union of intervals."""
+    names = {
+        item.name if isinstance(item, Named) and isinstance(item.value, Bracketed) else "" for item in items
+    }
+    if len(names) == 1 and "" not in names and not {",", ";"} & set(separators):
+        return Named(names.pop(), UnionOf(tuple(item.value for item in items if isinstance(item, Named))))
+    return Listing(_flat(items))
 
 
 def _flat(items: Sequence[Answer]) -> tuple[Answer, ...]:
@@ -293,18 +303,27 @@ def _read_value(tokens: list[str]) -> Answer:
     if "\\pm" in tokens or "\\mp" in tokens:
         signs = ({"\\pm": "+", "\\mp": "-"}, {"\\pm": "-", "\\mp": "+"})
         return Listing(_flat([_read([sign.get(token, token) for token in tokens]) for sign in signs]))
-    if tokens == ["\\emptyset"]:
-        return Listing(())
-    if _MATRIX.fullmatch(tokens[0]) and tokens[-1].startswith("\\end") and _is_enclosed(tokens):
-        return _read_matrix(tokens[1:-1])
-    if tokens[0] in _OPENING and tokens[-1] in _CLOSING and _is_enclosed(tokens):
-        bracketed = _read_brackets(tokens)
-        if bracketed is not None:
-            return bracketed
+    if (structure := _read_structure(tokens)) is not None:
+        return structure
     if match := _TEXT.fullmatch(tokens[0]) if len(tokens) == 1 else None:
         return Words(as_words(match[1]))
     value, unit = split_unit(tokens)
     return Scalar(parse_term(value), unit)
+
+
+def _read_structure(tokens: list[str]) -> Answer | None:
+    """Read what its signs show to be more than a scalar."""
+    if tokens == ["\\emptyset"]:
+        return Listing(())
+    parts, colons = _split(tokens, lambda token: token == ":")
+    if colons:
+        return Bracketed(":", ":", tuple(map(_read_value, _filled(parts))))
+    inside = tokens[1:-1] if tokens[0] in ("(", "[") and len(tokens) > 3 else tokens
+    if _MATRIX.fullmatch(inside[0]) and inside[-1].startswith("\\end") and _is_enclosed(inside):
+        return _read_matrix(inside[1:-1])
+    if tokens[0] in _OPENING and tokens[-1] in _CLOSING and _is_enclosed(tokens):
+        return _read_brackets(tokens)
+    return None
 
 
 def _is_enclosed(tokens: list[str]) -> bool:

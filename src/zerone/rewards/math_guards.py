@@ -28,7 +28,7 @@ _CONTROL = re.compile(
 UNEVALUATED = re.compile(
     r"\\(?:i*int|oint|sum|prod|coprod|lim(?:sup|inf)?|gcd|lcm|max|min|sup|inf|det|bmod|mod|lfloor|lceil"
     r"|partial|nabla|[lcd]?dots[bcimo]?|bigcup|bigcap|arg(?:max|min))(?![A-Za-z])"
-    r"|\\begin\s*\{[vV](?:small)?matrix\}|\\d?frac\s*\{\s*d\s*\}\s*\{\s*d\s*[a-z]\s*\}"
+    r"|\\begin\s*\{[vV](?:small)?matrix\}|(?:\||\\[lr]?vert)\s*\\begin|\\d?frac\s*\{\s*d\s*\}\s*\{\s*d\s*[a-z]\s*\}"
     r"|\\(?:operatorname|mathrm|text)\s*\*?\s*\{\s*(?:lcm|gcd|max|min|det|mod|lim|sum|rank|tr|floor|ceil)\s*\}"
     r"|\b(?:sum|prod|integral|integrate|diff|gcd|lcm|max|min|det|lim|limit|mod|floor|ceil|round)\s*\("
     r"|\bmod\b(?!\s*\{)|\.\.\.|\u2026|\u222b|\u2211|\u220f"

@@ -214,6 +214,7 @@ _OPERATIONS: dict[str, Callable[..., Expression]] = {
     "binom": _binomial,
     "log": _logarithm,
     "ln": _logarithm,
+    "lg": lambda inner: _logarithm(inner, sympy.Integer(10)),
     **_FUNCTIONS,
 }
 

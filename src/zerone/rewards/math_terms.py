@@ -48,7 +48,7 @@ class Operation:
 Term = Number | Symbol | Operation
 
 _FUNCTION_NAMES = """
-sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln log exp
+sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln log lg exp
 """
 _SYMBOL_NAMES = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega

@@ -57,6 +57,9 @@ _REWRITES = [
         ),  # the end of a matrix row: its strokes begin no other command
         (r"\\[()\[\]]", " "),
         (r"\\\$", r"\\dollar "),
+        (r"\\begin\s*\{array\}\s*\{[lcr|\s]*\}", r"\\begin{matrix}"),
+        (r"\\end\s*\{array\}", r"\\end{matrix}"),
+        (r"\\colon(?![A-Za-z])", ":"),
         (r"\\[!,]|\{,\}(?=\d)", "\u2063"),  # a separator inside a number, if digits follow
         (r"(?<=\d),?\u2063\s*(?=\d{3}(?!\d))", ""),
         (r"(?<=\d),\u2063", ","),
