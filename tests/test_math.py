@@ -1,6 +1,7 @@
 """The verifier `math`: pairs with reasons, properties, votes, and the same verdict from everywhere."""
 
 import asyncio
+import itertools
 import json
 import subprocess
 import sys
@@ -72,8 +73,20 @@ def test_a_bad_gold_answer_is_a_failure_of_ours_and_no_wrong_answer(gold: str) -
     assert outcome_of("42", gold) is Outcome.INFRASTRUCTURE_ERROR
 
 
-def test_a_gold_answer_that_is_a_number_in_the_file_is_read() -> None:
-    assert verify_math("42", {"answer": 42}).outcome is Outcome.CORRECT
+@pytest.mark.parametrize("gold", [42, "42", " 42 ", r"\boxed{42}", r"The answer is $\boxed{42}$.", "$42$"])
+def test_gold_answers_are_read_as_data_sets_write_them(gold: object) -> None:
+    assert check_gold(str(gold)) is None
+    assert verify_math("42", {"answer": gold}).outcome is Outcome.CORRECT
+    assert verify_math("43", {"answer": gold}).outcome is Outcome.WRONG
+
+
+def test_the_quick_path_for_numbers_and_the_grammar_agree() -> None:
+    numbers = ["7", "-7", "07", "1,234", "1234", "0.5", "-.5", "1/2", r"\frac{1}{2}", r"\dfrac{2}{4}", "3/0"]
+    numbers += ["7.0", "1/3", "0.333333", "0.3333333", "1,2", "12,345,678", r"\frac{0}{5}", "-1/2", "2/1"]
+    for answer, gold in itertools.product(numbers, repeat=2):
+        # A unit on one side does not count, and keeps both from the quick path.
+        slow = outcome_of(rf"{answer}\text{{ units}}", rf"{gold}\text{{ units}}")
+        assert outcome_of(answer, gold) is slow, (answer, gold)
 
 
 # Votes --------------------------------------------------------------------------------------------

@@ -230,11 +230,13 @@ def _stands_for(gold: Expression, answer: Expression, places: int) -> bool:
 
 def _agree(one: Expression, other: Expression) -> bool | None:
     """Whether two expressions are equal at every point where both are real; None if too few are."""
-    values = list(_values((one, other)))
-    if not all(_close(a, b) for a, b in values):
-        return False
+    num_points = 0
+    for left, right in _values((one, other)):
+        if not _close(left, right):
+            return False
+        num_points += 1
     needed = _MIN_POINTS if one.free_symbols | other.free_symbols else 1
-    return True if len(values) >= needed else None
+    return True if num_points >= needed else None
 
 
 def _close(one: Expression, other: Expression) -> bool:
