@@ -91,7 +91,7 @@ def test_large_answers_are_judged_in_time(name: str) -> None:
 
 
 def test_an_answer_that_takes_too_long_is_a_timeout_and_the_pool_lives() -> None:
-    outcome, seconds = judged(*SLOW["nested roots of x"])
+    outcome, seconds = judged(*SLOW["tower for math-verify"])
     assert outcome is Outcome.TIMEOUT
     assert seconds < 3
 
@@ -116,7 +116,7 @@ def test_a_bomb_as_gold_answer_is_a_failure_of_ours() -> None:
         "exit()",
         r"\input{/etc/passwd}",
         r"\write18{ls}",
-        "lambda: 1",
+        "def f(): pass",
         "x.__class__",
         "[].append(1)",
         "eval('1')",
