@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.errors import DataError
-from zerone.problems.jsonl import ProblemFile, plain_number, read_problems, split_problems
+from zerone.problems.jsonl import ProblemFile, read_problems, split_problems
+from zerone.problems.numerals import plain_number
 from zerone.rewards.accuracy import VERIFIERS
 from zerone.types import Outcome
 
@@ -115,6 +116,7 @@ def test_a_cleaned_number_is_judged_equal_to_itself(text: str) -> None:
     number = plain_number(text)
     if number is not None:
         assert VERIFIERS["number"](number, {"answer": number}).outcome is Outcome.CORRECT
+        assert VERIFIERS["number"](text, {"answer": number}).outcome is Outcome.CORRECT
 
 
 def test_numbers_and_texts_get_their_verifiers(tmp_path: Path) -> None:

@@ -45,3 +45,7 @@ class Interrupted(ZeroneError):
     """The user asked for a stop; the run is saved and `--resume` goes on."""
 
     exit_code = 130
+
+
+class VerifierError(ZeroneError, RuntimeError):
+    """A verifier itself failed (a worker cannot start or dies); never the fault of an answer."""

@@ -18,6 +18,7 @@ from typing import Any
 
 from zerone.errors import DataError
 from zerone.problems.choices import LETTERS, choice_prompt
+from zerone.problems.numerals import plain_number
 from zerone.seeding import seed_from
 from zerone.types import Problem
 
@@ -27,35 +28,8 @@ NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
 """What a line's own field `verifier` may say; anything else in it is ignored."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SIGN = "[+-]?"
-_CURRENCY = "[$\u20ac\u00a3\u00a5]?"
-_DIGITS = "(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)"
-_NUMBER = re.compile(
-    rf"(?P<sign>{_SIGN}){_CURRENCY}\s*(?P<inner_sign>{_SIGN})"
-    rf"(?P<value>{_DIGITS}\s*/\s*{_DIGITS}|{_DIGITS}(?:\.[0-9]*)?|\.[0-9]+)\s*%?"
-)
 _LONGEST_NUMBER = 40
-"""Characters; a longer answer is text (the verifier of numbers reads no more digits than that)."""
-
-
-def plain_number(text: str) -> str | None:
-    """Return the number that a text is, such that `Fraction` reads it, or None if it is not one.
-
-    Whole numbers, decimals and fractions a/b count, with a sign, a currency sign before and a
-    percent sign after. The rule for what is left out: thousands separators, the currency sign and
-    the percent sign are dropped without changing the value, so 1,234 is 1234, $5 is 5 and 20% is
-    20, not 1/5. Anything else (units, words, exponents) makes a text and no number.
-    """
-    text = text.strip().replace("\u2212", "-")
-    match = _NUMBER.fullmatch(text) if len(text) <= _LONGEST_NUMBER else None
-    if match is None or (match["sign"] and match["inner_sign"]):
-        return None
-    value = re.sub(r"[,\s]", "", match["value"]).removesuffix(".")
-    _, slash, denominator = value.partition("/")
-    if slash and int(denominator) == 0:
-        return None
-    value = f"0{value}" if value.startswith(".") else value
-    return f"-{value}" if "-" in (match["sign"], match["inner_sign"]) else value
+"""Digits; the verifier of numbers reads no more than that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from zerone.problems.numerals import plain_number
+
 _MAX_CHARACTERS = 200
 _MAX_DEPTH = 20
 _MAX_DIGITS = 12
@@ -122,28 +124,7 @@ def _combine(operator: str, left: Expression, right: Expression) -> Expression:
     )
 
 
-_NUMBER = re.compile(r"([-+]?)[$\u20ac\u00a3\u00a5]?(\d{1,40}|\d{1,3}(?:,\d{3}){1,12}|(?=\.\d))(\.\d{1,40})?")
-
-
 def parse_number(text: str) -> Fraction | None:
-    """Return the exact value of a number, or None.
-
-    Understood: integers, decimals, fractions `a/b`, thousands separators, one leading currency
-    sign and a closing percent sign or full stop (both ignored, as gold answers use them freely).
-    """
-    text = text.strip().translate(_SAME_AS).rstrip("%.").strip()
-    numerator, slash, denominator = text.partition("/")
-    top = _plain_number(numerator)
-    if not slash or top is None:
-        return top
-    bottom = _plain_number(denominator)
-    return top / bottom if bottom else None
-
-
-def _plain_number(text: str) -> Fraction | None:
-    match = _NUMBER.fullmatch(text.strip())
-    # `\d` also matches the digits of other scripts, which no canonical answer uses.
-    if match is None or not "".join(group or "" for group in match.groups()).isascii():
-        return None
-    sign, whole, decimals = match.groups()
-    return Fraction(f"{sign}{whole.replace(',', '') or '0'}{decimals or ''}")
+    """Return the exact value of a number, or None; what counts as one is `plain_number`'s to say."""
+    number = plain_number(text)
+    return None if number is None else Fraction(number)

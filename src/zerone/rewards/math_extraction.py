@@ -1,0 +1,112 @@
+"""Finds the answer in a completion: the last complete `\\boxed{...}` or answer block.
+
+In: a completion, or the text of an answer block. Out: the whole content of the box, or None. Only
+what follows the last `</think>` counts. The content is taken whole, and so is what touches the box:
+`-\\boxed{42}` and `\\boxed{4}2` are not the answer 42, and a box within an expression is no answer.
+One pass over the text, whatever it holds.
+"""
+
+import re
+
+from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE
+from zerone.rewards.math_guards import MAX_CHARACTERS
+
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
+_STEP = re.compile(r"\\.|[{}]", re.DOTALL)
+_STYLE = re.compile(
+    r"(?:\\(?:math|text)(?:bf|rm|it|sf|tt)|\\text|\\mathbf|\\bm|\\displaystyle|\\color\{\w+\})?\s*$"
+)
+
+_MATH_OPEN = re.compile(r"(?:\$\$?|\\\(|\\\[)\s*$")
+_MATH_CLOSE = re.compile(r"\s*(?:\$\$?|\\\)|\\\])")
+_RELATION_BEFORE = re.compile(
+    r"(?:^|[=&:;,>\n]|\\\\|\*\*|__|[.!?]\s|\\(?:approx|equiv|in|to|implies|iff|Rightarrow|rightarrow|therefore"
+    r"|quad|qquad|text\{[^{}]*\}|end\{\w+\*?\}|begin\{\w+\*?\}(?:\{\w+\})?|displaystyle|;|,|:))\s*$"
+)
+_PROSE_BEFORE = re.compile(r"(?:[A-Za-z\u00c0-\U0010ffff\uff1a)\]][.:,;!?]?\s+|[\u2e80-\U0010ffff])$")
+_AFTER = re.compile(
+    r"\s*(?:$|[.,;:!?)]?\s*(?:$|\n)|[.,;:?]\s*(?:\$|\\[)\]])|[.,;:!?]\s|=\s*[A-Za-z]\s*(?:\$|\\[)\]]|$|\n)|&|\\\\|\*\*|__|\\(?:text|mbox|mathrm|textrm)\s*\{"
+    r"|\\(?:quad|qquad|end|pmod|implies|Rightarrow|,|;|:|!|%|tag|blacksquare|square)|\^\s*\{?\s*\\circ|%|\u00b0"
+    r"|[\u2e80-\U0010ffff])"
+)
+_PROSE_AFTER = re.compile(r"\s+[A-Za-z(\u00c0-\U0010ffff]|\s*[.,;:?)*\u3002\uff0c](?!\d)")
+_TOUCHING_BEFORE = re.compile(r"[-+/^_.\d\u2212\u00d7\u00b1~=]$|(?<!\*)\*$")
+_TOUCHING_AFTER = re.compile(r"[-+/^_\d!\u2212\u00d7=]|\.\d|\*(?!\*)")
+_WORDS = re.compile(r"\\(?:text|mbox|textbf|textrm)\s*\{[^\\{}\d]*\}")
+_MAGNITUDE = re.compile(
+    r"[\s~]*\$?[\s~]*(?:\\(?:text|mbox)\s*\{\s*)?(?:hundred|thousand|million|billion|trillion|dozen)s?\b"
+)
+
+
+def extract_math_answer(completion: str) -> str | None:
+    """Return the answer of a completion: the last complete box or answer block after the thought."""
+    tail = completion.rpartition(THINK_CLOSE)[2]
+    head, closed, _ = tail.rpartition(ANSWER_CLOSE)
+    start = head.rfind(ANSWER_OPEN) if closed else -1
+    if start < 0:
+        return find_box(tail)
+    start += len(ANSWER_OPEN)
+    end = tail.index(ANSWER_CLOSE, start)
+    after = tail[end + len(ANSWER_CLOSE) :]
+    if (later := _last_box(after)) is not None:
+        return _whole(after, *later)
+    return read_answer_block(tail[start:end])
+
+
+def read_answer_block(text: str) -> str | None:
+    """Return what an answer block says: the content of its last box, or all of it."""
+    return text.strip() if _last_box(text) is None else find_box(text)
+
+
+def find_box(text: str) -> str | None:
+    """Return the content of the last complete box; None if there is none or it is a part of more."""
+    box = _last_box(text)
+    return None if box is None else _whole(text, *box)
+
+
+def _last_box(text: str) -> tuple[int, int, int] | None:
+    """Return (start of the command, start of the content, end of the content) of the last outermost box."""
+    opened: list[tuple[int, int] | None] = []
+    found: tuple[int, int, int] | None = None
+    boxes = {match.end() - 1: match.start() for match in _BOX.finditer(text)}
+    if not boxes:
+        return None
+    for match in _STEP.finditer(text):
+        position, step = match.start(), match.group()
+        if step == "{":
+            start = boxes.get(position)
+            opened.append(None if start is None else (start, position + 1))
+        elif step == "}" and opened and (box := opened.pop()) is not None:
+            # It closes after every box before it: either it follows them or it holds them.
+            found = (*box, position)
+    return found
+
+
+def _whole(text: str, start: int, first: int, last: int) -> str | None:
+    content, before, after = text[first:last].strip(), text[:start][-200:], text[last + 1 :][:200]
+    # `\mathbf{\boxed{4}}` and `{\boxed{4}}`: styles around a box are no part of the answer.
+    while before.rstrip().endswith("{") and after.lstrip().startswith("}"):
+        before = before.rstrip()[:-1]
+        if not (style := _STYLE.search(before)):
+            return None
+        before, after = before[: style.start()], after.lstrip()[1:]
+    if not _WORDS.fullmatch(content) and not (_may_precede(before) and _may_follow(after)):
+        return None
+    # What is longer is refused anyway, and each level of boxes in boxes costs a pass.
+    if len(content) <= MAX_CHARACTERS and _BOX.match(content) and (box := _last_box(content)) is not None:
+        return _whole(content, *box)
+    return content
+
+
+def _may_precede(before: str) -> bool:
+    if delimiter := _MATH_OPEN.search(before):
+        return not _TOUCHING_BEFORE.search(before[: delimiter.start()])
+    return bool(not before.strip() or _RELATION_BEFORE.search(before) or _PROSE_BEFORE.search(before))
+
+
+def _may_follow(after: str) -> bool:
+    if _MAGNITUDE.match(after):
+        return False
+    if delimiter := _MATH_CLOSE.match(after):
+        return not _TOUCHING_AFTER.match(after, delimiter.end())
+    return bool(_AFTER.match(after) or _PROSE_AFTER.match(after))

@@ -1,0 +1,122 @@
+"""The pool of killable workers: deadlines, deaths, threads, forks and what is left behind."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from zerone.errors import VerifierError
+from zerone.rewards.worker_pool import WorkerPool, WorkerTimeout
+
+
+def pool_of(size: int = 1, seconds: float = 5.0, *arguments: str) -> WorkerPool:
+    return WorkerPool("pool_worker", arguments, size, seconds)
+
+
+@pytest.fixture
+def pool() -> Iterator[WorkerPool]:
+    pool = pool_of()
+    yield pool
+    pool.close()
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_is_started_when_needed_and_kept(pool: WorkerPool) -> None:
+    assert pool.process_ids == ()
+    first, second = pool.ask({"say": "\u4f60\n\u597d"}), pool.ask({"say": 2})
+    assert (first["said"], second["said"]) == ("\u4f60\n\u597d", 2)
+    assert first["pid"] == second["pid"] != os.getpid()
+
+
+def test_a_late_worker_is_killed_and_replaced() -> None:
+    pool = pool_of(1, 0.3)
+    late = pool.ask({"say": 1})["pid"]
+    start = time.monotonic()
+    with pytest.raises(WorkerTimeout):
+        pool.ask({"say": 2, "sleep": 60})
+    assert time.monotonic() - start < 2
+    assert not is_running(late)
+    assert pool.ask({"say": 3})["said"] == 3
+    pool.close()
+
+
+def test_time_in_the_queue_does_not_count_towards_the_deadline() -> None:
+    pool = pool_of(1, 0.6)
+    pool.warm_up()
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda i: pool.ask({"say": i, "sleep": 0.3}), range(4)))
+    assert [answer["said"] for answer in answers] == [0, 1, 2, 3]
+    pool.close()
+
+
+def test_a_worker_that_dies_by_accident_is_replaced_and_asked_again(pool: WorkerPool, tmp_path: Path) -> None:
+    assert pool.ask({"say": 1, "die_once": str(tmp_path / "mark")})["said"] == 1
+
+
+@pytest.mark.parametrize("request_", [{"signal": signal.SIGSEGV}, {"spin": True}])
+def test_a_request_that_breaks_every_worker_is_a_timeout(pool: WorkerPool, request_: dict[str, int]) -> None:
+    with pytest.raises(WorkerTimeout):
+        pool.ask({"say": 1, **request_})
+    assert pool.ask({"say": 2})["said"] == 2
+
+
+@pytest.mark.parametrize("request_", [{"signal": signal.SIGKILL}, {"exit": 1}])
+def test_workers_that_end_for_another_reason_are_a_failure_of_ours(
+    pool: WorkerPool, request_: dict[str, int]
+) -> None:
+    with pytest.raises(VerifierError, match="exit code"):
+        pool.ask({"say": 1, **request_})
+    assert pool.ask({"say": 2})["said"] == 2
+
+
+def test_a_worker_killed_while_idle_is_no_loss(pool: WorkerPool) -> None:
+    os.kill(pool.ask({"say": 1})["pid"], signal.SIGKILL)
+    assert pool.ask({"say": 2})["said"] == 2
+
+
+@pytest.mark.parametrize(("mode", "message"), [("broken", "no library"), ("silent", "did not start")])
+def test_workers_that_cannot_start_are_a_failure_and_not_a_hang(mode: str, message: str) -> None:
+    pool = pool_of(1, 5.0, mode)
+    for _ in range(3):
+        with pytest.raises(VerifierError, match=message):
+            pool.ask({"say": 1})
+    assert pool.process_ids == ()
+    pool.close()
+
+
+def test_many_threads_get_their_own_answers() -> None:
+    pool = pool_of(2)
+    with ThreadPoolExecutor(32) as threads:
+        answers = list(threads.map(lambda i: pool.ask({"say": i}), range(320)))
+    assert [answer["said"] for answer in answers] == list(range(320))
+    assert len(pool.process_ids) <= 2
+    pool.close()
+
+
+def test_a_closed_pool_leaves_no_process_and_says_so() -> None:
+    pool = pool_of(2)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda i: pool.ask({"say": i, "sleep": 0.1}), range(2)))
+    workers = pool.process_ids
+    pool.close()
+    assert len(workers) == 2
+    assert not any(map(is_running, workers))
+    with pytest.raises(VerifierError):
+        pool.ask({"say": 1})
+
+
+def test_workers_see_nothing_of_the_environment(pool: WorkerPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_SECRET", "token")
+    process_id = pool.ask({"say": 1})["pid"]
+    assert b"token" not in Path(f"/proc/{process_id}/environ").read_bytes()
