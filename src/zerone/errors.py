@@ -45,3 +45,11 @@ class Interrupted(ZeroneError):
     """The user asked for a stop; the run is saved and `--resume` goes on."""
 
     exit_code = 130
+
+
+class SandboxError(ZeroneError, OSError):
+    """The sandbox itself failed; the program that it should run is neither right nor wrong."""
+
+
+class SandboxUnavailable(SandboxError, UserError):
+    """No isolation is to be had here; the message says how to enable it. Nothing was run."""
