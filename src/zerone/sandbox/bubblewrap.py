@@ -6,11 +6,16 @@ the caller's secrets in /proc/1/environ.
 """
 
 import shutil
+from collections.abc import Mapping
 
 from zerone.sandbox.interpreter import Interpreter
 
 NOBODY = "65534"
 SHM_BYTES = 16 << 20
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+_STREAMS = (("/proc/self/fd", "/dev/fd"), ("fd/0", "/dev/stdin"), ("fd/1", "/dev/stdout"), ("fd/2", "/dev/stderr"))
+OPTIONS = ("-I", "-S", "-B")
+_DRIVER = "/driver.pyc"
 
 
 def bubblewrap_path() -> str | None:
@@ -19,18 +24,23 @@ def bubblewrap_path() -> str | None:
 
 
 def bubblewrap_command(
-    bwrap: str, interpreter: Interpreter, scratch_bytes: int, seccomp_fd: int, info_fd: int
+    bwrap: str, interpreter: Interpreter, scratch_bytes: int, fds: Mapping[str, int]
 ) -> list[str]:
-    """Return argv up to and including the interpreter; its own arguments are to follow."""
+    """Return argv; `fds` are the descriptors of `seccomp`, `info` and `driver`."""
     command = [bwrap, "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
     command += ["--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"]
     for mount in interpreter.mounts:
         command += ["--ro-bind", mount, mount]
     for target, place in interpreter.links:
         command += ["--symlink", target, place]
-    command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
-    command += ["--size", str(SHM_BYTES), "--tmpfs", "/dev/shm"]
-    command += ["--size", str(scratch_bytes), "--tmpfs", "/tmp", "--chdir", "/tmp"]
-    command += ["--remount-ro", "/"]
-    command += ["--seccomp", str(seccomp_fd), "--info-fd", str(info_fd)]
-    return [*command, interpreter.path]
+    command += ["--proc", "/proc"]
+    # `--dev` would also give a writable /dev/shm without a bound, and terminals.
+    for device in DEVICES:
+        command += ["--dev-bind", device, device]
+    for target, place in _STREAMS:
+        command += ["--symlink", target, place]
+    command += ["--size", str(SHM_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm"]
+    command += ["--size", str(scratch_bytes), "--perms", "1777", "--tmpfs", "/tmp", "--chdir", "/tmp"]
+    command += ["--file", str(fds["driver"]), _DRIVER, "--remount-ro", "/"]
+    command += ["--seccomp", str(fds["seccomp"]), "--info-fd", str(fds["info"])]
+    return [*command, interpreter.path, *OPTIONS, _DRIVER]

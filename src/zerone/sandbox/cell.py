@@ -14,23 +14,22 @@ import select
 import signal
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from zerone.errors import SandboxError
 from zerone.sandbox import namespaces
 from zerone.sandbox.bubblewrap import bubblewrap_command, bubblewrap_path
-from zerone.sandbox.cgroup import Cgroup, CgroupFiles
+from zerone.sandbox.cgroup import Cgroup, CgroupParent
 from zerone.sandbox.execution import MIB, Ending, Execution, Job, Limits
 from zerone.sandbox.interpreter import Interpreter
 from zerone.sandbox.seccomp import filter_program
 from zerone.sandbox.streams import Streams
 from zerone.sandbox.tree import tree_bytes
 
-_RESULTS_FD, _INFO_FD, _FILTER_FD, _FIRST_SPARE_FD = 3, 4, 5, 20
+_RESULTS_FD, _INFO_FD, _FILTER_FD, _DRIVER_FD, _FIRST_SPARE_FD = 3, 4, 5, 6, 20
 _OPEN_FILES = 64
 _STACK_BYTES = 64 * MIB
 _OWN_PROCESSES = 2
-"""bwrap's first process inside, and the driver."""
+"""Of bwrap: the one outside and the first one inside. The driver counts as the candidate's."""
 _UID_FLOOR = 0x5A000000
 """Far above any account; each worker adds its process id, so that no two share a uid."""
 _POLL_MS = 25
@@ -43,18 +42,13 @@ class Isolation:
 
     backend: str
     interpreter: Interpreter
-    cgroups: CgroupFiles | None
+    cgroup: CgroupParent | None
 
     @property
     def description(self) -> str:
         """Name the backend and how limits are kept."""
-        limits = f"cgroup v{self.cgroups.version}" if self.cgroups else "rlimits only"
+        limits = f"cgroup v{self.cgroup.version}" if self.cgroup else "rlimits only"
         return f"{self.backend}, {limits}"
-
-
-def _arguments() -> list[str]:
-    driver = Path(__file__).with_name("inside.py").read_text(encoding="ascii")
-    return ["-I", "-S", "-B", "-c", driver]
 
 
 def _set_rlimits(limits: Limits, has_cgroup: bool) -> None:
@@ -86,6 +80,14 @@ def _place(sources: dict[int, int]) -> None:
     # All other descriptors close by themselves at the exec, which is Python's default.
 
 
+def _filled_pipe(data: bytes) -> int:
+    """Return the reading end of a pipe that holds a few kilobytes."""
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    return read
+
+
 @dataclass
 class Cell:
     """A sandbox that waits for its job, runs it and is gone."""
@@ -102,33 +104,33 @@ class Cell:
 
     def __post_init__(self) -> None:
         """Start it: pipes, control group, a fork that becomes bwrap or enters namespaces itself."""
-        if self.isolation.cgroups is not None:
-            self._cgroup = Cgroup(self.isolation.cgroups, self.number)
-            self._cgroup.limit(self.limits.memory_bytes, self.limits.processes + _OWN_PROCESSES)
+        if self.isolation.cgroup is not None:
+            self._cgroup = Cgroup(self.isolation.cgroup, self.number)
+            self._cgroup.limit(self.limits.memory_bytes)
         job, self._job = os.pipe()
         self._info, info = os.pipe()
         reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
-        filter_read, filter_write = os.pipe()
-        os.write(filter_write, filter_program())
-        os.close(filter_write)
-        entries = self._cgroup.open_entries() if self._cgroup else ()
+        filter_read, driver_read = _filled_pipe(filter_program()), _filled_pipe(self.isolation.interpreter.driver)
+        entry = self._cgroup.open_entry() if self._cgroup else None
         places = {0: job, 1: writes[0], 2: writes[1], _RESULTS_FD: writes[2], _INFO_FD: info}
         self._pid = os.fork()
         if self._pid == 0:
             try:
-                self._become({**places, _FILTER_FD: filter_read}, entries)
+                self._become({**places, _FILTER_FD: filter_read, _DRIVER_FD: driver_read}, entry)
             except OSError as error:
                 os.write(2, f"sandbox: {error}".encode())
             finally:
                 os._exit(125)
-        for name in (job, info, filter_read, *writes, *entries):
+        for name in (job, info, filter_read, driver_read, *writes):
             os.close(name)
+        if entry is not None:
+            os.close(entry)
         self._outer = os.pidfd_open(self._pid)
         self._streams = Streams(*reads, limit=self.limits.output_bytes)
 
-    def _become(self, places: dict[int, int], entries: tuple[int, ...]) -> None:
+    def _become(self, places: dict[int, int], entry: int | None) -> None:
         """In the fork: enter the control group, become nobody, become the sandbox."""
-        for entry in entries:
+        if entry is not None:
             os.write(entry, b"0")
         _place(places)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -139,23 +141,26 @@ class Cell:
             os.setgroups([])
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
+            num = self.limits.processes + _OWN_PROCESSES
+            resource.setrlimit(resource.RLIMIT_NPROC, (num, num))
         os.chdir("/")
         os.umask(0o077)
         _set_rlimits(self.limits, self._cgroup is not None)
         interpreter, size = self.isolation.interpreter, self.limits.scratch_bytes
         if self.isolation.backend == "bubblewrap":
-            command = bubblewrap_command(
-                bubblewrap_path() or "bwrap", interpreter, size, _FILTER_FD, _INFO_FD
-            )
-            os.execve(command[0], [*command, *_arguments()], {})
+            fds = {"seccomp": _FILTER_FD, "info": _INFO_FD, "driver": _DRIVER_FD}
+            command = bubblewrap_command(bubblewrap_path() or "bwrap", interpreter, size, fds)
+            os.execve(command[0], command, {})
         program = os.read(_FILTER_FD, 1 << 16)
         os.close(_FILTER_FD)
-        namespaces.run_isolated(interpreter, _arguments(), size, program, _INFO_FD)
+        os.close(_DRIVER_FD)
+        namespaces.run_isolated(interpreter, size, program, _INFO_FD)
 
     def run(self, job: Job) -> Execution:
         """Deliver the job, watch it, and return what came back once every process is dead."""
         start = time.monotonic()
-        processes = 0 if self._cgroup else self.limits.processes
+        # The user's own uid has processes outside too; only inside can they be told apart.
+        processes = 0 if os.geteuid() == 0 else self.limits.processes + _OWN_PROCESSES
         payload = repr(
             {
                 "kind": job.kind.value,

@@ -11,10 +11,9 @@ import ctypes
 import os
 import platform
 import struct
-from collections.abc import Sequence
 
 from zerone.errors import SandboxUnavailable
-from zerone.sandbox.bubblewrap import NOBODY, SHM_BYTES
+from zerone.sandbox.bubblewrap import DEVICES, NOBODY, OPTIONS, SHM_BYTES
 from zerone.sandbox.interpreter import Interpreter
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 4, 22, 38
@@ -32,6 +31,8 @@ _ALL_NETWORK = 3
 _ALL_SCOPES = 3
 _OLDEST_LANDLOCK = 4
 """The first version that covers TCP."""
+
+_DRIVER = "/tmp/driver.pyc"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -123,7 +124,7 @@ def restrict_files(interpreter: Interpreter) -> None:
         _allow(ruleset, path, _EXECUTE | _READ | _READ_FOLDER)
     for path in ("/tmp", "/dev/shm"):
         _allow(ruleset, path, rights & ~_EXECUTE)
-    for path in ("/dev/null", "/dev/zero", "/dev/full", "/dev/urandom", "/dev/random"):
+    for path in DEVICES:
         _allow(ruleset, path, _READ | _WRITE)
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _call("landlock", _libc.syscall(_RESTRICT_SELF, ruleset, 0))
@@ -150,9 +151,7 @@ def is_known_machine() -> bool:
     return platform.machine() in ("x86_64", "aarch64")
 
 
-def run_isolated(
-    interpreter: Interpreter, arguments: Sequence[str], scratch_bytes: int, filter_: bytes, info_fd: int
-) -> None:
+def run_isolated(interpreter: Interpreter, scratch_bytes: int, filter_: bytes, info_fd: int) -> None:
     """Become the sandbox's outermost process: start the program inside, pass its exit code on.
 
     Three processes, as with bwrap: this one waits outside; the first inside is the new process
@@ -170,6 +169,8 @@ def run_isolated(
     os.close(info_fd)
     _prctl(_PR_SET_PDEATHSIG, 9)
     mount_scratch(scratch_bytes)
+    with open(_DRIVER, "wb") as file:
+        file.write(interpreter.driver)
     program = os.fork()
     if program:
         drop_capabilities()
@@ -178,7 +179,7 @@ def run_isolated(
     drop_capabilities()
     restrict_files(interpreter)
     filter_calls(filter_)
-    os.execve(interpreter.path, [interpreter.path, *arguments], {})
+    os.execve(interpreter.path, [interpreter.path, *OPTIONS, _DRIVER], {})
 
 
 def _exit_code(child: int) -> int:

@@ -13,7 +13,7 @@ from itertools import count
 
 from zerone.sandbox.bubblewrap import bubblewrap_path
 from zerone.sandbox.cell import Cell, Isolation
-from zerone.sandbox.cgroup import find_cgroups, remove_stale
+from zerone.sandbox.cgroup import find_cgroup, remove_stale
 from zerone.sandbox.execution import Limits, read_request, write_execution
 from zerone.sandbox.interpreter import find_interpreter
 from zerone.sandbox.namespaces import check_landlock
@@ -25,10 +25,10 @@ def choose_isolation(backend: str) -> Isolation:
         backend = "bubblewrap" if bubblewrap_path() else "namespaces"
     if backend == "namespaces":
         check_landlock()
-    cgroups = find_cgroups()
-    if cgroups is not None:
-        remove_stale(cgroups)
-    return Isolation(backend=backend, interpreter=find_interpreter(), cgroups=cgroups)
+    cgroup = find_cgroup()
+    if cgroup is not None:
+        remove_stale(cgroup)
+    return Isolation(backend=backend, interpreter=find_interpreter(), cgroup=cgroup)
 
 
 def serve(isolation: Isolation) -> None:
