@@ -1,16 +1,15 @@
-"""The driver: the only file of zerone that runs inside the sandbox, compiled ahead of time.
+"""The driver: the only file of zerone that meets a candidate, in a sandbox of its own.
 
 In: one Python literal on standard input, a job. Out: one JSON line per test on descriptor 3. It
 runs what a model wrote, so nothing that it says is trusted: it holds no expected value, no verdict
 and no secret, and whoever takes it over can only return other values. No module imports this file.
 
-Imports are few because each costs milliseconds per candidate (`json` alone more than all the
-rest, `os` a tenth of it); it runs on any Python from 3.9.
+The zygote has compiled and forked it; it runs on any Python from 3.9.
 """
 
-import posix
+import os
 import sys
-from _json import encode_basestring_ascii as quote
+from json import dumps as quote
 
 RESULTS = 3
 MAX_DEPTH = 100
@@ -21,7 +20,7 @@ MAX_MESSAGE = 300
 def write(text):
     data = text.encode("ascii") + b"\n"
     while data:
-        data = data[posix.write(RESULTS, data) :]
+        data = data[os.write(RESULTS, data) :]
 
 
 def encode(value, depth=0):
@@ -109,10 +108,10 @@ def run_calls(job, code):
 
 def run_program(code, given, taken):
     """Run the whole program in this forked process, with files as its standard streams."""
-    posix.dup2(given, 0)
-    posix.dup2(taken, 1)
+    os.dup2(given, 0)
+    os.dup2(taken, 1)
     for name in (given, taken, RESULTS):
-        posix.close(name)
+        os.close(name)
     sys.argv = ["program.py"]
     module = type(sys)("__main__")
     sys.modules["__main__"] = module
@@ -120,7 +119,7 @@ def run_program(code, given, taken):
 
 
 def scratch():
-    return posix.open("/tmp", posix.O_TMPFILE | posix.O_RDWR, 0o600)
+    return os.open("/tmp", os.O_TMPFILE | os.O_RDWR, 0o600)
 
 
 def run_stdin(job, code):
@@ -133,44 +132,40 @@ def run_stdin(job, code):
         given, taken = scratch(), scratch()
         data = text.encode("utf-8", "surrogateescape")
         while data:
-            data = data[posix.write(given, data) :]
-        posix.lseek(given, 0, 0)
-        pid = posix.fork()
+            data = data[os.write(given, data) :]
+        os.lseek(given, 0, 0)
+        pid = os.fork()
         if pid == 0:
             run_program(code, given, taken)
             return True
-        status = posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
-        size = posix.fstat(taken).st_size
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        size = os.fstat(taken).st_size
         room -= size
         if room < 0:
             write('["output"]')
             return True
-        output = posix.pread(taken, size, 0).decode("utf-8", "backslashreplace")
-        posix.close(given)
-        posix.close(taken)
+        output = os.pread(taken, size, 0).decode("utf-8", "backslashreplace")
+        os.close(given)
+        os.close(taken)
         write('[%d,"output",%d,%s]' % (index, status, quote(output)))
     return False
 
 
 def main():
     job = eval(sys.stdin.buffer.read(), {"inf": float("inf"), "nan": float("nan")})
-    null = posix.open("/dev/null", posix.O_RDONLY)
-    posix.dup2(null, 0)
-    posix.close(null)
-    if job["processes"]:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_NPROC, (job["processes"], job["processes"]))
+    null = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
     code = compiled(job["source"])
     if code is None:
-        posix._exit(0)
+        os._exit(0)
     if job["kind"] == "stdin":
         if run_stdin(job, code):
             return
     else:
         run_calls(job, code)
     write('["done"]')
-    posix._exit(0)
+    os._exit(0)
 
 
 main()

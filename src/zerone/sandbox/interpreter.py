@@ -19,28 +19,17 @@ from zerone.errors import SandboxUnavailable
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64")
 _DATA = ("/etc/ld.so.cache", "/usr/share/zoneinfo", "/nix/store")
 _QUESTION = """
-import importlib.util, json, marshal, os, sys
-code = compile(sys.stdin.read(), "driver", "exec", optimize=2)
-print(json.dumps({
-    "path": os.path.realpath(sys.executable),
-    "prefix": sys.base_prefix,
-    "version": sys.version_info[:2],
-    "driver": (importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)).hex(),
-}))
+import json, os, sys
+print(json.dumps([os.path.realpath(sys.executable), sys.base_prefix, sys.version_info[:2]]))
 """
 _OLDEST = [3, 9]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpreter:
-    """A Python for the sandbox.
-
-    `links` are symbolic links of the host as (target, place), `driver` is inside.py compiled by
-    this Python, which saves each candidate the compilation.
-    """
+    """A Python for the sandbox; `links` are symbolic links of the host as (target, place)."""
 
     path: str
-    driver: bytes
     mounts: tuple[str, ...]
     links: tuple[tuple[str, str], ...]
 
@@ -88,20 +77,14 @@ def find_interpreter() -> Interpreter:
         if not os.path.exists(path) or not _is_readable(path):
             continue
         answer = subprocess.run(
-            [path, "-I", "-S", "-c", _QUESTION],
-            input=Path(__file__).with_name("inside.py").read_text(encoding="ascii"),
-            env={},
-            capture_output=True,
-            text=True,
-            timeout=60,
+            [path, "-I", "-S", "-c", _QUESTION], env={}, capture_output=True, text=True, timeout=60
         )
         if answer.returncode != 0:
             continue
-        found = json.loads(answer.stdout)
-        if found["version"] >= _OLDEST:
-            mounts, links = _mounts(found["path"], found["prefix"])
-            driver = bytes.fromhex(found["driver"])
-            return Interpreter(path=found["path"], driver=driver, mounts=mounts, links=links)
+        executable, prefix, version = json.loads(answer.stdout)
+        if version >= _OLDEST:
+            mounts, links = _mounts(executable, prefix)
+            return Interpreter(path=executable, mounts=mounts, links=links)
     raise SandboxUnavailable(
         "the sandbox finds no Python (3.9 or newer) that an unprivileged user may read, tried "
         f"{', '.join(_candidates())}; install the system's python3, or run zerone as the user who "

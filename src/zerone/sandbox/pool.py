@@ -1,154 +1,118 @@
-"""Sandboxes for many callers at once: one worker process per core, each with a sandbox waiting.
+"""Sandboxes for many callers at once, each made before it is asked for.
 
-In: jobs, from any thread. Out: executions. A worker that dies or falls silent is killed and made
-anew; the job that it had is an error of the sandbox, never a verdict.
+In: jobs, from any thread. Out: executions. A zygote that dies is made anew; the job that it had is
+an error of the sandbox, never a verdict.
 """
 
 import atexit
-import contextlib
-import json
 import os
 import queue
-import select
-import subprocess
-import sys
 import threading
-from pathlib import Path
-from typing import Any
+from types import TracebackType
 
 from zerone.errors import SandboxError, SandboxUnavailable
-from zerone.sandbox.execution import Execution, Job, Limits, read_execution, write_request
+from zerone.sandbox.bubblewrap import bubblewrap_path
+from zerone.sandbox.cell import Cell
+from zerone.sandbox.execution import Execution, Job, Limits
+from zerone.sandbox.nursery import Nursery
 
-_ROOT = str(Path(__file__).parents[2])
-_PROGRAM = "import sys; sys.path.insert(0, sys.argv[2]); from zerone.sandbox.worker import main; main()"
-_START_S = 60.0
-_GRACE_S = 20.0
-HOW_TO_ENABLE = (
-    "to run untrusted programs, zerone needs one of: bubblewrap (`apt-get install bubblewrap`), or a "
-    "kernel with unprivileged user namespaces and Landlock (Linux 6.7). Where user namespaces are "
-    "shut: `sysctl kernel.unprivileged_userns_clone=1` (Debian), "
-    "`sysctl kernel.apparmor_restrict_unprivileged_userns=0` or an AppArmor profile for bwrap "
-    "(Ubuntu 23.10 and newer), `--security-opt seccomp=unconfined --security-opt systempaths=unconfined` "
-    "for Docker. Or give the address of a remote executor. `zerone sandbox doctor` shows what is missing"
-)
+HOW_TO_ENABLE = """\
+To run untrusted programs zerone needs one of
+- bubblewrap: apt-get install bubblewrap (dnf, pacman, apk: the same name)
+- a kernel with unprivileged user namespaces and Landlock (Linux 6.7 or newer)
+- the address of a remote executor, see docs/sandbox.md
+Both local ways need unprivileged user namespaces. Where they are shut:
+- Ubuntu 23.10 and newer: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
+- Debian: sysctl -w kernel.unprivileged_userns_clone=1
+- Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined
+`zerone sandbox doctor` shows what holds here. Nothing was run."""
 
 
-class _Worker:
-    """A conversation with one worker process."""
+class _Bench:
+    """A zygote and the cell that waits, for one caller at a time."""
 
-    def __init__(self, backend: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM, backend, _ROOT],
-            env={},
-            cwd="/",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._text = b""
-        self.backend = str(self._read(_START_S)["backend"])
-
-    def _line(self, within_s: float) -> bytes:
-        assert self._process.stdout is not None
-        name = self._process.stdout.fileno()
-        parts = [self._text]
-        while b"\n" not in parts[-1]:
-            if not select.select([name], [], [], within_s)[0]:
-                raise SandboxError(f"a sandbox worker has been silent for {within_s:.0f} s")
-            part = os.read(name, 1 << 20)
-            if not part:
-                raise SandboxError(f"a sandbox worker ended (exit code {self._process.wait()})")
-            parts.append(part)
-        line, _, self._text = b"".join(parts).partition(b"\n")
-        return line
-
-    def _read(self, within_s: float) -> dict[str, Any]:
-        answer: dict[str, Any] = json.loads(self._line(within_s))
-        if "error" in answer:
-            kind = SandboxUnavailable if answer["kind"] == "SandboxUnavailable" else SandboxError
-            raise kind(answer["error"])
-        return answer
+    def __init__(self, nursery: Nursery) -> None:
+        self._nursery = nursery
+        self._waiting: Cell | None = None
 
     def execute(self, job: Job, limits: Limits) -> Execution:
-        """Send a job and wait for its execution."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(write_request(job, limits).encode("ascii") + b"\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # The worker ended while it waited; its last line says why.
-        line = self._line(limits.wall_s + _GRACE_S)
-        if line.startswith(b'{"error"'):
-            raise SandboxError(json.loads(line)["error"])
-        return read_execution(line.decode("ascii"))
+        """Run a job in the waiting cell, or in a new one where that has other limits."""
+        cell, self._waiting = self._waiting, None
+        if cell is not None and cell.limits != limits:
+            cell.close()
+            cell = None
+        execution = (cell or self._nursery.cell(limits)).run(job)
+        self._waiting = self._nursery.cell(limits)
+        return execution
 
-    def close(self, within_s: float = 5.0) -> None:
-        """End the worker, and with it its sandboxes."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+    def close(self) -> None:
+        """End the zygote and the waiting cell."""
+        cell, self._waiting = self._waiting, None
         try:
-            self._process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
+            if cell is not None:
+                cell.close()
+        finally:
+            self._nursery.close()
+
+
+def open_nursery(backend: str) -> Nursery:
+    """Return a zygote of the backend; `auto` takes the first that works here, or refuses."""
+    if backend != "auto":
+        return Nursery(backend)
+    reasons = []
+    for name in ("bubblewrap", "namespaces") if bubblewrap_path() else ("namespaces",):
+        try:
+            return Nursery(name)
+        except SandboxUnavailable as error:
+            reasons.append(str(error))
+    raise SandboxUnavailable("\n".join(["no isolation works here", *reasons, HOW_TO_ENABLE]))
 
 
 class SandboxPool:
-    """The local executor; workers start with the first job."""
+    """The local executor: as many sandboxes at once as there are cores, unless told otherwise."""
 
-    def __init__(self, num_workers: int | None = None, backend: str = "auto") -> None:
+    def __init__(self, num_benches: int | None = None, backend: str = "auto") -> None:
         self._backend = backend
-        self._free: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
-        for _ in range(num_workers or len(os.sched_getaffinity(0))):
+        self._num = num_benches or len(os.sched_getaffinity(0))
+        self._free: queue.LifoQueue[_Bench | None] = queue.LifoQueue()
+        for _ in range(self._num):
             self._free.put(None)
-        self._lock = threading.Lock()
-        self._workers: set[_Worker] = set()
         self._owner = os.getpid()
+        self._closing = threading.Lock()
         atexit.register(self.close)
 
     def execute(self, job: Job, limits: Limits) -> Execution:
-        """Run a job in a sandbox of its own; wait for a worker where all are busy."""
+        """Run a job in a sandbox of its own; wait where all are busy."""
         if os.getpid() != self._owner:
             raise SandboxError("a pool of sandboxes cannot be used in a fork of its process; make a new one")
-        worker = self._free.get()
+        bench = self._free.get()
+        is_whole = False
         try:
-            if worker is None:
-                worker = _Worker(self._backend)
-                with self._lock:
-                    self._workers.add(worker)
-            execution = worker.execute(job, limits)
-        except BaseException:
-            self._discard(worker)
-            self._free.put(None)
-            raise
-        self._free.put(worker)
+            if bench is None:
+                bench = _Bench(open_nursery(self._backend))
+            execution = bench.execute(job, limits)
+            is_whole = True
+        finally:
+            if not is_whole and bench is not None:
+                bench.close()
+            self._free.put(bench if is_whole else None)
         return execution
 
-    def _discard(self, worker: _Worker | None) -> None:
-        if worker is not None:
-            with self._lock:
-                self._workers.discard(worker)
-            worker.close(0.0)
-
     def close(self) -> None:
-        """End all workers; the pool can be used again and starts new ones."""
+        """Wait for running jobs and end everything; a later job starts anew."""
         if os.getpid() != self._owner:
             return
-        with self._lock:
-            workers, self._workers = self._workers, set()
-        for worker in workers:
-            worker.close()
-        kept = self._free.qsize()
-        with contextlib.suppress(queue.Empty):
-            for _ in range(kept):
-                self._free.get_nowait()
-        for _ in range(kept):
-            self._free.put(None)
+        with self._closing:
+            benches = [self._free.get() for _ in range(self._num)]
+            for bench in benches:
+                if bench is not None:
+                    bench.close()
+                self._free.put(None)
 
     def __enter__(self) -> "SandboxPool":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
