@@ -21,7 +21,7 @@ from zerone.sandbox.streams import Streams
 from zerone.sandbox.tree import tree_bytes
 
 _POLL_MS = 25
-_SIGSYS = 31
+_BY_SIGNAL = {128 + signal.SIGSYS: Ending.VIOLATION, 128 + signal.SIGXCPU: Ending.TIMEOUT}
 _KILL_S = 10.0
 
 
@@ -51,8 +51,8 @@ class Cell:
         self._release()
         if has_run_out:
             ending = Ending.MEMORY_LIMIT
-        elif ending is Ending.EXITED and exit_code == 128 + _SIGSYS:
-            ending = Ending.VIOLATION
+        elif ending is Ending.EXITED and exit_code in _BY_SIGNAL:
+            ending = _BY_SIGNAL[exit_code]
         elif ending is Ending.EXITED and exit_code is None and not self.streams.has_said_anything:
             raise SandboxError(f"the sandbox could not be started: {self.streams.text(1)[:500]!r}")
         return Execution(

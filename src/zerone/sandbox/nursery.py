@@ -133,6 +133,16 @@ class Nursery:
             cgroup=group,
         )
 
+    @property
+    def pid(self) -> int:
+        """The process under which all of it is."""
+        return self._process.pid
+
+    def groups(self) -> list[str]:
+        """Return the control groups that this process has made and not removed."""
+        parent = self._cgroup_parent
+        return [path.name for path in parent.path.glob(f"zerone-{os.getpid()}-*")] if parent else []
+
     def close(self) -> None:
         """End the zygote, and with it every sandbox that it made."""
         self._socket.close()

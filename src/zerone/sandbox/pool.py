@@ -11,10 +11,10 @@ import threading
 from types import TracebackType
 
 from zerone.errors import SandboxError, SandboxUnavailable
-from zerone.sandbox.bubblewrap import bubblewrap_path
 from zerone.sandbox.cell import Cell
 from zerone.sandbox.execution import Execution, Job, Limits
-from zerone.sandbox.nursery import Nursery
+from zerone.sandbox.nursery import BACKENDS, Nursery
+from zerone.sandbox.promises import examine_promises
 
 HOW_TO_ENABLE = """\
 To run untrusted programs zerone needs one of
@@ -55,17 +55,33 @@ class _Bench:
             self._nursery.close()
 
 
+_examined: set[str] = set()
+_examining = threading.Lock()
+
+
 def open_nursery(backend: str) -> Nursery:
     """Return a zygote of the backend; `auto` takes the first that works here, or refuses."""
-    if backend != "auto":
-        return Nursery(backend)
     reasons = []
-    for name in ("bubblewrap", "namespaces") if bubblewrap_path() else ("namespaces",):
+    for name in BACKENDS if backend == "auto" else (backend,):
         try:
-            return Nursery(name)
+            return _examined_nursery(name)
         except SandboxUnavailable as error:
             reasons.append(str(error))
     raise SandboxUnavailable("\n".join(["no isolation works here", *reasons, HOW_TO_ENABLE]))
+
+
+def _examined_nursery(backend: str) -> Nursery:
+    """Return a zygote whose backend has kept every promise in this process."""
+    nursery = Nursery(backend)
+    with _examining:
+        if backend not in _examined:
+            broken = [finding for finding in examine_promises(nursery) if not finding.is_kept]
+            if broken:
+                nursery.close()
+                complaints = "; ".join(f"{finding.promise}: {finding.detail}" for finding in broken)
+                raise SandboxUnavailable(f"{backend} does not keep its promises here: {complaints}")
+            _examined.add(backend)
+    return nursery
 
 
 class SandboxPool:
