@@ -85,4 +85,6 @@ def test_reference_solutions_pass_and_broken_ones_do_not(source: Any) -> None:
     # All that could be judged of them was right.
     for (name, _, _), report in zip(tasks, right, strict=True):
         assert name not in CANNOT or "not run" in " ".join(report.tests)
-    assert [name for (name, _, _), report in zip(tasks, wrong, strict=True) if report.verdict is CodeVerdict.PASS] == []
+    assert [
+        name for (name, _, _), report in zip(tasks, wrong, strict=True) if report.verdict is CodeVerdict.PASS
+    ] == []

@@ -315,7 +315,7 @@ def test_control_groups_of_both_versions_are_found(tmp_path: Path) -> None:
     ("spec", "complaint"),
     [
         ([], '"mode" must be'),
-        ({"mode": "run", "tests": [1]}, '"mode" must be .* not \'run\''),
+        ({"mode": "run", "tests": [1]}, "\"mode\" must be .* not 'run'"),
         ({"mode": "call", "entry": "f", "tests": []}, "at least one test"),
         ({"mode": "call", "entry": "f", "tests": "x"}, '"tests" must be a list'),
         ({"mode": "call", "entry": "f()", "tests": [{}]}, '"entry" must name'),
@@ -478,7 +478,10 @@ def test_remote_executor_gives_the_same_verdicts(address: str) -> None:
     remote = RemoteExecutor(address, "secret")
     for tests, right in ((ADD_TESTS, ADD), (DOUBLE_TESTS, DOUBLE)):
         assert judged_by(remote, right, make_suite(tests)) is CodeVerdict.PASS
-        assert judged_by(remote, "def add(a, b): return 0\nprint(0)", make_suite(tests)) is CodeVerdict.WRONG_ANSWER
+        assert (
+            judged_by(remote, "def add(a, b): return 0\nprint(0)", make_suite(tests))
+            is CodeVerdict.WRONG_ANSWER
+        )
 
 
 def test_remote_failure_is_an_error_of_the_sandbox(address: str) -> None:

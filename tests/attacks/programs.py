@@ -58,5 +58,7 @@ def read_programs(category: str) -> list[Program]:
             source, words = _GENERATED[words[1]], []
         if category in ("isolation", "network"):
             source += _ANSWER
-        found.append(Program(name=name, source=source, verdicts=tuple(",".join(words).split(",")) if words else ()))
+        found.append(
+            Program(name=name, source=source, verdicts=tuple(",".join(words).split(",")) if words else ())
+        )
     return found

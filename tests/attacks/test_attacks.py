@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from attacks.programs import ASSERTS, CATEGORIES, TESTS, Program, read_programs
 
+from attacks.programs import ASSERTS, CATEGORIES, TESTS, Program, read_programs
 from zerone.errors import SandboxUnavailable
 from zerone.sandbox.execution import MIB, Limits
 from zerone.sandbox.nursery import BACKENDS, Nursery

@@ -16,7 +16,9 @@ from zerone.sandbox.execution import MIB, Executor, Limits
 from zerone.sandbox.suite import CodeVerdict, Report, make_suite, run_suite
 from zerone.types import Outcome
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^[ \t]*```[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL
+)
 _MAX_CHARACTERS = 200_000
 
 _OUTCOMES: Mapping[CodeVerdict, Outcome] = {

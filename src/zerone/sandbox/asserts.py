@@ -86,7 +86,7 @@ class Assertion:
     def holds(self, values: Sequence[Any]) -> bool:
         """Judge the values that the calls returned; an error of the comparison is no success."""
         try:
-            return bool(_evaluate(self.test, values))
+            return bool(_Evaluator(values).visit(self.test))
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, NotConvertible):
             return False
 
@@ -197,52 +197,76 @@ def _check(node: ast.expr) -> None:
             raise NotConvertible(f"{shown} is not evaluated outside")
 
 
-def _evaluate(node: ast.expr, values: Sequence[Any]) -> Any:
-    """Evaluate what `_check` let through, with the values of the calls."""
+class _Evaluator(ast.NodeVisitor):
+    """Evaluates what `_check` let through, with the values of the calls."""
 
-    def inner(part: ast.expr) -> Any:
-        return _evaluate(part, values)
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
 
-    match node:
-        case ast.Constant(value=value):
-            return value
-        case ast.Name(id=name) if name.startswith(_CALL):
-            return values[int(name[len(_CALL) :])]
-        case ast.Attribute():
-            return _CONSTANTS[_dotted(node)]
-        case ast.Tuple(elts=items):
-            return tuple(map(inner, items))
-        case ast.List(elts=items):
-            return list(map(inner, items))
-        case ast.Set(elts=items):
-            return set(map(inner, items))
-        case ast.Dict(keys=keys, values=items):
-            return {inner(key): inner(item) for key, item in zip(keys, items, strict=True) if key}
-        case _:
-            return _compute(node, inner)
+    def generic_visit(self, node: ast.AST) -> Any:
+        """Refuse: every node that is known has a method of its own."""
+        raise NotConvertible(f"{type(node).__name__} is not evaluated outside")
 
+    def visit_Constant(self, node: ast.Constant) -> Any:
+        """Return the constant."""
+        return node.value
 
-def _compute(node: ast.expr, inner: Callable[[ast.expr], Any]) -> Any:
-    match node:
-        case ast.UnaryOp(op=op, operand=operand):
-            return _SIGNS[type(op)](inner(operand))
-        case ast.BinOp(left=left, op=op, right=right):
-            return _arithmetic(op, inner(left), inner(right))
-        case ast.BoolOp(op=op, values=parts):
-            return (all if isinstance(op, ast.And) else any)(map(inner, parts))
-        case ast.Compare(left=left, ops=ops, comparators=comparators):
-            operands = [inner(left), *map(inner, comparators)]
-            pairs = zip(ops, operands, operands[1:], strict=False)
-            return all(_COMPARISONS[type(op)](first, second) for op, first, second in pairs)
-        case ast.Subscript(value=value, slice=ast.Slice(lower=lower, upper=upper, step=step)):
-            return inner(value)[slice(*(inner(part) if part else None for part in (lower, upper, step)))]
-        case ast.Subscript(value=value, slice=index):
-            return inner(value)[inner(index)]
-        case ast.Call(func=func, args=arguments, keywords=keywords):
-            named = {word.arg: inner(word.value) for word in keywords if word.arg}
-            given = [inner(argument) for argument in arguments]
-            return _bounded(_FUNCTIONS[_dotted(func)](*map(_bounded, given), **named))
-    raise NotConvertible(f"{type(node).__name__} is not evaluated outside")
+    def visit_Name(self, node: ast.Name) -> Any:
+        """Return what a call returned."""
+        return self._values[int(node.id.removeprefix(_CALL))]
+
+    def visit_Attribute(self, node: ast.Attribute) -> Any:
+        """Return a constant of `math`."""
+        return _CONSTANTS[_dotted(node)]
+
+    def visit_Tuple(self, node: ast.Tuple) -> Any:
+        """Return the tuple."""
+        return tuple(map(self.visit, node.elts))
+
+    def visit_List(self, node: ast.List) -> Any:
+        """Return the list."""
+        return list(map(self.visit, node.elts))
+
+    def visit_Set(self, node: ast.Set) -> Any:
+        """Return the set."""
+        return set(map(self.visit, node.elts))
+
+    def visit_Dict(self, node: ast.Dict) -> Any:
+        """Return the dictionary."""
+        pairs = zip(node.keys, node.values, strict=True)
+        return {self.visit(key): self.visit(value) for key, value in pairs if key}
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
+        """Return a sign or a negation applied."""
+        return _SIGNS[type(node.op)](self.visit(node.operand))
+
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
+        """Return the result of arithmetic, within bounds."""
+        return _arithmetic(node.op, self.visit(node.left), self.visit(node.right))
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
+        """Return whether all or any hold."""
+        return (all if isinstance(node.op, ast.And) else any)(map(self.visit, node.values))
+
+    def visit_Compare(self, node: ast.Compare) -> Any:
+        """Return whether a chain of comparisons holds."""
+        operands = [self.visit(node.left), *map(self.visit, node.comparators)]
+        pairs = zip(node.ops, operands, operands[1:], strict=False)
+        return all(_COMPARISONS[type(op)](first, second) for op, first, second in pairs)
+
+    def visit_Subscript(self, node: ast.Subscript) -> Any:
+        """Return an element or a slice."""
+        return self.visit(node.value)[self.visit(node.slice)]
+
+    def visit_Slice(self, node: ast.Slice) -> Any:
+        """Return the slice."""
+        return slice(*(self.visit(part) if part else None for part in (node.lower, node.upper, node.step)))
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        """Return the value of a known function."""
+        named = {word.arg: self.visit(word.value) for word in node.keywords if word.arg}
+        given = [_bounded(self.visit(argument)) for argument in node.args]
+        return _bounded(_FUNCTIONS[_dotted(node.func)](*given, **named))
 
 
 def _bounded(value: Any) -> Any:

@@ -1,9 +1,9 @@
 """The command line of bubblewrap, the first choice for isolation.
 
 In: an interpreter. Out: argv. It builds the walls once per zygote: a root that holds Python and
-nothing else, and namespaces of users, processes, network, mounts, IPC and names. It is executed by an unprivileged uid with an empty
-environment: run by root, uid 65534 inside would be root outside, and `--clearenv` would leave
-the caller's secrets in /proc/1/environ.
+nothing else, and namespaces of users, processes, network, mounts, IPC and names. It is executed by
+an unprivileged uid with an empty environment: run by root, uid 65534 inside would be root outside,
+and `--clearenv` would leave the caller's secrets in /proc/1/environ.
 """
 
 import shutil

@@ -42,7 +42,7 @@ def _mount_points(text: str) -> dict[str, tuple[str, str]]:
     for line in text.splitlines():
         left, _, right = line.partition(" - ")
         root, point = left.split()[3:5]
-        kind, _, options = (right.split(" ", 2) + ["", ""])[:3]
+        kind, _, options, *_ = [*right.split(" ", 2), "", ""]
         if kind == "cgroup2":
             points[""] = (root, point)
         elif kind == "cgroup":

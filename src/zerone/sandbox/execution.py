@@ -87,7 +87,9 @@ class Execution:
 class Executor(Protocol):
     """Runs a job under limits; raises `SandboxError` when it cannot, never a verdict in its stead."""
 
-    def execute(self, job: Job, limits: Limits) -> Execution: ...
+    def execute(self, job: Job, limits: Limits) -> Execution:
+        """Run a job and return what came back."""
+        ...
 
 
 def write_request(job: Job, limits: Limits) -> str:
@@ -128,7 +130,5 @@ def read_execution(text: str, backend: str | None = None) -> Execution:
             backend=str(fields["backend"]),
         )
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise SandboxError(
-            f"the executor's answer is no execution ({error!r}): {text[:200]!r}"
-        ) from error
+        raise SandboxError(f"the executor's answer is no execution ({error!r}): {text[:200]!r}") from error
     return execution if backend is None else replace(execution, backend=backend)

@@ -24,7 +24,7 @@ To run untrusted programs zerone needs one of
 Both local ways need unprivileged user namespaces. Where they are shut:
 - Ubuntu 23.10 and newer: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0
 - Debian: sysctl -w kernel.unprivileged_userns_clone=1
-- Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined
+- Docker: --security-opt for each of seccomp=unconfined, apparmor=unconfined, systempaths=unconfined
 `zerone sandbox doctor` shows what holds here. Nothing was run."""
 
 

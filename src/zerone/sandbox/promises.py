@@ -105,7 +105,10 @@ def leave(name):
         file.write("left")
     return sorted(os.listdir("/tmp"))
 """
-_CALLS = {"x86_64": (101, 321, 425, 272, 165, 308, 250, 304), "aarch64": (117, 280, 425, 97, 40, 268, 219, 265)}
+_CALLS = {
+    "x86_64": (101, 321, 425, 272, 165, 308, 250, 304),
+    "aarch64": (117, 280, 425, 97, 40, 268, 219, 265),
+}
 """ptrace, bpf, io_uring_setup, unshare, mount, setns, keyctl, open_by_handle_at."""
 
 
@@ -230,9 +233,7 @@ def _afterwards(nursery: Nursery) -> Iterator[Finding]:
     )
     nursery.cell(_LIMITS).run(Job(kind=Kind.CALL, source=daemon, items=((),), entry="f"))
     left = len(tree_processes(nursery.pid)) - before
-    yield Finding(
-        promise="no process is left", is_kept=left <= 0, detail=f"{max(left, 0)} more than before"
-    )
+    yield Finding(promise="no process is left", is_kept=left <= 0, detail=f"{max(left, 0)} more than before")
     groups = nursery.groups()
     yield Finding(promise="no control group is left", is_kept=not groups, detail=f"left {groups}")
     seen = [_ask(nursery, f"leave({name!r})")[0] for name in ("first", "second")]

@@ -18,7 +18,9 @@ class RemoteExecutor:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         if not url.startswith(("http://", "https://")):
-            raise SandboxUnavailable(f"a remote executor's address begins with http:// or https://, not {url!r}")
+            raise SandboxUnavailable(
+                f"a remote executor's address begins with http:// or https://, not {url!r}"
+            )
         self._url = f"{url.rstrip('/')}/v1/executions"
         self._headers = {"Content-Type": "application/json"}
         if token:
@@ -43,4 +45,3 @@ class RemoteExecutor:
         if len(text) > most:
             raise SandboxError(f"{self._url} answered more than {most} bytes")
         return read_execution(text.decode("utf-8", "replace"), backend=f"remote {self._url}")
-

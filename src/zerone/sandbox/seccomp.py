@@ -160,7 +160,5 @@ def filter_program(machine: str | None = None) -> bytes:
     )
     parts.append(_when(_CLONE[column], no_namespaces))
     requests = b"".join(_answer(request, _refuse(errno.EPERM)) for request in _TERMINAL_INPUT)
-    parts.append(
-        _when(_IOCTL[column], _statement(_LOAD, _SECOND) + requests + _statement(_RETURN, _ALLOW))
-    )
+    parts.append(_when(_IOCTL[column], _statement(_LOAD, _SECOND) + requests + _statement(_RETURN, _ALLOW)))
     return b"".join(parts) + _statement(_RETURN, _ALLOW)

@@ -123,9 +123,7 @@ def _depth(value: Any) -> int:
     while level and depth <= _MAX_DEPTH:
         depth += 1
         inner = [item for item in level if isinstance(item, list | dict)]
-        level = [
-            part for item in inner for part in (item.values() if isinstance(item, dict) else item)
-        ]
+        level = [part for item in inner for part in (item.values() if isinstance(item, dict) else item)]
     return depth
 
 
@@ -232,9 +230,7 @@ def judge(suite: Suite, execution: Execution) -> Report:
     )
 
 
-def _judge_test(
-    suite: Suite, index: int, answers: Mapping[int, list[Any]]
-) -> tuple[CodeVerdict, str]:
+def _judge_test(suite: Suite, index: int, answers: Mapping[int, list[Any]]) -> tuple[CodeVerdict, str]:
     if suite.kind is Kind.EXPRESSION:
         return _judge_assertion(suite, index, answers)
     answer = answers.get(index)
@@ -272,9 +268,7 @@ def _value(answer: list[Any]) -> Any:
     return _Failed(CodeVerdict.RUNTIME_ERROR, "the result is garbled")
 
 
-def _judge_assertion(
-    suite: Suite, index: int, answers: Mapping[int, list[Any]]
-) -> tuple[CodeVerdict, str]:
+def _judge_assertion(suite: Suite, index: int, answers: Mapping[int, list[Any]]) -> tuple[CodeVerdict, str]:
     start = sum(len(assertion.calls) for assertion in suite.expected[:index])
     assertion: Assertion = suite.expected[index]
     values = []
@@ -291,12 +285,18 @@ def _judge_assertion(
 
 
 def _shown(value: Any) -> str:
-    text = json.dumps(value, default=lambda item: type(item).__name__) if _is_plain(value) else type(value).__name__
+    text = (
+        json.dumps(value, default=lambda item: type(item).__name__)
+        if _is_plain(value)
+        else type(value).__name__
+    )
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, str | bool | float | None) or (isinstance(value, int) and value.bit_length() < 1000)
+    return isinstance(value, str | bool | float | None) or (
+        isinstance(value, int) and value.bit_length() < 1000
+    )
 
 
 def _judge_output(answer: list[Any], expected: str) -> tuple[CodeVerdict, str]:

@@ -8,7 +8,7 @@ collide, so no answer can stall the judge.
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn
 
 _MAX_HEX_DIGITS = 20_000
@@ -52,7 +52,7 @@ def decode(encoded: Any) -> Any:
     """Return the value that a driver's JSON stands for."""
     try:
         return _decode(encoded)
-    except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
         raise Malformed(str(error)) from error
 
 
@@ -62,26 +62,17 @@ def _decode(encoded: Any) -> Any:
     if isinstance(encoded, list):
         return [_decode(item) for item in encoded]
     ((tag, inner),) = encoded.items()
-    match tag:
-        case "int":
-            return _integer(inner)
-        case "float":
-            return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[inner]
-        case "complex":
-            real, imaginary = inner
-            return complex(float(_decode(real)), float(_decode(imaginary)))
-        case "bytes":
-            return bytes.fromhex(inner)
-        case "tuple":
-            return tuple(_decode(item) for item in inner)
-        case "set" | "frozenset":
-            return (set if tag == "set" else frozenset)(_keys(inner))
-        case "dict":
-            keys = _keys(key for key, _ in inner)
-            return dict(zip(keys, (_decode(item) for _, item in inner), strict=True))
-        case "other":
-            return Opaque(str(inner)[:100])
-    raise Malformed(f"there is no tag {tag!r}")
+    return _READERS[tag](inner)
+
+
+def _dictionary(pairs: Any) -> dict[Any, Any]:
+    keys = _keys(key for key, _ in pairs)
+    return dict(zip(keys, (_decode(item) for _, item in pairs), strict=True))
+
+
+def _complex(parts: Any) -> complex:
+    real, imaginary = parts
+    return complex(float(_decode(real)), float(_decode(imaginary)))
 
 
 def _integer(text: str) -> int:
@@ -97,6 +88,20 @@ def _keys(encoded: Iterable[Any]) -> list[Any]:
     if hashes and max(hashes.values()) > _MAX_COLLISIONS:
         raise Malformed("keys that collide")
     return keys
+
+
+_NAMED = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "int": _integer,
+    "float": lambda name: _NAMED[name],
+    "complex": _complex,
+    "bytes": bytes.fromhex,
+    "tuple": lambda items: tuple(map(_decode, items)),
+    "set": lambda items: set(_keys(items)),
+    "frozenset": lambda items: frozenset(_keys(items)),
+    "dict": _dictionary,
+    "other": lambda name: Opaque(str(name)[:100]),
+}
 
 
 def is_same_json(value: Any, expected: Any) -> bool:

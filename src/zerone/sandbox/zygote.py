@@ -58,6 +58,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def call(name: str, result: int) -> int:
+    """Raise the error of a C function that failed."""
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"{name}: {os.strerror(error)}")
@@ -65,10 +66,12 @@ def call(name: str, result: int) -> int:
 
 
 def prctl(option: int, value: int, pointer: int = 0) -> None:
+    """Call prctl(2)."""
     call(f"prctl {option}", libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(pointer), 0, 0))
 
 
 def mount(kind: str, target: str, flags: int, options: str = "") -> None:
+    """Call mount(2)."""
     words = (kind.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), options.encode())
     call(f"mount {target}", libc.mount(*words))
 
@@ -77,6 +80,7 @@ def mount(kind: str, target: str, flags: int, options: str = "") -> None:
 
 
 def landlock_version() -> int:
+    """Return the kernel's Landlock version, 0 where there is none."""
     return max(0, libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1)))
 
 
@@ -124,12 +128,14 @@ def mount_scratch(shm_bytes: int, scratch_bytes: int) -> None:
 
 
 def drop_capabilities() -> None:
+    """Give up every capability of this process."""
     prctl(PR_CAP_AMBIENT, CLEAR_ALL)
     header = ctypes.create_string_buffer(struct.pack("=II", 0x20080522, 0), 8)
     call("capset", libc.capset(header, ctypes.create_string_buffer(24)))
 
 
 def allow(ruleset: int, path: str, rights: int) -> None:
+    """Allow rights on a file or all that is below a directory, if it exists."""
     if not os.path.exists(path):
         return
     place = os.open(path, os.O_PATH | os.O_CLOEXEC)
