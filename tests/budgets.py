@@ -16,6 +16,7 @@ FLOW = (
     "machine",
     "model",
     "rollout",
+    "sandbox",
     "rewards",
     "advantage",
     "batch",
@@ -44,6 +45,9 @@ LOOPS = ("rl.py", "pretrain.py", "stages/")
 MAX_PARAMETERS = 8
 MAX_FILE_LINES = 400
 MAX_OPTIONS = 99
+
+RUNS_INSIDE = ("sandbox/inside.py", "sandbox/zygote.py")
+"""Files that are text for a sandbox, imported by nothing: only they may run what a model wrote."""
 
 FORBIDDEN_NAMES = frozenset(
     {"util", "utils", "helper", "helpers", "common", "manager", "base", "misc", "core"}

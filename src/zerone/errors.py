@@ -49,3 +49,11 @@ class Interrupted(ZeroneError):
 
 class VerifierError(ZeroneError, RuntimeError):
     """A verifier itself failed (a worker cannot start or dies); never the fault of an answer."""
+
+
+class SandboxError(ZeroneError, OSError):
+    """The sandbox itself failed; the program that it should run is neither right nor wrong."""
+
+
+class SandboxUnavailable(SandboxError, UserError):
+    """No isolation is to be had here; the message says how to enable it. Nothing was run."""

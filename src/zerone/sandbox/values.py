@@ -1,0 +1,159 @@
+"""What a candidate returned, read and compared outside, where it cannot reach.
+
+In: JSON text from the sandbox, untrusted. Out: plain Python values, or `Malformed`. Reading is
+bounded: in size by the stream's limit, in the digits of a number, in depth, and in keys made to
+collide, so no answer can stall the judge.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NoReturn
+
+_MAX_HEX_DIGITS = 20_000
+_MAX_COLLISIONS = 100
+_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
+
+
+class Malformed(Exception):
+    """The text is nothing that the driver writes; whoever wrote it is not judged right."""
+
+
+class Opaque:
+    """A value of a type that does not cross the border; equal to nothing, itself included."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise Malformed(f"{constant} is no JSON")
+
+
+def parse_line(line: str) -> list[Any]:
+    """Read one line of results: a list that begins with a test's number or a word."""
+    try:
+        parsed = json.loads(line, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(str(error)) from error
+    if not isinstance(parsed, list) or not parsed:
+        raise Malformed("a line of results is no list")
+    return parsed
+
+
+def decode(encoded: Any) -> Any:
+    """Return the value that a driver's JSON stands for."""
+    try:
+        return _decode(encoded)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError) as error:
+        raise Malformed(str(error)) from error
+
+
+def _decode(encoded: Any) -> Any:
+    if encoded is None or isinstance(encoded, bool | int | float | str):
+        return encoded
+    if isinstance(encoded, list):
+        return [_decode(item) for item in encoded]
+    ((tag, inner),) = encoded.items()
+    return _READERS[tag](inner)
+
+
+def _dictionary(pairs: Any) -> dict[Any, Any]:
+    keys = _keys(key for key, _ in pairs)
+    return dict(zip(keys, (_decode(item) for _, item in pairs), strict=True))
+
+
+def _complex(parts: Any) -> complex:
+    real, imaginary = parts
+    return complex(float(_decode(real)), float(_decode(imaginary)))
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MAX_HEX_DIGITS:
+        raise Malformed(f"an integer of more than {_MAX_HEX_DIGITS} hexadecimal digits")
+    return int(text, 16)
+
+
+def _keys(encoded: Iterable[Any]) -> list[Any]:
+    """Decode keys, and refuse those that are made to collide: a dictionary of them is quadratic."""
+    keys = [_decode(key) for key in encoded]
+    hashes = Counter(hash(key) for key in keys)
+    if hashes and max(hashes.values()) > _MAX_COLLISIONS:
+        raise Malformed("keys that collide")
+    return keys
+
+
+_NAMED = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "int": _integer,
+    "float": lambda name: _NAMED[name],
+    "complex": _complex,
+    "bytes": bytes.fromhex,
+    "tuple": lambda items: tuple(map(_decode, items)),
+    "set": lambda items: set(_keys(items)),
+    "frozenset": lambda items: frozenset(_keys(items)),
+    "dict": _dictionary,
+    "other": lambda name: Opaque(str(name)[:100]),
+}
+
+
+def is_same_json(value: Any, expected: Any) -> bool:
+    """Compare a returned value with one from a file of tests, as JSON values.
+
+    The value counts as `json.dumps` would write it: a tuple is a list, and keys that are numbers
+    are their text. Truth values are no numbers; numbers are equal by value, and where one of them
+    has a fraction, within 1e-9 of each other. NaN equals nothing, an infinity itself only.
+    """
+    try:
+        return _is_same(value, expected)
+    except (RecursionError, OverflowError):
+        return False
+
+
+def _is_same(value: Any, expected: Any) -> bool:
+    if isinstance(expected, bool) or expected is None or isinstance(value, bool):
+        return value is expected
+    if isinstance(expected, int | float):
+        return isinstance(value, int | float) and is_close(value, expected)
+    if isinstance(expected, str):
+        return isinstance(value, str) and value == expected
+    if isinstance(expected, list):
+        return (
+            isinstance(value, list | tuple)
+            and len(value) == len(expected)
+            and all(map(_is_same, value, expected))
+        )
+    if not isinstance(value, dict) or not isinstance(expected, Mapping):
+        return False
+    named = {_key(key): item for key, item in value.items()}
+    return (
+        len(named) == len(value)
+        and named.keys() == expected.keys()
+        and all(_is_same(named[key], item) for key, item in expected.items())
+    )
+
+
+def is_close(value: int | float, expected: int | float) -> bool:
+    """Compare two numbers: integers exactly, others within a relative 1e-9, if both are finite."""
+    if value == expected:
+        return True
+    if isinstance(value, int) and isinstance(expected, int):
+        return False
+    if not (math.isfinite(value) and math.isfinite(expected)):
+        return False
+    return math.isclose(value, expected, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+
+
+def _key(key: Any) -> Any:
+    if key is None or isinstance(key, bool):
+        return {None: "null", True: "true", False: "false"}[key]
+    if isinstance(key, int):
+        return str(key) if key.bit_length() < 1000 else key
+    return repr(key) if isinstance(key, float) else key
