@@ -95,6 +95,7 @@ def test_what_cannot_be_judged_outside_is_named(text: str, reason: str) -> None:
         ("assert f(1) * f(1) * f(1) == 1", 1 << 90_000),
         ("assert str(f(1)) == '1'", 1 << 200_000),
     ],
+    ids=["repeat", "power of it", "power by it", "format", "product", "text"],
 )
 def test_values_cannot_make_the_judge_work_long(text: str, value: Any) -> None:
     assertion = parse_assert(text)

@@ -190,6 +190,8 @@ def _check(node: ast.expr) -> None:
             if isinstance(part, ast.operator | ast.unaryop) and type(part) not in {**_ARITHMETIC, **_SIGNS}:
                 raise NotConvertible(f"{type(part).__name__} is not evaluated outside")
             continue
+        if isinstance(part, ast.Call) and _dotted(part.func) not in _FUNCTIONS:
+            raise NotConvertible(f"a call of {ast.unparse(part.func)} is not evaluated outside")
         name = _dotted(part) if isinstance(part, ast.Name | ast.Attribute) else ""
         is_known_name = name in _FUNCTIONS or name in _CONSTANTS or name.startswith(_CALL) or name == "math"
         if not isinstance(part, known) or (name and not is_known_name):

@@ -112,6 +112,16 @@ class Cgroup:
         self._path = parent.path / f"zerone-{os.getpid()}-{number}"
         self._path.mkdir()
 
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self._path.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is still there."""
+        return self._path.exists()
+
     def _write(self, name: str, value: int) -> None:
         (self._path / name).write_text(str(value), encoding="ascii")
 

@@ -10,6 +10,7 @@ import os
 import resource
 import socket
 import subprocess
+from collections import deque
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _UID_FLOOR = 0x5A000000
 _START_S = 60.0
 _SHM_BYTES = 16 * MIB
 _OPEN_FILES = 64
+_REMEMBERED_GROUPS = 64
 _STACK_BYTES = 64 * MIB
 _OWN_PROCESSES = 4
 """Of the same uid in the zygote's user namespace: bwrap's first process, the zygote, a cell's first."""
@@ -43,6 +45,7 @@ class Nursery:
             raise SandboxUnavailable(f"there is no sandbox backend {backend!r}, only {', '.join(BACKENDS)}")
         interpreter = find_interpreter()
         self._cgroup_parent = _cgroup_parent()
+        self._groups: deque[Cgroup] = deque(maxlen=_REMEMBERED_GROUPS)
         self.backend = f"{backend}, {_named(self._cgroup_parent)}"
         bwrap = bubblewrap_path()
         if backend == "bubblewrap" and bwrap is None:
@@ -105,6 +108,7 @@ class Nursery:
         if self._cgroup_parent is not None:
             group = Cgroup(self._cgroup_parent, next(self._numbers))
             group.limit(limits.memory_bytes)
+            self._groups.append(group)
         job_read, job = os.pipe()
         reads, writes = zip(*(os.pipe() for _ in range(4)), strict=True)
         theirs = [job_read, *writes]
@@ -139,9 +143,8 @@ class Nursery:
         return self._process.pid
 
     def groups(self) -> list[str]:
-        """Return the control groups that this process has made and not removed."""
-        parent = self._cgroup_parent
-        return [path.name for path in parent.path.glob(f"zerone-{os.getpid()}-*")] if parent else []
+        """Return the control groups of this zygote's sandboxes that are still there."""
+        return [group.name for group in self._groups if group.exists]
 
     def close(self) -> None:
         """End the zygote, and with it every sandbox that it made."""

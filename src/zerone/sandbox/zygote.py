@@ -244,6 +244,7 @@ def serve(control: socket.socket, config: dict[str, typing.Any], own: int) -> bo
 
 def start() -> typing.Any:
     """Read the configuration, prepare, serve; return the driver's code in a candidate's process."""
+    os.environ.clear()
     control = socket.socket(fileno=CONTROL)
     config = json.loads(control.recv(1 << 20))
     driver = compile(config.pop("driver"), "driver", "exec")
