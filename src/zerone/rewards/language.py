@@ -244,9 +244,10 @@ def lingua_detector(languages: Sequence[str]) -> Detector:
     codes = [language_code(name) for name in languages]
     if len(set(codes)) < 2:
         raise ConfigError(f"languages {', '.join(codes)}: lingua needs two or more to choose from")
-    isos = [getattr(IsoCode639_1, code.upper(), None) for code in codes]
-    if None in isos:
-        raise ConfigError(f"lingua does not know {codes[isos.index(None)]!r}")
+    unknown = [code for code in codes if not hasattr(IsoCode639_1, code.upper())]
+    if unknown:
+        raise ConfigError(f"lingua does not know {unknown[0]!r}")
+    isos = [getattr(IsoCode639_1, code.upper()) for code in codes]
     built = LanguageDetectorBuilder.from_iso_codes_639_1(*isos).build()
 
     def detect(sentence: str) -> str:

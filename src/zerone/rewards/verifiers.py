@@ -4,7 +4,7 @@ In: a name. Out: a function from an answer and a `spec` to a verdict. Importing 
 nothing and loads neither sympy nor the sandbox.
 """
 
-from zerone.prompt import THINK_CLOSE, last_answer
+from zerone.prompt import THINK_CLOSE, last_answer, parse_completion
 from zerone.rewards.accuracy import VERIFIERS, Verifier
 
 NAMES = (*VERIFIERS, "math", "code")
@@ -46,12 +46,14 @@ def verifier_named(name: str) -> Verifier:
 def answer_for(name: str, completion: str) -> str | None:
     """Return what a verifier is given of a completion whose style is not known.
 
-    The last block or box after the thought, which `math` finds by rules of its own; for code, where
-    there is neither, all that follows the thought.
+    The last block or box after the thought, which `math` finds by rules of its own; for code the last
+    block, or else all that follows the thought.
     """
     if name == "math":
         from zerone.rewards.math_extraction import extract_math_answer
 
         return extract_math_answer(completion)
-    answer = last_answer(completion)
-    return completion.rpartition(THINK_CLOSE)[2] if answer is None and name == "code" else answer
+    if name == "code":
+        block = parse_completion(completion).answer
+        return completion.rpartition(THINK_CLOSE)[2] if block is None else block
+    return last_answer(completion)
