@@ -226,13 +226,15 @@ class _Parser:
 
     def _mixed(self, whole: Number) -> Term:
         """Return a number, taken together with a fraction of integers right behind it."""
-        start, fraction = self._position, None
+        start = self._position
+        fraction: tuple[Term | None, Term | None] | None = None
         if whole.value.denominator == 1 and whole.places is None:
             if self._peek() == "\\frac":
                 self._next()
                 fraction = (self._argument(), self._argument())
             elif self._peek()[:1].isdigit() and self._peek(1) == "/" and self._peek(2)[:1].isdigit():
-                fraction = (read_number(self._next()), self._next() and read_number(self._next()))
+                top_digits, _, bottom_digits = self._next(), self._next(), self._next()
+                fraction = (read_number(top_digits), read_number(bottom_digits))
         match fraction:
             case (Number(top, None), Number(bottom, None)) if bottom:
                 return Number(whole.value + top / bottom)

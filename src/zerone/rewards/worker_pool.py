@@ -73,7 +73,7 @@ class _Worker:
         try:
             message = self._read_line(START_SECONDS)
         except (WorkerTimeout, _Died) as error:
-            raise VerifierError(f"a worker did not start ({' '.join(self._process.args)})") from error
+            raise VerifierError(f"a worker did not start ({self._process.args!r})") from error
         if "failed" in message:
             raise VerifierError(f"a worker cannot work: {message['failed']}")
         self.is_ready = True

@@ -9,6 +9,7 @@ The text is the data set's, not the candidate's; it is parsed here, never execut
 """
 
 import ast
+import builtins
 import math
 import operator
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -68,7 +69,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "math.sqrt": math.sqrt,
 }
 _CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf}
-_BUILTINS = frozenset(dir(__builtins__) if not isinstance(__builtins__, dict) else __builtins__)
+_BUILTINS = frozenset(dir(builtins))
 
 
 class NotConvertible(Exception):
@@ -187,7 +188,7 @@ def _check(node: ast.expr) -> None:
     known += (ast.BinOp, ast.UnaryOp, ast.Subscript, ast.Slice, ast.Call, ast.Attribute, ast.keyword)  # type: ignore[assignment]
     for part in ast.walk(node):
         if isinstance(part, ast.operator | ast.unaryop | ast.cmpop | ast.boolop | ast.expr_context):
-            if isinstance(part, ast.operator | ast.unaryop) and type(part) not in {**_ARITHMETIC, **_SIGNS}:
+            if isinstance(part, ast.operator | ast.unaryop) and type(part) not in (*_ARITHMETIC, *_SIGNS):
                 raise NotConvertible(f"{type(part).__name__} is not evaluated outside")
             continue
         if isinstance(part, ast.Call) and _dotted(part.func) not in _FUNCTIONS:
@@ -327,8 +328,8 @@ def _collect(body: Sequence[ast.stmt], constants: Mapping[str, Any], found: list
                 iter=ast.Call(func=ast.Name(id="range"), args=[*bounds]),
                 body=inner,
                 orelse=[],
-            ) if all(isinstance(bound, ast.Constant) for bound in bounds):
-                for value in range(*(bound.value for bound in bounds if isinstance(bound, ast.Constant))):
+            ) if all(isinstance(bound, ast.Constant) and type(bound.value) is int for bound in bounds):
+                for value in range(*map(ast.literal_eval, bounds)):
                     _collect(inner, {**constants, name: value}, found)
             case ast.Assert(test=ast.Constant(value=True)):
                 pass

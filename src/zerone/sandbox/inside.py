@@ -63,6 +63,7 @@ def encode_container(value: Any, depth: int) -> str:
     if isinstance(value, dict):
         pairs = [f"[{encode(key, depth)},{encode(item, depth)}]" for key, item in list(dict.items(value))]
         return f'{{"dict":[{",".join(pairs)}]}}'
+    kind: Any
     for kind in (list, tuple, set, frozenset):
         if isinstance(value, kind):
             inner = ",".join([encode(item, depth) for item in kind.__iter__(value)])
