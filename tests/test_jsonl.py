@@ -131,6 +131,36 @@ def test_numbers_and_texts_get_their_verifiers(tmp_path: Path) -> None:
     assert judged == [("number", "1200"), ("number", "0.1"), ("number", "42"), ("exact", "Paris")]
 
 
+@pytest.mark.parametrize(
+    ("answer", "verifier"),
+    [
+        (r"\frac{1}{2}", "math"),
+        ("$x$", "math"),
+        ("x^2", "math"),
+        (r"\$36", "math"),
+        ("(3,4]", "math"),
+        ("2k+2", "math"),
+        ("y = -2x", "math"),
+        ("-2 + 7i", "math"),
+        ("52_8", "math"),
+        ("1,-2", "math"),
+        ("Paris", "exact"),
+        ("A", "exact"),
+        ("no", "exact"),
+        ("5 apples", "exact"),
+        ("2024-01-02", "exact"),
+        ("1/2/2024", "exact"),
+        ("3-2", "exact"),
+        ("10:30", "exact"),
+        ("1.2.3", "exact"),
+        ("x" * 3 + "=5", "exact"),
+    ],
+)
+def test_formulas_are_mathematics_and_other_texts_are_not(answer: str, verifier: str, tmp_path: Path) -> None:
+    (problem,) = read(write(tmp_path / "p.jsonl", {"prompt": "a", "answer": answer})).problems
+    assert problem.verifier == verifier
+
+
 def test_json_numbers_are_taken_as_written(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "a", "answer": 0.1000000000000000055}\n{"prompt": "b", "answer": 2.5e3}\n')

@@ -196,7 +196,11 @@ def _find_answer(pattern: re.Pattern[str], text: str, place: str) -> str:
     return answer
 
 
-_LATEX = re.compile(r"\\[A-Za-z{}]|\^|\$[^$]+\$")
+_LATEX = re.compile(r"\\[A-Za-z{}$%,!]|\^|\$[^$]+\$")
+# Digits or signs between short names (2k+2, (3,4], y = -2x); not a word, a date, a score or a version.
+_FORMULA = re.compile(
+    r"(?!\d+(?:[-/.]\d+)+$)(?=.*[\d+*/=<>-])(?!.*[A-Za-z]{3})[\w\s.,+*/=()\[\]{}<>|;!'-]{1,200}", re.ASCII
+)
 
 
 def _problem(
@@ -249,7 +253,8 @@ def _answer_spec(answer: str, verifier: str) -> tuple[str, dict[str, Any]]:
     """Return the verifier of an answer and what it needs; a number is handed on cleaned."""
     number = plain_number(answer)
     if verifier == "auto":
-        verifier = "number" if number is not None else "math" if _LATEX.search(answer) else "exact"
+        is_formula = _LATEX.search(answer) or _FORMULA.fullmatch(answer)
+        verifier = "number" if number is not None else "math" if is_formula else "exact"
     return verifier, {"answer": number if verifier == "number" and number is not None else answer}
 
 
