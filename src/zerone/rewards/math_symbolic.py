@@ -252,7 +252,7 @@ def _values(expressions: Sequence[Expression]) -> Iterator[tuple[Expression, ...
             name: sympy.Rational(numbers[k % len(numbers)]) + k // len(numbers)
             for k, name in enumerate(names)
         }
-        values = tuple(sympy.N(e.subs(point), _DIGITS) for e in expressions)
+        values = tuple(e.evalf(_DIGITS, subs=point) for e in expressions)
         if all(_is_usable(value, is_complex) for value in values):
             yield values
 
