@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from zerone.rewards import math
 from zerone.rewards.math import check_gold, verify_math, verify_math_async
+from zerone.rewards.worker_pool import WorkerPool
 from zerone.types import Outcome
 
 PAIRS = [
@@ -291,7 +292,7 @@ def test_coroutines_give_the_same_verdicts_as_the_main_thread() -> None:
 
 
 def test_a_pool_without_its_library_is_a_failure_and_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = math.WorkerPool("pool_worker", ("broken",), 1, 1.0)
+    pool = WorkerPool("pool_worker", ("broken",), 1, 1.0)
     monkeypatch.setattr(math, "_current", pool)
     assert outcome_of(r"\ln 8", r"3\ln 2") is Outcome.INFRASTRUCTURE_ERROR
     assert outcome_of("1/2", "0.5") is Outcome.CORRECT

@@ -48,6 +48,7 @@ class _Worker:
         package_root = str(Path(__file__).parents[2])
         # Nothing of the environment is needed but where to find the package and its libraries.
         path = os.pathsep.join([package_root, *filter(None, sys.path)])
+        self._command = " ".join(command)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -73,7 +74,7 @@ class _Worker:
         try:
             message = self._read_line(START_SECONDS)
         except (WorkerTimeout, _Died) as error:
-            raise VerifierError(f"a worker did not start ({' '.join(self._process.args)})") from error
+            raise VerifierError(f"a worker did not start ({self._command})") from error
         if "failed" in message:
             raise VerifierError(f"a worker cannot work: {message['failed']}")
         self.is_ready = True
