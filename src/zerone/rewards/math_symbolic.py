@@ -34,7 +34,7 @@ FAILURES = (
 """What sympy raises where it meets its own limits: a failure of the judge, not of the answer."""
 
 _DIGITS = 50
-_TOLERANCE = sympy.Float("1e-30", _DIGITS)
+_TOLERANCE = sympy.Float("1e-45", _DIGITS)
 _MIN_POINTS = 3
 _POINTS = (
     ("3/7", "5/11", "2/9", "7/13", "4/17"),
