@@ -46,10 +46,24 @@ def test_a_late_worker_is_killed_and_replaced() -> None:
     late = pool.ask({"say": 1})["pid"]
     start = time.monotonic()
     with pytest.raises(WorkerTimeout):
-        pool.ask({"say": 2, "sleep": 60})
+        pool.ask({"say": 2, "work": 60})
     assert time.monotonic() - start < 2
     assert not is_running(late)
     assert pool.ask({"say": 3})["said"] == 3
+    pool.close()
+
+
+def test_a_worker_that_gets_no_processor_is_our_failure_and_no_timeout() -> None:
+    pool = pool_of(1, 0.2)
+    with pytest.raises(VerifierError, match="no answer"):
+        pool.ask({"say": 1, "sleep": 60})
+    assert pool.ask({"say": 2})["said"] == 2
+    pool.close()
+
+
+def test_time_that_others_use_does_not_count_towards_the_deadline() -> None:
+    pool = pool_of(1, 0.3)
+    assert pool.ask({"say": 1, "sleep": 0.6, "work": 0.05})["said"] == 1
     pool.close()
 
 
