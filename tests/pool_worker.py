@@ -17,6 +17,9 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         time.sleep(request.get("sleep", 0))
+        busy_until = time.process_time() + request.get("work", 0)
+        while time.process_time() < busy_until:
+            pass
         if "signal" in request:
             os.kill(os.getpid(), request["signal"])
         if "exit" in request:

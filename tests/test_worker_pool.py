@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,10 +46,24 @@ def test_a_late_worker_is_killed_and_replaced() -> None:
     late = pool.ask({"say": 1})["pid"]
     start = time.monotonic()
     with pytest.raises(WorkerTimeout):
-        pool.ask({"say": 2, "sleep": 60})
+        pool.ask({"say": 2, "work": 60})
     assert time.monotonic() - start < 2
     assert not is_running(late)
     assert pool.ask({"say": 3})["said"] == 3
+    pool.close()
+
+
+def test_a_worker_that_gets_no_processor_is_our_failure_and_no_timeout() -> None:
+    pool = pool_of(1, 0.2)
+    with pytest.raises(VerifierError, match="no answer"):
+        pool.ask({"say": 1, "sleep": 60})
+    assert pool.ask({"say": 2})["said"] == 2
+    pool.close()
+
+
+def test_time_that_others_use_does_not_count_towards_the_deadline() -> None:
+    pool = pool_of(1, 0.3)
+    assert pool.ask({"say": 1, "sleep": 0.6, "work": 0.05})["said"] == 1
     pool.close()
 
 
@@ -120,3 +136,43 @@ def test_workers_see_nothing_of_the_environment(pool: WorkerPool, monkeypatch: p
     monkeypatch.setenv("A_SECRET", "token")
     process_id = pool.ask({"say": 1})["pid"]
     assert b"token" not in Path(f"/proc/{process_id}/environ").read_bytes()
+
+
+def run_script(code: str) -> list[int]:
+    """Run a program that ends by force, and return the numbers that it printed."""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    return [int(number) for number in run.stdout.split()]
+
+
+def test_workers_end_when_their_parent_is_killed() -> None:
+    (worker,) = run_script(
+        "import os\n"
+        "from zerone.rewards.worker_pool import WorkerPool\n"
+        "pool = WorkerPool('zerone.rewards.math_worker', ('1024', '2'), 1, 5.0)\n"
+        "pool.warm_up()\n"
+        "print(*pool.process_ids, flush=True)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    deadline = time.monotonic() + 5
+    while is_running(worker) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_running(worker)
+
+
+def test_a_forked_child_gets_workers_of_its_own() -> None:
+    parent, child = run_script(
+        "import os\n"
+        "from zerone.rewards import math\n"
+        "def ask():\n"
+        "    assert math.verify_math('\\\\ln 8', {'answer': '3\\\\ln 2'}).outcome == 'correct'\n"
+        "    print(*math._pool().process_ids, flush=True)\n"
+        "ask()\n"
+        "if os.fork() == 0:\n"
+        "    ask()\n"
+        "    math._pool().close()\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "math.verify_math('\\\\ln 9', {'answer': '2\\\\ln 3'})\n"
+        "math._pool().close()\n"
+    )
+    assert parent != child

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import starmap
 
 from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
@@ -100,10 +101,7 @@ def ratio(left: Form, right: Form) -> Fraction | None:
 def approximate(form: Form) -> Decimal:
     """Return the value of a real constant to some fifty digits; raise NotExact for anything else."""
     top, bottom = (
-        sum(
-            (_approximate(monomial, coefficient) for monomial, coefficient in part.items()),
-            start=Decimal(0),
-        )
+        reduce(_CONTEXT.add, starmap(_approximate, part.items()), Decimal(0))
         for part in (form.top, form.bottom)
     )
     return _CONTEXT.divide(top, bottom)

@@ -34,7 +34,7 @@ FAILURES = (
 """What sympy raises where it meets its own limits: a failure of the judge, not of the answer."""
 
 _DIGITS = 50
-_TOLERANCE = sympy.Float("1e-30", _DIGITS)
+_TOLERANCE = sympy.Float("1e-45", _DIGITS)
 _MIN_POINTS = 3
 _POINTS = (
     ("3/7", "5/11", "2/9", "7/13", "4/17"),
@@ -252,7 +252,7 @@ def _values(expressions: Sequence[Expression]) -> Iterator[tuple[Expression, ...
             name: sympy.Rational(numbers[k % len(numbers)]) + k // len(numbers)
             for k, name in enumerate(names)
         }
-        values = tuple(sympy.N(e.subs(point), _DIGITS) for e in expressions)
+        values = tuple(e.evalf(_DIGITS, subs=point) for e in expressions)
         if all(_is_usable(value, is_complex) for value in values):
             yield values
 

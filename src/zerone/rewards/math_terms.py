@@ -227,19 +227,22 @@ class _Parser:
     def _mixed(self, whole: Number) -> Term:
         """Return a number, taken together with a fraction of integers right behind it."""
         start = self._position
-        fraction: tuple[Term | None, Term | None] | None = None
         if whole.value.denominator == 1 and whole.places is None:
-            if self._peek() == "\\frac":
-                self._next()
-                fraction = (self._argument(), self._argument())
-            elif self._peek()[:1].isdigit() and self._peek(1) == "/" and self._peek(2)[:1].isdigit():
-                top_digits, _, bottom_digits = self._next(), self._next(), self._next()
-                fraction = (read_number(top_digits), read_number(bottom_digits))
-        match fraction:
-            case (Number(top, None), Number(bottom, None)) if bottom:
-                return Number(whole.value + top / bottom)
+            match self._fraction():
+                case Number(top, None), Number(bottom, None) if bottom:
+                    return Number(whole.value + top / bottom)
         self._position = start
         return whole
+
+    def _fraction(self) -> tuple[Term | None, Term | None]:
+        """Read the fraction of a mixed number: `\\frac45` or `4/5` behind a space."""
+        if self._peek() == "\\frac":
+            self._next()
+            return self._argument(), self._argument()
+        if self._peek()[:1].isdigit() and self._peek(1) == "/" and self._peek(2)[:1].isdigit():
+            top, _, bottom = self._next(), self._next(), self._next()
+            return read_number(top), read_number(bottom)
+        return None, None
 
     def _word(self, word: str) -> Term:
         if word in PLAIN_NAMES:

@@ -44,7 +44,7 @@ _SYNONYMS = {
     "mile": "mi",
 }
 _UNIT_WORDS = """
-cm mm km kg inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute min
+cm mm km kg mph inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute min
 second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram kilogram
 liter litre point square people student way time page
 """

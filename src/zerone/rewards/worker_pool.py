@@ -3,7 +3,8 @@
 In: JSON requests. Out: JSON answers, or `WorkerTimeout`, or `VerifierError`. Each worker is a fresh
 Python process (not a fork: the parent has threads and maybe a GPU) that imports its libraries once
 and then answers one line per line. The deadline is the parent's: whoever asks waits on the pipe, and
-a worker that is late is killed and replaced. No signals, no timers, so any thread may ask.
+a worker that is late is killed and replaced. No signals, no timers, so any thread may ask. The
+deadline counts the worker's processor time: on a busy machine an honest request is no slower.
 """
 
 import atexit
@@ -26,11 +27,18 @@ from zerone.errors import VerifierError
 START_SECONDS = 120.0
 """A worker imports sympy; on a machine that is busy or reads from a cold disk that takes its time."""
 
+_STALL = 5
+"""Times the deadline by the clock, after which a worker that was given no processor is given up."""
+
 _LONGEST_LINE = 1 << 20
 
 
 class WorkerTimeout(Exception):
-    """The request took longer than its deadline, or broke the worker twice."""
+    """The request took more processor time than its deadline, or broke the worker twice."""
+
+
+class _Stalled(Exception):
+    """The worker got too little of the processor to decide anything."""
 
 
 class _Died(Exception):
@@ -48,6 +56,7 @@ class _Worker:
         package_root = str(Path(__file__).parents[2])
         # Nothing of the environment is needed but where to find the package and its libraries.
         path = os.pathsep.join([package_root, *filter(None, sys.path)])
+        self._command = " ".join(command)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -72,21 +81,26 @@ class _Worker:
     def wait_until_ready(self) -> None:
         try:
             message = self._read_line(START_SECONDS)
-        except (WorkerTimeout, _Died) as error:
-            raise VerifierError(f"a worker did not start ({self._process.args!r})") from error
+        except (WorkerTimeout, _Stalled, _Died) as error:
+            raise VerifierError(f"a worker did not start ({self._command})") from error
         if "failed" in message:
             raise VerifierError(f"a worker cannot work: {message['failed']}")
         self.is_ready = True
 
     def _read_line(self, seconds: float) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
+        start, used_before = time.monotonic(), self._seconds_used()
         poll = select.poll()
         poll.register(self._out, select.POLLIN | select.POLLHUP)
         line = b""
         while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not poll.poll(left * 1000):
+            left = seconds - (self._seconds_used() - used_before)
+            if left <= 0:
                 raise WorkerTimeout
+            if time.monotonic() - start > _STALL * seconds:
+                raise _Stalled
+            # One thread uses no more processor time than passes, so there is nothing to see before.
+            if not poll.poll(max(left, 0.01) * 1000):
+                continue
             piece = os.read(self._out, 1 << 16)
             line += piece
             if not piece or len(line) > _LONGEST_LINE:
@@ -94,6 +108,16 @@ class _Worker:
                 raise _Died
         message: dict[str, Any] = json.loads(line)
         return message
+
+    def _seconds_used(self) -> float:
+        """Return the processor time of the worker so far; the clock's where the system does not tell."""
+        try:
+            status = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return time.monotonic()
+        # The name in brackets may hold anything; user and system time are fields 14 and 15.
+        user, system = status.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def kill(self) -> int:
         """End the process, if it has not ended yet, and return its exit code."""
@@ -157,6 +181,8 @@ class WorkerPool:
                 return answer
             except _Died:
                 code = worker.kill()
+            except _Stalled as error:
+                raise VerifierError(f"a worker got no answer out in {_STALL * self._seconds} s") from error
             finally:
                 # Also when the thread is interrupted: a worker in the middle of a request is of no use.
                 self._workers.put(worker if is_done else self._replace(worker))
