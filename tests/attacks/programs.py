@@ -12,7 +12,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 CATEGORIES = ("isolation", "network", "resources", "forging", "robustness")
 
-_INPUTS = ([3, 1, 2], [], [5], [10, -1])
+_INPUTS: tuple[list[int], ...] = ([3, 1, 2], [], [5], [10, -1])
 TESTS: dict[str, Any] = {
     "mode": "call",
     "entry": "solve",
