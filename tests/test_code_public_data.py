@@ -27,6 +27,7 @@ CANNOT = {
     "HumanEval/50": "draws random texts and encodes them while it tests",
     "HumanEval/53": "draws random numbers while it tests",
     "HumanEval/151": "computes one expected value by a comprehension over its own variable",
+    "MBPP/126": "calls its function `sum`, which is taken for Python's own",
     "MBPP/596": "expects sys.getsizeof of its arguments, which is the interpreter's business",
 }
 """Problems of which some tests cannot be judged outside of the sandbox, and why; `refused`."""

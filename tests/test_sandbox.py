@@ -221,7 +221,8 @@ def processes() -> set[int]:
     return set(tree_processes(os.getpid()))
 
 
-def test_closed_pool_leaves_no_process_and_starts_again() -> None:
+def test_closed_pool_leaves_no_process_and_starts_again(pool: SandboxPool) -> None:
+    pool.close()  # Its sandboxes get ready at times of their own.
     before = processes()
     with SandboxPool(2) as pool:
         assert verdict(pool, ADD, ADD_TESTS) == "pass"
@@ -232,7 +233,8 @@ def test_closed_pool_leaves_no_process_and_starts_again() -> None:
     assert processes() == before
 
 
-def test_killed_zygote_is_an_error_once_and_made_anew() -> None:
+def test_killed_zygote_is_an_error_once_and_made_anew(pool: SandboxPool) -> None:
+    pool.close()
     before = processes()
     with SandboxPool(1) as pool:
         assert verdict(pool, ADD, ADD_TESTS) == "pass"

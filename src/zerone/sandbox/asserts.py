@@ -19,6 +19,7 @@ from typing import Any
 _MAX_TEXT = 100_000
 _MAX_LENGTH = 1_000_000
 _MAX_BITS = 100_000
+_MAX_ROUNDS = 1000
 _CALL = "_call_"
 
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
@@ -188,7 +189,9 @@ def _check(node: ast.expr) -> None:
     known += (ast.BinOp, ast.UnaryOp, ast.Subscript, ast.Slice, ast.Call, ast.Attribute, ast.keyword)  # type: ignore[assignment]
     for part in ast.walk(node):
         if isinstance(part, ast.operator | ast.unaryop | ast.cmpop | ast.boolop | ast.expr_context):
-            if isinstance(part, ast.operator | ast.unaryop) and type(part) not in (*_ARITHMETIC, *_SIGNS):
+            if isinstance(part, ast.operator) and type(part) not in _ARITHMETIC:
+                raise NotConvertible(f"{type(part).__name__} is not evaluated outside")
+            if isinstance(part, ast.unaryop) and type(part) not in _SIGNS:
                 raise NotConvertible(f"{type(part).__name__} is not evaluated outside")
             continue
         if isinstance(part, ast.Call) and _dotted(part.func) not in _FUNCTIONS:
@@ -320,17 +323,24 @@ class _Substitute(ast.NodeTransformer):
         return ast.Constant(self._constants[node.id]) if node.id in self._constants else node
 
 
+def _loop_values(loop: ast.For) -> range | None:
+    """Return the values of a loop over a constant range that holds nothing but assertions."""
+    match loop.iter:
+        case ast.Call(func=ast.Name(id="range"), args=[*bounds], keywords=[]):
+            numbers = [bound.value for bound in bounds if isinstance(bound, ast.Constant)]
+            whole = [number for number in numbers if isinstance(number, int)]
+            is_plain = all(isinstance(statement, ast.Assert) for statement in loop.body)
+            if is_plain and len(whole) == len(bounds) and max(map(abs, whole), default=0) <= _MAX_ROUNDS:
+                return range(*whole)
+    return None
+
+
 def _collect(body: Sequence[ast.stmt], constants: Mapping[str, Any], found: list[str]) -> None:
     for statement in body:
         match statement:
-            case ast.For(
-                target=ast.Name(id=name),
-                iter=ast.Call(func=ast.Name(id="range"), args=[*bounds]),
-                body=inner,
-                orelse=[],
-            ) if all(isinstance(bound, ast.Constant) and type(bound.value) is int for bound in bounds):
-                for value in range(*map(ast.literal_eval, bounds)):
-                    _collect(inner, {**constants, name: value}, found)
+            case ast.For(target=ast.Name(id=name), orelse=[]) if values := _loop_values(statement):
+                for value in values:
+                    _collect(statement.body, {**constants, name: value}, found)
             case ast.Assert(test=ast.Constant(value=True)):
                 pass
             case ast.Expr(value=ast.Name() | ast.Constant()):

@@ -63,8 +63,8 @@ def encode_container(value: Any, depth: int) -> str:
     if isinstance(value, dict):
         pairs = [f"[{encode(key, depth)},{encode(item, depth)}]" for key, item in list(dict.items(value))]
         return f'{{"dict":[{",".join(pairs)}]}}'
-    kind: Any
-    for kind in (list, tuple, set, frozenset):
+    kinds: tuple[Any, ...] = (list, tuple, set, frozenset)
+    for kind in kinds:
         if isinstance(value, kind):
             inner = ",".join([encode(item, depth) for item in kind.__iter__(value)])
             return f"[{inner}]" if kind is list else f'{{"{kind.__name__}":[{inner}]}}'

@@ -100,8 +100,8 @@ class Nursery:
         """Return what a zygote that ended wrote to its standard error."""
         assert self._process.stderr is not None
         self._process.kill()
-        complaint: bytes = self._process.stderr.read(2000)
-        return complaint.decode("utf-8", "replace").strip()
+        text: bytes = self._process.stderr.read(2000)
+        return text.decode("utf-8", "replace").strip()
 
     def cell(self, limits: Limits) -> Cell:
         """Return a new sandbox, which gets ready while the caller goes on."""

@@ -142,6 +142,10 @@ def _ask(nursery: Nursery, *questions: str) -> list[Any]:
     return answers
 
 
+_Question = tuple[str, Callable[[Any], bool]]
+"""An expression to be evaluated inside, and whether what it saw is as promised."""
+
+
 def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
     with (
         tempfile.NamedTemporaryFile(prefix="zerone-canary-") as canary,
@@ -154,39 +158,7 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         port = listener.getsockname()[1]
         abstract.bind(f"\0zerone-{port}")
         abstract.listen()
-        questions: dict[str, tuple[str, Callable[[Any], bool]]] = {
-            "programs run as nobody, not as root": (
-                "outer_uid()",
-                lambda seen: seen[0] == 65534 and seen[1] not in (0, 65534),
-            ),
-            # bwrap names the directory that it starts in.
-            "the environment is empty": (
-                "environment()",
-                lambda seen: seen[0] == 0 and {*seen[1:]} <= {None, "b''", "b'PWD=/\\x00'"},
-            ),
-            "no socket but local ones, and none to the host": (f"sockets({port})", lambda seen: seen == []),
-            "nothing of the host can be written": (f"written({_OUTSIDE!r})", lambda seen: seen == []),
-            "files of the host cannot be read": (
-                f"[tried(read, path) for path in {[canary.name, '/etc/passwd', '/etc/shadow']!r}]",
-                lambda seen: seen == [None, None, None],
-            ),
-            "no capability, no new privileges, a system-call filter": (
-                "status('CapEff', 'CapPrm', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp')",
-                lambda seen: [int(word, 16) for word in seen] == [0, 0, 0, 0, 1, 2],
-            ),
-            "processes of the host cannot be signalled": (
-                f"[signals({os.getpid()}), signals({os.getppid()})]",
-                lambda seen: seen == [None, None],
-            ),
-            "forbidden system calls end a program": (
-                f"killed_by({_CALLS.get(os.uname().machine, ())!r})",
-                lambda seen: bool(seen) and set(seen) == {-31},
-            ),
-            "the number of processes is limited": (
-                "forks()",
-                lambda seen: 0 < seen <= _LIMITS.processes + 4,
-            ),
-        }
+        questions = {**_questions_about_the_host(canary.name, port), **_questions_about_rights()}
         answers = _ask(nursery, *(question for question, _ in questions.values()))
     for (promise, (_, is_right)), seen in zip(questions.items(), answers, strict=True):
         try:
@@ -194,6 +166,47 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         except (TypeError, ValueError, LookupError):
             is_kept = False
         yield Finding(promise=promise, is_kept=is_kept, detail=f"saw {seen!r}"[:300])
+
+
+def _questions_about_rights() -> dict[str, _Question]:
+    return {
+        "programs run as nobody, not as root": (
+            "outer_uid()",
+            lambda seen: seen[0] == 65534 and seen[1] not in (0, 65534),
+        ),
+        # bwrap names the directory that it starts in.
+        "the environment is empty": (
+            "environment()",
+            lambda seen: seen[0] == 0 and {*seen[1:]} <= {None, "b''", "b'PWD=/\\x00'"},
+        ),
+        "no capability, no new privileges, a system-call filter": (
+            "status('CapEff', 'CapPrm', 'CapBnd', 'CapAmb', 'NoNewPrivs', 'Seccomp')",
+            lambda seen: [int(word, 16) for word in seen] == [0, 0, 0, 0, 1, 2],
+        ),
+        "forbidden system calls end a program": (
+            f"killed_by({_CALLS.get(os.uname().machine, ())!r})",
+            lambda seen: bool(seen) and set(seen) == {-31},
+        ),
+        "the number of processes is limited": (
+            "forks()",
+            lambda seen: 0 < seen <= _LIMITS.processes + 4,
+        ),
+    }
+
+
+def _questions_about_the_host(canary: str, port: int) -> dict[str, _Question]:
+    return {
+        "no socket but local ones, and none to the host": (f"sockets({port})", lambda seen: seen == []),
+        "nothing of the host can be written": (f"written({_OUTSIDE!r})", lambda seen: seen == []),
+        "files of the host cannot be read": (
+            f"[tried(read, path) for path in {[canary, '/etc/passwd', '/etc/shadow']!r}]",
+            lambda seen: seen == [None, None, None],
+        ),
+        "processes of the host cannot be signalled": (
+            f"[signals({os.getpid()}), signals({os.getppid()})]",
+            lambda seen: seen == [None, None],
+        ),
+    }
 
 
 def _violent_probes(nursery: Nursery) -> Iterator[Finding]:

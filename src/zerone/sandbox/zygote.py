@@ -81,8 +81,7 @@ def mount(kind: str, target: str, flags: int, options: str = "") -> None:
 
 def landlock_version() -> int:
     """Return the kernel's Landlock version, 0 where there is none."""
-    version: int = libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))
-    return max(0, version)
+    return max(0, int(libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(1))))
 
 
 def enter_namespaces() -> None:
