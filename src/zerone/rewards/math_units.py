@@ -44,9 +44,9 @@ _SYNONYMS = {
     "mile": "mi",
 }
 _UNIT_WORDS = """
-cm mm km kg mph inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute min
-second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram kilogram
-liter litre point square people student way time page
+cm mm km kg mph inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute
+min second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram
+kilogram liter litre point square people student way time page
 """
 _PLAIN = frozenset(_UNIT_WORDS.split())
 """Words that count as a unit without \\text; in a formula letters side by side are a product."""

@@ -24,7 +24,7 @@ from typing import Any
 
 from zerone.errors import VerifierError
 
-START_SECONDS = 120.0
+START_SECONDS = 30.0
 """A worker imports sympy; on a machine that is busy or reads from a cold disk that takes its time."""
 
 _STALL = 5
