@@ -60,7 +60,7 @@ def _path_of(
     if root != "/" and path.startswith(root):
         path = path[len(root) :]
     inner = Path(point + path)
-    return inner if inner.is_dir() else Path(point)
+    return inner if os.path.isdir(inner) else Path(point)
 
 
 def find_cgroup(proc: Path = Path("/proc/self")) -> CgroupParent | None:

@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from zerone.sandbox.execution import MIB, Ending, Job, Kind, Limits
@@ -256,5 +255,5 @@ def _afterwards(nursery: Nursery) -> Iterator[Finding]:
         is_kept=seen == [["first"], ["second"]],
         detail=f"saw {seen}",
     )
-    traces = [folder for folder in _OUTSIDE if Path(folder, "zerone-was-here").exists()]
+    traces = [folder for folder in _OUTSIDE if os.path.exists(f"{folder}/zerone-was-here")]
     yield Finding(promise="the host is as it was", is_kept=not traces, detail=f"found traces in {traces}")
