@@ -20,6 +20,7 @@ from zerone.checkpoint import Progress
 from zerone.config import Config, build_config
 from zerone.model.loading import save_model
 from zerone.optim import adamw
+from zerone.problems.jsonl import Fields, read_problems
 from zerone.problems.mixture import ListMixture
 from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 from zerone.rl import Hooks, Learner, train
@@ -330,6 +331,15 @@ def write_problems(path: Path, count: int = 24) -> Path:
     ]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def play_digits(config: Config, learner: Learner, engine: Any, folder: Path) -> RunDir:
+    """Train on saying a digit and return the run."""
+    problems = read_problems(write_problems(folder / "problems.jsonl"), Fields()).problems
+    mixture = ListMixture(seed=config.seed, problems=problems, problems_per_step=config.rl.problems_per_step)
+    run = new_run(folder / "run")
+    train(config, learner, engine, mixture, short_prompt, run, silent_hooks())
+    return run
 
 
 def save_talking_model(path: Path, kind: Any = "qwen3") -> Path:

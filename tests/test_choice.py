@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.problems.choices import LETTERS, choice_prompt
-from zerone.problems.jsonl import read_problems
+from zerone.problems.jsonl import Fields, read_problems
 from zerone.rewards.accuracy import verify_choice
 from zerone.rewards.choice import gold_letter, letter_of
 from zerone.rewards.golds import gold_complaint
@@ -150,7 +150,7 @@ def test_choices_are_shown_under_their_letters() -> None:
 
 @pytest.mark.skipif(not MMLU.exists(), reason="the published MMLU file is not here")
 def test_mmlu_is_read_as_published() -> None:
-    file = read_problems(MMLU, "question", "answer", None)
+    file = read_problems(MMLU, Fields(prompt="question"))
     assert len(file.problems) + file.num_duplicates == 3018
     assert {problem.verifier for problem in file.problems} == {"choice"}
     assert not any(map(gold_complaint, file.problems))

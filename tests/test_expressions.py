@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from problem_reader import calculate
 from zerone.rewards.expressions import Expression, parse_expression, parse_number
 
 # Expressions --------------------------------------------------------------------------------------
@@ -118,21 +119,9 @@ def expressions(draw: st.DrawFn, depth: int = 4) -> tuple[str, Fraction, tuple[i
     space = draw(st.sampled_from(["", " "]))
     return (
         f"({left[0]}{space}{operator}{space}{right[0]})",
-        _apply(operator, left[1], right[1]),
+        calculate(left[1], operator, right[1]),
         left[2] + right[2],
     )
-
-
-def _apply(operator: str, left: Fraction, right: Fraction) -> Fraction:
-    match operator:
-        case "+":
-            return left + right
-        case "-":
-            return left - right
-        case "*":
-            return left * right
-        case _:
-            return left / right
 
 
 @given(expressions())

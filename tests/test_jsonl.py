@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.errors import DataError
-from zerone.problems.jsonl import ProblemFile, read_problems, split_problems
+from zerone.problems.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.problems.numerals import plain_number
 from zerone.rewards.accuracy import VERIFIERS
 from zerone.types import Outcome
 
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_test.jsonl"
-GSM8K_PATTERN = "#### (.+)$"
+GSM8K_FIELDS = Fields(prompt="question", answer_pattern="#### (.+)$")
 
 
 def write(path: Path, *records: Mapping[str, Any]) -> Path:
@@ -28,7 +28,7 @@ def write(path: Path, *records: Mapping[str, Any]) -> Path:
 
 def read(path: Path, answer_pattern: str | None = None) -> ProblemFile:
     """Read a file with the default field names."""
-    return read_problems(path, "prompt", "answer", answer_pattern)
+    return read_problems(path, Fields(answer_pattern=answer_pattern))
 
 
 def many(tmp_path: Path, num: int) -> ProblemFile:
@@ -38,7 +38,7 @@ def many(tmp_path: Path, num: int) -> ProblemFile:
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="the published GSM8K file is not here")
 def test_gsm8k_is_read_as_published() -> None:
-    file = read_problems(GSM8K, "question", "answer", GSM8K_PATTERN)
+    file = read_problems(GSM8K, GSM8K_FIELDS)
     assert len(file.problems) == 1319
     assert file.num_duplicates == 0
     assert file.problems[0].prompt.startswith("Janet\u2019s ducks lay 16 eggs per day.")
@@ -49,7 +49,7 @@ def test_gsm8k_is_read_as_published() -> None:
 
 @pytest.mark.skipif(not GSM8K.exists(), reason="the published GSM8K file is not here")
 def test_gsm8k_splits_near_the_share_asked_for() -> None:
-    train, held_out = split_problems(read_problems(GSM8K, "question", "answer", GSM8K_PATTERN).problems, 0.05)
+    train, held_out = split_problems(read_problems(GSM8K, GSM8K_FIELDS).problems, 0.05)
     assert len(train) + len(held_out) == 1319
     # 66 expected; 4 binomial deviations of sqrt(1319 * 0.05 * 0.95) = 7.9 around it.
     assert abs(len(held_out) - 66) <= 32

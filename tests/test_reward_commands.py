@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes import command_line, environment_of_runs
-from zerone.problems.jsonl import read_problems
+from zerone.problems.jsonl import Fields, read_problems
 from zerone.rewards.commands import score_lines
 from zerone.rewards.golds import gold_complaint
 from zerone.rewards.scoring import score_row
@@ -302,7 +302,7 @@ def test_a_line_may_name_its_verifier_and_its_language(tmp_path: Path) -> None:
     ]
     path = tmp_path / "data.jsonl"
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    problems = read_problems(path, "prompt", "answer", None).problems
+    problems = read_problems(path, Fields()).problems
     assert [problem.verifier for problem in problems] == ["exact", "number", "number", "code"]
     assert [problem.language for problem in problems] == ["en", "en", "de", "en"]
     assert problems[3].spec == {"entry": "f", "tests": [{"args": [0.5], "expected": 1}]}

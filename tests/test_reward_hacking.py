@@ -13,17 +13,11 @@ from scripted import (
     make_config,
     make_engine,
     make_learner,
-    new_run,
-    short_prompt,
-    silent_hooks,
+    play_digits,
     talking_model,
-    write_problems,
 )
-from zerone.problems.jsonl import read_problems
-from zerone.problems.mixture import ListMixture
 from zerone.report.audit import audit
 from zerone.report.audit_view import conclusion
-from zerone.rl import train
 from zerone.run_dir import RunDir
 
 WEAK = '''
@@ -45,12 +39,7 @@ def play(folder: Path, steps: int, **options: object) -> RunDir:
         **options,
     )
     model = talking_model()
-    problems = read_problems(write_problems(folder / "problems.jsonl"), "prompt", "answer", None).problems
-    mixture = ListMixture(seed=0, problems=problems, problems_per_step=8)
-    run = new_run(folder / "run")
-    engine = make_engine(model, slots=96)
-    train(config, make_learner(model, config), engine, mixture, short_prompt, run, silent_hooks())
-    return run
+    return play_digits(config, make_learner(model, config), make_engine(model, slots=96), folder)
 
 
 @pytest.fixture(scope="module")

@@ -30,15 +30,11 @@ from scripted import (
     member,
     new_run,
     play,
-    short_prompt,
-    silent_hooks,
+    play_digits,
     talking_model,
-    write_problems,
 )
 from zerone.advantage import credit
 from zerone.checkpoint import Progress
-from zerone.problems.jsonl import read_problems
-from zerone.problems.mixture import ListMixture
 from zerone.rl import Clock, Hooks, collect, requests_for, train, update
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
@@ -79,10 +75,7 @@ def test_talking_model_learns_the_format_and_then_some(tmp_path: Path) -> None:
     )
     model = talking_model()
     learner = make_learner(model, config)
-    problems = read_problems(write_problems(tmp_path / "p.jsonl"), "prompt", "answer", None).problems
-    mixture = ListMixture(seed=0, problems=problems, problems_per_step=8)
-    run = new_run(tmp_path / "run")
-    train(config, learner, make_engine(model, slots=64), mixture, short_prompt, run, silent_hooks())
+    run = play_digits(config, learner, make_engine(model, slots=64), tmp_path)
     metrics = run.read_metrics()
     assert metrics[0]["format"] < 0.7
     assert metrics[-1]["format"] > 0.9

@@ -21,17 +21,12 @@ from scripted import (
     make_engine,
     make_learner,
     member,
-    new_run,
     play,
-    short_prompt,
-    silent_hooks,
+    play_digits,
     talking_model,
-    write_problems,
 )
 from zerone.errors import TrainingError
-from zerone.problems.jsonl import read_problems
-from zerone.problems.mixture import ListMixture
-from zerone.rl import train, update
+from zerone.rl import update
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.types import Rollout
@@ -44,10 +39,7 @@ def test_before_the_first_update_the_ratio_is_one_and_the_kl_zero(tmp_path: Path
     config = make_config(rl__steps=1, rl__minibatches=1, loss__kl_coef=0.1, sampling__max_tokens=24)
     model = talking_model()
     learner = make_learner(model, config, reference=copy.deepcopy(model))
-    problems = read_problems(write_problems(tmp_path / "p.jsonl"), "prompt", "answer", None).problems
-    mixture = ListMixture(seed=0, problems=problems, problems_per_step=4)
-    run = new_run(tmp_path / "run")
-    train(config, learner, make_engine(model), mixture, short_prompt, run, silent_hooks())
+    run = play_digits(config, learner, make_engine(model), tmp_path)
     (line,) = run.read_metrics()
     assert line["ratio_max"] == pytest.approx(1.0, abs=1e-4)
     assert 0 <= line["mismatch_kl"] < 1e-8

@@ -10,20 +10,15 @@ from scripted import (
     make_engine,
     make_learner,
     member,
-    new_run,
-    short_prompt,
-    silent_hooks,
+    play_digits,
     talking_model,
-    write_problems,
 )
 from zerone.config import build_config
 from zerone.errors import ConfigError
-from zerone.problems.jsonl import read_problems
-from zerone.problems.mixture import ListMixture
 from zerone.prompt import Style
 from zerone.rewards.total import PARTS, RewardRules, RewardWeights, grade
 from zerone.rewards.user import load_user_reward
-from zerone.rl import rules_of, train, weights_of
+from zerone.rl import rules_of, weights_of
 from zerone.types import Outcome, Rollout
 
 GOOD = "<think>we add both numbers</think><answer>7</answer>"
@@ -179,10 +174,7 @@ def test_weights_that_cannot_work_are_refused(options: dict[str, object]) -> Non
 def test_a_run_records_every_part_and_outcome(tmp_path: Path) -> None:
     config = make_config(rl__steps=1, reward__language=0.2, reward__repetition=0.1, reward__overlong=0.1)
     model = talking_model()
-    problems = read_problems(write_problems(tmp_path / "p.jsonl"), "prompt", "answer", None).problems
-    mixture = ListMixture(seed=0, problems=problems, problems_per_step=4)
-    run = new_run(tmp_path / "run")
-    train(config, make_learner(model, config), make_engine(model), mixture, short_prompt, run, silent_hooks())
+    run = play_digits(config, make_learner(model, config), make_engine(model), tmp_path)
     (line,) = run.read_metrics()
     assert set(line["parts"]) == {"accuracy", "format", "language", "repetition", "overlong"}
     assert line["parts"]["accuracy"] == line["accuracy"]

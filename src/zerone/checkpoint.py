@@ -6,7 +6,6 @@ is JSON. Randomness is a function of (seed, step, ...), so no generator state is
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zerone.errors import CheckpointError
-from zerone.model.loading import write_model
+from zerone.model.loading import sync_path, write_model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +68,7 @@ def save_checkpoint(
         _sync(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
-        _sync_path(directory)
+        sync_path(directory)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
@@ -134,12 +133,4 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
 def _sync(directory: Path) -> None:
     """Force every file and folder of a tree to the disk."""
     for path in [*directory.rglob("*"), directory]:
-        _sync_path(path)
-
-
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync_path(path)

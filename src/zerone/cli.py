@@ -19,7 +19,7 @@ from zerone import __version__
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.rewards.commands import app as reward_app
-from zerone.sandbox.commands import add_commands as add_sandbox_commands
+from zerone.sandbox.commands import app as sandbox_app
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -36,7 +36,7 @@ app.add_typer(config_app, name="config")
 model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
-add_sandbox_commands(app)
+app.add_typer(sandbox_app, name="sandbox")
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]

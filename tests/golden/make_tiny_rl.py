@@ -12,19 +12,7 @@ from typing import Any
 
 import torch
 
-from scripted import (
-    make_config,
-    make_engine,
-    make_learner,
-    new_run,
-    short_prompt,
-    silent_hooks,
-    talking_model,
-    write_problems,
-)
-from zerone.problems.jsonl import read_problems
-from zerone.problems.mixture import ListMixture
-from zerone.rl import train
+from scripted import make_config, make_engine, make_learner, play_digits, talking_model
 
 GOLDEN_PATH = Path(__file__).with_name("tiny_rl.json")
 FIGURES = ("loss", "grad_norm", "reward_mean", "kl", "entropy", "clip_low", "clip_high")
@@ -45,10 +33,7 @@ def run_tiny(folder: Path) -> list[dict[str, Any]]:
     )
     model = talking_model()
     learner = make_learner(model, config, reference=copy.deepcopy(model))
-    problems = read_problems(write_problems(folder / "problems.jsonl"), "prompt", "answer", None).problems
-    mixture = ListMixture(seed=0, problems=problems, problems_per_step=6)
-    run = new_run(folder / "run")
-    train(config, learner, make_engine(model), mixture, short_prompt, run, silent_hooks())
+    run = play_digits(config, learner, make_engine(model), folder)
     firsts = run.query("SELECT completion_ids FROM rollouts WHERE position = 0 AND sample = 0 ORDER BY step")
     return [
         {name: line[name] for name in FIGURES}

@@ -12,7 +12,7 @@ from zerone.config import Config
 from zerone.errors import DataError, UserError
 from zerone.evals.evaluate import Suite
 from zerone.problems import sums
-from zerone.problems.jsonl import ProblemFile, read_problems, split_problems
+from zerone.problems.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.problems.mixture import (
     EmbeddedMixture,
     FamilyMixture,
@@ -56,9 +56,14 @@ def data_of(config: Config) -> Data:
 
 def _data_of_file(config: Config, path: Path) -> Data:
     data = config.data
-    read = read_problems(
-        path, data.prompt_field, data.answer_field, data.answer_pattern, data.choices_field, data.verifier
+    fields = Fields(
+        prompt=data.prompt_field,
+        answer=data.answer_field,
+        answer_pattern=data.answer_pattern,
+        choices=data.choices_field,
+        verifier=data.verifier,
     )
+    read = read_problems(path, fields)
     problems = _readable(read, path, skip=data.skip_unreadable)
     train, held_out = split_problems(problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)

@@ -267,7 +267,7 @@ def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str,
         if path.exists():
             path.rename(replaced)
         temporary.rename(path)
-        _sync_one(path.parent)
+        sync_path(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -308,11 +308,12 @@ def _sync(directory: Path) -> None:
     """Bring all files to disk, readable by whom the directory is: safetensors writes for its owner only."""
     for entry in directory.iterdir():
         entry.chmod(directory.stat().st_mode & 0o666)
-        _sync_one(entry)
-    _sync_one(directory)
+        sync_path(entry)
+    sync_path(directory)
 
 
-def _sync_one(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Force a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

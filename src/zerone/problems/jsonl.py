@@ -55,25 +55,11 @@ class ProblemFile:
     num_duplicates: int
 
 
-def read_problems(
-    path: Path,
-    prompt_field: str,
-    answer_field: str,
-    answer_pattern: str | None,
-    choices_field: str = "choices",
-    verifier: str = "auto",
-) -> ProblemFile:
+def read_problems(path: Path, fields: Fields) -> ProblemFile:
     """Read a JSONL file of problems; blank lines are skipped.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
-    fields = Fields(
-        prompt=prompt_field,
-        answer=answer_field,
-        answer_pattern=answer_pattern,
-        choices=choices_field,
-        verifier=verifier,
-    )
     problems: dict[str, tuple[int, Problem]] = {}
     num_read = 0
     for number, problem in read_lines(path, fields):

@@ -26,6 +26,8 @@ class Verdict:
 Verifier = Callable[[str, Mapping[str, Any]], Verdict]
 
 UNPARSABLE = Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
+NO_VERDICT = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
+"""The verifier itself failed, which says nothing of the answer."""
 
 
 def verdict_of(is_right: bool, canonical: str) -> Verdict:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from zerone.errors import SandboxError
-from zerone.rewards.accuracy import Verdict
+from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.sandbox.execution import MIB, Executor, Limits
 from zerone.sandbox.suite import CodeVerdict, Report, make_suite, run_suite
 from zerone.types import Outcome
@@ -59,11 +59,11 @@ def report_code(answer: str, spec: Mapping[str, Any], executor: Executor | None 
 def verify_code(answer: str, spec: Mapping[str, Any]) -> Verdict:
     """Judge a program: right only if it passes every test."""
     if not answer.strip() or len(answer) > _MAX_CHARACTERS:
-        return Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
+        return UNPARSABLE
     try:
         report = report_code(answer, spec)
     except SandboxError:
-        return Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
+        return NO_VERDICT
     return Verdict(outcome=_OUTCOMES.get(report.verdict, Outcome.WRONG), canonical=None)
 
 

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from zerone.errors import VerifierError
-from zerone.rewards.accuracy import Verdict
+from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.math_answers import (
     Answer,
     Bracketed,
@@ -50,8 +50,6 @@ _LONGEST_NUMBER = 60
 """Characters of an answer that is tried as a plain number, and so may stay in a cache."""
 
 _LONGEST_FORM = 200
-_UNPARSABLE = Verdict(outcome=Outcome.UNPARSABLE, canonical=None)
-_NO_VERDICT = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
 _JUDGE = ExactJudge()
 
 
@@ -62,15 +60,15 @@ def verify_math(answer: str, spec: Mapping[str, Any]) -> Verdict:
         return quick
     gold_reading, content = _read_gold(gold), read_answer_block(answer)
     if gold_reading is None:
-        return _NO_VERDICT
+        return NO_VERDICT
     if content is None:
-        return _UNPARSABLE
+        return UNPARSABLE
     try:
         reading = read_answer(content)
         form = canonical(reading)
-        return _verdict(is_same(gold_reading, reading, _JUDGE), form)
+        return verdict_of(is_same(gold_reading, reading, _JUDGE), form)
     except Unreadable:
-        return _UNPARSABLE
+        return UNPARSABLE
     except NotExact:
         return _ask_worker(gold, content, form)
 
@@ -160,7 +158,7 @@ def _judge_numbers(answer: str, gold: str) -> Verdict | None:
     if given != wanted and "." in answer:
         # It may stand for a value that no decimal has.
         return None
-    return _verdict(given == wanted, given)
+    return verdict_of(given == wanted, str(given))
 
 
 @lru_cache(maxsize=8192)
@@ -173,10 +171,6 @@ def _read_number(text: str) -> Fraction | None:
         top, bottom = whole.replace(",", "") + (decimals or ""), divisor or "1"
     denominator = int(bottom) * 10 ** len(decimals or "")
     return Fraction(int(sign + top), denominator) if denominator else None
-
-
-def _verdict(is_right: bool, form: object) -> Verdict:
-    return Verdict(outcome=Outcome.CORRECT if is_right else Outcome.WRONG, canonical=str(form))
 
 
 def _ask_worker(gold: str, answer: str, form: str) -> Verdict:

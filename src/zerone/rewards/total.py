@@ -7,10 +7,10 @@ answer.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 
 from zerone.prompt import Parsed, Style, parse_completion, reasoning_of
-from zerone.rewards.accuracy import UNPARSABLE, Verdict
+from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.rewards.language import Detector, language_share
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
 from zerone.rewards.user import UserReward, user_reward
@@ -28,11 +28,6 @@ class RewardWeights:
     repetition: float = 0.0
     overlong: float = 0.0
     user: float = 0.0
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether nothing would be rewarded."""
-        return not any(astuple(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +62,7 @@ def grade(
             if getattr(weights, name):
                 parts[name] = measure(rollout, text, parsed, rules)
     except FAILURES:
-        verdict = Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
+        verdict = NO_VERDICT
     return Graded(
         rollout=rollout,
         outcome=verdict.outcome,
@@ -130,4 +125,4 @@ def _verify(answer: str | None, rollout: Rollout) -> Verdict:
         return verifier_named(problem.verifier)(answer, problem.spec)
     except FAILURES:
         # The border between untrusted output and the loop: a verifier's failure is an outcome.
-        return Verdict(outcome=Outcome.INFRASTRUCTURE_ERROR, canonical=None)
+        return NO_VERDICT

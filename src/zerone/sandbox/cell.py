@@ -6,6 +6,7 @@ meets another's process, files or memory, and yet does not wait for any of it to
 """
 
 import contextlib
+import json
 import os
 import re
 import select
@@ -156,8 +157,8 @@ class Cell:
 
 
 def _payload(job: Job, limits: Limits) -> bytes:
-    """Return what the driver reads: a Python literal, in ASCII but for the strings' own letters."""
-    literal = {
+    """Return what the driver reads, as JSON."""
+    fields = {
         "kind": job.kind.value,
         "source": job.source,
         "setup": job.setup,
@@ -165,4 +166,4 @@ def _payload(job: Job, limits: Limits) -> bytes:
         "items": list(job.items),
         "output_bytes": limits.output_bytes,
     }
-    return ascii(literal).encode("ascii")
+    return json.dumps(fields).encode("ascii")

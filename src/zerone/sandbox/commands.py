@@ -23,11 +23,6 @@ app = typer.Typer(help="Run untrusted programs under hard limits.", no_args_is_h
 Backend = Annotated[str, typer.Option(help="auto, bubblewrap or namespaces")]
 
 
-def add_commands(parent: typer.Typer) -> None:
-    """Add `sandbox` to the command line."""
-    parent.add_typer(app, name="sandbox")
-
-
 @app.command()
 def run(
     program: Annotated[Path, typer.Argument(metavar="PROGRAM.py", help="the program, never trusted")],

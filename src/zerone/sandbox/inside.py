@@ -1,6 +1,6 @@
 """The driver: the only file of zerone that meets a candidate, in a sandbox of its own.
 
-In: one Python literal on standard input, a job. Out: one JSON line per test on descriptor 3. It
+In: a job as JSON on standard input. Out: one JSON line per test on descriptor 3. It
 runs what a model wrote, so nothing that it says is trusted: it holds no expected value, no verdict
 and no secret, and whoever takes it over can only return other values. No module imports this file.
 
@@ -10,6 +10,7 @@ The zygote has compiled and forked it; it runs on any Python from 3.9.
 import os
 import sys
 from json import dumps as quote
+from json import loads
 from typing import Any
 
 RESULTS = 3
@@ -167,7 +168,7 @@ def run_stdin(job: dict[str, Any], code: Any) -> bool:
 
 def main() -> None:
     """Read the job and run it."""
-    job = eval(sys.stdin.buffer.read(), {"inf": float("inf"), "nan": float("nan")})
+    job = loads(sys.stdin.buffer.read())
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)

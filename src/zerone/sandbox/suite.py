@@ -214,7 +214,7 @@ def judge(suite: Suite, execution: Execution) -> Report:
     if verdict is CodeVerdict.RUNTIME_ERROR and execution.stderr.rstrip().endswith("MemoryError"):
         verdict = CodeVerdict.MEMORY_LIMIT
     if execution.ending not in (Ending.DONE, Ending.EXITED):
-        verdict, message = CodeVerdict(execution.ending.value), message
+        verdict = CodeVerdict(execution.ending.value)
     elif execution.ending is Ending.EXITED and verdict is CodeVerdict.PASS:
         verdict, message = CodeVerdict.RUNTIME_ERROR, "the process ended before its tests did"
     if verdict is CodeVerdict.PASS and suite.unconverted:
@@ -273,9 +273,9 @@ def _judge_assertion(suite: Suite, index: int, answers: Mapping[int, list[Any]])
     assertion: Assertion = suite.expected[index]
     values = []
     for number in range(start, start + len(assertion.calls)):
-        found = _value(answers[number]) if number in answers else None
         if number not in answers:
             return CodeVerdict.RUNTIME_ERROR, "no result"
+        found = _value(answers[number])
         if isinstance(found, _Failed):
             return found.verdict, found.reason
         values.append(found)
