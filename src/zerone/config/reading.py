@@ -1,0 +1,153 @@
+"""Defaults, a recipe and the command line become one `Config`, and a `Config` becomes YAML.
+
+A recipe (YAML in recipes/) sets what differs from the defaults, `key=value` on the command line
+sets what differs from the recipe. Unknown keys are refused with a suggestion.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from zerone.config.tree import Config, options
+from zerone.errors import ConfigError
+
+
+def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[str]:
+    """Return the options that hold free text."""
+    found: set[str] = set()
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= _text_options(field.annotation, f"{prefix}{name}.")
+        elif field.annotation in (str, str | None):
+            found.add(prefix + name)
+    return found
+
+
+def _default_of(key: str) -> Any:
+    value: Any = Config()
+    for part in key.split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _refuse_unknown(key: str) -> None:
+    known = options()
+    if key in known:
+        return
+    inside = [option for option in known if option.startswith(f"{key}.")]
+    if inside:
+        raise ConfigError(f"{key!r} is a section, not an option; did you mean {inside[0]!r}?")
+    leaf = key.rsplit(".", 1)[-1]
+    by_leaf = [option for option in known if option.rsplit(".", 1)[-1] == leaf]
+    close = by_leaf or difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    raise ConfigError(f"unknown option {key!r}.{hint} `zerone config show` lists all of them.")
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and name not in options():
+            flat |= _flatten(value, f"{name}.")
+        else:
+            flat[name] = value
+    return flat
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, value in flat.items():
+        *sections, leaf = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[leaf] = value
+    return tree
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """Read `a.b=value` arguments; values are YAML, but for text options, which are taken as typed.
+
+    A regular expression may hold what YAML would read as a comment or a list.
+    """
+    flat: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, value = override.removeprefix("--").partition("=")
+        if not equals:
+            raise ConfigError(f"{override!r} is not an override; write key=value, as in rl.steps=20")
+        if key in _text_options():
+            flat[key] = None if value == "null" else value
+            continue
+        try:
+            flat[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"the value of {override!r} is not valid YAML") from error
+        if isinstance(flat[key], str):
+            flat[key] = _number_or_text(flat[key])
+    return flat
+
+
+def _number_or_text(text: str) -> float | str:
+    """YAML 1.1 reads 1e-3 as text; nobody who types it means text."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a YAML file into flat dotted keys."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}")
+    return {
+        key: _number_or_text(value) if isinstance(value, str) and key not in _text_options() else value
+        for key, value in _flatten(tree).items()
+    }
+
+
+def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
+    """Put defaults, recipe and overrides together; raise ConfigError for what cannot be."""
+    flat = {**recipe, **parse_overrides(overrides)}
+    for key, value in flat.items():
+        _refuse_unknown(key)
+        # pydantic would take true for 1; the one option that is a switch says so in its default.
+        if isinstance(value, bool) and not isinstance(_default_of(key), bool):
+            raise ConfigError(f"{key}={value}: a switch is no value here ({options()[key]})")
+    try:
+        return Config.model_validate(_nest(flat))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key}={problem['input']!r}: {message} ({options().get(key, '')})"
+
+
+def to_yaml(config: Config, *, with_descriptions: bool = False) -> str:
+    """Write the resolved tree; with descriptions each option is explained on its line."""
+    # One line per option, however long, as its description goes behind it.
+    plain = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True, width=10**9)
+    if not with_descriptions:
+        return plain
+    described, path = [], list[str]()
+    for line in plain.splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        path = [*path[:depth], line.strip().split(":")[0]]
+        description = options().get(".".join(path))
+        described.append(f"{line:<34}  # {description}" if description else line)
+    return "\n".join(described) + "\n"
