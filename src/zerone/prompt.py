@@ -152,7 +152,7 @@ def _between(text: str, opening: str, closing: str) -> str | None:
     return text[start : text.index(closing, start)]
 
 
-_BRACE = re.compile(r"\\boxed\s{0,8}\{|\\fbox\s{0,8}\{|\\[\\{}]|[{}]")
+_BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,8}\{|\\[\\{}]|[{}]")
 
 
 def boxes(text: str) -> tuple[list[str], bool]:
@@ -161,13 +161,18 @@ def boxes(text: str) -> tuple[list[str], bool]:
     Braces are matched as LaTeX does, so `\\{` and `\\}` are text. A box that is never closed is no
     answer and hides none that is complete.
     """
-    found, is_open = _box_spans(text)
+    found, is_open = box_spans(text)
     return [text[start:end] for _, start, end in found], is_open
 
 
-def _box_spans(text: str) -> tuple[list[tuple[int, int, int]], bool]:
-    """Return (command, start, end) of the outermost complete boxes, and whether any stays open."""
+def box_spans(text: str) -> tuple[list[tuple[int, int, int]], bool]:
+    """Return where the outermost complete boxes are, and whether any box stays open.
+
+    Each as (start of the command, start of the content, end of the content).
+    """
     found: list[tuple[int, int, int]] = []
+    if "box" not in text:  # most answers have none, and a search for a word is faster than the scan
+        return found, False
     opened: list[tuple[int, int] | None] = []  # command and content of a box; None for a plain brace
     for match in _BRACE.finditer(text):
         brace = match.group()
@@ -190,7 +195,7 @@ def last_boxed(text: str) -> str | None:
     Also None where the box is but a part of what is said: a sign, a digit or an exponent that
     touches it, as in `-\\boxed{4}` or `\\boxed{4}.5`.
     """
-    found, _ = _box_spans(text)
+    found, _ = box_spans(text)
     if not found:
         return None
     command, start, end = found[-1]

@@ -12,8 +12,8 @@ from zerone.types import Problem
 FAMILY = "sums"
 LEVELS: tuple[int, ...] = (1, 2, 3)
 
-_LARGEST_START = {1: 50, 2: 40, 3: 40}
-_LARGEST_OPERAND = {1: 50, 2: 20, 3: 20}
+_LARGEST_START = {1: 30, 2: 20, 3: 20}
+_LARGEST_OPERAND = {1: 20, 2: 10, 3: 10}
 _PROMPTS = {
     "en": ("What is {e}?", "Calculate {e}.", "How much is {e}?"),
     "zh": ("{e}等于多少？", "计算{e}。"),
@@ -27,8 +27,8 @@ Term = tuple[str, int]
 
 EXAMPLES: tuple[tuple[str, str, str], ...] = (
     ("What is 12 + 7 - 5?", "12 + 7 = 19, 19 - 5 = 14", "14"),
-    ("How much is 41 minus 26?", "41 - 26 = 15", "15"),
-    ("Calculate 30 - 8 + 6 - 11.", "30 - 8 = 22, 22 + 6 = 28, 28 - 11 = 17", "17"),
+    ("How much is 24 minus 16?", "24 - 16 = 8", "8"),
+    ("Calculate 15 - 8 + 6 - 3.", "15 - 8 = 7, 7 + 6 = 13, 13 - 3 = 10", "10"),
 )
 """Worked (question, thought, answer), the most telling one first, as a prompt may show only some.
 

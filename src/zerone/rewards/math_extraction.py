@@ -8,11 +8,9 @@ One pass over the text, whatever it holds.
 
 import re
 
-from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE
+from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, box_spans
 from zerone.rewards.math_guards import MAX_CHARACTERS
 
-_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
-_STEP = re.compile(r"\\.|[{}]", re.DOTALL)
 _STYLE = re.compile(
     r"(?:\\(?:math|text)(?:bf|rm|it|sf|tt)|\\text|\\mathbf|\\bm|\\displaystyle|\\color\{\w+\})?\s*$"
 )
@@ -66,20 +64,8 @@ def find_box(text: str) -> str | None:
 
 def _last_box(text: str) -> tuple[int, int, int] | None:
     """Return (start of the command, start of the content, end of the content) of the last outermost box."""
-    opened: list[tuple[int, int] | None] = []
-    found: tuple[int, int, int] | None = None
-    boxes = {match.end() - 1: match.start() for match in _BOX.finditer(text)}
-    if not boxes:
-        return None
-    for match in _STEP.finditer(text):
-        position, step = match.start(), match.group()
-        if step == "{":
-            start = boxes.get(position)
-            opened.append(None if start is None else (start, position + 1))
-        elif step == "}" and opened and (box := opened.pop()) is not None:
-            # It closes after every box before it: either it follows them or it holds them.
-            found = (*box, position)
-    return found
+    found, _ = box_spans(text)
+    return found[-1] if found else None
 
 
 def _whole(text: str, start: int, first: int, last: int) -> str | None:
@@ -93,7 +79,7 @@ def _whole(text: str, start: int, first: int, last: int) -> str | None:
     if not _WORDS.fullmatch(content) and not (_may_precede(before) and _may_follow(after)):
         return None
     # What is longer is refused anyway, and each level of boxes in boxes costs a pass.
-    if len(content) <= MAX_CHARACTERS and _BOX.match(content) and (box := _last_box(content)) is not None:
+    if len(content) <= MAX_CHARACTERS and (box := _last_box(content)) is not None and box[0] == 0:
         return _whole(content, *box)
     return content
 
