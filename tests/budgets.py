@@ -28,6 +28,7 @@ FLOW = (
     "verdict",
     "pretrain",
     "rl",
+    "sft",
     "evals",
     "stages",
     "report",
@@ -39,7 +40,7 @@ FLOW = (
 
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100
-LOOPS = ("rl.py", "pretrain.py", "stages/")
+LOOPS = ("rl.py", "sft.py", "pretrain.py", "stages/")
 """Where the functions are that read as the paper's pseudo-code, and may be longer for it."""
 
 MAX_PARAMETERS = 8
