@@ -12,6 +12,7 @@ FLOW = (
     "config",
     "problems",
     "prompt",
+    "endpoint",
     "corpus",
     "machine",
     "model",
