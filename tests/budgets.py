@@ -12,6 +12,7 @@ FLOW = (
     "config",
     "problems",
     "prompt",
+    "endpoint",
     "corpus",
     "machine",
     "model",
@@ -28,6 +29,7 @@ FLOW = (
     "verdict",
     "pretrain",
     "rl",
+    "sft",
     "evals",
     "stages",
     "report",
@@ -39,7 +41,7 @@ FLOW = (
 
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100
-LOOPS = ("rl.py", "pretrain.py", "stages/")
+LOOPS = ("rl.py", "sft.py", "pretrain.py", "stages/")
 """Where the functions are that read as the paper's pseudo-code, and may be longer for it."""
 
 MAX_PARAMETERS = 8

@@ -15,6 +15,7 @@ from zerone.optim import (
     set_learning_rate,
     warmup_stable_decay,
     warmup_then_constant,
+    warmup_then_cosine,
 )
 
 
@@ -115,3 +116,13 @@ def test_decay_is_linear_in_the_last_part_and_ends_near_zero() -> None:
     assert rates[2:11] == [1.0] * 9
     assert rates[10:] == pytest.approx([1.0 - i / 10 for i in range(10)])
     assert min(warmup_stable_decay(step, 1.0, 2, 20, decay_part=0.5) for step in range(40)) == 0.02
+
+
+def test_cosine_warms_up_and_ends_at_its_share_of_the_peak() -> None:
+    rates = [warmup_then_cosine(step, 1.0, 2, 12, final_share=0.1) for step in range(12)]
+    assert rates[:2] == [0.5, 1.0]
+    assert rates[1:] == sorted(rates[1:], reverse=True)
+    assert rates[6] == pytest.approx(0.55)  # half of the way down, from 1 to 0.1
+    assert rates[11] == pytest.approx(0.1)
+    assert warmup_then_cosine(40, 1.0, 2, 12, final_share=0.1) == pytest.approx(0.1)
+    assert warmup_then_cosine(0, 1.0, 0, 1, final_share=0.1) == pytest.approx(0.1)

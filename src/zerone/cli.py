@@ -113,6 +113,42 @@ def zero(
     console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
 
 
+@app.command()
+def sft(
+    overrides: Overrides = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")] = False,
+    recipe: Recipe = "sft",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Supervised fine-tuning on data.path=FILE.jsonl (prompt and completion, or messages)."""
+    resolved = resolve_config(recipe, config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    if resume and run_dir is None:
+        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    from zerone.display import LossDisplay
+    from zerone.run_dir import RunDir
+    from zerone.stages.sft import run_sft
+
+    run = RunDir(run_dir or _new_run_path(recipe))
+    console = Console()
+    summary = run_sft(resolved, run, resume, LossDisplay(console, run.path, is_quiet=quiet))
+    for name, path in (("base", None), ("best", run.best_path), ("final", run.model_path)):
+        figures = summary[name]
+        suites = "".join(
+            f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')}"
+            for suite, values in figures["suites"].items()
+        )
+        line = f"{name:<6} step {figures['step']:<5} held-out loss {figures['loss']:.4f}{suites}"
+        console.print(line + (f"  {path.resolve()}" if path else ""), highlight=False, soft_wrap=True)
+
+
 def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     from rich.table import Table
 

@@ -1,8 +1,8 @@
 """What a person sees while a run goes on.
 
 In: finished steps and evaluations. Out: on a terminal a live table that keeps the last steps in
-view; elsewhere (a pipe, a log file, NO_COLOR) one plain line per step. Each step ends with one
-line of verdict, and now and then with a completion that the model wrote.
+view; elsewhere (a pipe, a log file, NO_COLOR) one plain line per step. Each step of RL ends with one
+line of verdict, and now and then with a completion that the model wrote. SFT shows plain lines.
 """
 
 from collections import deque
@@ -139,3 +139,51 @@ class TerminalDisplay:
         status = Text(f"{sparkline(self._rewards)} reward   {left / 60:.1f} min left   ")
         status.append(last["verdict"], style="bold")
         return Group(table, status)
+
+
+class LossDisplay:
+    """Shows SFT: its evaluations, and about a hundred plain lines of steps however long it is."""
+
+    def __init__(self, console: Console, run_path: Path, *, is_quiet: bool = False) -> None:
+        self._console = console
+        self._run_path = run_path
+        self._is_quiet = is_quiet
+        self._num_steps = 0
+        self._seconds = 0.0
+
+    def start(self, num_steps: int, environment: Mapping[str, Any]) -> None:
+        """Say what is about to run and where."""
+        self._num_steps = num_steps
+        self._say(
+            f"SFT of {environment['model']}: {num_steps} steps ({environment['data']}), seed "
+            f"{environment['seed']}, {environment['precision']} on {environment['threads']} threads -> "
+            f"{self._run_path}"
+        )
+
+    def evaluation(self, evaluation: Mapping[str, Any]) -> None:
+        """Show the held-out loss, and the figures of the suite where there is one."""
+        line = f"eval after step {evaluation['step']}: held-out loss {evaluation['loss']:.4f}"
+        for name, figures in evaluation["suites"].items():
+            low, high = figures["pass_at_1_ci"]
+            line += (
+                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
+                f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
+            )
+        self._say(line)
+
+    def step(self, metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
+        """Show a step, if it is its turn."""
+        # A mean that forgets: the first steps are slower, and lengths differ.
+        self._seconds = 0.9 * (self._seconds or timing["total_s"]) + 0.1 * timing["total_s"]
+        step, every = metrics["step"], max(1, self._num_steps // 100)
+        if step % every == 0 or step == self._num_steps:
+            left = (self._num_steps - step) * self._seconds / 60
+            self._say(
+                f"step {step}/{self._num_steps}  epoch {metrics['epoch']:.2f}  loss {metrics['loss']:.4f}  "
+                f"grad {metrics['grad_norm']:.2f}  rate {metrics['learning_rate']:.1e}  "
+                f"{metrics['num_tokens'] / max(1e-9, timing['total_s']):.0f} tokens/s  {left:.1f} min left"
+            )
+
+    def _say(self, what: str) -> None:
+        if not self._is_quiet:
+            self._console.print(what, markup=False, highlight=False, soft_wrap=True)

@@ -57,3 +57,15 @@ class SandboxError(ZeroneError, OSError):
 
 class SandboxUnavailable(SandboxError, UserError):
     """No isolation is to be had here; the message says how to enable it. Nothing was run."""
+
+
+class EndpointError(ZeroneError, ConnectionError):
+    """A model behind HTTP does not answer, however often it is asked; what it answered before is kept."""
+
+
+class RequestRefused(EndpointError):
+    """An endpoint refuses one request (too long, say) and may answer others."""
+
+
+class EndpointUnusable(EndpointError, UserError):
+    """An endpoint cannot be used as it was named: wrong address, model or key."""

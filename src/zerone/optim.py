@@ -4,6 +4,7 @@ RL and SFT use AdamW; pre-training uses Muon for the matrices of the blocks besi
 embeddings and norms.
 """
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -99,3 +100,16 @@ def warmup_stable_decay(
     """Return the learning rate of a run that ends with a linear decay to 2% of the peak."""
     left = (num_steps - step) / max(1.0, decay_part * num_steps)
     return warmup_then_constant(step, peak, warmup_steps) * max(0.02, min(1.0, left))
+
+
+def warmup_then_cosine(
+    step: int, peak: float, warmup_steps: int, num_steps: int, final_share: float
+) -> float:
+    """Return the learning rate of a run that ends at `final_share` of the peak (R1's SFT: a tenth).
+
+    Linear to the peak, then half a wave of a cosine; the last update has exactly the final rate.
+    """
+    if step < warmup_steps:
+        return warmup_then_constant(step, peak, warmup_steps)
+    done = (step - warmup_steps + 1) / max(1, num_steps - warmup_steps)
+    return peak * (final_share + (1 - final_share) * (1 + math.cos(math.pi * min(1.0, done))) / 2)

@@ -1,16 +1,19 @@
 """The R1-Zero template and the parser of what comes back: the only place that knows the tags.
 
-In: a problem's question. Out: the text a model continues; and, from its completion, thought, answer
-and whether it is in good form, in the R1-Zero style or in that of a chat model that ends with a
-summary. Every search here is one pass over the text. The template asks for tags only and says
-nothing about how to think (R1 paper, Table 1; the wording is our own and short, since a small model
-reads every token of it).
+In: a problem's question, or a conversation to learn from. Out: the text a model continues; and, from
+its completion, thought, answer and whether it is in good form, in the R1-Zero style or in that of a
+chat model that ends with a summary. Every search here is one pass over the text. The template asks
+for tags only and says nothing about how to think (R1 paper, Table 1; the wording is our own and
+short, since a small model reads every token of it).
 """
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+
+from zerone.types import Message
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
@@ -73,6 +76,28 @@ def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style
         for example in examples
     )
     return f"{_PREFIXES[style]}{shown}User: {question}\nAssistant:"
+
+
+def write_chat(messages: Sequence[Message], style: Style = Style.TAGS) -> list[tuple[str, str]]:
+    """Return (prompt, completion) for every answer of a conversation, as the model would meet it.
+
+    Earlier answers stand in a prompt without their thoughts, which a chat does not send back. One
+    question without a system message gives the very text of `write_prompt`.
+    """
+    pairs: list[tuple[str, str]] = []
+    prompt = _PREFIXES[style]
+    for message in messages:
+        match message.role:
+            case "system":
+                prompt += f"{message.content}\n"
+            case "user":
+                prompt += f"User: {message.content}\nAssistant:"
+            case _:
+                thought = message.thought
+                opening = "" if thought is None else f"{THINK_OPEN}{thought}{THINK_CLOSE}\n"
+                pairs.append((prompt, opening + message.content))
+                prompt += message.content.rpartition(THINK_CLOSE)[2].strip() + "\n"
+    return pairs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -326,12 +326,12 @@ def _update_once(
         set_learning_rate([learner.optimizer], learning_rate)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
-        _check_weights(learner.module)
+        check_weights(learner.module)
     sums.losses.append(total)
     sums.grad_norms.append(norm)
 
 
-def _check_weights(module: nn.Module) -> None:
+def check_weights(module: nn.Module) -> None:
     """Stop before ruined weights reach a checkpoint.
 
     Huge weights need not show as NaN: norms can turn them into zeros, and sampling goes on at random.

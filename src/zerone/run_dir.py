@@ -5,6 +5,7 @@
   rollouts.sqlite     every group of every step         evals/step_N.json evaluations
   checkpoints/step_N/ what `--resume` goes back to      model/            the final model
   summary.json        base and final figures            report.html       the report
+  best/               SFT: the model of the lowest held-out loss; an SFT run has no rollouts
 
 Files are replaced whole (temporary name, sync, rename) or appended and cut back on resume, so a
 run that is killed at any instant can go on.
@@ -72,6 +73,11 @@ class RunDir:
         return self.path / "model"
 
     @property
+    def best_path(self) -> Path:
+        """The model of the lowest held-out loss, a transformers directory."""
+        return self.path / "best"
+
+    @property
     def checkpoints_path(self) -> Path:
         """The directory of checkpoints."""
         return self.path / "checkpoints"
@@ -134,7 +140,7 @@ class RunDir:
         """Return the environment that the run was started in."""
         return _read_json(self.path / "environment.json")
 
-    def rewind(self, step: int) -> None:
+    def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
         """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
         for path in (self._metrics_path, self.path / "timing.jsonl"):
             kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
@@ -144,6 +150,8 @@ class RunDir:
             if _step_of(path) > step:
                 path.unlink()
         (self.path / "summary.json").unlink(missing_ok=True)
+        if not has_rollouts:
+            return
         try:
             with self._database() as database:
                 database.execute("DELETE FROM groups WHERE step > ?", (step,))
@@ -154,8 +162,9 @@ class RunDir:
     def record_step(
         self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
     ) -> None:
-        """Append one step; both mappings carry `step`, which counts from 1."""
-        self._insert(int(metrics["step"]), groups)
+        """Append one step; both mappings carry `step`, which counts from 1. SFT has no groups."""
+        if groups:
+            self._insert(int(metrics["step"]), groups)
         _append(self.path / "timing.jsonl", timing)
         _append(self._metrics_path, metrics)
 

@@ -2,7 +2,8 @@
 
 A `Problem` is drawn, the policy answers it (`Rollout`), the answer is judged (`Graded`), credit is
 given within the group (`Credited`), groups become tensors (`Batch`, in batch.py because it holds
-tensors), and one update of the weights is summed up (`StepStats`).
+tensors), and one update of the weights is summed up (`StepStats`). SFT starts from a
+`Demonstration` instead.
 
 All are frozen. A later type contains the earlier one, and no field changes its meaning or appears
 later than its object: what is not known yet has no field yet.
@@ -29,6 +30,29 @@ class Problem:
     prompt: str
     verifier: str
     spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation: `system`, `user` or `assistant`, and what it says.
+
+    `thought` is None where there is none, and where the tagged thought is part of the content.
+    """
+
+    role: str
+    content: str
+    thought: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demonstration:
+    """A conversation to learn from: user and assistant by turns, after a system message or none.
+
+    Answers to equal questions have equal ids, so that a held-out share keeps them together.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
 
 
 class Finish(StrEnum):

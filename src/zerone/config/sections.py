@@ -28,7 +28,9 @@ class ModelConfig(Section):
 class DataConfig(Section):
     """Which problems are trained on."""
 
-    path: str | None = Field(None, description="JSONL of your own problems instead of a family")
+    path: str | None = Field(
+        None, description="JSONL of your own problems instead of a family; for SFT of demonstrations"
+    )
     family: Literal["embedded", "sums"] = Field(
         "embedded", description="procedural problems: all embedded families, or plain sums"
     )
@@ -125,7 +127,7 @@ class LossConfig(Section):
 
 
 class OptimConfig(Section):
-    """AdamW, constant rate after a warm-up."""
+    """AdamW, for RL at a constant rate after a warm-up; SFT has rates of its own."""
 
     learning_rate: float = Field(2.5e-4, gt=0, description="peak (paper: 3e-6 for 671B)")
     warmup_updates: int = Field(5, ge=0, description="updates of linear warm-up (paper: not reported)")
@@ -152,6 +154,30 @@ class RLConfig(Section):
     )
     max_mismatch_kl: float = Field(
         0.05, gt=0, description="nats per token between sampler and trainer that stop the run"
+    )
+
+
+class SFTConfig(Section):
+    """Supervised fine-tuning (`zerone sft`); paper: cold start and second stage of R1, B.4.2."""
+
+    epochs: int = Field(2, ge=1, description="passes over the data (paper: 2-3)")
+    batch_size: int = Field(32, ge=1, description="answers per update (paper: 128; distillation 64)")
+    microbatch_tokens: int = Field(4096, ge=1, description="tokens of one forward and backward pass")
+    learning_rate: float = Field(1e-3, gt=0, description="peak (paper: 5e-5 for 671B)")
+    final_share: float = Field(
+        0.1, ge=0, le=1, description="last learning rate as a share of the peak, by a cosine (paper: 0.1)"
+    )
+    warmup_share: float = Field(
+        0.03, ge=0, lt=1, description="share of the updates with linear warm-up (paper: not reported)"
+    )
+    max_tokens: int = Field(
+        0,
+        ge=0,
+        description="longer samples are left out and counted; 0 is the context (paper: 32,768)",
+    )
+    suite: str = Field(
+        "hard",
+        description="measured at each evaluation: mixed, hard, sums, a JSONL of problems, or none",
     )
 
 

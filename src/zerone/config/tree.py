@@ -21,6 +21,7 @@ from zerone.config.sections import (
     RLConfig,
     SamplingConfig,
     Section,
+    SFTConfig,
 )
 
 
@@ -37,6 +38,7 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     rl: RLConfig = RLConfig()
+    sft: SFTConfig = SFTConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

@@ -1,17 +1,19 @@
 """Confidence intervals and estimators of evaluation.
 
 In: per-problem figures. Out: 95% intervals (percentile bootstrap over problems, the unit that was
-drawn at random) and the unbiased pass@k.
+drawn at random; or Wilson's, which stays sensible where all are right) and the unbiased pass@k.
 """
 
 from collections.abc import Sequence
-from math import comb
+from math import comb, sqrt
 
 import numpy as np
 
 from zerone.seeding import seed_from
 
 _NUM_RESAMPLES = 2000
+_Z = 1.959963984540054
+"""The 97.5% quantile of the standard normal distribution."""
 
 
 def mean_with_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -21,6 +23,22 @@ def mean_with_interval(values: Sequence[float]) -> tuple[float, tuple[float, flo
     means = rng.choice(data, size=(_NUM_RESAMPLES, len(data))).mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(data.mean()), (float(low), float(high))
+
+
+def wilson_interval(mean: float, count: int) -> tuple[float, float]:
+    """Return Wilson's 95% score interval of a share (Wilson 1927).
+
+    (p + z^2/2n -+ z sqrt(p (1 - p)/n + z^2/4n^2)) / (1 + z^2/n). For the mean of shares, as pass@1 of
+    several samples per problem is, it is wider than need be: their variance is at most p (1 - p).
+    Raises ValueError for a count of 0.
+    """
+    if count < 1:
+        raise ValueError("an interval needs at least one problem")
+    centre = mean + _Z**2 / (2 * count)
+    half = _Z * sqrt(mean * (1 - mean) / count + _Z**2 / (4 * count**2))
+    scale = 1 + _Z**2 / count
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return (0.0 if mean == 0 else low), (1.0 if mean == 1 else high)
 
 
 def pass_at_k(num_samples: int, num_right: int, k: int) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zerone.config import Config
-from zerone.errors import DataError, UserError
+from zerone.errors import ConfigError, DataError, UserError
 from zerone.evals.evaluate import Suite
 from zerone.problems import sums
 from zerone.problems.jsonl import Fields, ProblemFile, read_problems, split_problems
@@ -54,16 +54,21 @@ def data_of(config: Config) -> Data:
     )
 
 
-def _data_of_file(config: Config, path: Path) -> Data:
+def _fields_of(config: Config) -> Fields:
+    """Return how the lines of a JSONL of problems are read."""
     data = config.data
-    fields = Fields(
+    return Fields(
         prompt=data.prompt_field,
         answer=data.answer_field,
         answer_pattern=data.answer_pattern,
         choices=data.choices_field,
         verifier=data.verifier,
     )
-    read = read_problems(path, fields)
+
+
+def _data_of_file(config: Config, path: Path) -> Data:
+    data = config.data
+    read = read_problems(path, _fields_of(config))
     problems = _readable(read, path, skip=data.skip_unreadable)
     train, held_out = split_problems(problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
@@ -125,6 +130,25 @@ def _sums_problems() -> tuple[list[Problem], list[Problem]]:
     mixed = distinct_problems("sums", [(sums, level) for level in levels], chinese_share=0)
     hard = distinct_problems("sums-hard", [(sums, sums.LEVELS[-1])] * 32, chinese_share=0)
     return mixed, hard
+
+
+def suite_for_sft(config: Config) -> Suite | None:
+    """Return the suite that `sft.suite` names, which may be a JSONL of problems, or None for `none`."""
+    name, e = config.sft.suite, config.eval
+    if name == "none":
+        return None
+    if name in SUITE_NAMES:
+        suite = suite_named(name, e.mixed_samples if name in ("mixed", "sums") else e.hard_samples)
+        return Suite(name=suite.name, problems=suite.problems[: e.problems], num_samples=suite.num_samples)
+    path = Path(name)
+    if path.suffix != ".jsonl":
+        raise ConfigError(
+            f"sft.suite={name!r} is no suite; there are {', '.join(SUITE_NAMES)}, none, or a .jsonl file of "
+            "problems"
+        )
+    read = read_problems(path, _fields_of(config))
+    problems = _readable(read, path, skip=config.data.skip_unreadable)
+    return Suite(name=path.stem, problems=problems[: e.problems], num_samples=e.hard_samples)
 
 
 def suite_named(name: str, num_samples: int) -> Suite:

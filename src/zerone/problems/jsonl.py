@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from zerone.errors import DataError
 from zerone.problems.choices import LETTERS, choice_prompt
@@ -82,10 +82,10 @@ def read_lines(path: Path, fields: Fields) -> Iterator[tuple[int, Problem | Data
     Raises DataError where the file or the pattern cannot be used at all.
     """
     pattern = None if fields.answer_pattern is None else _compile(fields.answer_pattern)
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         place = f"{path}:{number}"
         try:
-            yield number, _problem(_parse(line, place), fields, pattern, place)
+            yield number, _problem(parse_object(line, place), fields, pattern, place)
         except DataError as error:
             yield number, error
 
@@ -105,7 +105,7 @@ def _compile(answer_pattern: str) -> re.Pattern[str]:
     return pattern
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield number and content of each line that is not blank."""
     try:
         with path.open("rb") as file:
@@ -120,7 +120,10 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         raise DataError(f"cannot read {path}: {error.strerror}; data.path must name a JSONL file") from error
 
 
-def _parse(line: bytes, place: str) -> Mapping[str, Any]:
+def parse_object(
+    line: bytes, place: str, example: str = '{"prompt": ..., "answer": ...}'
+) -> Mapping[str, Any]:
+    """Return the JSON object of a line; `place` and `example` are for the complaint."""
     try:
         # Decimal keeps a number as it is written: 0.1 must not become its nearest binary fraction.
         record = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=_refuse_constant)
@@ -136,7 +139,7 @@ def _parse(line: bytes, place: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: not usable JSON: {error}") from error
     if not isinstance(record, dict):
-        raise DataError(f'{place}: a JSON object is needed, as in {{"prompt": ..., "answer": ...}}')
+        raise DataError(f"{place}: a JSON object is needed, as in {example}")
     return record
 
 
@@ -259,14 +262,21 @@ def _choice_spec(record: Mapping[str, Any], fields: Fields, place: str) -> dict[
     return {"choices": texts, "answer": answer}
 
 
-def _position(problem: Problem) -> Fraction:
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Line = TypeVar("Line", bound=_Identified)
+"""A problem or a demonstration."""
+
+
+def _position(problem: _Identified) -> Fraction:
     """Return a number in [0, 1) that depends on the problem's id alone."""
     return Fraction(seed_from("jsonl-split", problem.id), 2**63)
 
 
-def split_problems(
-    problems: Sequence[Problem], eval_share: float
-) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+def split_problems(problems: Sequence[Line], eval_share: float) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
     """Return (train, eval) problems.
 
     Each problem's side follows from its own id, so it stays when the file is reordered or grows.
@@ -283,7 +293,7 @@ def split_problems(
     return trained, held_out
 
 
-def _advice(problems: Sequence[Problem], eval_share: float) -> str:
+def _advice(problems: Sequence[_Identified], eval_share: float) -> str:
     """Say which share nearest to the wanted one leaves neither side empty, if any does."""
     positions = [_position(problem) for problem in problems]
     percents = [percent for percent in range(1, 100) if min(positions) < percent / 100 <= max(positions)]

@@ -80,7 +80,7 @@ def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dic
     """
     run.lock()
     try:
-        environment = _prepare_run(config, run, resume)
+        environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
         learner = _new_learner(session)
         _restore(session, learner)
@@ -90,7 +90,7 @@ def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dic
         run.unlock()
 
 
-def _prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
+def prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
     """Check the directory against the wish, and return the environment that the run keeps."""
     if run.has_run:
         if not resume:
@@ -150,7 +150,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[environment["precision"]]
     )
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
-    _check_lengths(config, to_prompt, problems, context)
+    check_lengths(config, to_prompt, problems, context)
     if not run.has_run:
         run.start(to_yaml(config), environment | {"model_sha256": model.sha256, "data": data.description})
     elif run.read_environment().get("model_sha256") != model.sha256:
@@ -176,9 +176,10 @@ def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[in
     return to_prompt
 
 
-def _check_lengths(
+def check_lengths(
     config: Config, to_prompt: Callable[[Problem], tuple[int, ...]], problems: Sequence[Problem], context: int
 ) -> None:
+    """Raise DataError unless every prompt leaves room for an answer of `sampling.max_tokens`."""
     length, longest = max(((len(to_prompt(problem)), problem) for problem in problems), key=lambda p: p[0])
     if config.sampling.max_tokens + length > context:
         room = context - length
@@ -314,6 +315,11 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
+def peak_memory() -> int:
+    """Return the largest memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def summarise(run: RunDir, config: Config) -> dict[str, Any]:
     """Return what summary.json holds, from the run's own files."""
     evaluations = run.read_evals()
@@ -323,18 +329,18 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
     timings = run.read_timing()
     # What lies between steps is evaluation, recording and checkpoints; the last evaluation is after all.
     wall = sum(timing["total_s"] + timing["between_s"] for timing in timings) + evaluations[steps]["seconds"]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return {
-        "base": _selected(evaluations[0]),
-        "final": _selected(evaluations[steps]),
+        "base": selected(evaluations[0]),
+        "final": selected(evaluations[steps]),
         "steps": steps,
         "wall_s": round(wall, 1),
-        "peak_rss_bytes": peak,
+        "peak_rss_bytes": peak_memory(),
         "seed": config.seed,
     }
 
 
-def _selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+def selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of an evaluation that a summary shows."""
     return {
         name: {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
         for name, figures in evaluation["suites"].items()
