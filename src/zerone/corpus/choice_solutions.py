@@ -38,10 +38,14 @@ def _pass_value(problem: Problem, words: Words, rng: Random, slip: float) -> tup
 
 
 def _pass_match(problem: Problem, words: Words, rng: Random, slip: float) -> tuple[list[str], str | None]:
-    """Calculate one choice after the other until one has the value that is wanted."""
+    """Calculate one choice after the other until one has the value that is wanted.
+
+    Only the right one may slip: elsewhere a slip would change nothing and teach a wrong sum.
+    """
     lines, target = [], problem.spec["target"]
     for letter, steps in zip(LETTERS, problem.spec["steps"], strict=False):
-        shown, value = _shown(steps, slip, {target}, rng)
+        is_right_one = letter == problem.spec["answer"]
+        shown, value = _shown(steps, slip if is_right_one else 0.0, {target}, rng)
         lines.append(f"{letter} {shown} {words.yes if value == target else words.no}")
         if value == target:
             return lines, letter
@@ -68,7 +72,7 @@ _PASSES = {"value": _pass_value, "match": _pass_match, "largest": _pass_extreme,
 def compare(problem: Problem, words: Words, rng: Random, *, slip: float, give_up: float) -> Solution:
     """Calculate and compare.
 
-    Each calculation is wrong with probability `slip`. Where no choice fits, one is guessed with
+    A calculation is wrong with probability `slip`. Where no choice fits, one is guessed with
     probability `give_up`; else all is calculated again, rightly.
     """
     one_pass = _PASSES[problem.spec["kind"]]

@@ -101,8 +101,12 @@ def drill(rng: Random) -> Document:
     """Ten lines of arithmetic with the numbers that the problems use."""
     lines = []
     for _ in range(10):
-        if rng.random() < 0.5:
+        sort = rng.random()
+        if sort < 0.5:
             expression, value = rng.choice(pair_values(rng.randint(2, 15), rng.randint(2, 15)))
+        elif sort < 0.6:
+            a, b = rng.randint(2, 99), rng.randint(2, 20)
+            expression, value = rng.choice([(f"{a}%{b}", a % b), (f"{a}//{b}", a // b)])
         else:
             a, b = rng.randint(2, 200), rng.randint(2, 99)
             high, low = max(a, b), min(a, b)

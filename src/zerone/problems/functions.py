@@ -9,6 +9,7 @@ it. What makes two problems the same question is what their functions return.
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 from zerone.problems.programs import (
@@ -154,7 +155,7 @@ def _chain(rng: Random, kind: Kind, level: int) -> Parts:
     if kind is Kind.TEXT:
         names = rng.sample(_ON_TEXT, level - rng.randint(0, 1))
         return tuple(_part(rng, name, level) for name in names)
-    num_on_lists = rng.randint(0, level - 1)
+    num_on_lists = rng.randint(level - 2, level - 1)
     on_lists = tuple(_part(rng, name, level) for name in rng.sample(_TO_LIST, num_on_lists))
     rest = level - num_on_lists - 1
     return (*on_lists, Part(rng.choice(_TO_NUMBER)), *_numeric(rng, rest, level))
@@ -166,7 +167,7 @@ def _program(rng: Random, level: int) -> Program:
     if level == 3 and rng.random() < 0.3:
         then, otherwise = _numeric(rng, 1, level), _numeric(rng, 1, level)
         return Program(kind=Kind.NUMBER, parts=then, above=rng.randint(2, 12), otherwise=otherwise)
-    kind = rng.choices([Kind.NUMBER, Kind.LIST, Kind.TEXT], [0.5, 0.35, 0.15])[0]
+    kind = rng.choices([Kind.NUMBER, Kind.LIST, Kind.TEXT], [0.45, 0.4, 0.15])[0]
     return Program(kind=kind, parts=_chain(rng, kind, level))
 
 
@@ -174,6 +175,7 @@ def _program(rng: Random, level: int) -> Program:
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NUM_CANDIDATES = 14
+_NUM_INPUTS_FOR_IDLE = 24
 _SMALL = 12
 _WANT_MORE = frozenset(("subtract", "remainder", "divide"))
 """What does too little to small numbers to be seen."""
@@ -199,13 +201,19 @@ def _probes(kind: Kind) -> tuple[Value, ...]:
     return (*edges, *(_input(rng, kind, 0) for _ in range(_NUM_PROBES)))
 
 
-_PROBES = {kind: _probes(kind) for kind in Kind}
+PROBES = {kind: _probes(kind) for kind in Kind}
+"""By kind of input. Changing them changes every key, and so which side of the split a function is on."""
 
 
 def canonical(program: Program) -> str:
     """Return one key for all programs that return the same, however they are described."""
-    values = json.dumps([value_of(program, x) for x in _PROBES[program.kind]])
-    return f"{FAMILY}-{program.kind.value}-{hashlib.blake2b(values.encode(), digest_size=8).hexdigest()}"
+    return key_of(program.kind, [value_of(program, x) for x in PROBES[program.kind]])
+
+
+def key_of(kind: Kind, values: Sequence[Value]) -> str:
+    """Return the key of a function that returns these values for the probes."""
+    digest = hashlib.blake2b(json.dumps(values).encode(), digest_size=8).hexdigest()
+    return f"{FAMILY}-{kind.value}-{digest}"
 
 
 def _is_easy(program: Program, x: Value) -> bool:
@@ -234,6 +242,11 @@ def _telling(program: Program, inputs: Sequence[Value], rivals: Sequence[Program
     return order
 
 
+def _edges(program: Program) -> tuple[int, ...]:
+    """Return the inputs that alone tell a condition from its neighbours; they are kept for the tests."""
+    return () if program.above is None else (program.above, program.above + 1)
+
+
 def _examples(rng: Random, program: Program, rivals: Sequence[Program]) -> list[Value] | None:
     """Draw three inputs to show, the most telling first; None if the program has too few easy ones."""
     found: list[Value] = []
@@ -241,7 +254,7 @@ def _examples(rng: Random, program: Program, rivals: Sequence[Program]) -> list[
     largest = max([_SMALL, *(_SMALL + 2 * n for n in wanting)])
     for _ in range(4 * _NUM_CANDIDATES):
         x = _input(rng, program.kind, largest)
-        if x not in found and _is_easy(program, x):
+        if x not in found and x not in _edges(program) and _is_easy(program, x):
             found.append(x)
         if len(found) == _NUM_CANDIDATES:
             break
@@ -253,8 +266,8 @@ def _examples(rng: Random, program: Program, rivals: Sequence[Program]) -> list[
 
 def _hidden(rng: Random, program: Program, rivals: Sequence[Program], shown: list[Value]) -> list[Value]:
     """Draw the inputs of the tests: what tells all rivals apart that any probe does, and some more."""
-    probes = [x for x in _PROBES[program.kind] if x not in shown]
-    rng.shuffle(probes)
+    probes = [x for x in PROBES[program.kind] if x not in (*shown, *_edges(program))]
+    probes = [*_edges(program), *rng.sample(probes, min(len(probes), _NUM_PROBES))]
     order = _telling(program, probes, rivals)
     rest = [i for i in range(len(probes)) if i not in order]
     return [probes[i] for i in [*order, *rest][: max(_NUM_HIDDEN, len(order))]]
@@ -276,40 +289,62 @@ def describe(rng: Random, program: Program, language: str) -> str:
     return _IF[language].format(n=program.above, a=steps, b=_steps(rng, program.otherwise, language))
 
 
-def _draw_program(rng: Random, level: int) -> tuple[Program, list[Program], list[Value]]:
-    """Draw a program that has something to show, its near misses, and the examples."""
+def _has_idle_part(program: Program) -> bool:
+    """Whether a shorter chain does the same, as where a list is sorted before it is counted."""
+    inputs = PROBES[program.kind][:_NUM_INPUTS_FOR_IDLE]
+    values = [value_of(program, x) for x in inputs]
+    shorter = (
+        replace(program, parts=program.parts[:i] + program.parts[i + 1 :]) for i in range(len(program.parts))
+    )
+    return any(
+        [value_of(less, x) for x in inputs] == values
+        for less in shorter
+        if less.parts and fits(less.kind, less.parts)
+    )
+
+
+def _draw_program(rng: Random, level: int) -> Program:
+    """Draw a program in which every part counts."""
     while True:
         program = _program(rng, level)
-        if not fits(program.kind, program.parts):
-            continue
-        rivals = near_misses(program)
-        shown = _examples(rng, program, rivals)
-        if shown is not None and len({str(value_of(program, x)) for x in shown}) > 1:
-            return program, rivals, shown
+        if fits(program.kind, program.parts) and not _has_idle_part(program):
+            return program
 
 
-def draw(rng: Random, level: int, language: str) -> Problem:
-    """Draw one problem; `spec` keeps the program so that the corpus can show how it is written."""
-    program, rivals, shown = _draw_program(rng, level)
-    examples = ", ".join(f"f({shown_value(x)})={shown_value(value_of(program, x))}" for x in shown)
-    tests = [
-        {"args": [x], "expected": value_of(program, x)} for x in _hidden(rng, program, rivals, shown)
-    ]
+def problem_of(rng: Random, program: Program, level: int, language: str) -> Problem | None:
+    """Return a problem that asks for a program; None where three easy examples do not show it.
+
+    `spec` keeps the program, so that the corpus can show how it is written.
+    """
+    rivals = near_misses(program)
+    shown = _examples(rng, program, rivals)
+    if shown is None or len({str(value_of(program, x)) for x in shown}) == 1:
+        return None
+    hidden = _hidden(rng, program, rivals, shown)
     return Problem(
         id=canonical(program),
         family=FAMILY,
         level=level,
         language=language,
         prompt=rng.choice(_PROMPTS[language]).format(
-            steps=describe(rng, program, language), examples=examples
+            steps=describe(rng, program, language),
+            examples=", ".join(f"f({shown_value(x)})={shown_value(value_of(program, x))}" for x in shown),
         ),
         verifier="code",
         spec={
             "mode": "call",
             "entry": ENTRY,
-            "tests": tests,
+            "tests": [{"args": [x], "expected": value_of(program, x)} for x in hidden],
             "wall_s": _WALL_S,
             "program": to_json(program),
             "shown": shown,
         },
     )
+
+
+def draw(rng: Random, level: int, language: str) -> Problem:
+    """Draw one problem; its key is that of the function."""
+    while True:
+        problem = problem_of(rng, _draw_program(rng, level), level, language)
+        if problem is not None:
+            return problem
