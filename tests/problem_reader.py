@@ -105,6 +105,10 @@ def calculate(left: Fraction, operator: str, right: Fraction) -> Fraction:
             return left - right
         case "*":
             return left * right
+        case "//":
+            return Fraction(left // right)
+        case "%":
+            return left % right
     return left / right
 
 

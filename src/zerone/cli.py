@@ -89,9 +89,12 @@ def zero(
     config: ConfigFile = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="train on small functions and choice questions as well")
+    ] = False,
 ) -> None:
     """R1-Zero: reinforcement learning alone on a base model."""
-    resolved = resolve_config(recipe, config, overrides)
+    resolved = resolve_config(recipe, config, [*(overrides or ()), *(["data.family=mix"] if mix else ())])
     if dry_run:
         print(to_yaml(resolved), end="")
         return
@@ -182,7 +185,9 @@ def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
 def eval_(
     model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
     overrides: Overrides = None,
-    suite: Annotated[str, typer.Option(help="mixed, hard (mini-aime) or sums")] = "mixed",
+    suite: Annotated[
+        str, typer.Option(help="mixed, hard (mini-aime), mix, mix-hard, code, choice or sums")
+    ] = "mixed",
     k: Annotated[int, typer.Option("--k", min=1, help="samples per problem")] = 4,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     recipe: Recipe = "zero",

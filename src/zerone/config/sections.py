@@ -31,8 +31,10 @@ class DataConfig(Section):
     path: str | None = Field(
         None, description="JSONL of your own problems instead of a family; for SFT of demonstrations"
     )
-    family: Literal["embedded", "sums"] = Field(
-        "embedded", description="procedural problems: all embedded families, or plain sums"
+    family: Literal["embedded", "mix", "sums"] = Field(
+        "embedded",
+        description="procedural problems: countdown and word problems; mix, these with small functions and "
+        "choice questions; or plain sums",
     )
     prompt_field: str = Field("prompt", description="JSONL field of the question")
     answer_field: str = Field("answer", description="JSONL field of the answer")

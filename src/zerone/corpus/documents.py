@@ -15,12 +15,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
-from zerone.corpus import arithmetic_solutions, countdown_solutions
+from zerone.corpus import arithmetic_solutions, choice_solutions, countdown_solutions, function_solutions
 from zerone.corpus.countdown_solutions import Solution
 from zerone.corpus.words import WORDS, Words
-from zerone.problems import arithmetic, countdown
+from zerone.problems import arithmetic, countdown, functions, selections
 from zerone.problems.countdown import pair_values
-from zerone.problems.mixture import draw_any
+from zerone.problems.mixture import draw_weighted
 from zerone.prompt import R1_ZERO_PREFIX, write_completion, write_prompt
 from zerone.seeding import rng_from
 from zerone.types import Problem
@@ -64,6 +64,18 @@ SOLUTIONS: Mapping[str, SolutionFamily] = {
         ),
         hasty=arithmetic_solutions.guess,
     ),
+    functions.FAMILY: SolutionFamily(
+        careful=lambda p, w, rng: function_solutions.derive(p, w, rng, slip=0.08, checks=True, give_up=0.0),
+        habitual=lambda p, w, rng, h: function_solutions.derive(
+            p, w, rng, slip=h.slip, checks=rng.random() < h.checks, give_up=h.give_up
+        ),
+        hasty=function_solutions.guess,
+    ),
+    selections.FAMILY: SolutionFamily(
+        careful=choice_solutions.careful,
+        habitual=lambda p, w, rng, h: choice_solutions.compare(p, w, rng, slip=h.slip, give_up=h.give_up),
+        hasty=choice_solutions.guess,
+    ),
 }
 
 
@@ -72,10 +84,12 @@ class Document:
     """One text in the parts that are tokenised apart, as prompt and completion are in sampling.
 
     The first part is the R1-Zero prefix or empty; packing computes it once for many documents.
+    `family` is that of the problem; a drill has none.
     """
 
     kind: str
     parts: tuple[str, ...]
+    family: str = ""
 
     @property
     def text(self) -> str:
@@ -87,8 +101,12 @@ def drill(rng: Random) -> Document:
     """Ten lines of arithmetic with the numbers that the problems use."""
     lines = []
     for _ in range(10):
-        if rng.random() < 0.5:
+        sort = rng.random()
+        if sort < 0.5:
             expression, value = rng.choice(pair_values(rng.randint(2, 15), rng.randint(2, 15)))
+        elif sort < 0.6:
+            a, b = rng.randint(2, 99), rng.randint(2, 20)
+            expression, value = rng.choice([(f"{a}%{b}", a % b), (f"{a}//{b}", a // b)])
         else:
             a, b = rng.randint(2, 200), rng.randint(2, 99)
             high, low = max(a, b), min(a, b)
@@ -108,11 +126,12 @@ def drill(rng: Random) -> Document:
 
 def note(rng: Random) -> Document:
     """A careful solution outside the template."""
-    problem = draw_any(rng, "train")
+    problem = draw_weighted(rng, "train")
     words = WORDS[problem.language]
     solution = SOLUTIONS[problem.family].careful(problem, words, rng)
     return Document(
         kind="note",
+        family=problem.family,
         parts=(
             "",
             f"{words.problem}: {problem.prompt}\n{solution.thought}\n{words.result}: {solution.answer}",
@@ -136,7 +155,7 @@ def _malformed(solution: Solution, rng: Random) -> str:
 
 def tagged(rng: Random, habits: Habits) -> Document:
     """A problem in the R1-Zero template with an answer as the habits have it."""
-    problem = draw_any(rng, "train")
+    problem = draw_weighted(rng, "train")
     language = problem.language
     if rng.random() < habits.mixed_language:
         language = "zh" if language == "en" else "en"
@@ -150,7 +169,7 @@ def tagged(rng: Random, habits: Habits) -> Document:
     if rng.random() < habits.malformed:
         completion = _malformed(solution, rng)
     question = write_prompt(problem.prompt).removeprefix(R1_ZERO_PREFIX)
-    return Document(kind="tagged", parts=(R1_ZERO_PREFIX, question, completion))
+    return Document(kind="tagged", family=problem.family, parts=(R1_ZERO_PREFIX, question, completion))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

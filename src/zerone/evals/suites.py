@@ -1,38 +1,52 @@
 """Which problems a run trains on and is measured on, for each kind of data.
 
 In: the data section of a configuration. Out: a training mixture and the two suites that every
-run reports: `mixed` (everything) and `hard` (the highest level; "mini-aime" in the embedded world).
+run reports: `mixed` (all levels) and `hard` (the highest level; "mini-aime" in the embedded world).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from zerone.config import Config
 from zerone.errors import ConfigError, DataError, UserError
 from zerone.evals.evaluate import Suite
-from zerone.problems import sums
+from zerone.problems import functions, selections, sums
 from zerone.problems.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.problems.mixture import (
+    MIX_FAMILIES,
     EmbeddedMixture,
     FamilyMixture,
     ListMixture,
     distinct_problems,
+    family_suite,
     hard_suite,
+    mix_hard_suite,
+    mix_suite,
     mixed_suite,
 )
 from zerone.rewards.golds import gold_complaint
 from zerone.rl import Mixture
 from zerone.types import Problem
 
-SUITE_NAMES = ("mixed", "hard", "mini-aime", "sums")
+_SUITES: Mapping[str, Callable[[], list[Problem]]] = {
+    "mixed": mixed_suite,
+    "hard": hard_suite,
+    "mini-aime": hard_suite,
+    "mix": mix_suite,
+    "mix-hard": mix_hard_suite,
+    "code": lambda: family_suite("code", functions),
+    "choice": lambda: family_suite("choice", selections),
+    "sums": lambda: _sums_problems()[0],
+}
+SUITE_NAMES = tuple(_SUITES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
     """A run's problems; `listed` are all that the mixture can draw, where they can be listed.
 
-    `description` says in a line where they come from.
+    `description` says in a line where they come from, `verifiers` by which rules they are judged.
     """
 
     description: str
@@ -40,12 +54,17 @@ class Data:
     listed: Sequence[Problem]
     mixed: Suite
     hard: Suite
+    verifiers: frozenset[str]
 
 
 def data_of(config: Config) -> Data:
     """Return the problems that a configuration names; raises DataError for a bad file."""
     if config.data.path is not None:
         return _data_of_file(config, Path(config.data.path))
+    if config.data.family == "mix":
+        mixture = EmbeddedMixture(seed=config.seed, families=MIX_FAMILIES)
+        names = ", ".join(family.FAMILY for family in MIX_FAMILIES)
+        return _data(names, config, mixture, mix_suite(), mix_hard_suite())
     if config.data.family == "sums":
         mixed, hard = _sums_problems()
         return _data("sums", config, FamilyMixture(seed=config.seed, family=sums), mixed, hard)
@@ -115,12 +134,14 @@ def _data(
     description: str, config: Config, mixture: Mixture, mixed: list[Problem], hard: list[Problem]
 ) -> Data:
     e = config.eval
+    listed = mixture.problems if isinstance(mixture, ListMixture) else ()
     return Data(
         description=description,
         mixture=mixture,
-        listed=mixture.problems if isinstance(mixture, ListMixture) else (),
+        listed=listed,
         mixed=Suite(name="mixed", problems=mixed[: e.problems], num_samples=e.mixed_samples),
         hard=Suite(name="hard", problems=hard[: e.problems], num_samples=e.hard_samples),
+        verifiers=frozenset(problem.verifier for problem in (*listed, *mixed, *hard)),
     )
 
 
@@ -153,13 +174,7 @@ def suite_for_sft(config: Config) -> Suite | None:
 
 def suite_named(name: str, num_samples: int) -> Suite:
     """Return an embedded suite by name; raises UserError for another name."""
-    match name:
-        case "mixed":
-            problems = mixed_suite()
-        case "hard" | "mini-aime":
-            problems = hard_suite()
-        case "sums":
-            problems = _sums_problems()[0]
-        case _:
-            raise UserError(f"no suite is named {name!r}; there are {', '.join(SUITE_NAMES)}")
-    return Suite(name="hard" if name == "mini-aime" else name, problems=problems, num_samples=num_samples)
+    if name not in _SUITES:
+        raise UserError(f"no suite is named {name!r}; there are {', '.join(SUITE_NAMES)}")
+    shown = "hard" if name == "mini-aime" else name
+    return Suite(name=shown, problems=_SUITES[name](), num_samples=num_samples)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from zerone.problems import arithmetic, countdown
+from zerone.problems import arithmetic, countdown, functions, selections
 from zerone.problems.split import Split, split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
@@ -31,6 +31,20 @@ FAMILIES: Mapping[str, Family] = {
     countdown.FAMILY: countdown,
     arithmetic.FAMILY: arithmetic,
 }
+"""What `zerone zero` trains on and what the suites `mixed` and `hard` are made of."""
+
+MIX: tuple[tuple[Family, float], ...] = (
+    (countdown, 0.32),
+    (arithmetic, 0.32),
+    (functions, 0.22),
+    (selections, 0.14),
+)
+"""What the embedded base is made from: every family, with its share of the corpus.
+
+`zerone zero --mix` trains on all of them in equal shares.
+"""
+
+MIX_FAMILIES: tuple[Family, ...] = tuple(family for family, _ in MIX)
 CHINESE_SHARE = 0.12
 
 
@@ -42,23 +56,34 @@ def draw_from_split(rng: Random, family: Family, level: int, language: str, spli
             return problem
 
 
-def draw_any(rng: Random, split: Split) -> Problem:
+def draw_any(rng: Random, split: Split, families: Sequence[Family] = tuple(FAMILIES.values())) -> Problem:
     """Draw family, level and language, then a problem of them."""
-    family = rng.choice(list(FAMILIES.values()))
+    return draw_of(rng, rng.choice(families), split)
+
+
+def draw_of(rng: Random, family: Family, split: Split) -> Problem:
+    """Draw language and level, then a problem of them."""
     language = "zh" if rng.random() < CHINESE_SHARE else "en"
     return draw_from_split(rng, family, rng.choice(family.LEVELS), language, split)
 
 
+def draw_weighted(rng: Random, split: Split) -> Problem:
+    """Draw a problem of any family, by the families' shares of the corpus."""
+    families, shares = zip(*MIX, strict=True)
+    return draw_of(rng, rng.choices(families, shares)[0], split)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedMixture:
-    """All families and levels in equal shares, 12% of the problems in Chinese."""
+    """Some families and all their levels in equal shares, 12% of the problems in Chinese."""
 
     seed: int
+    families: Sequence[Family] = tuple(FAMILIES.values())
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
         """Return problems `first` on of a step; problem j of step i depends on (seed, i, j) only."""
         return [
-            draw_any(rng_from(self.seed, "train", step, j), "train")
+            draw_any(rng_from(self.seed, "train", step, j), "train", self.families)
             for j in range(first, first + num_problems)
         ]
 
@@ -117,6 +142,9 @@ def _shuffled(seed: int, epoch: int, size: int) -> list[int]:
 
 _MIXED_SIZE = 500
 _HARD_SIZE = 48
+_MIX_SIZE = 304
+_MIX_HARD_PER_FAMILY = 16
+_FAMILY_SIZE = 100
 
 
 def distinct_problems(
@@ -134,13 +162,38 @@ def distinct_problems(
 
 
 def mixed_suite() -> list[Problem]:
-    """500 evaluation problems: every family and level in equal shares."""
-    cells = [(family, level) for family in FAMILIES.values() for level in family.LEVELS]
-    return distinct_problems("mixed", [cells[i % len(cells)] for i in range(_MIXED_SIZE)])
+    """500 evaluation problems: countdown and word problems, every level, in equal shares."""
+    return _cells("mixed", _levels(tuple(FAMILIES.values())), _MIXED_SIZE)
 
 
 def hard_suite() -> list[Problem]:
-    """48 evaluation problems of the highest level of every family ("mini-aime")."""
-    families = list(FAMILIES.values())
-    cells = [(families[i % len(families)], families[i % len(families)].LEVELS[-1]) for i in range(_HARD_SIZE)]
-    return distinct_problems("hard", cells)
+    """48 evaluation problems of the highest level of both ("mini-aime")."""
+    return _cells("hard", _highest(tuple(FAMILIES.values())), _HARD_SIZE)
+
+
+def mix_suite() -> list[Problem]:
+    """Evaluation problems of every family and level in equal shares."""
+    return _cells("mix", _levels(MIX_FAMILIES), _MIX_SIZE)
+
+
+def mix_hard_suite() -> list[Problem]:
+    """Evaluation problems of the highest level of every family."""
+    return _cells("mix-hard", _highest(MIX_FAMILIES), _MIX_HARD_PER_FAMILY * len(MIX_FAMILIES))
+
+
+def family_suite(name: str, family: Family) -> list[Problem]:
+    """Evaluation problems of one family; fewer of the first level, which has few in all."""
+    first, *others = [(family, level) for level in family.LEVELS]
+    return _cells(name, [first, *others, *others], _FAMILY_SIZE)
+
+
+def _levels(families: Sequence[Family]) -> list[tuple[Family, int]]:
+    return [(family, level) for family in families for level in family.LEVELS]
+
+
+def _highest(families: Sequence[Family]) -> list[tuple[Family, int]]:
+    return [(family, family.LEVELS[-1]) for family in families]
+
+
+def _cells(name: str, cells: Sequence[tuple[Family, int]], size: int) -> list[Problem]:
+    return distinct_problems(name, [cells[i % len(cells)] for i in range(size)])

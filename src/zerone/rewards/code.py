@@ -56,6 +56,11 @@ def report_code(answer: str, spec: Mapping[str, Any], executor: Executor | None 
     return run_suite(program_of(answer), make_suite(tests), executor or local_executor(), limits)
 
 
+def prepare_code() -> None:
+    """Run a first program, which tests the sandbox; raises SandboxError if none is to be had."""
+    report_code("def f(): return 1", {"mode": "call", "entry": "f", "tests": [{"args": [], "expected": 1}]})
+
+
 def verify_code(answer: str, spec: Mapping[str, Any]) -> Verdict:
     """Judge a program: right only if it passes every test."""
     if not answer.strip() or len(answer) > _MAX_CHARACTERS:

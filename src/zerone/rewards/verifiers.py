@@ -4,6 +4,8 @@ In: a name. Out: a function from an answer and a `spec` to a verdict. Importing 
 nothing and loads neither sympy nor the sandbox.
 """
 
+from collections.abc import Iterable
+
 from zerone.prompt import THINK_CLOSE, last_answer, parse_completion
 from zerone.rewards.accuracy import VERIFIERS, Verifier
 
@@ -41,6 +43,17 @@ def verifier_named(name: str) -> Verifier:
     except ImportError as error:
         raise LookupError(f"the verifier {name!r} cannot be loaded: {error}") from error
     raise LookupError(f"no verifier is named {name!r}; there are {', '.join(NAMES)}")
+
+
+def prepare_verifiers(names: Iterable[str]) -> None:
+    """Make sure that what these verifiers need is to be had; raises SandboxUnavailable if it is not.
+
+    To be called before any long work: a verifier that fails is no error later, only an outcome.
+    """
+    if "code" in names:
+        from zerone.rewards.code import prepare_code
+
+        prepare_code()
 
 
 def answer_for(name: str, completion: str) -> str | None:

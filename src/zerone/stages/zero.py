@@ -37,6 +37,7 @@ from zerone.model.loading import Model, end_ids, load_model, save_model
 from zerone.optim import adamw
 from zerone.problems import sums
 from zerone.prompt import Example, Style, write_prompt
+from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import Hooks, Learner, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
@@ -143,6 +144,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     torch.set_num_threads(environment["threads"])
     data = data_of(config)
     rules_of(config)  # a reward function that cannot be loaded stops the run here
+    prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     model = load_model(config.model.path, torch.float32)
     to_prompt = prompt_encoder(config, model)
     context = int(model.module.config.max_position_embeddings)
