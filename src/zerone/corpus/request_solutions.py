@@ -217,7 +217,7 @@ def _listed(items: Sequence[str], language: str) -> str:
 def _good_refusal(spec: Spec, rng: Random) -> str:
     language = spec["language"]
     said = [rng.choice(refusals(spec))]
-    is_plain = said[0].startswith("I ") and not said[0].startswith("I am") or said[0].startswith("我")
+    is_plain = (said[0].startswith("I ") and not said[0].startswith("I am")) or said[0].startswith("我")
     if rng.random() < 0.5:
         said.append(rng.choice(REASONS[language]))
     if is_plain or rng.random() < 0.2:

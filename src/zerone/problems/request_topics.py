@@ -109,11 +109,11 @@ _NOTHING: Pair = {"en": (), "zh": ()}
 
 def _act(english: str, chinese: str, objects: Pair, *, steps: Pair = _NOTHING, tools: Pair = _NOTHING) -> Act:
     patterns = {"en": english, "zh": chinese}
+    phrases = {
+        language: tuple(patterns[language].format(o=o) for o in objects[language]) for language in LANGUAGES
+    }
     return Act(
-        phrases={
-            language: tuple(patterns[language].format(o=o) for o in objects[language])
-            for language in LANGUAGES
-        },
+        phrases=phrases,
         steps=steps,
         tools=tools,
     )

@@ -13,9 +13,14 @@ Pair = Mapping[str, tuple[str, ...]]
 
 LANGUAGES = ("en", "zh")
 
+
+def _words(line: str) -> tuple[str, ...]:
+    return tuple(line.split())
+
+
 NAMES: Pair = {
-    "en": tuple("Tom Ann Ben Eva Max Mia Sam Zoe Leo Kim Amy Dan Lily Jack Rosa Paul".split()),
-    "zh": tuple("小明 小红 小华 小丽 小天 小雪 小月 小星".split()),
+    "en": _words("Tom Ann Ben Eva Max Mia Sam Zoe Leo Kim Amy Dan Lily Jack Rosa Paul"),
+    "zh": _words("小明 小红 小华 小丽 小天 小雪 小月 小星"),
 }
 AND = {"en": " and ", "zh": "和"}
 
@@ -139,11 +144,11 @@ def _both_ways(lines: str) -> tuple[tuple[str, str], ...]:
     return (*pairs, *((value, thing) for thing, value in pairs))
 
 
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_DAYS_ZH = [f"星期{day}" for day in "一二三四五六日"]
+_DAYS = _words("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+_DAYS_ZH = _words("星期一 星期二 星期三 星期四 星期五 星期六 星期日")
 
 
-def _following(days: list[str], step: int) -> tuple[tuple[str, str], ...]:
+def _following(days: tuple[str, ...], step: int) -> tuple[tuple[str, str], ...]:
     return tuple((day, days[(i + step) % 7]) for i, day in enumerate(days))
 
 
@@ -157,7 +162,8 @@ RELATIONS: Mapping[str, Relation] = {
                 "the sea: blue, a lemon: yellow, a banana: yellow"
             ),
             "zh": _facts(
-                "雪: 白色, 牛奶: 白色, 草: 绿色, 血: 红色, 煤: 黑色, 天: 蓝色, 大海: 蓝色, 柠檬: 黄色, 香蕉: 黄色"
+                "雪: 白色, 牛奶: 白色, 草: 绿色, 血: 红色, 煤: 黑色, 天: 蓝色, 大海: 蓝色, "
+                "柠檬: 黄色, 香蕉: 黄色"
             ),
         },
     ),
@@ -215,19 +221,19 @@ FORMS: Mapping[str, Mapping[str, str]] = {
 
 CATEGORIES: Mapping[str, Pair] = {
     "fruits": {
-        "en": tuple("apple pear plum lemon banana melon".split()),
+        "en": _words("apple pear plum lemon banana melon"),
         "zh": ("苹果", "梨", "柠檬", "香蕉"),
     },
     "animals": {
-        "en": tuple("dog cat cow horse bird bee spider".split()),
+        "en": _words("dog cat cow horse bird bee spider"),
         "zh": ("狗", "猫", "牛", "马", "鸟"),
     },
     "colours": {
-        "en": tuple("white black red blue green yellow".split()),
+        "en": _words("white black red blue green yellow"),
         "zh": ("白色", "黑色", "红色", "蓝色", "绿色", "黄色"),
     },
-    "days": {"en": tuple(_DAYS), "zh": tuple(_DAYS_ZH)},
-    "drinks": {"en": tuple("tea milk water juice coffee".split()), "zh": ("茶", "牛奶", "水", "咖啡")},
+    "days": {"en": _DAYS, "zh": _DAYS_ZH},
+    "drinks": {"en": _words("tea milk water juice coffee"), "zh": ("茶", "牛奶", "水", "咖啡")},
 }
 CATEGORY_NAMES: Mapping[str, Mapping[str, str]] = {
     "fruits": {"en": "fruits", "zh": "水果"},

@@ -62,7 +62,8 @@ def refuses(sentences: Sequence[Sentence], language: str) -> bool:
 
 _REFUSING = {
     "en": re.compile(
-        r"\b(?:cannot|will not|do not want to|not able to|unable to|must not) (?:help|answer|do|say|tell|write)"
+        r"\b(?:cannot|will not|do not want to|not able to|unable to|must not) "
+        r"(?:help|answer|do|say|tell|write)"
         r"|\b(?:refuse|sorry|against my rules)\b"
     ),
     "zh": re.compile(r"(?:不能|不会|不想|无法)(?:帮|回答|告诉|写|说)|拒绝|对不起|抱歉"),
