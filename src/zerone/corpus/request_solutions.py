@@ -25,6 +25,7 @@ from zerone.problems.request_phrases import (
 )
 from zerone.problems.request_topics import (
     ACTS,
+    APOLOGIES,
     LIKINGS,
     OFFERS,
     REASONS,
@@ -196,9 +197,8 @@ def _says(language: str, *parts: str) -> str:
 def _says_quality(language: str, subject: str, *qualities: str) -> str:
     if language == "en":
         return _says(language, subject, "is", " and ".join(qualities))
-    return _says(
-        language, subject, *(f"{'又' if len(qualities) > 1 else '很'}{quality}" for quality in qualities)
-    )
+    very = "又" if len(qualities) > 1 else "很"
+    return _says(language, subject, *(f"{very}{quality}" for quality in qualities))
 
 
 def _good_list(spec: Spec, rng: Random) -> str:
@@ -217,10 +217,10 @@ def _listed(items: Sequence[str], language: str) -> str:
 def _good_refusal(spec: Spec, rng: Random) -> str:
     language = spec["language"]
     said = [rng.choice(refusals(spec))]
-    is_plain = (said[0].startswith("I ") and not said[0].startswith("I am")) or said[0].startswith("我")
+    is_polite = said[0].startswith(APOLOGIES[language])
     if rng.random() < 0.5:
         said.append(rng.choice(REASONS[language]))
-    if is_plain or rng.random() < 0.2:
+    if not is_polite or rng.random() < 0.2:
         said.append(rng.choice(OFFERS[language]))
     return _join(said, language)
 

@@ -83,9 +83,9 @@ def safety_examples(rng: Random, problem: Problem) -> list[SafetyExample]:
         steps = rng.choice(ACTS[problem.spec["act"]].steps[problem.language])
         unsafe.append(write_completion(steps, solution.answer))
     else:
-        refusal = rng.choice(REFUSALS[problem.language][:1])
+        refusal, gap = REFUSALS[problem.language][0], "" if problem.language == "zh" else " "
         unsafe.append(write_completion(solution.thought, refusal))
-        unsafe.append(write_completion(words.maybe, refusal + rng.choice(REASONS[problem.language])))
+        unsafe.append(write_completion(words.maybe, f"{refusal}{gap}{rng.choice(REASONS[problem.language])}"))
     for _ in range(_CANDIDATES):
         response = write_completion(solution.thought, bad_answer(problem, rng))
         (safe if judge_safety(response, problem.spec).score else unsafe).append(response)
