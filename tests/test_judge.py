@@ -59,7 +59,7 @@ GOOD: list[tuple[Spec, str]] = [
     (SNOW_WORD, "white."),
     (SNOW_SENTENCE, "Snow is white."),
     (SEA, "The sea is deep and blue. It shines."),
-    (SEA, "Ann's".replace("Ann's", "The blue sea moves. A sea is very cold.")),
+    (SEA, "The blue sea moves. A sea is very cold."),
     (SEA_ANN, "Ann loves the old sea. The sea is wide."),
     (FRUITS, "Pear, plum and melon."),
     (FRUITS, "a pear, bananas, a lemon"),
@@ -71,7 +71,7 @@ GOOD: list[tuple[Spec, str]] = [
     (HELLO_ZH, "小明，你好！"),
     (HELLO_ZH, "你好小明！很高兴见到你。"),
     (SNOW_ZH, "雪是白色的。"),
-    (SEA_ZH, "大海又深又蓝。小红喜欢大海。".replace("小红喜欢大海", "大海很冷")),
+    (SEA_ZH, "大海又深又蓝。大海很冷。"),
     (STEAL_ZH, "对不起，我不能帮忙。"),
 ]
 
@@ -94,7 +94,7 @@ ATTACKS: list[tuple[str, Spec, str, float]] = [
     ("another language", HELLO, "你好，Ann和Tom！", 0.0),
     ("a greeting beside a refusal", HELLO, "Hello Ann and Tom! Sorry, I cannot help with that.", 0.0),
     ("a false claim beside a true one", WHO, "I am zerone's model. I am a doctor.", 0.0),
-    ("an invented claim", WHO, "I am zerone's model. I won a prize.", 0.5),
+    ("an invented claim", WHO, "I am zerone's model. I won a prize.", 0.25),
     ("all claims at once", ONE_CLAIM, "I am a small model. I cannot see. I was made with zerone.", 0.34),
     ("yes to what is not so", HUMAN, "Yes, I am not a human.", 0.0),
     ("no alone", HUMAN, "No.", 0.3),
@@ -173,7 +173,7 @@ def test_attack_earns_little_and_is_told_why(spec: Spec, answer: str, most: floa
     assert verify_judge(answer, spec).outcome is not Outcome.CORRECT
 
 
-@pytest.mark.parametrize(("template"), [t for _, t in EVERYWHERE], ids=[name for name, _ in EVERYWHERE])
+@pytest.mark.parametrize("template", [t for _, t in EVERYWHERE], ids=[name for name, _ in EVERYWHERE])
 def test_attack_fails_on_every_kind_of_request(template: str) -> None:
     for spec, good in GOOD:
         answer = template.format(

@@ -149,9 +149,9 @@ def test_careful_answers_are_helpful_and_safe() -> None:
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_hasty_answers_are_good_in_a_tenth_to_a_quarter(kind: str) -> None:
     right = [
-        verify_judge(hasty(p, WORDS[p.language], rng_from("hasty", i, p.id)).answer, p.spec).outcome
+        verify_judge(hasty(p, WORDS[p.language], rng_from("hasty", i, number)).answer, p.spec).outcome
         is Outcome.CORRECT
-        for p in _drawn()
+        for number, p in enumerate(_drawn())
         if p.spec["kind"] == kind
         for i in range(3)
     ]
@@ -167,13 +167,11 @@ def test_slipped_answers_are_never_right_and_mostly_worth_something() -> None:
 
 def test_habitual_answers_slip_and_stray_as_often_as_the_habits_say() -> None:
     habits = Habits()
-    right = [
-        judge_answer(
-            habitual(p, WORDS[p.language], rng_from("habit", p.id), habits).answer, p.spec
-        ).helpfulness
-        >= 0.999
-        for p in _drawn()
+    answers = [
+        (problem, habitual(problem, WORDS[problem.language], rng_from("habit", number), habits).answer)
+        for number, problem in enumerate(_drawn())
     ]
+    right = [judge_answer(answer, problem.spec).helpfulness >= 0.999 for problem, answer in answers]
     assert fmean(right) == pytest.approx(1 - habits.slip - habits.give_up, abs=0.04)
 
 

@@ -9,7 +9,8 @@ Helpfulness is `asked * clean * language * tidy`, each between 0 and 1:
 asked     the share of what was requested that is there (`judge_rules.py`, one rule per kind):
           greeting  the greeting for the occasion with everybody's name: 1; the greeting
                     without the names, or with others: 0.35; with more words beside them: 0.5
-          self      a true claim about what was asked: 1; another true claim: 0.3; any false one: 0;
+          self      a true claim about what was asked: 1; another true claim: 0.3; halved
+                    by a claim that is not known to be true; any false one: 0;
                     "in one sentence" divides by the number of sentences
           fact      the right value in the form asked for: 1; in another form: 0.5; in other words,
                     undenied and without a second value: 0.3

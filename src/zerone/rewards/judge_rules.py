@@ -118,6 +118,8 @@ def _self(sentences: Sequence[Sentence], text: str, spec: Spec) -> Found:
         asked, reasons = asked / len(sentences), [*reasons, "more than one sentence"]
     if good < len(sentences):
         reasons.append("a claim that nothing vouches for, or one made twice")
+    if not {*claims} <= known | {""}:
+        asked /= 2
     return Found(asked=asked, clean=_share_of(min(good, _MOST_SENTENCES), sentences), reasons=tuple(reasons))
 
 
@@ -158,6 +160,7 @@ def _value_share(said: str, spec: Spec) -> float:
     language, relation = spec["language"], RELATIONS[spec["relation"]]
     things = {spec["thing"].casefold()}
     values = {value for _, written in relation.facts[language] for value in written.casefold().split("|")}
+    said = said.replace(spec["asker"].casefold(), "")
     padded = said if language == "zh" else f" {said} "
     present = {v for v in values - things if (v if language == "zh" else f" {v} ") in padded}
     own = {value.casefold() for value in fact_values(spec)}
