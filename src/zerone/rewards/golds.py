@@ -8,7 +8,7 @@ from zerone.problems.choices import LETTERS
 from zerone.rewards.verifiers import FAILURES, verifier_named
 from zerone.types import Outcome, Problem
 
-_WITHOUT_GOLD = frozenset(("countdown", "code"))
+_WITHOUT_GOLD = frozenset(("countdown", "code", "judge"))
 """Judged by what they do, not by comparison with an answer."""
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from zerone.prompt import THINK_CLOSE, last_answer, parse_completion
 from zerone.rewards.accuracy import VERIFIERS, Verifier
 
-NAMES = (*VERIFIERS, "math", "code")
+NAMES = (*VERIFIERS, "math", "code", "judge")
 
 FAILURES = (
     ArithmeticError,
@@ -40,6 +40,10 @@ def verifier_named(name: str) -> Verifier:
             from zerone.rewards.code import verify_code
 
             return verify_code
+        if name == "judge":
+            from zerone.rewards.judge import verify_judge
+
+            return verify_judge
     except ImportError as error:
         raise LookupError(f"the verifier {name!r} cannot be loaded: {error}") from error
     raise LookupError(f"no verifier is named {name!r}; there are {', '.join(NAMES)}")
