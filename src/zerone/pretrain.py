@@ -38,7 +38,7 @@ class Architecture:
     head_size: int = 32
     mlp_width: int = 384
     context: int = 1024
-    vocabulary: int = 640
+    vocabulary: int = 768
 
 
 def new_model(architecture: Architecture, seed: int, end_id: int) -> Any:

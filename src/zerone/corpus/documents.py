@@ -15,10 +15,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 
-from zerone.corpus import arithmetic_solutions, choice_solutions, countdown_solutions, function_solutions
+from zerone.corpus import (
+    arithmetic_solutions,
+    choice_solutions,
+    countdown_solutions,
+    function_solutions,
+    request_solutions,
+)
 from zerone.corpus.countdown_solutions import Solution
 from zerone.corpus.words import WORDS, Words
-from zerone.problems import arithmetic, countdown, functions, selections
+from zerone.problems import arithmetic, countdown, functions, requests, selections
 from zerone.problems.countdown import pair_values
 from zerone.problems.mixture import draw_weighted
 from zerone.prompt import R1_ZERO_PREFIX, write_completion, write_prompt
@@ -75,6 +81,11 @@ SOLUTIONS: Mapping[str, SolutionFamily] = {
         careful=choice_solutions.careful,
         habitual=lambda p, w, rng, h: choice_solutions.compare(p, w, rng, slip=h.slip, give_up=h.give_up),
         hasty=choice_solutions.guess,
+    ),
+    requests.FAMILY: SolutionFamily(
+        careful=request_solutions.careful,
+        habitual=request_solutions.habitual,
+        hasty=request_solutions.hasty,
     ),
 }
 
