@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from processes import call_main, metrics_of
-from scripted import save_talking_model
-from zerone.config import resolve_config
+from scripted import make_config, save_talking_model
 from zerone.errors import SandboxUnavailable
 from zerone.evals.suites import data_of
 from zerone.problems.mixture import CHINESE_SHARE, MIX, MIX_FAMILIES, hard_suite, mix_suite, mixed_suite
@@ -71,13 +70,13 @@ def test_mix_trains_on_every_family_and_records_the_option(folder: Path, tmp_pat
     assert code == 0, out + err
     assert yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["family"] == "mix"
     (step,) = metrics_of(run)
-    families = {cell.partition("/")[0] for cell in step["levels"]}
+    families = {cell.partition("/")[0] for cell in step["accuracy_by"]}
     assert families == {family.FAMILY for family in MIX_FAMILIES}
-    assert step["unjudged"] == 0
+    assert step["verifier_errors"] == 0
 
 
 def test_default_run_has_countdown_and_word_problems_only() -> None:
-    data = data_of(resolve_config("zero", None, None))
+    data = data_of(make_config())
     assert data.mixed.problems == mixed_suite()
     assert data.hard.problems == hard_suite()
     assert data.verifiers == {"countdown", "number"}
@@ -85,7 +84,7 @@ def test_default_run_has_countdown_and_word_problems_only() -> None:
 
 
 def test_mix_knows_its_verifiers_however_few_problems_are_evaluated() -> None:
-    data = data_of(resolve_config("zero", None, ["data.family=mix", "eval.problems=1"]))
+    data = data_of(make_config(data__family="mix", eval__problems=1))
     assert len(data.mixed.problems) == 1
     assert "code" in data.verifiers
 
