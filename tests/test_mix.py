@@ -11,7 +11,7 @@ from processes import call_main, metrics_of
 from scripted import make_config, save_talking_model
 from zerone.errors import SandboxUnavailable
 from zerone.evals.suites import data_of
-from zerone.problems.mixture import CHINESE_SHARE, MIX, MIX_FAMILIES, hard_suite, mix_suite, mixed_suite
+from zerone.problems.mixture import CHINESE_SHARE, CORPUS_SHARES, MIX_FAMILIES, hard_suite, mix_suite, mixed_suite
 from zerone.rewards.code import local_executor
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.run_dir import RunDir
@@ -99,6 +99,6 @@ def test_mix_suite_has_every_family_and_level_in_equal_shares() -> None:
 
 
 def test_shares_of_the_corpus_add_up_and_countdown_and_word_problems_prevail() -> None:
-    shares = {family.FAMILY: share for family, share in MIX}
+    shares = {family.FAMILY: share for family, share in CORPUS_SHARES}
     assert sum(shares.values()) == pytest.approx(1.0)
     assert shares["countdown"] + shares["arithmetic"] > 0.5
