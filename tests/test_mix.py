@@ -11,7 +11,14 @@ from processes import call_main, metrics_of
 from scripted import make_config, save_talking_model
 from zerone.errors import SandboxUnavailable
 from zerone.evals.suites import data_of
-from zerone.problems.mixture import CHINESE_SHARE, CORPUS_SHARES, MIX_FAMILIES, hard_suite, mix_suite, mixed_suite
+from zerone.problems.mixture import (
+    CHINESE_SHARE,
+    CORPUS_SHARES,
+    MIX_FAMILIES,
+    hard_suite,
+    mix_suite,
+    mixed_suite,
+)
 from zerone.rewards.code import local_executor
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.run_dir import RunDir
