@@ -29,8 +29,8 @@ _PATHS = ("model.path", "data.path")
 """Options whose value is a place on somebody's machine."""
 
 
-def write_card(source: Source, name: str) -> str:
-    """Return the text of README.md."""
+def write_card(source: Source, name: str, gguf_name: str | None = None) -> str:
+    """Return the text of README.md, which stands beside a transformers model or a GGUF file."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("zerone.export", "."),
         undefined=jinja2.StrictUndefined,
@@ -48,6 +48,8 @@ def write_card(source: Source, name: str) -> str:
         rows=list(_rows(source.summary)),
         made=_made(source.lineage),
         settings=_settings(source.config),
+        gguf_name=gguf_name,
+        temperature=None if source.config is None else source.config.sampling.temperature,
         max_tokens=None if source.config is None else source.config.sampling.max_tokens,
         stops=[] if source.config is None else list(source.config.sampling.stop),
         example=_example(source),

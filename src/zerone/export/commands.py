@@ -43,9 +43,7 @@ def export(
     licence: Annotated[str | None, typer.Option(help="of the model, where nothing beside it tells")] = None,
     precision: Annotated[Matrices, typer.Option(help="of the matrices, gguf and ollama only")] = Matrices.F32,
     repo: Annotated[str | None, typer.Option(help="OWNER/NAME on the Hub, with --to hub")] = None,
-    push: Annotated[
-        bool, typer.Option("--push", help="upload; without it hub only says what it would")
-    ] = False,
+    push: Annotated[bool, typer.Option("--push", help="upload; else hub only says what it would")] = False,
     public: Annotated[bool, typer.Option("--public", help="upload to where everyone can read it")] = False,
 ) -> None:
     """Write a model for transformers and vLLM (hf), llama.cpp (gguf), Ollama, or the Hugging Face Hub."""
@@ -57,9 +55,7 @@ def export(
 
     source = read_source(model, licence)
     if push and source.licence is None:
-        raise ExportError(
-            f"nothing beside {model} tells its licence; state it by --licence before publishing"
-        )
+        raise ExportError(f"nothing beside {model} tells its licence; state it by --licence")
     name = source.name if repo is None else repo.rpartition("/")[2]
     _write(source, to, out, name, precision)
     print(f"{name}: {to.value} in {out}, licence {source.licence or 'unknown'}")
@@ -82,7 +78,7 @@ def _write(source: "Source", to: Form, out: Path, name: str, precision: Matrices
             write_directory(source, directory, name)
             return
         write_gguf(source, directory / GGUF_NAME, name, precision.value)
-        (directory / "README.md").write_text(write_card(source, name), encoding="utf-8")
+        (directory / "README.md").write_text(write_card(source, name, GGUF_NAME), encoding="utf-8")
         if to is Form.OLLAMA:
             (directory / "Modelfile").write_text(write_modelfile(source), encoding="utf-8")
 

@@ -36,7 +36,12 @@ class Ancestor:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return {"name": self.name, "sha256": self.sha256, "licence": self.licence, **self.made}
+        return {"name": self.name, "sha256": self.sha256, "licence": self.licence, "made": dict(self.made)}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Ancestor":
+        """Take back what `as_dict` gave."""
+        return cls(**{name: value[name] for name in ("name", "sha256", "licence", "made")})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +136,7 @@ def _prompt_of(files: ModelFiles, config: Config | None) -> ChatPrompt | None:
 
 
 def _beginning(tokenizer: Any) -> str:
-    """Return the text of the tokens that the tokenizer itself puts first, which a chat template must write."""
+    """Return the start token that the tokenizer puts before plain text, and a chat template must write."""
     added = tokenizer("")["input_ids"]
     bos = tokenizer.bos_token
     return bos if bos is not None and added[:1] == [tokenizer.bos_token_id] else ""
@@ -143,7 +148,7 @@ def _beginning(tokenizer: Any) -> str:
 def _lineage(path: str, files: ModelFiles, run: RunDir | None) -> tuple[Ancestor, ...]:
     """Return the model and what it was trained from, newest first."""
     if run is None:
-        return (_ancestor_of_directory(path, files),)
+        return _lineage_of_directory(path, files)
     parents = _parents(run)
     licence = parents[0].licence if parents else None
     return (
@@ -172,7 +177,7 @@ def _parents(run: RunDir, depth: int = 0) -> tuple[Ancestor, ...]:
     if files.sha256 != sha256 or depth > _MAX_ANCESTORS:
         return (unknown,)
     if above is None:
-        return (_ancestor_of_directory(there, files),)
+        return _lineage_of_directory(there, files)
     parents = _parents(above, depth + 1)
     here = Ancestor(
         name=_name_in_run(there, above), sha256=sha256, licence=parents[0].licence, made=_made_by(above)
@@ -205,14 +210,17 @@ def _made_by(run: RunDir) -> dict[str, Any]:
     return {"run": run.path.absolute().name, **kept}
 
 
-def _ancestor_of_directory(path: str, files: ModelFiles) -> Ancestor:
+def _lineage_of_directory(path: str, files: ModelFiles) -> tuple[Ancestor, ...]:
+    """Return what a directory says of itself; one that zerone exported names its ancestors as well."""
     provenance = read_provenance(files.directory) or {}
+    if provenance.get("sha256") == files.sha256 and isinstance(provenance.get("lineage"), list):
+        return tuple(Ancestor.from_dict(entry) for entry in provenance["lineage"])
     kept = {key: provenance[key] for key in _KEPT_PROVENANCE if provenance.get(key) is not None}
     name = (
         "zerone-embedded" if path == EMBEDDED else str(provenance.get("model") or Path(path).absolute().name)
     )
     licence = provenance.get("licence") or _licence_of_card(files.directory / "README.md")
-    return Ancestor(name=name, sha256=files.sha256, licence=licence, made=kept)
+    return (Ancestor(name=str(name), sha256=files.sha256, licence=licence, made=kept),)
 
 
 def _licence_of_card(path: Path) -> str | None:

@@ -65,9 +65,7 @@ def _refuse_unwritable(source: Source) -> None:
     if rope != "default":
         raise ExportError(f"rotary scaling {rope!r} is not written to GGUF here; export with --to hf instead")
     if config.model_type == "qwen3" and config.attention_bias:
-        raise ExportError(
-            "llama.cpp knows no Qwen3 with attention_bias; export with --to hf instead, which other tools read"
-        )
+        raise ExportError("llama.cpp knows no Qwen3 with attention_bias; export with --to hf instead")
 
 
 def _add_settings(writer: Any, source: Source, name: str, precision: Precision) -> None:
