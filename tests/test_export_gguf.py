@@ -47,6 +47,7 @@ def read_back(path: Path, config: Any) -> Any:
         Shape(kind="qwen2", tied=False),
         Shape(kind="llama"),
         Shape(kind="llama", tied=False, kv_heads=1),
+        Shape(kind="llama", biases=True),
     ],
     ids=str,
 )

@@ -25,7 +25,9 @@ def plan(directory: Path, repo: str, is_public: bool) -> Iterator[str]:
 def push(directory: Path, repo: str, is_public: bool) -> str:
     """Upload the directory and return the address of the commit; raises ExportError when that fails."""
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    # HTTPError under this name, as version 1 builds on httpx and version 2 on httpx2.
+    from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
 
     api = HfApi()
     try:
@@ -43,9 +45,9 @@ def push(directory: Path, repo: str, is_public: bool) -> str:
         raise ExportError(
             f"HF_HUB_OFFLINE is set, so nothing was uploaded; the files are in {directory}"
         ) from error
-    except (HfHubHTTPError, OSError) as error:
-        if isinstance(error, ExportError):
-            raise
+    except ExportError:
+        raise
+    except (HTTPError, OSError) as error:
         first, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportError(
             f"the Hub did not take {repo} ({first}); log in by `hf auth login` and try again; the files are "
