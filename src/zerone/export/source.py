@@ -189,18 +189,7 @@ _LICENCE_OF = {EMBEDDED: "MIT"}
 """Whatever made the embedded base, then or now, is this project."""
 
 _KEPT_ENVIRONMENT = ("commit", "zerone", "torch", "transformers", "seed", "started", "data")
-_KEPT_PROVENANCE = (
-    "what",
-    "model",
-    "package",
-    "version",
-    "file",
-    "weights",
-    "commit",
-    "seed",
-    "steps",
-    "tokens",
-)
+_KEPT_PROVENANCE = ("package", "version", "file", "weights", "commit", "seed", "steps", "tokens")
 
 
 def _made_by(run: RunDir) -> dict[str, Any]:
