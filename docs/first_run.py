@@ -1,15 +1,16 @@
 # %% [markdown]
 # # R1-Zero in a notebook
 #
-# A small base model learns to reason by reinforcement learning alone, on two CPU cores in about eight minutes.
-# Nothing is downloaded. Every value that shapes the run can be changed by an entry in `OVERRIDES`, as on the
-# command line.
+# A small base model learns to reason by reinforcement learning alone, on two CPU cores in about eight
+# minutes. Nothing is downloaded. Every value that shapes the run can be changed by an entry in `OVERRIDES`,
+# as on the command line.
 
 # %%
 from importlib import resources
 from pathlib import Path
 
 from rich.console import Console
+
 from zerone.config import build_config, read_recipe
 from zerone.display import TerminalDisplay
 from zerone.run_dir import RunDir
@@ -25,7 +26,8 @@ print(f"{config.rl.steps} steps of {config.rl.problems_per_step} problems x {con
 # %% [markdown]
 # ## Train
 #
-# One line per step. A run is one directory; if this cell is interrupted, running it again goes on where it stopped.
+# One line per step. A run is one directory; if this cell is interrupted, running it again goes on where it
+# stopped.
 
 # %%
 run = RunDir(RUN)
@@ -69,6 +71,7 @@ for step in (1, config.rl.steps):
 
 # %%
 from transformers import pipeline  # noqa: E402
+
 from zerone.export.directory import fresh_directory, write_directory  # noqa: E402
 from zerone.export.source import read_source  # noqa: E402
 

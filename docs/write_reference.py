@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+
 from zerone.config import Config, options
 
 REFERENCE = Path(__file__).with_name("reference")
@@ -19,16 +20,16 @@ REFERENCE = Path(__file__).with_name("reference")
 _OPTIONS = """\
 # Options
 
-Made from the code by `docs/write_reference.py`. An option is given as `name=value` after a command, or in a YAML file with
-the part before the dot as a section. The value here is the default; a recipe may set another, which
-`zerone config show --recipe NAME` shows.
+Made from the code by `docs/write_reference.py`. An option is given as `name=value` after a command, or in a
+YAML file with the part before the dot as a section. The value here is the default; a recipe may set another,
+which `zerone config show --recipe NAME` shows.
 """
 
 _COMMANDS = """\
 # Commands
 
-Made from the code by `docs/write_reference.py`. Exit codes: 0 done, 1 failure, 2 something that you can mend, 130 interrupted
-and saved.
+Made from the code by `docs/write_reference.py`. Exit codes: 0 done, 1 failure, 2 something that you can mend,
+130 interrupted and saved.
 """
 
 

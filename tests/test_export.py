@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import Shape, byte_tokenizer, tiny_model
+from fakes import byte_tokenizer, tiny_model
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
 from zerone.export.source import read_source

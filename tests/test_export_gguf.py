@@ -98,7 +98,12 @@ def test_the_embedded_model_for_ollama(tmp_path: Path) -> None:
     assert "<think>" in found["tokenizer.chat_template"]
     lines = (out / "Modelfile").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "FROM ./model.gguf"
-    for line in ("PARAMETER temperature 0.6", "PARAMETER top_p 0.95", "PARAMETER num_ctx 1024", "LICENSE MIT"):
+    for line in (
+        "PARAMETER temperature 0.6",
+        "PARAMETER top_p 0.95",
+        "PARAMETER num_ctx 1024",
+        "LICENSE MIT",
+    ):
         assert line in lines
 
 
@@ -125,7 +130,9 @@ def test_rules_of_known_tokenizers_have_a_name() -> None:
     "tokenizer",
     [
         described(pre_tokenizers.Whitespace()),
-        described(pre_tokenizers.Split(Regex("own"), "isolated"), pre_tokenizers.ByteLevel(False, False, False)),
+        described(
+            pre_tokenizers.Split(Regex("own"), "isolated"), pre_tokenizers.ByteLevel(False, False, False)
+        ),
         described(pre_tokenizers.ByteLevel(add_prefix_space=True)),
         described(pre_tokenizers.ByteLevel(**BYTES), byte_fallback=True),
         described(pre_tokenizers.ByteLevel(**BYTES), ignore_merges=True),

@@ -63,7 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
             for line in lines[1:]:
                 value = line["value"]
                 self.server.files[value["path"]] = base64.b64decode(value["content"])
-            self._answer({"commitUrl": f"{self.server.url}/{REPO}/commit/1", "commitOid": "1", "hookOutput": ""})
+            self._answer(
+                {"commitUrl": f"{self.server.url}/{REPO}/commit/1", "commitOid": "1", "hookOutput": ""}
+            )
         else:
             self._answer({"url": f"{self.server.url}/{REPO}", "name": REPO, "errors": [], "warnings": []})
 
