@@ -30,7 +30,7 @@ def logits(module: Any) -> torch.Tensor:
 
 
 def read_back(path: Path, config: Any) -> Any:
-    """Load a GGUF file by transformers; the configuration is given, as its loader forgets Qwen3's head size."""
+    """Load a GGUF file by transformers; its loader forgets Qwen3's head size, so that is given."""
     from transformers import AutoModelForCausalLM
 
     return AutoModelForCausalLM.from_pretrained(

@@ -111,12 +111,14 @@ def test_a_push_uploads_the_directory_to_a_private_repository(tmp_path: Path, hu
     assert done.stdout.splitlines()[-1] == f"{hub.url}/{REPO}/commit/1"
 
 
-def test_without_push_nothing_is_contacted(tmp_path: Path, hub: Hub, model: Path) -> None:
-    done = publish(tmp_path, hub, model)
-    assert hub.requests == []
-    assert "to the private repository someone/tiny" in done.stdout
-    assert "model.safetensors" in done.stdout
-    assert done.stdout.endswith("nothing was uploaded; add --push to do so\n")
+def test_without_push_nothing_is_contacted(tmp_path: Path, model: Path) -> None:
+    """Tests run offline, where any request would be an error."""
+    where = ["--to", "hub", "--repo", REPO, "--out", str(tmp_path / "out")]
+    code, said, _ = call_main(tmp_path, "export", str(model), *where)
+    assert code == 0
+    assert "to the private repository someone/tiny" in said
+    assert "model.safetensors" in said
+    assert said.endswith("nothing was uploaded; add --push to do so\n")
 
 
 def test_a_public_repository_is_left_alone_unless_that_is_meant(
