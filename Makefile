@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: zero test install dev lint types test-slow real test-real bench clean
+.PHONY: zero test install dev lint types docs test-slow real test-real bench clean
 
 zero: install
 	$(BIN)/zerone zero
@@ -24,7 +24,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 dev: $(VENV)/installed-dev
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install -c constraints.txt -e '.[gguf]' pytest hypothesis ruff mypy types-pyyaml types-regex
+	$(PIP) install -c constraints.txt -e '.[gguf,docs]' pytest hypothesis ruff mypy types-pyyaml types-regex
 	touch $@
 
 lint: dev
@@ -33,6 +33,10 @@ lint: dev
 
 types: dev
 	$(BIN)/mypy
+
+docs: dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo build/site/index.html
 
 test-slow: dev
 	$(BIN)/python -m pytest -m 'slow and not real'

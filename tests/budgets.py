@@ -33,6 +33,7 @@ FLOW = (
     "evals",
     "stages",
     "report",
+    "export",
     "display",
     "doctor",
     "cli",

@@ -18,6 +18,7 @@ from rich.console import Console
 from zerone import __version__
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
 from zerone.errors import ConfigError, RunDirError, ZeroneError
+from zerone.export.commands import app as export_app
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
 
@@ -37,6 +38,7 @@ model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(export_app)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]

@@ -41,6 +41,10 @@ class TrainingError(ZeroneError, ArithmeticError):
     """Training cannot go on (a loss that is not finite, a sampler that disagrees with the trainer)."""
 
 
+class ExportError(UserError, OSError):
+    """A model cannot be written in the wanted form, or not to the wanted place."""
+
+
 class Interrupted(ZeroneError):
     """The user asked for a stop; the run is saved and `--resume` goes on."""
 

@@ -18,6 +18,7 @@ from zerone.types import Message
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
+USER, ASSISTANT = "User: ", "Assistant:"
 
 
 class Style(StrEnum):
@@ -72,10 +73,10 @@ def write_completion(thought: str, answer: str, style: Style = Style.TAGS) -> st
 def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style = Style.TAGS) -> str:
     """Return the prompt for a question, worked examples first where there are any."""
     shown = "".join(
-        f"User: {example.question}\nAssistant:{write_completion(example.thought, example.answer, style)}\n"
+        f"{USER}{example.question}\n{ASSISTANT}{write_completion(example.thought, example.answer, style)}\n"
         for example in examples
     )
-    return f"{_PREFIXES[style]}{shown}User: {question}\nAssistant:"
+    return f"{_PREFIXES[style]}{shown}{USER}{question}\n{ASSISTANT}"
 
 
 def write_chat(messages: Sequence[Message], style: Style = Style.TAGS) -> list[tuple[str, str]]:

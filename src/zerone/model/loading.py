@@ -50,11 +50,37 @@ class Model:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """A model directory whose small files were read and found usable; the weights stay on disk."""
+
+    directory: Path
+    config: PreTrainedConfig
+    tokenizer: Any
+    weight_paths: list[Path]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the weight files, as in `Model`."""
+        return _hash_files(self.weight_paths)
+
+
 def load_model(path: str, precision: torch.dtype) -> Model:
     """Load a local transformers directory, or the model of the package for `embedded`.
 
     Raises ModelError when something is missing, damaged or not supported.
     """
+    files = read_model_files(path)
+    return Model(
+        module=load_weights(files, precision),
+        tokenizer=files.tokenizer,
+        path=path,
+        sha256=files.sha256,
+    )
+
+
+def read_model_files(path: str) -> ModelFiles:
+    """Read and check all but the weights of what `load_model` takes; raises ModelError as it does."""
     directory = _find_directory(path)
     config = _read_config(directory)
     weight_paths = _find_weights(directory)
@@ -64,12 +90,7 @@ def load_model(path: str, precision: torch.dtype) -> Model:
             f"the tokenizer in {directory} has {len(tokenizer)} tokens and the model's embedding only "
             f"{config.vocab_size}; use the tokenizer that belongs to the model, or resize its embedding"
         )
-    return Model(
-        module=_load_module(directory, config, precision),
-        tokenizer=tokenizer,
-        path=path,
-        sha256=_hash_files(weight_paths),
-    )
+    return ModelFiles(directory=directory, config=config, tokenizer=tokenizer, weight_paths=weight_paths)
 
 
 def _find_directory(path: str) -> Path:
@@ -166,12 +187,14 @@ def _load_tokenizer(directory: Path) -> Any:
         ) from error
 
 
-def _load_module(directory: Path, config: PreTrainedConfig, precision: torch.dtype) -> Any:
+def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
+    """Return the transformers module of a model directory; raises ModelError if a tensor is not in place."""
+    directory = files.directory
     try:
         with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 directory,
-                config=config,
+                config=files.config,
                 dtype=precision,
                 local_files_only=True,
                 trust_remote_code=False,

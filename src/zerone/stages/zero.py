@@ -163,12 +163,17 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     return Session(config=config, run=run, model=model, data=data, engine=engine, to_prompt=to_prompt)
 
 
-def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:
-    """Return the function from problems to prompt tokens."""
-    examples = tuple(
+def examples_of(config: Config) -> tuple[Example, ...]:
+    """Return the worked examples that a prompt shows first."""
+    return tuple(
         Example(question=question, thought=thought, answer=answer)
         for question, thought, answer in sums.EXAMPLES[: config.prompt.examples]
     )
+
+
+def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:
+    """Return the function from problems to prompt tokens."""
+    examples = examples_of(config)
     opened, style = opened_by_prompt(config), Style(config.prompt.style)
 
     def to_prompt(problem: Problem) -> tuple[int, ...]:

@@ -1,0 +1,56 @@
+"""Puts a written transformers directory on the Hugging Face Hub, and only when told to.
+
+In: the directory and the name of a repository. Out: the address of the commit. Without a push the
+plan is all there is. The account is that of huggingface_hub (`hf auth login` or HF_TOKEN); no token
+passes through here. A repository is made private, and one that is public is left alone unless the
+user said so.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from zerone.errors import ExportError
+
+
+def plan(directory: Path, repo: str, is_public: bool) -> Iterator[str]:
+    """Yield what a push would do, line by line."""
+    paths = sorted(path for path in directory.iterdir() if path.is_file())
+    total = sum(path.stat().st_size for path in paths)
+    kind = "public" if is_public else "private"
+    yield f"would upload {len(paths)} files ({total:,} bytes) to the {kind} repository {repo}:"
+    for path in paths:
+        yield f"  {path.name:<32} {path.stat().st_size:>14,}"
+
+
+def push(directory: Path, repo: str, is_public: bool) -> str:
+    """Upload the directory and return the address of the commit; raises ExportError when that fails."""
+    from huggingface_hub import HfApi
+
+    # HTTPError under this name, as version 1 builds on httpx and version 2 on httpx2.
+    from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
+
+    api = HfApi()
+    try:
+        api.create_repo(repo, private=not is_public, exist_ok=True)
+        if not is_public and not api.model_info(repo).private:
+            raise ExportError(
+                f"{repo} is there already and public; add --public if that is meant, or choose another --repo"
+            )
+        commit = api.upload_folder(
+            repo_id=repo, folder_path=directory, commit_message="Model exported by zerone"
+        )
+    except HFValidationError as error:
+        raise ExportError(f"--repo {repo!r} is no name of a repository: {error}") from error
+    except OfflineModeIsEnabled as error:
+        raise ExportError(
+            f"HF_HUB_OFFLINE is set, so nothing was uploaded; the files are in {directory}"
+        ) from error
+    except ExportError:
+        raise
+    except (HTTPError, OSError) as error:
+        first, *_ = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(
+            f"the Hub did not take {repo} ({first}); log in by `hf auth login` and try again; the files are "
+            f"in {directory}"
+        ) from error
+    return str(commit.commit_url)

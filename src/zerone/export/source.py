@@ -1,0 +1,229 @@
+"""What is exported, and all that is known about it: prompt, figures, ancestors, licence.
+
+In: a transformers directory, a run directory, a checkpoint inside a run, or `embedded`. Out: a
+`Source`. A run says by itself how its model was prompted and what it was trained from; a plain
+directory says what its provenance.json and README.md say. Local paths are never passed on, only
+their last part: what is exported may be published.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from zerone.config import Config, build_config, read_recipe
+from zerone.errors import ModelError, RunDirError
+from zerone.export.template import ChatPrompt, jinja_template
+from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
+from zerone.prompt import Style
+from zerone.rl import opened_by_prompt
+from zerone.run_dir import RunDir
+from zerone.stages.zero import examples_of
+
+_MAX_ANCESTORS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ancestor:
+    """One model of the lineage: its name, the hash of its weights, and how it was made."""
+
+    name: str
+    sha256: str
+    licence: str | None
+    made: Mapping[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return {"name": self.name, "sha256": self.sha256, "licence": self.licence, "made": dict(self.made)}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> "Ancestor":
+        """Take back what `as_dict` gave."""
+        return cls(**{name: value[name] for name in ("name", "sha256", "licence", "made")})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A model to export.
+
+    `lineage` begins with the model itself and ends with the oldest known ancestor. `prompt` is None
+    where the model keeps a chat template of its own; `summary` holds a run's figures of base and
+    final model; `config` is that of the run.
+    """
+
+    files: ModelFiles
+    lineage: tuple[Ancestor, ...]
+    prompt: ChatPrompt | None
+    config: Config | None
+    summary: Mapping[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """What the model is called unless the user names it."""
+        return self.lineage[0].name
+
+    @property
+    def licence(self) -> str | None:
+        """The licence of the model, or None where nothing tells it."""
+        return self.lineage[0].licence
+
+    @property
+    def chat_template(self) -> str | None:
+        """The template of the prompt, or the model's own."""
+        if self.prompt is not None:
+            return jinja_template(self.prompt)
+        own = self.files.tokenizer.chat_template
+        return own if isinstance(own, str) else None
+
+
+def read_source(model: str, licence: str | None = None) -> Source:
+    """Return what is to be exported; `licence` takes the place of what was found.
+
+    Raises ModelError or RunDirError when there is no such model or the run has none yet.
+    """
+    run, path = _locate(model)
+    files = read_model_files(path)
+    config = None if run is None else build_config(read_recipe(run.config_path))
+    is_final = run is not None and Path(path) == run.model_path
+    lineage = _lineage(path, files, run)
+    if licence is not None:
+        lineage = (replace(lineage[0], licence=licence), *lineage[1:])
+    return Source(
+        files=files,
+        lineage=lineage,
+        prompt=_prompt_of(files, config),
+        config=config,
+        summary=run.read_summary() if run is not None and is_final else None,
+    )
+
+
+def _locate(model: str) -> tuple[RunDir | None, str]:
+    """Return the run that a model belongs to, if any, and the directory of the model."""
+    if model == EMBEDDED:
+        return None, model
+    path = Path(model).expanduser()
+    run = RunDir(path)
+    if run.has_run:
+        if not (run.model_path / "config.json").exists():
+            raise RunDirError(
+                f"{path} has no finished model; go on with --resume, or give one of its checkpoints as "
+                f"{run.checkpoints_path}/step_N/model"
+            )
+        return run, str(run.model_path)
+    for above in path.absolute().parents[:3]:
+        if RunDir(above).has_run and path.absolute().is_relative_to(above):
+            return RunDir(above), str(path)
+    return None, str(path)
+
+
+def _prompt_of(files: ModelFiles, config: Config | None) -> ChatPrompt | None:
+    """Return the prompt that the model was trained with; None to keep the model's own template.
+
+    A model without any template is prompted as zerone prompts it: in the R1-Zero style.
+    """
+    if config is not None:
+        return ChatPrompt(
+            style=Style(config.prompt.style),
+            opened=opened_by_prompt(config),
+            examples=examples_of(config),
+            begins_with=_beginning(files.tokenizer),
+        )
+    if files.tokenizer.chat_template:
+        return None
+    return ChatPrompt(style=Style.TAGS, begins_with=_beginning(files.tokenizer))
+
+
+def _beginning(tokenizer: Any) -> str:
+    """Return the start token that the tokenizer puts before plain text, and a chat template must write."""
+    added = tokenizer("")["input_ids"]
+    bos = tokenizer.bos_token
+    return bos if bos is not None and added[:1] == [tokenizer.bos_token_id] else ""
+
+
+# Lineage ------------------------------------------------------------------------------------------
+
+
+def _lineage(path: str, files: ModelFiles, run: RunDir | None) -> tuple[Ancestor, ...]:
+    """Return the model and what it was trained from, newest first."""
+    if run is None:
+        return _lineage_of_directory(path, files)
+    parents = _parents(run)
+    licence = parents[0].licence if parents else None
+    return (
+        Ancestor(name=_name_in_run(path, run), sha256=files.sha256, licence=licence, made=_made_by(run)),
+        *parents,
+    )
+
+
+def _name_in_run(path: str, run: RunDir) -> str:
+    name = run.path.absolute().name
+    return name if Path(path) == run.model_path else f"{name}-{Path(path).absolute().parent.name}"
+
+
+def _parents(run: RunDir, depth: int = 0) -> tuple[Ancestor, ...]:
+    """Follow the bases of runs; what is no longer where it was is named by the hash that the run kept."""
+    environment = run.read_environment()
+    path, sha256 = str(environment.get("model", "")), str(environment.get("model_sha256", ""))
+    unknown = Ancestor(
+        name=Path(path).name or "unknown", sha256=sha256, licence=_LICENCE_OF.get(path), made={}
+    )
+    try:
+        above, there = _locate(path)
+        files = read_model_files(there)
+    except (ModelError, RunDirError):
+        return (unknown,)
+    if files.sha256 != sha256 or depth > _MAX_ANCESTORS:
+        return (unknown,)
+    if above is None:
+        return _lineage_of_directory(there, files)
+    parents = _parents(above, depth + 1)
+    here = Ancestor(
+        name=_name_in_run(there, above), sha256=sha256, licence=parents[0].licence, made=_made_by(above)
+    )
+    return (here, *parents)
+
+
+_LICENCE_OF = {EMBEDDED: "MIT"}
+"""Whatever made the embedded base, then or now, is this project."""
+
+_KEPT_ENVIRONMENT = ("commit", "zerone", "torch", "transformers", "seed", "started", "data")
+_KEPT_PROVENANCE = ("package", "version", "file", "weights", "commit", "seed", "steps", "tokens")
+
+
+def _made_by(run: RunDir) -> dict[str, Any]:
+    """Return how a run made its model, without the paths of the machine."""
+    environment = run.read_environment()
+    kept = {key: environment[key] for key in _KEPT_ENVIRONMENT if environment.get(key) is not None}
+    return {"run": run.path.absolute().name, **kept}
+
+
+def _lineage_of_directory(path: str, files: ModelFiles) -> tuple[Ancestor, ...]:
+    """Return what a directory says of itself; one that zerone exported names its ancestors as well."""
+    provenance = read_provenance(files.directory) or {}
+    if provenance.get("sha256") == files.sha256 and isinstance(provenance.get("lineage"), list):
+        return tuple(Ancestor.from_dict(entry) for entry in provenance["lineage"])
+    kept = {key: provenance[key] for key in _KEPT_PROVENANCE if provenance.get(key) is not None}
+    name = (
+        "zerone-embedded" if path == EMBEDDED else str(provenance.get("model") or Path(path).absolute().name)
+    )
+    licence = provenance.get("licence") or _licence_of_card(files.directory / "README.md")
+    return (Ancestor(name=str(name), sha256=files.sha256, licence=licence, made=kept),)
+
+
+def _licence_of_card(path: Path) -> str | None:
+    """Return the licence that the front matter of a model card names, as models from the Hub have it."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    opening, _, rest = text.partition("---\n")
+    if opening.strip():
+        return None
+    try:
+        matter = yaml.safe_load(rest.partition("\n---")[0])
+    except yaml.YAMLError:
+        return None
+    found = matter.get("license") if isinstance(matter, dict) else None
+    return found if isinstance(found, str) else None

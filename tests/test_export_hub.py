@@ -1,0 +1,161 @@
+"""Publishing: huggingface_hub's own client against a Hub of our own on loopback; nothing else is reached."""
+
+import base64
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import byte_tokenizer, tiny_model
+from processes import call_main, command_line, environment_of_runs
+from zerone.model.loading import save_model
+
+REPO = "someone/tiny"
+
+
+class Hub(ThreadingHTTPServer):
+    """The four routes that an upload of small files needs, and what they were asked."""
+
+    def __init__(self, is_public: bool = False) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.is_public = is_public
+        self.requests: list[tuple[str, Any]] = []
+        self.files: dict[str, bytes] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def _answer(self, value: Any, status: int = 200) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self) -> None:
+        self.server.requests.append((f"GET {self.path}", None))
+        self._answer({"id": REPO, "private": not self.server.is_public, "siblings": [], "tags": []})
+
+    def do_POST(self) -> None:
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        lines = [json.loads(line) for line in text.splitlines()]
+        self.server.requests.append((f"POST {self.path}", lines[0]))
+        if self.headers.get("Authorization") != "Bearer hf_right":
+            self._answer({"error": "Invalid username or password."}, 401)
+        elif self.path.endswith("/preupload/main"):
+            modes = {"uploadMode": "regular", "shouldIgnore": False}
+            self._answer({"files": [{"path": file["path"], **modes} for file in lines[0]["files"]]})
+        elif self.path.endswith("/commit/main"):
+            for line in lines[1:]:
+                value = line["value"]
+                self.server.files[value["path"]] = base64.b64decode(value["content"])
+            self._answer(
+                {"commitUrl": f"{self.server.url}/{REPO}/commit/1", "commitOid": "1", "hookOutput": ""}
+            )
+        else:
+            self._answer({"url": f"{self.server.url}/{REPO}", "name": REPO, "errors": [], "warnings": []})
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model(tiny_model(), byte_tokenizer(), tmp_path / "model", {"model": "tiny", "licence": "MIT"})
+    return tmp_path / "model"
+
+
+def publish(folder: Path, hub: Hub, model: Path, *arguments: str, token: str = "hf_right") -> Any:
+    """Run the command with that Hub as its only one."""
+    environment = environment_of_runs(folder) | {
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": token,
+        "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    command = ["export", str(model), "--to", "hub", "--repo", REPO, "--out", str(folder / "out"), *arguments]
+    return subprocess.run(
+        command_line(*command), env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_a_push_uploads_the_directory_to_a_private_repository(tmp_path: Path, hub: Hub, model: Path) -> None:
+    done = publish(tmp_path, hub, model, "--push")
+    assert done.returncode == 0, done.stderr
+    created = next(body for route, body in hub.requests if route == "POST /api/repos/create")
+    assert created.get("visibility", created.get("private")) in ("private", True)
+    assert hub.files == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert done.stdout.splitlines()[-1] == f"{hub.url}/{REPO}/commit/1"
+
+
+def test_without_push_nothing_is_contacted(tmp_path: Path, model: Path) -> None:
+    """Tests run offline, where any request would be an error."""
+    where = ["--to", "hub", "--repo", REPO, "--out", str(tmp_path / "out")]
+    code, said, _ = call_main(tmp_path, "export", str(model), *where)
+    assert code == 0
+    assert "to the private repository someone/tiny" in said
+    assert "model.safetensors" in said
+    assert said.endswith("nothing was uploaded; add --push to do so\n")
+
+
+def test_a_public_repository_is_left_alone_unless_that_is_meant(
+    tmp_path: Path, hub: Hub, model: Path
+) -> None:
+    hub.is_public = True
+    done = publish(tmp_path, hub, model, "--push")
+    assert (done.returncode, hub.files) == (2, {})
+    assert "is there already and public; add --public" in done.stderr
+
+
+def test_a_wrong_token_is_told_with_what_to_do(tmp_path: Path, hub: Hub, model: Path) -> None:
+    done = publish(tmp_path, hub, model, "--push", token="hf_wrong")
+    assert (done.returncode, hub.files) == (2, {})
+    assert "log in by `hf auth login`" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "hf_wrong" not in done.stdout + done.stderr
+
+
+def test_a_hub_that_cannot_be_reached_is_told(tmp_path: Path, hub: Hub, model: Path) -> None:
+    hub.server_close()
+    done = publish(tmp_path, hub, model, "--push")
+    assert (done.returncode, "the Hub did not take someone/tiny" in done.stderr) == (2, True)
+    assert (tmp_path / "out" / "model.safetensors").exists(), "what was written is kept"
+
+
+def test_a_model_of_unknown_licence_is_not_pushed(tmp_path: Path) -> None:
+    save_model(tiny_model(), byte_tokenizer(), tmp_path / "model")
+    where = ["--to", "hub", "--repo", REPO, "--out", str(tmp_path / "out")]
+    code, _, err = call_main(tmp_path, "export", str(tmp_path / "model"), *where, "--push")
+    assert (code, "state it by --licence" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+    assert call_main(tmp_path, "export", str(tmp_path / "model"), *where, "--licence", "MIT")[0] == 0
+    assert "license: mit" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+
+
+def test_offline_nothing_is_uploaded(tmp_path: Path, model: Path) -> None:
+    where = ["--to", "hub", "--repo", REPO, "--out", str(tmp_path / "out")]
+    code, _, err = call_main(tmp_path, "export", str(model), *where, "--push")
+    assert (code, "HF_HUB_OFFLINE is set" in err) == (2, True)
