@@ -31,6 +31,7 @@ FLOW = (
     "evals",
     "stages",
     "report",
+    "view",
     "display",
     "doctor",
     "cli",
