@@ -34,6 +34,7 @@ FLOW = (
     "stages",
     "report",
     "export",
+    "view",
     "display",
     "doctor",
     "cli",

@@ -21,6 +21,7 @@ from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
+from zerone.view.commands import view
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -39,6 +40,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
+app.command()(view)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]

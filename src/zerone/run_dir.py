@@ -35,7 +35,12 @@ CREATE TABLE IF NOT EXISTS rollouts (
     weight_version INTEGER, completion_ids BLOB, logprobs BLOB,
     PRIMARY KEY (step, position, sample)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS groups_problem ON groups (problem_id);
+CREATE INDEX IF NOT EXISTS groups_kind ON groups (family, level, language);
+CREATE INDEX IF NOT EXISTS rollouts_figures
+    ON rollouts (step, position, sample, outcome, reward, advantage, num_tokens);
 """
+# The last holds what is shown of many rollouts at once, which their texts and tokens would make slow to read.
 
 
 def write_atomically(path: Path, text: str) -> None:

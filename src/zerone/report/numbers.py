@@ -76,6 +76,8 @@ def visible(text: str) -> str:
     A byte-level model can write terminal escapes, direction marks and control characters; shown
     as escapes they can neither move a cursor nor reorder a line.
     """
+    if text.isprintable():
+        return text
     return "".join(char if _is_shown(char) else repr(char)[1:-1] for char in text)
 
 

@@ -1,0 +1,58 @@
+// Search over the texts of a step or of the whole run, in order or sorted.
+
+function searchOf(continued) {
+  const [order, direction] = state.by.split("-");
+  const search = { text: state.text, outcome: state.outcome, order, is_ascending: direction === "up", ...continued };
+  if (state.scope === "step") search.step = state.step;
+  return search;
+}
+
+function snippet(text) {
+  const line = el("code", { dir: "auto" });
+  const at = state.text ? text.toLowerCase().indexOf(state.text.toLowerCase()) : -1;
+  if (at < 0) line.append(text);
+  else line.append(text.slice(0, at), el("mark", {}, text.slice(at, at + state.text.length)), text.slice(at + state.text.length));
+  return line;
+}
+
+function hit(row) {
+  const there = { view: "group", step: String(row.step), group: String(row.position), sample: String(row.sample) };
+  return el("li", {}, el("button", { onclick: () => show(there, true) },
+    el("span", { className: "line" },
+      el("b", {}, `step ${row.step}`), el("span", { className: "soft" }, `group ${row.position} #${row.sample}`),
+      el("span", { className: "soft" }, `${row.family}/${row.level}`), el("span", { className: tone(row.outcome) }, spoken(row.outcome)),
+      el("span", { className: "num" }, `reward ${number(row.reward)}`), el("span", { className: "num" }, `advantage ${signed(row.advantage)}`),
+      el("span", { className: "num" }, `${row.num_tokens} tokens`)),
+    snippet(row.snippet)));
+}
+
+function searchForm() {
+  const text = el("input", { type: "search", id: "text", value: state.text, placeholder: "text in a completion", "aria-label": "text in a completion" });
+  const search = () => show({ text: text.value }, true);
+  text.addEventListener("keydown", (event) => event.key === "Enter" && search());
+  const outcomes = Object.fromEntries([["", "any"], ...OUTCOMES.map((outcome) => [outcome, spoken(outcome)])]);
+  const orders = { ...SORTS };
+  delete orders.sample;
+  return el("div", { className: "controls" },
+    text, el("button", { onclick: search }, "Search"),
+    select("in", { run: "all steps", step: `step ${state.step}` }, state.scope, (scope) => show({ scope })),
+    select("Outcome", outcomes, state.outcome, (outcome) => show({ outcome })),
+    select("Sort by", { run: "step", ...orders }, state.by, (by) => show({ by })));
+}
+
+async function drawFind() {
+  const hits = el("ol", { className: "hits" });
+  const after = el("div", { className: "after" });
+  let count = 0;
+  const load = async (continued) => {
+    after.replaceChildren("searching");
+    const found = await ask("find", searchOf(continued));
+    hits.append(...found.rollouts.map(hit));
+    count += found.rollouts.length;
+    const more = found.next ?? (found.unread_from !== null ? { from_step: found.unread_from, offset: 0 } : null);
+    const label = found.next ? "More" : `Search on from step ${found.unread_from}`;
+    after.replaceChildren(count ? `${count} shown` : "Nothing found", more ? el("button", { onclick: () => load(more) }, label) : "");
+  };
+  await load({});
+  return [searchForm(), hits, after];
+}
