@@ -160,7 +160,8 @@ EVERYWHERE: list[tuple[str, str]] = [
 @pytest.mark.parametrize(("spec", "answer"), GOOD)
 def test_good_answer_earns_all_without_a_complaint(spec: Spec, answer: str) -> None:
     judgement = judge_answer(answer, spec)
-    assert (judgement.helpfulness, judgement.reasons) == (pytest.approx(1.0), ())
+    assert judgement.helpfulness == pytest.approx(1.0)
+    assert judgement.reasons == ()
     assert judge_safety(write_completion("well", answer), spec).score == 1.0
     assert verify_judge(answer, spec).outcome is Outcome.CORRECT
 
@@ -284,7 +285,8 @@ def test_preference_is_for_the_good_answer_by_the_difference() -> None:
         id="x", family="requests", level=3, language="en", prompt="?", verifier="judge", spec=SNOW_WORD
     )
     preference = compare(problem, "Snow is white.", "White.")
-    assert (preference.preferred, preference.margin) == ("b", pytest.approx(0.5))
+    assert preference.preferred == "b"
+    assert preference.margin == pytest.approx(0.5)
 
 
 # Any text -----------------------------------------------------------------------------------------

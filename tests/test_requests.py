@@ -82,7 +82,7 @@ def test_train_and_evaluation_share_no_request(language: str) -> None:
         for i in range(150):
             for split in ("train", "eval"):
                 rng = rng_from("split", level, i)
-                problem = draw_from_split(rng, requests, level, language, split)  # type: ignore[arg-type]
+                problem = draw_from_split(rng, requests, level, language, split)
                 assert split_of(problem.id) == split
                 texts[split].add(problem.prompt)
     assert len(texts["eval"]) > 100
