@@ -213,7 +213,8 @@ def _hits(run: RunDir, step: int, search: Search, wanted: int) -> list[Hit]:
         f"SELECT {key} AS key, step, position, sample FROM rollouts WHERE {' AND '.join(where)} "
         f"ORDER BY {order}position, sample LIMIT ?"
     )
-    return [(row["key"], row["step"], row["position"], row["sample"]) for row in run.query(sql, [*parameters, wanted])]
+    rows = run.query(sql, [*parameters, wanted])
+    return [(row["key"], row["step"], row["position"], row["sample"]) for row in rows]
 
 
 def _escaped(text: str) -> str:
