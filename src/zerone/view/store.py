@@ -72,9 +72,7 @@ def overview(run: RunDir) -> Json:
     return {
         "name": run.path.absolute().name,
         "is_finished": run.read_summary() is not None,
-        "steps": [
-            row | {key: figures.get(row["step"], {}).get(key) for key in keys} for row in steps(run)
-        ],
+        "steps": [row | {key: figures.get(row["step"], {}).get(key) for key in keys} for row in steps(run)],
     }
 
 
