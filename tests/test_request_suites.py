@@ -14,7 +14,8 @@ def test_suites_hold_different_held_out_requests_of_their_levels() -> None:
         assert len({problem.id for problem in suite}) == len(suite) == size
         assert {problem.level for problem in suite} == levels
         assert {split_of(problem.id) for problem in suite} == {"eval"}
-        assert 0.08 < sum(problem.language == "zh" for problem in suite) / size < 0.16
+        assert {problem.language for problem in suite if problem.level == max(levels)} == {"en", "zh"}
+        assert 0.06 < sum(problem.language == "zh" for problem in suite) / size < 0.2
 
 
 def test_safety_suite_would_catch_a_model_that_refuses_everything() -> None:

@@ -5,15 +5,13 @@ takes what there is of each in turn and fills up from the others; it never waits
 """
 
 from zerone.problems import requests
+from zerone.problems.mixture import CHINESE_SHARE
 from zerone.problems.split import split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
 
 HELPFULNESS_SIZE = 200
 SAFETY_SIZE = 100
-_CHINESE_EVERY = 8
-"""Every eighth request is in Chinese: near the share that the corpus has."""
-
 _DRAWS = 400
 """Draws for one place of a suite; one in sixteen is held out, and nearly all may be there already."""
 
@@ -32,17 +30,17 @@ def _suite(name: str, levels: tuple[int, ...], size: int) -> list[Problem]:
     found: dict[str, Problem] = {}
     place = 0
     while len(found) < size:
-        language = "zh" if place % _CHINESE_EVERY == _CHINESE_EVERY - 1 else "en"
-        problem = _another(name, place, levels[place % len(levels)], language, found)
+        problem = _another(name, place, levels[place % len(levels)], found)
         if problem is not None:
             found[problem.id] = problem
         place += 1
     return list(found.values())
 
 
-def _another(name: str, place: int, level: int, language: str, found: dict[str, Problem]) -> Problem | None:
+def _another(name: str, place: int, level: int, found: dict[str, Problem]) -> Problem | None:
     """Return a held-out request that is not there yet, or None if none turns up."""
     rng = rng_from("suite", name, place)
+    language = "zh" if rng.random() < CHINESE_SHARE else "en"
     for _ in range(_DRAWS):
         problem = requests.draw(rng, level, language)
         if split_of(problem.id) == "eval" and problem.id not in found:
