@@ -223,7 +223,7 @@ def test_the_pipeline_of_transformers_chats_with_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert call_main(tmp_path, "export", "embedded", "--to", "hf", "--out", str(out))[0] == 0
     question = "Use the numbers 3, 5, 8 to make 16."
-    chat: Any = pipeline("text-generation", model=str(out))  # type: ignore[call-overload]
+    chat: Any = pipeline("text-generation", model=str(out))
     answer = chat([user(question)], do_sample=False, max_new_tokens=40)[0]["generated_text"][-1]["content"]
     model = load_model("embedded", torch.float32)
     asked = model.tokenizer(write_prompt(question), return_tensors="pt")
