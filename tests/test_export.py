@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
+from zerone.export.card import write_card
 from zerone.export.source import read_source
 from zerone.export.template import ChatPrompt, go_template, jinja_template
 from zerone.model.loading import load_model, read_model_files, save_model
@@ -214,6 +215,18 @@ def test_a_checkpoint_of_a_run_is_asked_as_the_run_was(tmp_path: Path, base: Pat
     source = read_source(str(run.checkpoints_path / "step_000001" / "model"))
     assert source.prompt is not None
     assert (source.name, source.prompt.style, source.summary) == ("one-step_000001", Style.BOXED, None)
+
+
+def test_the_best_model_of_fine_tuning_has_its_name_and_the_final_one_its_figures(
+    tmp_path: Path, base: Path
+) -> None:
+    run = finished_run(tmp_path / "one", base)
+    save_model(tiny_model(), byte_tokenizer(), run.best_path)
+    moments = {name: {"step": 1, "loss": 0.5, "suites": {"hard": FIGURES}} for name in ("base", "final")}
+    run.write_summary(moments | {"seed": 3})
+    assert "| hard | pass@1 | 25.0% [20.0%, 30.0%] |" in write_card(read_source(str(run.path)), "one")
+    best = read_source(str(run.best_path))
+    assert (best.name, best.summary) == ("one-best", None)
 
 
 def test_the_pipeline_of_transformers_chats_with_it(tmp_path: Path) -> None:
