@@ -160,7 +160,8 @@ def test_the_card_has_figures_lineage_and_licence_and_no_path(tmp_path: Path, ba
     for ancestor in source.lineage:
         assert ancestor.sha256 in card
     assert "commit c0ffee" in card
-    assert "loss.clip_high=0.5" in card
+    for setting in ("loss.clip_high=0.5", "data.path=p.jsonl", "model.path=base"):
+        assert f"\n{setting}\n" in card
     assert str(tmp_path) not in text_of(out)
 
 

@@ -25,9 +25,6 @@ _MEASURES = {
 _MODEL_INDEX = ("pass_at_1", "cons_at_16")
 """The measures that the Hub shows: those that are a score."""
 
-_PATHS = ("model.path", "data.path")
-"""Options whose value is a place on somebody's machine."""
-
 
 def write_card(source: Source, name: str, gguf_name: str | None = None) -> str:
     """Return the text of README.md, which stands beside a transformers model or a GGUF file."""
@@ -122,14 +119,14 @@ def _made(lineage: tuple[Ancestor, ...]) -> list[tuple[Ancestor, str]]:
 
 
 def _settings(config: Config | None) -> list[str]:
-    """Return the options that were not at their defaults, as the command line takes them."""
+    """Return the options that were not at their defaults, of files only the name."""
     if config is None:
         return []
     now, default = (_flat(tree.model_dump()) for tree in (config, Config()))
     return [
-        f"{key}={value}"
+        f"{key}={value.rpartition('/')[2] if isinstance(value, str) else value}"
         for key, value in now.items()
-        if value != default[key] and key not in _PATHS and not key.startswith("pretrain.")
+        if value != default[key] and not key.startswith("pretrain.")
     ]
 
 
