@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
+from zerone.export.card import write_card
 from zerone.export.source import read_source
 from zerone.export.template import ChatPrompt, go_template, jinja_template
 from zerone.model.loading import load_model, read_model_files, save_model
@@ -159,7 +160,8 @@ def test_the_card_has_figures_lineage_and_licence_and_no_path(tmp_path: Path, ba
     for ancestor in source.lineage:
         assert ancestor.sha256 in card
     assert "commit c0ffee" in card
-    assert "loss.clip_high=0.5" in card
+    for setting in ("loss.clip_high=0.5", "data.path=p.jsonl", "model.path=base"):
+        assert f"\n{setting}\n" in card
     assert str(tmp_path) not in text_of(out)
 
 
@@ -216,6 +218,18 @@ def test_a_checkpoint_of_a_run_is_asked_as_the_run_was(tmp_path: Path, base: Pat
     assert (source.name, source.prompt.style, source.summary) == ("one-step_000001", Style.BOXED, None)
 
 
+def test_the_best_model_of_fine_tuning_has_its_name_and_the_final_one_its_figures(
+    tmp_path: Path, base: Path
+) -> None:
+    run = finished_run(tmp_path / "one", base)
+    save_model(tiny_model(), byte_tokenizer(), run.best_path)
+    moments = {name: {"step": 1, "loss": 0.5, "suites": {"hard": FIGURES}} for name in ("base", "final")}
+    run.write_summary(moments | {"seed": 3})
+    assert "| hard | pass@1 | 25.0% [20.0%, 30.0%] |" in write_card(read_source(str(run.path)), "one")
+    best = read_source(str(run.best_path))
+    assert (best.name, best.summary) == ("one-best", None)
+
+
 def test_the_pipeline_of_transformers_chats_with_it(tmp_path: Path) -> None:
     """The embedded model, greedy: the pipeline continues the very tokens that training would ask with."""
     from transformers import pipeline
@@ -223,7 +237,7 @@ def test_the_pipeline_of_transformers_chats_with_it(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert call_main(tmp_path, "export", "embedded", "--to", "hf", "--out", str(out))[0] == 0
     question = "Use the numbers 3, 5, 8 to make 16."
-    chat: Any = pipeline("text-generation", model=str(out))  # type: ignore[call-overload]
+    chat: Any = pipeline("text-generation", model=str(out))
     answer = chat([user(question)], do_sample=False, max_new_tokens=40)[0]["generated_text"][-1]["content"]
     model = load_model("embedded", torch.float32)
     asked = model.tokenizer(write_prompt(question), return_tensors="pt")

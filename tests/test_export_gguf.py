@@ -26,7 +26,8 @@ def logits(module: Any) -> torch.Tensor:
     """Return the logits of a few random texts."""
     ids = torch.tensor([random_tokens(24, row) for row in range(3)])
     with torch.no_grad():
-        return module.eval()(ids).logits.float()
+        found: torch.Tensor = module.eval()(ids).logits.float()
+    return found
 
 
 def read_back(path: Path, config: Any) -> Any:

@@ -25,9 +25,6 @@ _MEASURES = {
 _MODEL_INDEX = ("pass_at_1", "cons_at_16")
 """The measures that the Hub shows: those that are a score."""
 
-_PATHS = ("model.path", "data.path")
-"""Options whose value is a place on somebody's machine."""
-
 
 def write_card(source: Source, name: str, gguf_name: str | None = None) -> str:
     """Return the text of README.md, which stands beside a transformers model or a GGUF file."""
@@ -65,7 +62,7 @@ def _front_matter(source: Source, name: str) -> str:
         license=source.licence.lower() if source.licence else None,
         library_name="transformers",
         pipeline_tag="text-generation",
-        tags=["zerone", *(["grpo", "reasoning"] if source.config is not None else [])],
+        tags=["zerone", *(["reasoning"] if source.config is not None else [])],
         model_name=name,
         eval_results=_results(source.summary) or None,
     )
@@ -82,7 +79,7 @@ def _results(summary: Mapping[str, Any] | None) -> list[EvalResult]:
             metric_name=_MEASURES[key][0],
             metric_value=figures[key],
         )
-        for suite, figures in (summary or {}).get("final", {}).items()
+        for suite, figures in _suites(summary, "final").items()
         for key in _MODEL_INDEX
         if key in figures
     ]
@@ -90,13 +87,19 @@ def _results(summary: Mapping[str, Any] | None) -> list[EvalResult]:
 
 def _rows(summary: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str, str]]:
     """Yield (suite, measure, base, this model)."""
-    if summary is None:
-        return
-    for suite, final in summary["final"].items():
-        base = summary["base"].get(suite, {})
+    bases = _suites(summary, "base")
+    for suite, final in _suites(summary, "final").items():
+        base = bases.get(suite, {})
         for key, (measure, form) in _MEASURES.items():
             if key in final:
                 yield suite, measure, _figure(base, key, form), _figure(final, key, form)
+
+
+def _suites(summary: Mapping[str, Any] | None, moment: str) -> Mapping[str, Any]:
+    """Return the figures by suite; those of SFT stand one level deeper, beside the loss."""
+    found: Mapping[str, Any] = {} if summary is None else summary[moment]
+    inner: Mapping[str, Any] = found.get("suites", found)
+    return inner
 
 
 def _figure(figures: Mapping[str, Any], key: str, form: str) -> str:
@@ -116,14 +119,14 @@ def _made(lineage: tuple[Ancestor, ...]) -> list[tuple[Ancestor, str]]:
 
 
 def _settings(config: Config | None) -> list[str]:
-    """Return the options that were not at their defaults, as the command line takes them."""
+    """Return the options that were not at their defaults, of files only the name."""
     if config is None:
         return []
     now, default = (_flat(tree.model_dump()) for tree in (config, Config()))
     return [
-        f"{key}={value}"
+        f"{key}={value.rpartition('/')[2] if isinstance(value, str) else value}"
         for key, value in now.items()
-        if value != default[key] and key not in _PATHS and not key.startswith("pretrain.")
+        if value != default[key] and not key.startswith("pretrain.")
     ]
 
 

@@ -27,7 +27,11 @@ def push(directory: Path, repo: str, is_public: bool) -> str:
     from huggingface_hub import HfApi
 
     # HTTPError under this name, as version 1 builds on httpx and version 2 on httpx2.
-    from huggingface_hub.errors import HFValidationError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HFValidationError,
+        HTTPError,  # type: ignore[attr-defined]  # see above
+        OfflineModeIsEnabled,
+    )
 
     api = HfApi()
     try:

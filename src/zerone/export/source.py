@@ -158,8 +158,9 @@ def _lineage(path: str, files: ModelFiles, run: RunDir | None) -> tuple[Ancestor
 
 
 def _name_in_run(path: str, run: RunDir) -> str:
-    name = run.path.absolute().name
-    return name if Path(path) == run.model_path else f"{name}-{Path(path).absolute().parent.name}"
+    """Return RUN, RUN-step_N for a checkpoint, RUN-best."""
+    inside = Path(path).absolute().relative_to(run.path.absolute()).parts
+    return "-".join([run.path.absolute().name, *(part for part in inside if part not in _FOLDERS)])
 
 
 def _parents(run: RunDir, depth: int = 0) -> tuple[Ancestor, ...]:
@@ -184,6 +185,8 @@ def _parents(run: RunDir, depth: int = 0) -> tuple[Ancestor, ...]:
     )
     return (here, *parents)
 
+
+_FOLDERS = (RunDir(Path()).model_path.name, RunDir(Path()).checkpoints_path.name)
 
 _LICENCE_OF = {EMBEDDED: "MIT"}
 """Whatever made the embedded base, then or now, is this project."""
