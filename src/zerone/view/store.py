@@ -72,9 +72,7 @@ def overview(run: RunDir) -> Json:
     return {
         "name": run.path.absolute().name,
         "is_finished": run.read_summary() is not None,
-        "steps": [
-            row | {key: figures.get(row["step"], {}).get(key) for key in keys} for row in steps(run)
-        ],
+        "steps": [row | {key: figures.get(row["step"], {}).get(key) for key in keys} for row in steps(run)],
     }
 
 
@@ -213,7 +211,10 @@ def _hits(run: RunDir, step: int, search: Search, wanted: int) -> list[Hit]:
         f"SELECT {key} AS key, step, position, sample FROM rollouts WHERE {' AND '.join(where)} "
         f"ORDER BY {order}position, sample LIMIT ?"
     )
-    return [(row["key"], row["step"], row["position"], row["sample"]) for row in run.query(sql, [*parameters, wanted])]
+    return [
+        (row["key"], row["step"], row["position"], row["sample"])
+        for row in run.query(sql, [*parameters, wanted])
+    ]
 
 
 def _escaped(text: str) -> str:
