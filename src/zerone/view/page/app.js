@@ -26,7 +26,9 @@ async function draw(push = false) {
     history[push ? "pushState" : "replaceState"](null, "", address(state));
     document.title = `step ${state.step}, group ${state.group}: ${run.name}`;
     $("view").replaceChildren(...content);
-    for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-current", button.dataset.view === state.view);
+    $("token").hidden = true;
+    document.querySelector("main").className = state.view;
+    for (const button of document.querySelectorAll("nav button")) button.setAttribute("aria-current", button.dataset.view === state.view);
     document.querySelector(".card.chosen")?.scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (turn === turns) notice(error.message);
@@ -73,8 +75,16 @@ async function listGroups(turn) {
   for (const button of $("groups").querySelectorAll("button")) {
     const isHere = button.dataset.position === state.group;
     button.setAttribute("aria-current", isHere);
-    if (isHere && innerWidth > 780) button.scrollIntoView({ block: "nearest" });
+    if (isHere) keepInSight(button);
   }
+}
+
+// Scrolls the list alone: scrollIntoView would move the page too.
+function keepInSight(button) {
+  const list = document.querySelector("aside");
+  const top = button.getBoundingClientRect().top - list.getBoundingClientRect().top + list.scrollTop;
+  const bottom = top + button.offsetHeight;
+  if (top < list.scrollTop || bottom > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 3;
 }
 
 function addGroups(groups) {
@@ -142,7 +152,7 @@ $("order").onchange = (event) => show({ order: event.target.value });
 $("more-groups").onclick = moreGroups;
 $("keys").onclick = toggleHelp;
 $("link").onclick = () => navigator.clipboard.writeText(location.href).then(() => notice("The link is copied.", 2));
-for (const button of document.querySelectorAll("[data-view]")) button.onclick = () => (button.dataset.view === "find" ? goFind() : show({ view: button.dataset.view }, true));
+for (const button of document.querySelectorAll("nav button")) button.onclick = () => (button.dataset.view === "find" ? goFind() : show({ view: button.dataset.view }, true));
 window.addEventListener("popstate", () => {
   state = readState();
   draw();
