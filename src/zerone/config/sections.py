@@ -183,6 +183,26 @@ class SFTConfig(Section):
     )
 
 
+class CurateConfig(Section):
+    """Data from a model's own answers: cold start and rejection sampling; paper: B.3."""
+
+    prompts: int = Field(256, ge=0, description="problems that answers are drawn for (paper: not reported)")
+    samples: int = Field(4, ge=1, description="answers per problem and source (paper: several)")
+    cap: int = Field(2, ge=1, description="most samples kept per problem (paper: not reported)")
+    designed: int = Field(
+        64, ge=0, description="complex cases with a worked solution, in cold start (paper: not reported)"
+    )
+    ratio: float = Field(
+        3.0, gt=0, description="most reasoning samples per general one, where there are any (paper: 3.5)"
+    )
+    minimum: int = Field(32, ge=1, description="fewer samples than this stop the stage")
+    refiner: str = Field("rules", description="`rules`, or the address of an OpenAI-compatible endpoint")
+    judge: str = Field(
+        "rules", description="of general requests: `rules`, or the address of an OpenAI-compatible endpoint"
+    )
+    endpoint_model: str = Field("", description="name of the model behind those addresses")
+
+
 class EvalConfig(Section):
     """Evaluation during training."""
 
