@@ -56,7 +56,7 @@ class DataConfig(Section):
 class PromptConfig(Section):
     """What is put around a question."""
 
-    examples: int = Field(0, ge=0, le=3, description="worked sums shown before the question (paper: 0)")
+    examples: int = Field(0, ge=0, le=3, description="worked examples shown before the question (paper: 0)")
     style: Literal["tags", "boxed", "summary"] = Field(
         "tags",
         description="what follows the thought: an answer block (paper: R1-Zero), a summary with one "

@@ -13,17 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from zerone.curation.assembly import Piece, Rules, assemble, pieces_of
+from zerone.curation.designed import DESIGNED, designed_problems, draw_designed
 from zerone.curation.drafts import GENERAL, domain_of
-from zerone.curation.sampler import (
-    DESIGNED,
-    FEW_SHOT,
-    ZERO,
-    ExamplesFor,
-    ModelAtWork,
-    ModelDraw,
-    designed_problems,
-    draw_designed,
-)
+from zerone.curation.few_shot import FEW_SHOT, ExamplesFor, FewShotDraw
+from zerone.curation.sampler import ZERO, ModelAtWork, ModelDraw
 from zerone.prompt import Style
 from zerone.seeding import seed_from
 from zerone.types import Problem
@@ -33,7 +26,7 @@ from zerone.types import Problem
 class ColdStart:
     """What a cold start is made of; a source without a model, or of 0 cases, is left out.
 
-    `style` is that of the result; both models answer in the R1-Zero template (tags).
+    `style` is that of the result; R1-Zero answers in its own template (tags), the base in plain text.
     """
 
     problems: Sequence[Problem]
@@ -84,13 +77,8 @@ def _pieces(work: ColdStart) -> list[Piece]:
         )
         pieces += pieces_of(ZERO, problems, zero)
     if work.base is not None:
-        few_shot = ModelDraw(
-            model=work.base,
-            source=FEW_SHOT,
-            style=Style.TAGS,
-            num_samples=work.num_samples,
-            seed=work.seed,
-            examples_for=work.examples_for,
+        few_shot = FewShotDraw(
+            model=work.base, examples_for=work.examples_for, num_samples=work.num_samples, seed=work.seed
         )
         pieces += pieces_of(FEW_SHOT, problems, few_shot)
     designed = _general_first(designed_problems(work.num_designed, work.seed))

@@ -22,6 +22,7 @@ from zerone.types import Finish, Outcome, Problem, Rollout
 class Reason(StrEnum):
     """Why a draft is not kept, in the order in which they are asked."""
 
+    NO_ROOM = "prompt leaves no room"
     TOO_LONG = "too long"
     NO_SUMMARY = "no summary"
     MALFORMED = "malformed"
@@ -66,16 +67,14 @@ def reason_against(
 ) -> Reason | None:
     """Return the first reason not to keep a draft; a judge is asked only for the verifier "judge"."""
     if draft.is_cut or len(draft.text) > limits.longest:
-        return Reason.TOO_LONG
+        return Reason.TOO_LONG if draft.text else Reason.NO_ROOM
     if not _has_summary(draft):
         return Reason.NO_SUMMARY
     outcome, is_well_formed = _judged(draft, judge)
     if not is_well_formed:
         return Reason.MALFORMED
-    if outcome is Outcome.INFRASTRUCTURE_ERROR:
-        return Reason.UNJUDGED
     if outcome is not Outcome.CORRECT:
-        return Reason.WRONG
+        return Reason.UNJUDGED if outcome is Outcome.INFRASTRUCTURE_ERROR else Reason.WRONG
     return _unreadable(draft, limits, detector)
 
 

@@ -16,16 +16,15 @@ from zerone.curation.assembly import Rules
 from zerone.curation.by_endpoint import Asking, judge_by_endpoint, refine_by_endpoint
 from zerone.curation.cold_start import ColdStart, build_cold_start
 from zerone.curation.drafts import Refine
+from zerone.curation.few_shot import ExamplesFor, worked_examples
 from zerone.curation.filters import Judge
 from zerone.curation.refine import refine_by_rules
 from zerone.curation.rejection_sampling import sample_and_filter
 from zerone.curation.sampler import (
     REJECTION,
-    ExamplesFor,
     ModelAtWork,
     ModelDraw,
     open_model,
-    worked_examples,
 )
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
@@ -38,9 +37,6 @@ from zerone.types import Problem
 RULES = "rules"
 
 Say = Callable[[str], None]
-
-_FEW_SHOT_EXAMPLES = 2
-"""Long ones, so that two fill the context of a small model as far as an answer leaves room."""
 
 
 def make_cold_start(
@@ -70,7 +66,7 @@ def make_cold_start(
         made_by = {
             "temperature": config.sampling.temperature,
             "max_tokens": config.sampling.max_tokens,
-            "examples": None if examples is None else examples.name,
+            "examples": config.prompt.examples if examples is None else examples.name,
         }
         return build_cold_start(work, path, rules, base.count_tokens, made_by | _askers(config), say)
 
@@ -163,7 +159,7 @@ def _examples_for(config: Config, path: Path | None) -> ExamplesFor:
     if path is not None:
         own = read_examples(path)
         return lambda problem: own
-    return lambda problem: worked_examples(problem, _FEW_SHOT_EXAMPLES, config.seed)
+    return lambda problem: worked_examples(problem, config.prompt.examples, config.seed)
 
 
 def read_examples(path: Path) -> tuple[Example, ...]:
