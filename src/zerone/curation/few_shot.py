@@ -28,6 +28,9 @@ ExamplesFor = Callable[[Problem], tuple[Example, ...]]
 
 _CANDIDATES = 4
 
+# The next exercise, which a base model goes on with.
+_STOPS = tuple(f"\n{words.problem}: " for words in WORDS.values())
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FewShotDraw:
@@ -45,7 +48,7 @@ class FewShotDraw:
             no_drafts(problem, FEW_SHOT, self.num_samples)
             if rollouts is None
             else [_draft(rollout) for rollout in rollouts]
-            for problem, rollouts in zip(problems, self.model.answer(requests), strict=True)
+            for problem, rollouts in zip(problems, self.model.answer(requests, _STOPS), strict=True)
         ]
 
     def _request(self, problem: Problem) -> Request:

@@ -114,10 +114,13 @@ def _as_rollout(draft: Draft) -> Rollout:
 
 
 def _unreadable(draft: Draft, limits: Limits, detector: Detector | None) -> Reason | None:
-    thought, _, summary = draft.text.rpartition(THINK_CLOSE)
+    parsed = parse_completion(draft.text, draft.style)
+    # Without the tags, which are English words to anyone who counts words.
+    thought = parsed.thought or ""
+    summary = parsed.answer if draft.style is Style.TAGS else draft.text.rpartition(THINK_CLOSE)[2]
     language = draft.problem.language
     # A program's words are English whatever the question's language; its thought is judged.
-    parts = (thought,) if draft.problem.verifier == "code" else (thought, summary)
+    parts = (thought,) if draft.problem.verifier == "code" else (thought, summary or "")
     if any(is_mixed(part, language, limits.language_share, detector) for part in parts):
         return Reason.MIXED_LANGUAGE
     if any(len(line) > limits.paragraph for line in draft.text.splitlines()):

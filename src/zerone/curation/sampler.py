@@ -5,7 +5,7 @@ that pieces of work can be cut anywhere and done again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -33,11 +33,12 @@ class ModelAtWork:
     sampling: Sampling
     sha256: str
 
-    def answer(self, requests: Sequence[Request]) -> list[list[Rollout] | None]:
+    def answer(self, requests: Sequence[Request], stops: tuple[str, ...] = ()) -> list[list[Rollout] | None]:
         """Return the rollouts of each request; None for a prompt that leaves no room for an answer."""
+        sampling = replace(self.sampling, stop=(*self.sampling.stop, *stops))
         longest = self.context - self.sampling.max_tokens
         fitting = [request for request in requests if len(request.prompt_ids) <= longest]
-        answered = iter(self.engine.generate(fitting, self.sampling) if fitting else [])
+        answered = iter(self.engine.generate(fitting, sampling) if fitting else [])
         return [next(answered) if len(r.prompt_ids) <= longest else None for r in requests]
 
     def request(self, problem: Problem, text: str, seed: int, source: str, num_samples: int) -> Request:
