@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def look(path: Path, keys: str, edits: Iterator[str] = iter(())) -> tuple[Review, str]:
+def look(path: Path, keys: str, edits: Sequence[str] = ()) -> tuple[Review, str]:
     work = Review(path, path.with_suffix(".reviewed.jsonl"))
-    shown, pressed = io.StringIO(), iter(keys)
+    shown, pressed, edited = io.StringIO(), iter(keys), iter(edits)
     ask: Callable[[str], str] = lambda text: next(pressed)  # noqa: E731
-    review_all(work, Console(file=shown, width=80), ask, lambda text: next(edits))
+    review_all(work, Console(file=shown, width=80), ask, lambda text: next(edited))
     return work, shown.getvalue()
 
 
@@ -61,7 +61,7 @@ def test_a_review_keeps_its_place(path: Path) -> None:
 
 def test_an_edit_that_breaks_the_form_is_asked_for_again(path: Path) -> None:
     good = "<think>I think.</think>\nIt is \\boxed{0}."
-    work, shown = look(path, "eq", iter(["no tags", good]))
+    work, shown = look(path, "eq", ["no tags", good])
     assert work.counts() == {"accepted": 1, "edited": 1, "rejected": 0, "open": 3}
     assert "edit again" in shown
     assert written(path) == [{**sample(0), "completion": good, "edited": True}]
