@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from zerone.curation.drafts import Draft, domain_of, style_for
+from zerone.curation.drafts import Draft, domain_of
 from zerone.curation.filters import Limits, Reason, is_mixed, reason_against
 from zerone.curation.sieve import Sieve, resemblance, signature_of
-from zerone.prompt import Style
+from zerone.prompt import Style, style_for
 from zerone.types import Outcome, Problem
 
 

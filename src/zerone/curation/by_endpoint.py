@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from zerone.curation.drafts import Draft, style_for
+from zerone.curation.drafts import Draft
 from zerone.endpoint import Draw, EndpointClient, ask_many
 from zerone.errors import EndpointError, RequestRefused
-from zerone.prompt import Style, parse_completion, write_completion
+from zerone.prompt import Style, parse_completion, style_for, write_completion
 from zerone.seeding import seed_from
 from zerone.types import Outcome, Problem
 

@@ -61,16 +61,6 @@ def record_of(draft: Draft, num_tokens: int) -> dict[str, Any]:
     }
 
 
-def style_for(problem: Problem, style: Style) -> Style:
-    """Return how a problem's answers are written where results stand in boxes.
-
-    A box holds a short result. What is judged as a text, a request's answer or a program, is the
-    summary itself.
-    """
-    is_text = problem.verifier in ("judge", "code")
-    return Style.SUMMARY if style is Style.BOXED and is_text else style
-
-
 def is_record(value: object) -> bool:
     """Whether a value read from a file is a line as `record_of` makes it, as far as resuming needs."""
     return (

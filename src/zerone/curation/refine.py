@@ -9,8 +9,8 @@ rewrites better is rewrite.py's work.
 import re
 from collections.abc import Sequence
 
-from zerone.curation.drafts import GENERAL, Draft, domain_of, style_for
-from zerone.prompt import Style, parse_completion, write_completion
+from zerone.curation.drafts import GENERAL, Draft, domain_of
+from zerone.prompt import Style, parse_completion, style_for, write_completion
 from zerone.types import Problem
 
 _OPENINGS = {"en": "I work this out step by step.", "zh": "我一步一步来算。"}

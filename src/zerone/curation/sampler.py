@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from zerone.curation.drafts import Draft, style_for
+from zerone.curation.drafts import Draft
 from zerone.machine import DTYPES, Precision, keep_freed_memory, known_machine
 from zerone.model.loading import end_ids, load_model, quiet_transformers
-from zerone.prompt import Style, write_prompt
+from zerone.prompt import Style, style_for, write_prompt
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.seeding import seed_from
