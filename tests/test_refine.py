@@ -134,3 +134,9 @@ def test_a_summary_adds_no_step(thought: str, answer: str) -> None:
 )
 def test_plain_solutions_are_read_up_to_the_next_problem(text: str, solution: object) -> None:
     assert read_plain(text, WORDS["en"]) == solution
+
+
+def test_programs_are_read_to_their_end() -> None:
+    text = "I add one.\nResult: def f(x):\n    return x + 1\n\nProblem: next"
+    found = ("I add one.", "def f(x):\n    return x + 1")
+    assert read_plain(text, WORDS["en"], of_lines=True) == found

@@ -186,7 +186,10 @@ class SFTConfig(Section):
 class CurateConfig(Section):
     """Data from a model's own answers: cold start and rejection sampling; paper: B.3."""
 
-    prompts: int = Field(256, ge=0, description="problems that answers are drawn for (paper: not reported)")
+    prompts: int = Field(
+        256, ge=0, description="reasoning problems that answers are drawn for (paper: not reported)"
+    )
+    general: int = Field(96, ge=0, description="general requests beside them, where data.path is unset")
     samples: int = Field(4, ge=1, description="answers per problem and source (paper: several)")
     cap: int = Field(2, ge=1, description="most samples kept per problem (paper: not reported)")
     designed: int = Field(

@@ -14,11 +14,11 @@ from typing import Any
 
 from zerone.curation.assembly import Piece, Rules, assemble, pieces_of
 from zerone.curation.designed import DESIGNED, designed_problems, draw_designed
-from zerone.curation.drafts import GENERAL, domain_of
+from zerone.curation.drafts import GENERAL, domain_of, hash_of
 from zerone.curation.few_shot import FEW_SHOT, ExamplesFor, FewShotDraw
 from zerone.curation.sampler import ZERO, ModelAtWork, ModelDraw
+from zerone.problems.mixture import Family
 from zerone.prompt import Style
-from zerone.seeding import seed_from
 from zerone.types import Problem
 
 
@@ -35,6 +35,7 @@ class ColdStart:
     examples_for: ExamplesFor
     num_samples: int
     num_designed: int
+    designed_families: Sequence[Family]
     style: Style
     seed: int
 
@@ -61,6 +62,7 @@ def build_cold_start(
         "problems_hash": hash_of(work.problems),
         "samples_per_problem": work.num_samples,
         "designed": work.num_designed,
+        "designed_families": [family.FAMILY for family in work.designed_families],
         "style": work.style.value,
         "seed": work.seed,
     }
@@ -81,14 +83,10 @@ def _pieces(work: ColdStart) -> list[Piece]:
             model=work.base, examples_for=work.examples_for, num_samples=work.num_samples, seed=work.seed
         )
         pieces += pieces_of(FEW_SHOT, problems, few_shot)
-    designed = _general_first(designed_problems(work.num_designed, work.seed))
-    return pieces + pieces_of(DESIGNED, designed, partial(draw_designed, seed=work.seed))
+    designed = designed_problems(work.num_designed, work.seed, work.designed_families)
+    draw_cases = partial(draw_designed, seed=work.seed, style=Style.TAGS)
+    return pieces + pieces_of(DESIGNED, _general_first(designed), draw_cases)
 
 
 def _general_first(problems: Sequence[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: domain_of(problem) != GENERAL)
-
-
-def hash_of(problems: Sequence[Problem]) -> str:
-    """Return a short hash of which problems these are."""
-    return f"{seed_from(*(text for p in problems for text in (p.id, p.prompt, p.verifier))):016x}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerone.prompt import Style
+from zerone.seeding import seed_from
 from zerone.types import Problem
 
 GENERAL = "general"
@@ -70,3 +71,8 @@ def is_record(value: object) -> bool:
         and isinstance(value.get("domain"), str)
         and isinstance(value.get("tokens"), int)
     )
+
+
+def hash_of(problems: Sequence[Problem]) -> str:
+    """Return a short hash of which problems these are."""
+    return f"{seed_from(*(text for p in problems for text in (p.id, p.prompt, p.verifier))):016x}"

@@ -16,8 +16,8 @@ from zerone.corpus.documents import SOLUTIONS
 from zerone.corpus.words import WORDS, Words
 from zerone.curation.drafts import Draft
 from zerone.curation.sampler import ModelAtWork, no_drafts
-from zerone.problems.mixture import FAMILIES, draw_from_split
-from zerone.prompt import Example, Style, write_completion
+from zerone.problems.mixture import CORPUS_SHARES, draw_from_split
+from zerone.prompt import Example, Style, style_for, write_completion
 from zerone.rollout.engine import Request
 from zerone.seeding import rng_from
 from zerone.types import Finish, Problem, Rollout
@@ -27,6 +27,7 @@ FEW_SHOT = "few_shot"
 ExamplesFor = Callable[[Problem], tuple[Example, ...]]
 
 _CANDIDATES = 4
+_FAMILIES = {family.FAMILY: family for family, _ in CORPUS_SHARES}
 
 # The next exercise, which a base model goes on with.
 _STOPS = tuple(f"\n{words.problem}: " for words in WORDS.values())
@@ -72,9 +73,11 @@ def few_shot_prompt(problem: Problem, examples: Sequence[Example]) -> str:
 
 
 def _draft(rollout: Rollout) -> Draft:
-    solution = read_plain(rollout.text, WORDS[rollout.problem.language])
+    problem = rollout.problem
+    is_text = style_for(problem, Style.BOXED) is Style.SUMMARY
+    solution = read_plain(rollout.text, WORDS[problem.language], of_lines=is_text)
     return Draft(
-        problem=rollout.problem,
+        problem=problem,
         source=FEW_SHOT,
         number=rollout.sample,
         # Without an answer the text stays as it is, which no form fits.
@@ -85,11 +88,14 @@ def _draft(rollout: Rollout) -> Draft:
     )
 
 
-def read_plain(text: str, words: Words) -> tuple[str, str] | None:
-    """Return thought and answer of a plain solution, up to where a next problem begins; None without."""
+def read_plain(text: str, words: Words, *, of_lines: bool = False) -> tuple[str, str] | None:
+    """Return thought and answer of a plain solution, up to where a next problem begins; None without.
+
+    An answer is the rest of its line, or with `of_lines` (a program, a letter) of the solution.
+    """
     solution = text.partition(f"\n{words.problem}: ")[0]
     thought, found, rest = solution.partition(f"\n{words.result}: ")
-    answer = rest.strip().partition("\n")[0].strip()
+    answer = rest.strip() if of_lines else rest.strip().partition("\n")[0].strip()
     return (thought.strip(), answer) if found and answer else None
 
 
@@ -99,9 +105,9 @@ def worked_examples(problem: Problem, count: int, seed: int) -> tuple[Example, .
     Of a few drawn for each place the one with the longest thought is taken. A family that no
     procedure can solve has none.
     """
-    if problem.family not in SOLUTIONS or problem.family not in FAMILIES:
+    if problem.family not in SOLUTIONS or problem.family not in _FAMILIES:
         return ()
-    family, words = FAMILIES[problem.family], WORDS[problem.language]
+    family, words = _FAMILIES[problem.family], WORDS[problem.language]
     examples = []
     for place in range(count):
         candidates = []

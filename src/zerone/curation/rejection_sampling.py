@@ -7,12 +7,14 @@ reasoning and general data mixed at no more than the given ratio.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from zerone.corpus.documents import SOLUTIONS
 from zerone.curation.assembly import Rules, assemble, pieces_of
-from zerone.curation.cold_start import hash_of
-from zerone.curation.drafts import GENERAL, domain_of
+from zerone.curation.designed import DESIGNED, draw_designed
+from zerone.curation.drafts import GENERAL, domain_of, hash_of
 from zerone.curation.sampler import ModelDraw
 from zerone.seeding import rng_from
 from zerone.types import Problem
@@ -28,6 +30,8 @@ def sample_and_filter(
 ) -> dict[str, Any]:
     """Write the data set and return its card: counts by domain and reason, Table 5, seeds, hashes.
 
+    General problems are answered by the procedure of the corpus as well, where it can: the paper
+    takes general data from elsewhere, since a model trained on reasoning alone has none to give.
     Where no problem is general there is no mix to keep, and all reasoning is taken.
     Raises TooFewSamplesError with the counts; killed, the same call goes on where it was.
     """
@@ -49,5 +53,11 @@ def sample_and_filter(
         "style": draw.style.value,
         "seed": draw.seed,
     }
-    pieces = [*pieces_of(draw.source, general, draw), *pieces_of(draw.source, reasoning, draw)]
+    solved = [problem for problem in general if problem.family in SOLUTIONS]
+    designed = partial(draw_designed, seed=draw.seed, style=draw.style)
+    pieces = [
+        *pieces_of(draw.source, general, draw),
+        *pieces_of(DESIGNED, solved, designed),
+        *pieces_of(draw.source, reasoning, draw),
+    ]
     return assemble(path, identity, pieces, rules, draw.model.count_tokens, say)

@@ -29,9 +29,12 @@ from zerone.curation.sampler import (
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
 from zerone.evals.suites import data_of
+from zerone.problems import requests
+from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
 from zerone.prompt import Example, Style
 from zerone.rewards.language import Detector, lingua_detector
 from zerone.rl import opened_by_prompt, sampling_of
+from zerone.seeding import rng_from
 from zerone.types import Problem
 
 RULES = "rules"
@@ -52,6 +55,7 @@ def make_cold_start(
         examples_for=_examples_for(config, examples),
         num_samples=curate.samples,
         num_designed=curate.designed,
+        designed_families=_families(config),
         style=Style(config.prompt.style),
         seed=config.seed,
     )
@@ -98,11 +102,24 @@ def _open(config: Config, path: str) -> ModelAtWork:
 
 
 def _problems(config: Config) -> list[Problem]:
-    """Return `curate.prompts` training problems, those that are alike once."""
-    if not config.curate.prompts:
-        return []
-    drawn = data_of(config).mixture.draw(0, config.curate.prompts)
+    """Return training problems, those that are alike once: of reasoning, and general ones.
+
+    In a JSONL of yours general problems are lines like others, so none are added.
+    """
+    curate, drawn = config.curate, list[Problem]()
+    if curate.prompts:
+        drawn += data_of(config).mixture.draw(0, curate.prompts)
+    if config.data.path is None:
+        drawn += [
+            draw_of(rng_from(config.seed, "general", i), requests, "train") for i in range(curate.general)
+        ]
     return list({problem.id: problem for problem in drawn}.values())
+
+
+def _families(config: Config) -> list[Family]:
+    """Return the families that designed cases come from."""
+    reasoning = MIX_FAMILIES if config.data.family == "mix" else FAMILIES.values()
+    return [*reasoning, *([requests] if config.curate.general else [])]
 
 
 def _detector(config: Config) -> Detector | None:
