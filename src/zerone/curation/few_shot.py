@@ -44,7 +44,7 @@ class FewShotDraw:
 
     def __call__(self, problems: Sequence[Problem]) -> list[list[Draft]]:
         """Return the drafts of each problem."""
-        requests = [self._request(problem) for problem in problems]
+        requests = [self.request(problem) for problem in problems]
         return [
             no_drafts(problem, FEW_SHOT, self.num_samples)
             if rollouts is None
@@ -52,7 +52,7 @@ class FewShotDraw:
             for problem, rollouts in zip(problems, self.model.answer(requests, _STOPS), strict=True)
         ]
 
-    def _request(self, problem: Problem) -> Request:
+    def request(self, problem: Problem) -> Request:
         """Write the prompt; while an answer has no room, the longest example goes."""
         examples = self.examples_for(problem)
         while True:

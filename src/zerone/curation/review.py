@@ -85,12 +85,17 @@ class Review:
         if not self._decisions_path.exists():
             return {}
         found: dict[str, dict[str, Any]] = {}
-        for line in self._decisions_path.read_text(encoding="utf-8").splitlines():
+        text = self._decisions_path.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            # What a crash cut must not swallow the next decision.
+            with self._decisions_path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+        for line in text.splitlines():
             try:
                 decision = json.loads(line)
                 found[decision["sample"]] = decision
             except (ValueError, LookupError, TypeError):
-                continue  # a line that was cut by a crash
+                continue  # cut by a crash: its sample is open again
         return found
 
 
