@@ -108,8 +108,8 @@ def _check_enough(
     if num_kept < minimum:
         raise TooFewSamplesError(
             f"{num_kept} samples of {num_drawn} are left for {path.name}, {minimum} are wanted; dropped: "
-            f"{told(dropped)}. Draw more (curate.prompts, curate.samples, curate.designed), or be content "
-            "with fewer (curate.minimum)"
+            f"{told(dropped)}. Draw more (curate.prompts, curate.samples, curate.designed) into another "
+            "file, or go on here with a lower curate.minimum"
         )
 
 
