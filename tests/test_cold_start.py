@@ -84,9 +84,10 @@ SMALL = ("model.precision=fp32", "model.threads=1", "sampling.slots=32")
 
 def test_cold_start_on_the_embedded_base(tmp_path: Path) -> None:
     out = tmp_path / "cs.jsonl"
-    arguments = ("data", "cold-start", f"--out={out}", *SMALL)
-    arguments += ("curate.prompts=8", "curate.samples=1", "curate.designed=12", "curate.minimum=8")
-    arguments += ("curate.general=4", "sampling.max_tokens=160")
+    arguments = [
+        *("data", "cold-start", f"--out={out}", *SMALL, "sampling.max_tokens=160", "curate.samples=1"),
+        *("curate.prompts=8", "curate.general=4", "curate.designed=12", "curate.minimum=8"),
+    ]
     code, shown, err = call_main(tmp_path, *arguments)
     assert code == 0, err
     card = json.loads(out.with_name("cs.card.json").read_text(encoding="utf-8"))
