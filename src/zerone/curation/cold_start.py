@@ -14,7 +14,7 @@ from typing import Any
 
 from zerone.curation.assembly import Piece, Rules, assemble, pieces_of
 from zerone.curation.designed import DESIGNED, designed_problems, draw_designed
-from zerone.curation.drafts import GENERAL, domain_of, hash_of
+from zerone.curation.drafts import hash_of
 from zerone.curation.few_shot import FEW_SHOT, ExamplesFor, FewShotDraw
 from zerone.curation.sampler import ZERO, ModelAtWork, ModelDraw
 from zerone.problems.mixture import Family
@@ -70,23 +70,18 @@ def build_cold_start(
 
 
 def _pieces(work: ColdStart) -> list[Piece]:
-    """Return the work, source by source; general problems come first in each."""
-    problems = _general_first(work.problems)
+    """Return the work, source by source."""
     pieces = list[Piece]()
     if work.zero is not None:
         zero = ModelDraw(
             model=work.zero, source=ZERO, style=Style.TAGS, num_samples=work.num_samples, seed=work.seed
         )
-        pieces += pieces_of(ZERO, problems, zero)
+        pieces += pieces_of(ZERO, work.problems, zero)
     if work.base is not None:
         few_shot = FewShotDraw(
             model=work.base, examples_for=work.examples_for, num_samples=work.num_samples, seed=work.seed
         )
-        pieces += pieces_of(FEW_SHOT, problems, few_shot)
+        pieces += pieces_of(FEW_SHOT, work.problems, few_shot)
     designed = designed_problems(work.num_designed, work.seed, work.designed_families)
     draw_cases = partial(draw_designed, seed=work.seed, style=Style.TAGS)
-    return pieces + pieces_of(DESIGNED, _general_first(designed), draw_cases)
-
-
-def _general_first(problems: Sequence[Problem]) -> list[Problem]:
-    return sorted(problems, key=lambda problem: domain_of(problem) != GENERAL)
+    return pieces + pieces_of(DESIGNED, designed, draw_cases)

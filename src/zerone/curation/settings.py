@@ -127,13 +127,14 @@ def _detector(config: Config) -> Detector | None:
     return lingua_detector(languages) if languages else None
 
 
-def _askers(config: Config) -> dict[str, str]:
+def _askers(config: Config) -> dict[str, Any]:
     """Return who refines and judges; the address is no part of it, as servers move."""
     curate = config.curate
-    return {
+    askers = {
         name: RULES if where == RULES else f"endpoint {curate.endpoint_model}"
         for name, where in (("refiner", curate.refiner), ("judge", curate.judge))
     }
+    return {**askers, "latin_languages": list(config.reward.latin_languages)}
 
 
 # Endpoints ----------------------------------------------------------------------------------------
