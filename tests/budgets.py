@@ -31,6 +31,7 @@ FLOW = (
     "rl",
     "sft",
     "evals",
+    "curation",
     "stages",
     "report",
     "export",

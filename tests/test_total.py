@@ -1,5 +1,6 @@
 """The reward as a whole: optional parts, styles, functions of the user's own."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,13 @@ def test_without_weights_for_them_optional_parts_do_not_exist() -> None:
     found = grade(rollout_of(GOOD), RewardWeights())
     assert found.parts == {"accuracy": 1.0, "format": 1.0}
     assert found.reward == 1.1
+
+
+@pytest.mark.parametrize(("verifier", "form"), [("number", 0.0), ("code", 1.0), ("judge", 1.0)])
+def test_in_the_boxed_style_what_is_judged_as_a_text_needs_no_box(verifier: str, form: float) -> None:
+    problem = replace(number_problem(7), verifier=verifier)
+    rollout = member(text="<think>I greet.</think>\nHello!", problem=problem, completion=[3]).rollout
+    assert grade(rollout, RewardWeights(), rules=RewardRules(style=Style.BOXED)).parts["format"] == form
 
 
 def test_every_part_with_a_weight_is_recorded_and_counts(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from zerone import __version__
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
+from zerone.curation.commands import app as data_app
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.report.commands import report
@@ -39,6 +40,7 @@ app.add_typer(config_app, name="config")
 model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
+app.add_typer(data_app, name="data")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
 

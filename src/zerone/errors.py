@@ -73,3 +73,7 @@ class RequestRefused(EndpointError):
 
 class EndpointUnusable(EndpointError, UserError):
     """An endpoint cannot be used as it was named: wrong address, model or key."""
+
+
+class TooFewSamplesError(ZeroneError, ValueError):
+    """Too few samples are good enough to learn from; the message counts the others by reason."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zerone.types import Message
+from zerone.types import Message, Problem
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 ANSWER_OPEN, ANSWER_CLOSE = "<answer>", "</answer>"
@@ -58,6 +58,16 @@ class Example:
     question: str
     thought: str
     answer: str
+
+
+def style_for(problem: Problem, style: Style) -> Style:
+    """Return the style of a problem's answers in a run of the given style.
+
+    A box holds a short result. What is judged as a text, a request's answer or a program, is the
+    summary itself.
+    """
+    is_text = problem.verifier in ("judge", "code")
+    return Style.SUMMARY if style is Style.BOXED and is_text else style
 
 
 def write_completion(thought: str, answer: str, style: Style = Style.TAGS) -> str:

@@ -56,7 +56,7 @@ class DataConfig(Section):
 class PromptConfig(Section):
     """What is put around a question."""
 
-    examples: int = Field(0, ge=0, le=3, description="worked sums shown before the question (paper: 0)")
+    examples: int = Field(0, ge=0, le=3, description="worked examples shown before the question (paper: 0)")
     style: Literal["tags", "boxed", "summary"] = Field(
         "tags",
         description="what follows the thought: an answer block (paper: R1-Zero), a summary with one "
@@ -181,6 +181,29 @@ class SFTConfig(Section):
         "hard",
         description="measured at each evaluation: mixed, hard, sums, a JSONL of problems, or none",
     )
+
+
+class CurateConfig(Section):
+    """Data from a model's own answers: cold start and rejection sampling; paper: B.3."""
+
+    prompts: int = Field(
+        256, ge=0, description="reasoning problems that answers are drawn for (paper: not reported)"
+    )
+    general: int = Field(96, ge=0, description="general requests beside them, where data.path is unset")
+    samples: int = Field(4, ge=1, description="answers per problem and source (paper: several)")
+    cap: int = Field(2, ge=1, description="most samples kept per problem (paper: not reported)")
+    designed: int = Field(
+        64, ge=0, description="complex cases with a worked solution, in cold start (paper: not reported)"
+    )
+    ratio: float = Field(
+        3.0, gt=0, description="most reasoning samples per general one, where there are any (paper: 3.5)"
+    )
+    minimum: int = Field(32, ge=1, description="fewer samples than this stop the stage")
+    refiner: str = Field("rules", description="`rules`, or the address of an OpenAI-compatible endpoint")
+    judge: str = Field(
+        "rules", description="of general requests: `rules`, or the address of an OpenAI-compatible endpoint"
+    )
+    endpoint_model: str = Field("", description="name of the model behind those addresses")
 
 
 class EvalConfig(Section):

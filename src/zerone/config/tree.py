@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, model_validator
 from zerone.config.sections import (
     AdvantageConfig,
     CheckpointConfig,
+    CurateConfig,
     DataConfig,
     EvalConfig,
     LogConfig,
@@ -39,6 +40,7 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     rl: RLConfig = RLConfig()
     sft: SFTConfig = SFTConfig()
+    curate: CurateConfig = CurateConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

@@ -9,7 +9,7 @@ answer.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
-from zerone.prompt import Parsed, Style, parse_completion, reasoning_of
+from zerone.prompt import Parsed, Style, parse_completion, reasoning_of, style_for
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.rewards.language import Detector, language_share
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
@@ -51,8 +51,9 @@ def grade(
     """Judge one rollout; `opened` is what the prompt already wrote of the completion."""
     rules = rules or RewardRules()
     text = opened + rollout.text
-    parsed = parse_completion(text, rules.style)
-    verdict = _verify(_answer(parsed, text, rollout, rules.style), rollout)
+    style = style_for(rollout.problem, rules.style)
+    parsed = parse_completion(text, style)
+    verdict = _verify(_answer(parsed, text, rollout, style), rollout)
     parts = {
         "accuracy": float(verdict.outcome is Outcome.CORRECT),
         "format": float(parsed.is_well_formed),

@@ -1,0 +1,186 @@
+"""Looking through a data set by hand: accept, reject or edit each sample (R1 paper, B.3.2: humans do).
+
+In: a JSONL of samples and a person's keys. Out: a JSONL of what was accepted. Each decision is
+appended to `FILE.decisions` at once, under a hash of the sample, so a review keeps its place when it
+is left, and decisions stay with their samples when the file grows or is put in another order.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from zerone.errors import DataError, RunDirError
+from zerone.prompt import Style, parse_completion
+from zerone.run_dir import write_atomically
+
+Verdict = Literal["accept", "reject"]
+Ask = Callable[[str], str]
+
+_KEYS = "[a]ccept  [r]eject  [e]dit  [b]ack  [q]uit"
+
+
+class Review:
+    """The samples of a file and what was decided about them."""
+
+    def __init__(self, path: Path, out_path: Path) -> None:
+        self.path = path
+        self.out_path = out_path
+        self.samples = _read_samples(path)
+        self._decisions_path = path.with_name(path.name + ".decisions")
+        self._decisions = self._read_decisions()
+
+    def decide(self, index: int, verdict: Verdict, completion: str | None = None) -> None:
+        """Write a decision down; `completion` is what the sample was edited to."""
+        decision = {"sample": _key(self.samples[index]), "verdict": verdict, "completion": completion}
+        try:
+            with self._decisions_path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(decision, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunDirError(f"cannot write {self._decisions_path}: {error.strerror}") from error
+        self._decisions[str(decision["sample"])] = decision
+
+    def decision(self, index: int) -> Mapping[str, Any] | None:
+        """Return what was decided about a sample, or None."""
+        return self._decisions.get(_key(self.samples[index]))
+
+    def first_open(self, start: int = 0) -> int | None:
+        """Return the first sample from `start` on that nothing was decided about, or None."""
+        return next((i for i in range(start, len(self.samples)) if self.decision(i) is None), None)
+
+    def counts(self) -> dict[str, int]:
+        """Return how many samples were accepted (edited ones included), edited, rejected, and are open."""
+        found = {"accepted": 0, "edited": 0, "rejected": 0, "open": 0}
+        for i in range(len(self.samples)):
+            decision = self.decision(i)
+            if decision is None:
+                found["open"] += 1
+            elif decision["verdict"] == "reject":
+                found["rejected"] += 1
+            else:
+                found["accepted"] += 1
+                found["edited"] += decision["completion"] is not None
+        return found
+
+    def write(self) -> None:
+        """Write the accepted samples, edits in them, in the order of the file."""
+        lines = []
+        for i, sample in enumerate(self.samples):
+            decision = self.decision(i)
+            if decision is not None and decision["verdict"] == "accept":
+                edit = decision["completion"]
+                whole = sample if edit is None else {**sample, "completion": edit, "edited": True}
+                lines.append(json.dumps(whole, ensure_ascii=False) + "\n")
+        write_atomically(self.out_path, "".join(lines))
+
+    def _read_decisions(self) -> dict[str, dict[str, Any]]:
+        if not self._decisions_path.exists():
+            return {}
+        found: dict[str, dict[str, Any]] = {}
+        text = self._decisions_path.read_text(encoding="utf-8")
+        if text and not text.endswith("\n"):
+            # What a crash cut must not swallow the next decision.
+            with self._decisions_path.open("a", encoding="utf-8") as file:
+                file.write("\n")
+        for line in text.splitlines():
+            try:
+                decision = json.loads(line)
+                found[decision["sample"]] = decision
+            except (ValueError, LookupError, TypeError):
+                continue  # cut by a crash: its sample is open again
+        return found
+
+
+def _read_samples(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    samples = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            sample = json.loads(line) if line.strip() else None
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}:{number}: not usable JSON: {error}") from error
+        if sample is None:
+            continue
+        if not isinstance(sample, dict) or not all(
+            isinstance(sample.get(name), str) for name in ("prompt", "completion")
+        ):
+            raise DataError(f"{path}:{number}: a sample has the fields `prompt` and `completion`")
+        samples.append(sample)
+    if not samples:
+        raise DataError(f"{path} is empty; there is nothing to look through")
+    return samples
+
+
+def _key(sample: Mapping[str, Any]) -> str:
+    text = json.dumps([sample["prompt"], sample["completion"]])
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def review_all(work: Review, console: Console, ask: Ask | None = None, edit: Ask | None = None) -> None:
+    """Show sample after sample until all are decided about, or the person leaves."""
+    ask = ask or (lambda text: str(typer.prompt(text, default="q", show_default=False)))
+    edit = edit or _edit
+    index = work.first_open()
+    try:
+        while index is not None:
+            _show(work, index, console)
+            match ask(_KEYS).strip().lower()[:1]:
+                case "a":
+                    work.decide(index, "accept")
+                case "r":
+                    work.decide(index, "reject")
+                case "e":
+                    work.decide(index, "accept", _edited(work, index, console, edit))
+                case "b":
+                    index = max(0, index - 1)
+                    continue
+                case "q":
+                    break
+                case _:
+                    continue
+            following = work.first_open(index + 1)
+            index = work.first_open() if following is None else following
+    finally:
+        work.write()
+
+
+def _edited(work: Review, index: int, console: Console, edit: Ask) -> str | None:
+    """Return the edited completion, None if it stayed as it was; what lost its form is shown again."""
+    sample = work.samples[index]
+    text, style = str(sample["completion"]), Style(sample.get("style", Style.TAGS))
+    while True:
+        text = edit(text).strip()
+        if parse_completion(text, style).is_well_formed:
+            return None if text == sample["completion"] else text
+        console.print(f"this is no thought and answer in the style {style.value!r} any more; edit again")
+
+
+def _edit(text: str) -> str:
+    import click
+
+    edited = click.edit(text, extension=".txt")
+    return text if edited is None else edited
+
+
+def _show(work: Review, index: int, console: Console) -> None:
+    sample = work.samples[index]
+    facts = "  ".join(str(sample[name]) for name in ("domain", "source", "language") if name in sample)
+    console.rule(f"{index + 1} of {len(work.samples)}  {facts}")
+    # Text, not markup: a sample may hold brackets.
+    console.print(Text(sample["prompt"], style="bold"))
+    console.print(Text(sample["completion"]))
+    decision = work.decision(index)
+    if decision is not None:
+        edited = " (edited)" if decision["completion"] is not None else ""
+        console.print(f"decided: {decision['verdict']}{edited}")

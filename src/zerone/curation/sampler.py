@@ -1,0 +1,123 @@
+"""Draws answers for curation from a model, through the engine.
+
+In: problems. Out: drafts, each a function of (seed, source, problem, number) and of nothing else, so
+that pieces of work can be cut anywhere and done again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+
+from zerone.curation.drafts import Draft
+from zerone.machine import DTYPES, Precision, keep_freed_memory, known_machine
+from zerone.model.loading import end_ids, load_model, quiet_transformers
+from zerone.prompt import Style, style_for, write_prompt
+from zerone.rollout.engine import Engine, Request, Sampling
+from zerone.rollout.torch_engine import TorchEngine
+from zerone.seeding import seed_from
+from zerone.types import Finish, Problem, Rollout
+
+ZERO, REJECTION = "r1_zero", "rejection"
+"""Where samples come from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAtWork:
+    """A model that can be sampled from, and how."""
+
+    engine: Engine
+    tokenizer: Any
+    context: int
+    sampling: Sampling
+    sha256: str
+
+    def answer(self, requests: Sequence[Request], stops: tuple[str, ...] = ()) -> list[list[Rollout] | None]:
+        """Return the rollouts of each request; None for a prompt that leaves no room for an answer."""
+        sampling = replace(self.sampling, stop=(*self.sampling.stop, *stops))
+        longest = self.context - self.sampling.max_tokens
+        fitting = [request for request in requests if len(request.prompt_ids) <= longest]
+        answered = iter(self.engine.generate(fitting, sampling) if fitting else [])
+        return [next(answered) if len(r.prompt_ids) <= longest else None for r in requests]
+
+    def request(self, problem: Problem, text: str, seed: int, source: str, num_samples: int) -> Request:
+        """Return what asks for `num_samples` continuations of a text."""
+        return Request(
+            problem=problem,
+            prompt_ids=tuple(self.tokenizer(text)["input_ids"]),
+            seeds=tuple(seed_from(seed, source, problem.id, k) for k in range(num_samples)),
+        )
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of a completion, its end token included."""
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+
+
+def open_model(
+    path: str, sampling: Sampling, slots: int, precision: Precision | Literal["auto"], threads: int
+) -> ModelAtWork:
+    """Load a transformers directory; precision `auto` and 0 threads are what the machine is best at."""
+    keep_freed_memory()
+    chosen = known_machine().precision if precision == "auto" else precision
+    torch.set_num_threads(threads or known_machine().threads)
+    with quiet_transformers():
+        model = load_model(path, torch.float32)
+    context = int(model.module.config.max_position_embeddings)
+    engine = TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
+    engine.load_weights(model.module, 0)
+    return ModelAtWork(
+        engine=engine, tokenizer=model.tokenizer, context=context, sampling=sampling, sha256=model.sha256
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDraw:
+    """Answers `num_samples` times per problem, in the template of a style; a `Draw`."""
+
+    model: ModelAtWork
+    source: str
+    style: Style
+    num_samples: int
+    seed: int
+    opened: str = ""
+
+    def __call__(self, problems: Sequence[Problem]) -> list[list[Draft]]:
+        """Return the drafts of each problem."""
+        requests = [
+            self.model.request(
+                problem,
+                write_prompt(problem.prompt, style=self.style) + self.opened,
+                self.seed,
+                self.source,
+                self.num_samples,
+            )
+            for problem in problems
+        ]
+        return [
+            no_drafts(problem, self.source, self.num_samples)
+            if rollouts is None
+            else [self._draft(rollout) for rollout in rollouts]
+            for problem, rollouts in zip(problems, self.model.answer(requests), strict=True)
+        ]
+
+    def _draft(self, rollout: Rollout) -> Draft:
+        text = rollout.text
+        for stop in self.model.sampling.stop:
+            text = text.removesuffix(stop)
+        return Draft(
+            problem=rollout.problem,
+            source=self.source,
+            number=rollout.sample,
+            text=(self.opened + text).strip(),
+            style=style_for(rollout.problem, self.style),
+            is_cut=rollout.finish is Finish.LENGTH,
+        )
+
+
+def no_drafts(problem: Problem, source: str, num_samples: int) -> list[Draft]:
+    """Return what stands for answers that a prompt left no room for."""
+    return [
+        Draft(problem=problem, source=source, number=k, text="", style=Style.TAGS, is_cut=True)
+        for k in range(num_samples)
+    ]

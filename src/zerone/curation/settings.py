@@ -1,0 +1,205 @@
+"""From the configuration to the values that curation works with; models and endpoints are opened here.
+
+In: a `Config`, and model directories. Out: a finished data set's card. Used by the commands and by
+the stages of the pipeline, so that both do the same.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from zerone.config import Config
+from zerone.curation.assembly import Rules
+from zerone.curation.by_endpoint import Asking, judge_by_endpoint, refine_by_endpoint
+from zerone.curation.cold_start import ColdStart, build_cold_start
+from zerone.curation.drafts import Refine
+from zerone.curation.few_shot import ExamplesFor, worked_examples
+from zerone.curation.filters import Judge
+from zerone.curation.refine import refine_by_rules
+from zerone.curation.rejection_sampling import sample_and_filter
+from zerone.curation.sampler import (
+    REJECTION,
+    ModelAtWork,
+    ModelDraw,
+    open_model,
+)
+from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
+from zerone.errors import ConfigError, DataError
+from zerone.evals.suites import data_of
+from zerone.problems import requests
+from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
+from zerone.prompt import Example, Style
+from zerone.rewards.language import Detector, lingua_detector
+from zerone.rl import opened_by_prompt, sampling_of
+from zerone.seeding import rng_from
+from zerone.types import Problem
+
+RULES = "rules"
+
+Say = Callable[[str], None]
+
+
+def make_cold_start(
+    config: Config, path: Path, zero: str | None, examples: Path | None, say: Say
+) -> dict[str, Any]:
+    """Build a cold start from `zero` (an R1-Zero model) and `model.path` (a base model)."""
+    curate = config.curate
+    base = _open(config, config.model.path)
+    work = ColdStart(
+        problems=_problems(config),
+        zero=None if zero is None else _open(config, zero),
+        base=base,
+        examples_for=_examples_for(config, examples),
+        num_samples=curate.samples,
+        num_designed=curate.designed,
+        designed_families=_families(config),
+        style=Style(config.prompt.style),
+        seed=config.seed,
+    )
+    with _refiner(config) as refine, _judge(config) as judge:
+        rules = Rules(
+            cap=curate.cap,
+            minimum=curate.minimum,
+            judge=judge,
+            detector=_detector(config),
+            refine=refine,
+        )
+        made_by = {
+            "temperature": config.sampling.temperature,
+            "max_tokens": config.sampling.max_tokens,
+            "examples": config.prompt.examples if examples is None else examples.name,
+        }
+        return build_cold_start(work, path, rules, base.count_tokens, made_by | _askers(config), say)
+
+
+def make_rejection_samples(config: Config, path: Path, say: Say) -> dict[str, Any]:
+    """Build SFT data from the answers of `model.path`."""
+    draw = ModelDraw(
+        model=_open(config, config.model.path),
+        source=REJECTION,
+        style=Style(config.prompt.style),
+        num_samples=config.curate.samples,
+        seed=config.seed,
+        opened=opened_by_prompt(config),
+    )
+    with _judge(config) as judge:
+        rules = Rules(
+            cap=config.curate.cap,
+            minimum=config.curate.minimum,
+            ratio=config.curate.ratio,
+            judge=judge,
+            detector=_detector(config),
+        )
+        return sample_and_filter(draw, _problems(config), path, rules, _askers(config), say)
+
+
+def _open(config: Config, path: str) -> ModelAtWork:
+    m = config.model
+    return open_model(path, sampling_of(config), config.sampling.slots, m.precision, m.threads)
+
+
+def _problems(config: Config) -> list[Problem]:
+    """Return training problems, those that are alike once: of reasoning, and general ones.
+
+    In a JSONL of yours general problems are lines like others, so none are added.
+    """
+    curate, drawn = config.curate, list[Problem]()
+    if curate.prompts:
+        drawn += data_of(config).mixture.draw(0, curate.prompts)
+    if config.data.path is None:
+        drawn += [
+            draw_of(rng_from(config.seed, "general", i), requests, "train") for i in range(curate.general)
+        ]
+    return list({problem.id: problem for problem in drawn}.values())
+
+
+def _families(config: Config) -> list[Family]:
+    """Return the families that designed cases come from."""
+    reasoning = MIX_FAMILIES if config.data.family == "mix" else FAMILIES.values()
+    return [*reasoning, *([requests] if config.curate.general else [])]
+
+
+def _detector(config: Config) -> Detector | None:
+    languages = tuple(config.reward.latin_languages)
+    return lingua_detector(languages) if languages else None
+
+
+def _askers(config: Config) -> dict[str, Any]:
+    """Return who refines and judges; the address is no part of it, as servers move."""
+    curate = config.curate
+    askers = {
+        name: RULES if where == RULES else f"endpoint {curate.endpoint_model}"
+        for name, where in (("refiner", curate.refiner), ("judge", curate.judge))
+    }
+    return {**askers, "latin_languages": list(config.reward.latin_languages)}
+
+
+# Endpoints ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _client(config: Config, option: str, url: str) -> Iterator[EndpointClient]:
+    if not config.curate.endpoint_model:
+        raise ConfigError(f"curate.{option}={url} needs curate.endpoint_model=NAME, the model to ask for")
+    endpoint = Endpoint(url=url, model=config.curate.endpoint_model, api_key=key_from_environment())
+    with EndpointClient(endpoint) as client:
+        yield client
+
+
+@contextmanager
+def _refiner(config: Config) -> Iterator[Refine]:
+    style = Style(config.prompt.style)
+    if config.curate.refiner == RULES:
+        yield partial(refine_by_rules, style=style)
+        return
+    with _client(config, "refiner", config.curate.refiner) as client:
+        asking = Asking(seed=config.seed)
+        yield lambda drafts: refine_by_endpoint(client, drafts, style, asking)
+
+
+@contextmanager
+def _judge(config: Config) -> Iterator[Judge | None]:
+    if config.curate.judge == RULES:
+        yield None
+        return
+    with _client(config, "judge", config.curate.judge) as client:
+        asking = Asking(seed=config.seed, temperature=0.0)
+        yield lambda problem, answer: judge_by_endpoint(client, problem, answer, asking)
+
+
+# Worked examples ----------------------------------------------------------------------------------
+
+
+def _examples_for(config: Config, path: Path | None) -> ExamplesFor:
+    if path is not None:
+        own = read_examples(path)
+        return lambda problem: own
+    return lambda problem: worked_examples(problem, config.prompt.examples, config.seed)
+
+
+def read_examples(path: Path) -> tuple[Example, ...]:
+    """Read worked examples for few-shot prompts, lines of `question`, `thought` and `answer`."""
+    try:
+        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    examples = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            fields = {name: record[name] for name in ("question", "thought", "answer")}
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DataError(
+                f'{path}:{number}: {{"question": ..., "thought": ..., "answer": ...}} is needed ({error})'
+            ) from error
+        if not all(isinstance(value, str) and value.strip() for value in fields.values()):
+            raise DataError(f"{path}:{number}: question, thought and answer must be text")
+        examples.append(Example(**fields))
+    if not examples:
+        raise DataError(f"{path} is empty; it needs one worked example per line")
+    return tuple(examples)

@@ -1,0 +1,217 @@
+"""The loop of curation: counts, refusals, and that a killed run ends like one left alone."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerone.curation.assembly import PIECE, Piece, Rules, assemble, pieces_of
+from zerone.curation.drafts import Draft
+from zerone.curation.tally import KEPT, Tally, table_5
+from zerone.errors import RunDirError, TooFewSamplesError
+from zerone.problems.demonstrations import read_demonstrations
+from zerone.prompt import Style, write_completion
+from zerone.types import Outcome, Problem
+
+IDENTITY = {"what": "test", "seed": 0}
+
+
+def problems(count: int, verifier: str = "number") -> list[Problem]:
+    return [
+        Problem(
+            id=f"{verifier}-{i}",
+            family="sums",
+            level=1 + i % 3,
+            language="en",
+            prompt=f"What is {i}+1 ({verifier})?",
+            verifier=verifier,
+            spec={"answer": str(i + 1)},
+        )
+        for i in range(count)
+    ]
+
+
+def draw(asked: Sequence[Problem]) -> list[list[Draft]]:
+    """Answer each problem rightly, rightly again, wrongly, and without tags."""
+    return [
+        [
+            Draft(problem=problem, source="test", number=k, text=text, style=Style.TAGS)
+            for k, text in enumerate(_texts(str(problem.spec["answer"])))
+        ]
+        for problem in asked
+    ]
+
+
+def _texts(answer: str) -> list[str]:
+    thought = f"I count on to {answer}."
+    return [
+        write_completion(thought, answer),
+        write_completion(thought, answer),
+        write_completion(thought, "0"),
+        answer,
+    ]
+
+
+def count_tokens(text: str) -> int:
+    return len(text.split())
+
+
+RULES = Rules(cap=2, minimum=1)
+
+
+def build(path: Path, pieces: Sequence[Piece], rules: Rules = RULES, **identity: Any) -> dict[str, Any]:
+    return assemble(path, IDENTITY | identity, pieces, rules, count_tokens)
+
+
+def test_counts_are_exact_and_every_line_is_a_demonstration(tmp_path: Path) -> None:
+    card = build(tmp_path / "d.jsonl", pieces_of("test", problems(50), draw))
+    assert (card["samples"], card["drawn"]) == (50, 200)
+    assert card["dropped"] == {"duplicate": 50, "malformed": 50, "wrong": 50}
+    assert card["sources"]["test"]["math"]["kept"] == 50
+    assert card["levels"] == {"sums/1": 17, "sums/2": 17, "sums/3": 16}
+    assert card["table"][-1] == {"domain": "total", "samples": 50, "rounds": 1.0, "tokens": 6.0}
+    assert len(read_demonstrations(tmp_path / "d.jsonl").demonstrations) == 50
+    assert json.loads((tmp_path / "d.card.json").read_text(encoding="utf-8")) == card
+    assert "| duplicate | 50 |" in (tmp_path / "d.card.md").read_text(encoding="utf-8")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.card.json", "d.card.md", "d.jsonl"]
+
+
+def test_a_finished_data_set_is_not_made_again(tmp_path: Path) -> None:
+    pieces = pieces_of("test", problems(4), draw)
+    first = build(tmp_path / "d.jsonl", pieces)
+
+    def never(asked: Sequence[Problem]) -> list[list[Draft]]:
+        raise AssertionError("drawn again")
+
+    assert build(tmp_path / "d.jsonl", pieces_of("test", problems(4), never)) == first
+    with pytest.raises(RunDirError, match=r"seed: 0 \(now: 1\)"):
+        build(tmp_path / "d.jsonl", pieces, seed=1)
+
+
+class Killed(BaseException):
+    """Stands for a death between two instructions."""
+
+
+@pytest.mark.parametrize("survived", [0, 1, 3])
+def test_a_killed_run_ends_like_one_left_alone(tmp_path: Path, survived: int) -> None:
+    whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
+    asked = problems(4 * PIECE)
+    build(whole, pieces_of("test", asked, draw))
+    left = iter(range(survived))
+
+    def mortal(asked: Sequence[Problem]) -> list[list[Draft]]:
+        if next(left, None) is None:
+            raise Killed
+        return draw(asked)
+
+    with pytest.raises(Killed):
+        build(killed, pieces_of("test", asked, mortal))
+    assert not killed.exists()
+    card = build(killed, pieces_of("test", asked, draw))
+    assert killed.read_bytes() == whole.read_bytes()
+    assert card["dropped"] == {"duplicate": 128, "malformed": 128, "wrong": 128}
+
+
+@pytest.mark.parametrize("cut", [0, 1, 90, 200, 330, 460])
+def test_a_journal_cut_at_any_byte_goes_on(tmp_path: Path, cut: int) -> None:
+    """A piece is on disk before its line in the journal, which a crash may cut anywhere."""
+    asked = problems(3 * PIECE)
+    whole = tmp_path / "whole.jsonl"
+    build(whole, pieces_of("test", asked, draw))
+
+    def stopping(asked: Sequence[Problem]) -> list[list[Draft]]:
+        if asked[0].id == f"number-{2 * PIECE}":
+            raise Killed
+        return draw(asked)
+
+    path = tmp_path / "d.jsonl"
+    with pytest.raises(Killed):
+        build(path, pieces_of("test", asked, stopping))
+    journal, part = tmp_path / "d.jsonl.journal", tmp_path / "d.jsonl.part"
+    journal.write_bytes(journal.read_bytes()[:-cut] if cut else journal.read_bytes())
+    with part.open("ab") as file:
+        file.write(b'{"prompt": "half a li')
+    build(path, pieces_of("test", asked, draw))
+    assert path.read_bytes() == whole.read_bytes()
+
+
+def test_other_work_over_a_journal_is_refused_with_the_difference(tmp_path: Path) -> None:
+    def dying(asked: Sequence[Problem]) -> list[list[Draft]]:
+        raise Killed
+
+    with pytest.raises(Killed):
+        build(tmp_path / "d.jsonl", pieces_of("test", problems(3), dying))
+    with pytest.raises(RunDirError, match=r"cap: 2 \(now: 5\)"):
+        build(tmp_path / "d.jsonl", pieces_of("test", problems(3), draw), Rules(cap=5, minimum=1))
+
+
+def test_too_few_survivors_are_an_error_with_counts_and_the_work_is_kept(tmp_path: Path) -> None:
+    path, pieces = tmp_path / "d.jsonl", pieces_of("test", problems(5), draw)
+    with pytest.raises(TooFewSamplesError) as caught:
+        build(path, pieces, Rules(cap=2, minimum=6))
+    assert "5 samples of 20 are left for d.jsonl, 6 are wanted" in str(caught.value)
+    assert "5 duplicate, 5 malformed, 5 wrong" in str(caught.value)
+    assert not path.exists()
+    assert build(path, pieces, Rules(cap=2, minimum=5))["samples"] == 5
+    with pytest.raises(TooFewSamplesError):
+        build(path, pieces, Rules(cap=2, minimum=6))
+
+
+def test_reasoning_stops_where_the_mix_is_full(tmp_path: Path) -> None:
+    general = pieces_of("test", problems(10, "judge"), draw)
+    reasoning = pieces_of("test", problems(3 * PIECE), draw)
+    rules = Rules(cap=1, minimum=1, ratio=3.0, judge=lambda problem, answer: Outcome.CORRECT)
+    card = build(tmp_path / "d.jsonl", [*general, *reasoning], rules)
+    samples = {row["domain"]: row["samples"] for row in card["table"]}
+    assert samples == {"math": 30, "general": 10, "total": 40}
+    assert card["dropped"]["over the mix"] == 4  # two right answers to each of two problems
+    assert card["problems_skipped"] == 2 * PIECE
+
+
+def test_what_a_refiner_spoils_is_counted_apart(tmp_path: Path) -> None:
+    def refine(drafts: Sequence[Draft]) -> list[Draft | None]:
+        spoilt = Draft(problem=drafts[0].problem, source="test", number=0, text="no tags", style=Style.TAGS)
+        return [spoilt, None, *drafts[2:]]
+
+    rules = Rules(cap=2, minimum=1, refine=refine)
+    card = build(tmp_path / "d.jsonl", pieces_of("test", problems(2), draw), rules)
+    assert card["dropped"]["refined: malformed"] == 1
+    assert card["dropped"]["unrefined"] == 1
+    assert card["samples"] == 1
+
+
+def test_two_writers_at_once_are_refused(tmp_path: Path) -> None:
+    pieces = pieces_of("test", problems(2), draw)
+
+    def meddling(asked: Sequence[Problem]) -> list[list[Draft]]:
+        with pytest.raises(RunDirError, match="being written by another process"):
+            build(tmp_path / "d.jsonl", pieces)
+        return draw(asked)
+
+    assert build(tmp_path / "d.jsonl", pieces_of("test", problems(2), meddling))["samples"] == 2
+
+
+def test_the_table_is_the_papers() -> None:
+    rows = table_5(
+        [
+            {"domain": "general", "rounds": 3, "tokens": 10},
+            {"domain": "math", "rounds": 1, "tokens": 100},
+            {"domain": "math", "rounds": 1, "tokens": 301},
+        ]
+    )
+    assert rows == [
+        {"domain": "math", "samples": 2, "rounds": 1.0, "tokens": 200.5},
+        {"domain": "general", "samples": 1, "rounds": 3.0, "tokens": 10.0},
+        {"domain": "total", "samples": 3, "rounds": 1.67, "tokens": 137.0},
+    ]
+
+
+def test_counts_survive_being_written() -> None:
+    tally = Tally()
+    for fate in (KEPT, KEPT, "wrong"):
+        tally.add("r1_zero", "math", fate)
+    again = Tally.of_rows(json.loads(json.dumps(tally.rows())))
+    assert again.by_source() == {"r1_zero": {"math": {"drawn": 3, "kept": 2, "dropped": {"wrong": 1}}}}
+    assert (again.num_drawn, again.num_kept, again.dropped()) == (3, 2, {"wrong": 1})

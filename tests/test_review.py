@@ -1,0 +1,98 @@
+"""`zerone data review`: decisions by hand, kept at once, and edits that stay well formed."""
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from processes import call_main
+from zerone.curation.review import Review, review_all
+from zerone.errors import DataError
+
+
+def sample(number: int) -> dict[str, Any]:
+    completion = f"<think>I count.</think>\nThe answer is \\boxed{{{number}}}."
+    return {"prompt": f"[b]{number}?", "completion": completion, "style": "boxed", "domain": "math"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "d.jsonl"
+    path.write_text("".join(json.dumps(sample(i)) + "\n" for i in range(4)), encoding="utf-8")
+    return path
+
+
+def look(path: Path, keys: str, edits: Sequence[str] = ()) -> tuple[Review, str]:
+    work = Review(path, path.with_suffix(".reviewed.jsonl"))
+    shown, pressed, edited = io.StringIO(), iter(keys), iter(edits)
+    ask: Callable[[str], str] = lambda text: next(pressed)  # noqa: E731
+    review_all(work, Console(file=shown, width=80), ask, lambda text: next(edited))
+    return work, shown.getvalue()
+
+
+def written(path: Path) -> list[dict[str, Any]]:
+    text = path.with_suffix(".reviewed.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_accepted_samples_are_written_and_rejected_ones_are_not(path: Path) -> None:
+    work, shown = look(path, "arar")
+    assert work.counts() == {"accepted": 2, "edited": 0, "rejected": 2, "open": 0}
+    assert written(path) == [sample(0), sample(2)]
+    assert "[b]0?" in shown  # no markup of the sample's is obeyed
+
+
+def test_a_review_keeps_its_place(path: Path) -> None:
+    look(path, "aq")
+    work, shown = look(path, "rq")
+    assert "2 of 4" in shown
+    assert "1 of 4" not in shown
+    assert work.counts()["open"] == 2
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([json.dumps(sample(9)) + "\n", *reversed(lines)]), encoding="utf-8")
+    work, _ = look(path, "aaa")
+    assert work.counts() == {"accepted": 4, "edited": 0, "rejected": 1, "open": 0}
+    assert [one["prompt"] for one in written(path)] == ["[b]9?", "[b]3?", "[b]2?", "[b]0?"]
+
+
+def test_an_edit_that_breaks_the_form_is_asked_for_again(path: Path) -> None:
+    good = "<think>I think.</think>\nIt is \\boxed{0}."
+    work, shown = look(path, "eq", ["no tags", good])
+    assert work.counts() == {"accepted": 1, "edited": 1, "rejected": 0, "open": 3}
+    assert "edit again" in shown
+    assert written(path) == [{**sample(0), "completion": good, "edited": True}]
+
+
+def test_back_changes_a_decision_and_other_keys_change_nothing(path: Path) -> None:
+    work, shown = look(path, "a?brq")
+    assert "decided: accept" in shown
+    assert work.counts() == {"accepted": 0, "edited": 0, "rejected": 1, "open": 3}
+
+
+def test_a_decision_cut_by_a_crash_is_open_again(path: Path) -> None:
+    look(path, "arq")
+    decisions = path.with_name("d.jsonl.decisions")
+    decisions.write_text(decisions.read_text(encoding="utf-8")[:-9], encoding="utf-8")
+    work, _ = look(path, "q")
+    assert work.counts() == {"accepted": 1, "edited": 0, "rejected": 0, "open": 3}
+    look(path, "aaa")
+    assert Review(path, path).counts()["open"] == 0
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"prompt": "a"}', "[]", '{"prompt": 1, "completion": "b"}'])
+def test_what_is_no_data_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(DataError):
+        Review(path, path)
+
+
+def test_the_command_says_what_is_to_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\nq\n"))
+    code, out, err = call_main(path.parent, "data", "review", str(path))
+    assert code == 0, err
+    assert "1 accepted (0 edited), 0 rejected, 3 to go" in out
