@@ -14,7 +14,7 @@ from pipelines import Notes, gather, make_base, small_graph, small_pipeline
 from zerone.errors import ConfigError, Interrupted, ModelError, RunDirError, TrainingError
 from zerone.identity import sha256_of_path
 from zerone.lineage import lineage_of_model, read_lineage, weights_have_changed
-from zerone.stages.graph import StageDisplay, StageInputs
+from zerone.stages.graph import StageDisplay, StageInputs, package_data
 from zerone.stages.pipeline import State
 
 ALL = ["base", "first", "answers", "second"]
@@ -317,6 +317,18 @@ def test_a_graph_refuses_what_no_earlier_stage_makes_and_names_that_are_taken() 
             small_graph(first={"inputs": inputs})
     with pytest.raises(ValueError, match="the name is taken"):
         small_graph(first={"name": "rl"})
+
+
+def test_a_changed_file_that_no_stage_makes_is_a_reason_to_run_again(folder: Path) -> None:
+    examples = folder / "examples.txt"
+    examples.write_text("one", encoding="utf-8")
+    source = package_data("examples", examples)
+    graph = small_graph(answers={"inputs": {"prompts": "first.prompts", "examples": source}})
+    copy_of_run(folder, "sourced")
+    assert begun(folder, "sourced", graph=graph)[0] == ("answers", State.REPEAT)
+    assert begun(folder, "sourced", graph=graph) == []
+    examples.write_text("two", encoding="utf-8")
+    assert begun(folder, "sourced", graph=graph) == [("answers", State.REPEAT)]
 
 
 def test_the_summary_names_models_time_and_seed(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zerone.config import Config
+from zerone.identity import sha256_of_path
 from zerone.lineage import Lineage, Node
 
 
@@ -152,9 +153,7 @@ def options_of(stage: Stage, config: Config) -> dict[str, Any]:
 
 
 def package_data(name: str, path: Path) -> Source:
-    """Return files that ship with zerone as a source."""
-    from zerone.identity import sha256_of_path
-
+    """Return files that ship with zerone, or any other that no stage makes, as a source."""
     return Source(
         lineage=lambda config: Lineage.of(Node(name=name, kind="package data", sha256=sha256_of_path(path)))
     )
