@@ -4,10 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: zero test install dev lint types docs test-slow real test-real bench clean
+.PHONY: zero r1 test install dev lint types docs test-slow real test-real bench clean
 
 zero: install
 	$(BIN)/zerone zero
+
+r1: install
+	$(BIN)/zerone r1
 
 test: dev
 	$(BIN)/python -m pytest

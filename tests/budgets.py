@@ -15,6 +15,7 @@ FLOW = (
     "endpoint",
     "corpus",
     "machine",
+    "identity",
     "model",
     "rollout",
     "sandbox",
@@ -25,6 +26,7 @@ FLOW = (
     "optim",
     "checkpoint",
     "run_dir",
+    "lineage",
     "metrics",
     "verdict",
     "pretrain",
@@ -32,19 +34,22 @@ FLOW = (
     "sft",
     "evals",
     "curation",
+    "reward_model",
     "stages",
     "report",
     "export",
     "view",
     "display",
+    "stage_view",
     "doctor",
+    "commands",
     "cli",
 )
 """A module imports only from modules before it; README's map shows the same order."""
 
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100
-LOOPS = ("rl.py", "sft.py", "pretrain.py", "stages/")
+LOOPS = ("rl.py", "sft.py", "pretrain.py", "reward_model/training.py", "stages/")
 """Where the functions are that read as the paper's pseudo-code, and may be longer for it."""
 
 MAX_PARAMETERS = 8

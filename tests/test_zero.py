@@ -14,6 +14,7 @@ import torch
 from fakes import Shape, byte_tokenizer, tiny_model
 from processes import arguments_of, call_main, metrics_of, start
 from scripted import save_talking_model, write_problems
+from zerone.lineage import lineage_of_model
 from zerone.model.loading import load_model, save_model
 from zerone.run_dir import RunDir
 
@@ -148,6 +149,14 @@ def test_the_final_model_is_the_last_checkpoint_and_has_learned(
     base = load_model(str(folder / "base"), torch.float32).module.state_dict()
     assert all(torch.equal(final[name], last[name]) for name in final)
     assert any(not torch.equal(final[name], base[name]) for name in final)
+
+
+def test_the_final_model_says_what_it_was_made_from(finished: tuple[Path, str], folder: Path) -> None:
+    run, _ = finished
+    lineage = lineage_of_model(str(run))
+    assert {lineage.nodes[key].name for key in lineage.node.inputs.values()} == {"base", "problems"}
+    assert lineage.node.made_by["options"]["rl.steps"] == 4
+    assert lineage.node.about["weights_sha256"] == load_model(str(run / "model"), torch.float32).sha256
 
 
 def test_report_and_rollouts_can_be_asked_for_again(finished: tuple[Path, str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a killed run goes back to: weights, optimiser state, reference, and where it was.
+"""What a killed run goes back to: weights, optimiser state, reference or head, and where it was.
 
 A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
 all. Weights are a transformers directory that other tools load; tensors are safetensors, the rest
@@ -46,6 +46,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     reference: nn.Module | None,
     keep: int,
+    head: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint unless it is there, then remove all but the newest `keep`.
 
@@ -63,6 +64,8 @@ def save_checkpoint(
         save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
         if reference is not None:
             save_file(_distinct_tensors(reference), temporary / "reference.safetensors")
+        if head is not None:
+            save_file(_distinct_tensors(head), temporary / "head.safetensors")
         text = json.dumps({"step": progress.step, "updates": progress.updates})
         (temporary / "progress.json").write_text(text, encoding="utf-8")
         _sync(temporary)
@@ -80,7 +83,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, reference: nn.Module | None
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    reference: nn.Module | None,
+    head: nn.Module | None = None,
 ) -> Progress:
     """Put a checkpoint's state into the given objects; raise CheckpointError if it is damaged."""
     try:
@@ -89,6 +96,8 @@ def load_checkpoint(
         _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
         if reference is not None:
             _load_into(reference, load_file(path / "reference.safetensors"))
+        if head is not None:
+            _load_into(head, load_file(path / "head.safetensors"))
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"checkpoint {path} is damaged ({error}); remove it to go on from the one before"

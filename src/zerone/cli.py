@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted an
 import json
 import sys
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,10 @@ import typer
 from rich.console import Console
 
 from zerone import __version__
+from zerone.commands.r1 import lineage, r1
+from zerone.commands.reward_model import app as reward_model_app
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
+from zerone.config.recipes import new_run_path, recipe_file, recipe_paths
 from zerone.curation.commands import app as data_app
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
@@ -43,6 +45,10 @@ app.add_typer(reward_app, name="reward")
 app.add_typer(data_app, name="data")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
+app.command()(view)
+app.add_typer(reward_model_app, name="reward-model")
+app.command()(r1)
+app.command()(lineage)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
@@ -51,28 +57,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved conf
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
 
 
-def recipe_paths() -> dict[str, Path]:
-    """Return the recipes of the package by name."""
-    folder = Path(str(resources.files("zerone") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
 def resolve_config(recipe: str, config_file: Path | None, overrides: list[str] | None) -> Config:
     """Put recipe (or file) and overrides together."""
-    if config_file is None:
-        known = recipe_paths()
-        if recipe not in known:
-            raise ConfigError(f"no recipe is named {recipe!r}; there are {', '.join(known)}")
-        config_file = known[recipe]
-    return build_config(read_recipe(config_file), overrides or ())
-
-
-def _new_run_path(recipe: str) -> Path:
-    """Return the first free runs/RECIPE-N."""
-    number = 1
-    while (path := Path("runs") / f"{recipe}-{number}").exists():
-        number += 1
-    return path
+    return build_config(read_recipe(config_file or recipe_file(recipe)), overrides or ())
 
 
 def _existing_run(path: Path) -> "RunDir":
@@ -111,7 +98,7 @@ def zero(
     from zerone.run_dir import RunDir
     from zerone.stages.zero import run_zero
 
-    run = RunDir(run_dir or _new_run_path(recipe))
+    run = RunDir(run_dir or new_run_path(recipe))
     console = Console()
     with TerminalDisplay(console, run.path, is_quiet=quiet) as display:
         summary = run_zero(resolved, run, resume, display)
@@ -145,7 +132,7 @@ def sft(
     from zerone.run_dir import RunDir
     from zerone.stages.sft import run_sft
 
-    run = RunDir(run_dir or _new_run_path(recipe))
+    run = RunDir(run_dir or new_run_path(recipe))
     console = Console()
     summary = run_sft(resolved, run, resume, LossDisplay(console, run.path, is_quiet=quiet))
     for name, path in (("base", None), ("best", run.best_path), ("final", run.model_path)):

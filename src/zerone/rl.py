@@ -10,7 +10,7 @@ Dimensions: N packed tokens, C completion tokens, D width.
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -29,6 +29,7 @@ from zerone.model.packed import packed_hidden
 from zerone.optim import set_learning_rate, warmup_then_constant
 from zerone.prompt import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
+from zerone.rewards.preference import Preference, is_due
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.rewards.user import load_user_reward
 from zerone.rollout.engine import Engine, Request, Sampling
@@ -68,10 +69,14 @@ class Learner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hooks:
-    """What surrounds the loop: evaluation, checkpoints and display are none of its business."""
+    """What surrounds the loop: evaluation, checkpoints and display are none of its business.
+
+    `preferences` are the reward models of general requests, which are loaded once.
+    """
 
     before_step: Callable[[int], None]
     after_step: Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[Credited]], None]
+    preferences: Mapping[str, Preference] = field(default_factory=dict)
 
 
 def train(
@@ -90,7 +95,8 @@ def train(
         hooks.before_step(step)
         between.mark("between_s")
         clock = Clock()
-        groups = collect(config, engine, mixture, to_prompt, step, clock)
+        rules = replace(rules_of(config), preferences=hooks.preferences)
+        groups = collect(config, engine, mixture, to_prompt, step, clock, rules)
         credited = credit(groups, config.advantage.scale)
         stats = update(config, learner, credited, step)
         if config.rl.reference_every and (step + 1) % config.rl.reference_every == 0:
@@ -152,9 +158,11 @@ def collect(
     to_prompt: Callable[[Problem], tuple[int, ...]],
     step: int,
     clock: Clock,
+    rules: RewardRules | None = None,
 ) -> list[Group]:
     """Draw problems, sample and grade; groups without signal are refilled `rl.refill` times."""
-    weights, rules, opened = weights_of(config), rules_of(config), opened_by_prompt(config)
+    weights, opened = weights_of(config, step), opened_by_prompt(config)
+    rules = rules or rules_of(config)
     groups: list[Group] = []
     missing, drawn = config.rl.problems_per_step, 0
     for round_index in range(1 + config.rl.refill):
@@ -190,9 +198,10 @@ def opened_by_prompt(config: Config) -> str:
     return THINK_OPEN if config.prompt.open_thought else ""
 
 
-def weights_of(config: Config) -> RewardWeights:
-    """Return the weights of the reward's parts."""
+def weights_of(config: Config, step: int = 0) -> RewardWeights:
+    """Return the weights of the reward's parts in a step; preference counts only in the last ones."""
     r = config.reward
+    is_preferred = is_due(step, config.rl.steps, r.preference_share)
     return RewardWeights(
         accuracy=r.accuracy,
         format=r.format,
@@ -200,6 +209,7 @@ def weights_of(config: Config) -> RewardWeights:
         repetition=r.repetition,
         overlong=r.overlong,
         user=r.user,
+        preference=r.preference if is_preferred else 0.0,
     )
 
 

@@ -15,6 +15,9 @@ from pydantic import BaseModel, ValidationError
 from zerone.config.tree import Config, options
 from zerone.errors import ConfigError
 
+SEVERAL_STAGES = "stages"
+"""The section of a recipe that holds what differs from stage to stage (staged.py)."""
+
 
 def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[str]:
     """Return the options that hold free text."""
@@ -34,7 +37,8 @@ def _default_of(key: str) -> Any:
     return value
 
 
-def _refuse_unknown(key: str) -> None:
+def refuse_unknown(key: str) -> None:
+    """Raise ConfigError, with a suggestion, unless `key` is an option."""
     known = options()
     if key in known:
         return
@@ -102,6 +106,14 @@ def _number_or_text(text: str) -> float | str:
 
 def read_recipe(path: Path) -> dict[str, Any]:
     """Read a YAML file into flat dotted keys."""
+    tree = read_tree(path)
+    if SEVERAL_STAGES in tree:
+        raise ConfigError(f"{path} is a recipe of several stages; run it by `zerone r1`")
+    return flat_options(tree)
+
+
+def read_tree(path: Path) -> Mapping[str, Any]:
+    """Read a YAML file of sections."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -110,6 +122,11 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}")
+    return tree
+
+
+def flat_options(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tree of options as flat dotted keys."""
     return {
         key: _number_or_text(value) if isinstance(value, str) and key not in _text_options() else value
         for key, value in _flatten(tree).items()
@@ -120,7 +137,7 @@ def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Co
     """Put defaults, recipe and overrides together; raise ConfigError for what cannot be."""
     flat = {**recipe, **parse_overrides(overrides)}
     for key, value in flat.items():
-        _refuse_unknown(key)
+        refuse_unknown(key)
         # pydantic would take true for 1; the one option that is a switch says so in its default.
         if isinstance(value, bool) and not isinstance(_default_of(key), bool):
             raise ConfigError(f"{key}={value}: a switch is no value here ({options()[key]})")

@@ -99,6 +99,14 @@ class RewardConfig(Section):
     )
     user: float = Field(0.0, ge=0, description="of your own function's value")
     function: str | None = Field(None, description="your own reward, `path.py:function`")
+    preference: float = Field(
+        0.0, ge=0, description="of what reward models say of general requests, in place of accuracy"
+    )
+    preference_share: float = Field(
+        0.25, gt=0, le=1, description="last share of the steps in which it counts (paper: 400 of 1,700)"
+    )
+    helpfulness_model: str | None = Field(None, description="reward model of helpful answers, a directory")
+    safety_model: str | None = Field(None, description="reward model of harmful requests, a directory")
     latin_languages: tuple[str, ...] = Field(
         (), description="languages of Latin letters to tell apart (needs the extra `language`)"
     )
@@ -204,6 +212,23 @@ class CurateConfig(Section):
         "rules", description="of general requests: `rules`, or the address of an OpenAI-compatible endpoint"
     )
     endpoint_model: str = Field("", description="name of the model behind those addresses")
+
+
+class RewardModelConfig(Section):
+    """Reward models from preferences (`zerone reward-model`); paper: 3.1.1 and 3.1.2."""
+
+    epochs: int = Field(2, ge=1, description="passes over the preferences (paper: 1)")
+    batch_size: int = Field(32, ge=1, description="pairs or safety examples per update (paper: 256)")
+    learning_rate: float = Field(1e-3, gt=0, description="after the warm-up (paper: 6e-6 for 671B)")
+    min_margin: float = Field(
+        0.3,
+        ge=0,
+        description="pairs of a smaller known margin are left out (paper: 1 on its own scale)",
+    )
+    balance_lengths: bool = Field(
+        True,
+        description="keep as many pairs with a longer better answer as with a shorter one (paper: yes)",
+    )
 
 
 class EvalConfig(Section):

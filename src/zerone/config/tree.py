@@ -19,6 +19,7 @@ from zerone.config.sections import (
     PretrainConfig,
     PromptConfig,
     RewardConfig,
+    RewardModelConfig,
     RLConfig,
     SamplingConfig,
     Section,
@@ -41,6 +42,7 @@ class Config(Section):
     rl: RLConfig = RLConfig()
     sft: SFTConfig = SFTConfig()
     curate: CurateConfig = CurateConfig()
+    reward_model: RewardModelConfig = RewardModelConfig()
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
@@ -64,12 +66,15 @@ class Config(Section):
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature=0 makes all answers of a group equal; RL needs > 0")
         r = self.reward
-        if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user)):
+        if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user, r.preference)):
             raise ValueError("reward.accuracy and reward.format are both 0; nothing would be rewarded")
         if bool(r.user) != (r.function is not None):
             raise ValueError(
                 f"reward.user={r.user} and reward.function={r.function} go together: a weight and a function"
             )
+        # The reverse is checked where a run starts, as a stage's models come from other stages.
+        if (r.helpfulness_model or r.safety_model) and not r.preference:
+            raise ValueError("a reward model is given and reward.preference is 0; set its weight")
         return self
 
 

@@ -81,7 +81,7 @@ def load_model(path: str, precision: torch.dtype) -> Model:
 
 def read_model_files(path: str) -> ModelFiles:
     """Read and check all but the weights of what `load_model` takes; raises ModelError as it does."""
-    directory = _find_directory(path)
+    directory = find_directory(path)
     config = _read_config(directory)
     weight_paths = _find_weights(directory)
     tokenizer = _load_tokenizer(directory)
@@ -93,7 +93,8 @@ def read_model_files(path: str) -> ModelFiles:
     return ModelFiles(directory=directory, config=config, tokenizer=tokenizer, weight_paths=weight_paths)
 
 
-def _find_directory(path: str) -> Path:
+def find_directory(path: str) -> Path:
+    """Return the directory that a `model.path` names; raises ModelError if there is none."""
     if path == EMBEDDED:
         directory = Path(str(resources.files("zerone"))) / "data" / EMBEDDED
         remedy = "this installation lacks the embedded model; make it by `zerone pretrain --out DIR` and set"
@@ -242,6 +243,11 @@ def _brief(error: BaseException) -> str:
     first, *rest = str(error).strip().splitlines() or [type(error).__name__]
     text = " ".join([first, *(line.strip() for line in rest)]) if first.endswith(":") else first
     return text.rstrip(". ")
+
+
+def hash_weights(directory: Path) -> str:
+    """Return the sha256 of a model's weight files, as `Model.sha256` has it."""
+    return _hash_files(_find_weights(directory))
 
 
 def _hash_files(paths: list[Path]) -> str:

@@ -3,15 +3,16 @@
 In: a `Rollout`. Out: a `Graded`. R1-Zero's reward is accuracy plus format (R1 paper, 2.2.2), both
 0 or 1 before weighting; R1 adds language consistency (2.3.2). Punishments are parts below 0. A
 verifier that fails is counted, shown, and its sample left out of training; it is never a wrong
-answer.
+answer. General requests may be judged by reward models in place of a rule (preference.py).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 
 from zerone.prompt import Parsed, Style, parse_completion, reasoning_of, style_for
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.rewards.language import Detector, language_share
+from zerone.rewards.preference import KINDS, Preference, kind_of, preferences_of
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
 from zerone.rewards.user import UserReward, user_reward
 from zerone.rewards.verifiers import FAILURES, answer_for, verifier_named
@@ -28,6 +29,7 @@ class RewardWeights:
     repetition: float = 0.0
     overlong: float = 0.0
     user: float = 0.0
+    preference: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,7 @@ class RewardRules:
 
     `max_tokens` and `overlong_buffer` are tokens (the buffer is needed where overlong has a weight);
     `detector` tells languages of Latin letters apart; `user` is a function of the user's own.
+    `preferences` are reward models by what they judge: requests of their kind are not judged by a rule.
     """
 
     style: Style = Style.TAGS
@@ -43,12 +46,20 @@ class RewardRules:
     overlong_buffer: int = 0
     detector: Detector | None = None
     user: UserReward | None = None
+    preferences: Mapping[str, Preference] = field(default_factory=dict)
 
 
 def grade(
-    rollout: Rollout, weights: RewardWeights, opened: str = "", rules: RewardRules | None = None
+    rollout: Rollout,
+    weights: RewardWeights,
+    opened: str = "",
+    rules: RewardRules | None = None,
+    preferred: Mapping[str, float] | None = None,
 ) -> Graded:
-    """Judge one rollout; `opened` is what the prompt already wrote of the completion."""
+    """Judge one rollout; `opened` is what the prompt already wrote of the completion.
+
+    `preferred` is what reward models said of it (see `grade_all`).
+    """
     rules = rules or RewardRules()
     text = opened + rollout.text
     style = style_for(rollout.problem, rules.style)
@@ -64,11 +75,12 @@ def grade(
                 parts[name] = measure(rollout, text, parsed, rules)
     except FAILURES:
         verdict = NO_VERDICT
+    parts |= preferred or {}
     return Graded(
         rollout=rollout,
         outcome=verdict.outcome,
         parts=parts,
-        reward=sum(getattr(weights, name) * value for name, value in parts.items()),
+        reward=sum(_weight(name, rollout, weights, rules) * value for name, value in parts.items()),
         answer=verdict.canonical,
     )
 
@@ -79,8 +91,28 @@ def grade_all(
     opened: str = "",
     rules: RewardRules | None = None,
 ) -> tuple[Graded, ...]:
-    """Judge the rollouts of a group."""
-    return tuple(grade(rollout, weights, opened, rules) for rollout in rollouts)
+    """Judge the rollouts of a group, those of a general request by its reward model at once."""
+    rules = rules or RewardRules()
+    models = rules.preferences if weights.preference else {}
+    return tuple(
+        _without_verdict(grade(rollout, weights, opened, rules))
+        if preferred is None
+        else grade(rollout, weights, opened, rules, preferred)
+        for rollout, preferred in zip(rollouts, preferences_of(rollouts, opened, models), strict=True)
+    )
+
+
+def _without_verdict(graded: Graded) -> Graded:
+    return replace(graded, outcome=NO_VERDICT.outcome, answer=NO_VERDICT.canonical)
+
+
+def _weight(name: str, rollout: Rollout, weights: RewardWeights, rules: RewardRules) -> float:
+    """Return what a part counts: a rule's verdict nothing where a reward model judges in its place."""
+    if name in KINDS:
+        return weights.preference
+    if name == "accuracy" and kind_of(rollout.problem) in rules.preferences:
+        return 0.0
+    return float(getattr(weights, name))
 
 
 def _language(rollout: Rollout, text: str, parsed: Parsed, rules: RewardRules) -> float:
@@ -107,8 +139,8 @@ _OPTIONAL: dict[str, Callable[[Rollout, str, Parsed, RewardRules], float]] = {
     "overlong": _overlong,
     "user": _user,
 }
-PARTS = tuple(field.name for field in fields(RewardWeights))
-"""Every part that a reward may have, in the order of recording."""
+PARTS = tuple(each.name for each in fields(RewardWeights) if each.name != "preference")
+"""Every part that a reward may have, in the order of recording; KINDS follow where models judge."""
 
 
 def _answer(parsed: Parsed, text: str, rollout: Rollout, style: Style) -> str | None:

@@ -20,6 +20,7 @@ from zerone.config import Config, to_yaml
 from zerone.errors import ConfigError, DataError, Interrupted, RunDirError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
+from zerone.lineage import write_lineage
 from zerone.machine import DTYPES, keep_freed_memory
 from zerone.model.loading import Model, end_ids, load_model, quiet_transformers, save_model
 from zerone.optim import adamw
@@ -29,6 +30,7 @@ from zerone.rl import Learner, opened_by_prompt, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
 from zerone.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
+from zerone.stages.origins import run_lineage
 from zerone.stages.zero import (
     check_lengths,
     peak_memory,
@@ -226,6 +228,7 @@ def _train_and_measure(session: Session, learner: Learner, display: Display) -> 
         _save(session, learner)
         _evaluate_once(session, learner, session.num_steps, display)
     save_model(session.model.module, session.model.tokenizer, run.model_path, _provenance(session, None))
+    write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
     return summary

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
@@ -22,9 +23,10 @@ import transformers
 from zerone import __version__
 from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, Interrupted, RunDirError
+from zerone.errors import ConfigError, DataError, Interrupted, ModelError, RunDirError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
+from zerone.lineage import write_lineage
 from zerone.machine import (
     DTYPES,
     available_cores,
@@ -37,10 +39,13 @@ from zerone.model.loading import Model, end_ids, load_model, save_model
 from zerone.optim import adamw
 from zerone.problems import sums
 from zerone.prompt import Example, Style, write_prompt
+from zerone.reward_model.scorer import RewardModel, load_reward_model, sha256_of_model
+from zerone.rewards.preference import HELPFULNESS, SAFETY
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import Hooks, Learner, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
+from zerone.stages.origins import run_lineage
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
@@ -72,6 +77,7 @@ class Session:
     data: Data
     engine: TorchEngine
     to_prompt: Callable[[Problem], tuple[int, ...]]
+    reward_models: Mapping[str, RewardModel]
 
 
 def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dict[str, Any]:
@@ -153,14 +159,47 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     )
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     check_lengths(config, to_prompt, problems, context)
+    reward_models = _reward_models(config)
+    judges = {kind: sha256_of_model(found) for kind, found in reward_models.items()}
+    inputs = {"model_sha256": model.sha256, "reward_models": judges}
     if not run.has_run:
-        run.start(to_yaml(config), environment | {"model_sha256": model.sha256, "data": data.description})
-    elif run.read_environment().get("model_sha256") != model.sha256:
-        raise RunDirError(
-            f"the weights in {config.model.path} are not those that {run.path} was started from; "
-            "put them back or choose another --run-dir"
+        run.start(to_yaml(config), environment | inputs | {"data": data.description})
+    known = run.read_environment()
+    for name, what in (("model_sha256", config.model.path), ("reward_models", "the reward models")):
+        if (known.get(name) or {}) != inputs[name]:
+            raise RunDirError(
+                f"the weights in {what} are not those that {run.path} was started from; "
+                "put them back or choose another --run-dir"
+            )
+    return Session(
+        config=config,
+        run=run,
+        model=model,
+        data=data,
+        engine=engine,
+        to_prompt=to_prompt,
+        reward_models=reward_models,
+    )
+
+
+def _reward_models(config: Config) -> dict[str, RewardModel]:
+    """Load the reward models by what they judge; raises ModelError for one that judges something else."""
+    paths = {HELPFULNESS: config.reward.helpfulness_model, SAFETY: config.reward.safety_model}
+    found = {}
+    if config.reward.preference and not any(paths.values()):
+        raise ConfigError(
+            f"reward.preference={config.reward.preference} needs reward.helpfulness_model or "
+            "reward.safety_model, made by `zerone reward-model train`"
         )
-    return Session(config=config, run=run, model=model, data=data, engine=engine, to_prompt=to_prompt)
+    for kind, path in paths.items():
+        if path is not None:
+            found[kind] = load_reward_model(Path(path))
+            if found[kind].kind != kind:
+                raise ModelError(
+                    f"reward.{kind}_model={path} judges {found[kind].kind}; train one of {kind} by "
+                    "`zerone reward-model train`"
+                )
+    return found
 
 
 def examples_of(config: Config) -> tuple[Example, ...]:
@@ -241,11 +280,13 @@ def _train_and_measure(session: Session, learner: Learner, display: Display) -> 
             if is_stopping():
                 raise _interrupted(session, learner)
 
-        hooks = Hooks(before_step=before_step, after_step=after_step)
+        preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
+        hooks = Hooks(before_step=before_step, after_step=after_step, preferences=preferences)
         train(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks)
         _save(session, learner)
         _evaluate_once(session, learner, config.rl.steps, display)
     save_model(session.model.module, session.model.tokenizer, run.model_path)
+    write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)
     run.write_summary(summary)
     return summary

@@ -1,0 +1,129 @@
+"""`zerone reward-model ...`: train one, measure it on other data, score a response.
+
+In: preferences in JSONL, a recipe, `key=value`. Out: a run directory with the model, figures as text or
+JSON. Heavy imports wait inside the commands.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from zerone.config import build_config, read_recipe, to_yaml
+from zerone.config.recipes import new_run_path, recipe_file
+from zerone.errors import ConfigError, DataError
+
+app = typer.Typer(help="Learn from preferences what a good answer is.", no_args_is_help=True)
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="pairs, or safety examples")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where the run is kept [default: runs/reward_model-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")] = False,
+    recipe: Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")] = "zero",
+    config: Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="print the resolved configuration and stop")
+    ] = False,
+) -> None:
+    """Train a helpfulness model on pairs, or a safety model on labelled responses."""
+    flat = read_recipe(config or recipe_file(recipe))
+    resolved = build_config(flat | {"data.path": str(file)}, overrides or ())
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    if resume and run_dir is None:
+        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    from zerone.reward_model.run import train_reward_model
+    from zerone.run_dir import RunDir
+
+    run = RunDir(run_dir or new_run_path("reward_model"))
+    summary = train_reward_model(resolved, run, resume, lambda line: print(line, flush=True))
+    _show(summary["final"])
+    print(f"model: {run.model_path.resolve()}")
+
+
+@app.command()
+def data(
+    out: Annotated[Path, typer.Option(help="where the rows are written (JSONL)")],
+    kind: Annotated[str, typer.Option(help="helpfulness or safety")] = "helpfulness",
+    count: Annotated[int, typer.Option(min=1, help="rows")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="of what is drawn")] = 0,
+    held_out: Annotated[
+        bool, typer.Option("--held-out", help="of requests that nothing is trained on")
+    ] = False,
+) -> None:
+    """Make preferences of the embedded world: pairs, or labelled responses."""
+    from zerone.reward_model.embedded import embedded_rows
+    from zerone.run_dir import write_atomically
+
+    if kind not in ("helpfulness", "safety"):
+        raise ConfigError(f"--kind {kind!r} is not known; there are helpfulness and safety")
+    rows = embedded_rows(
+        "safety" if kind == "safety" else "helpfulness", count, seed, "eval" if held_out else "train"
+    )
+    write_atomically(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    print(f"{count} rows of {kind}: {out}")
+
+
+@app.command("eval")
+def eval_(
+    model: Annotated[Path, typer.Argument(help="a reward model or its run directory")],
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="pairs or safety examples")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Measure a reward model: accuracy, calibration, what length does to it."""
+    from zerone.reward_model.data import read_examples
+    from zerone.reward_model.run import measure
+    from zerone.reward_model.scorer import load_reward_model
+
+    kind, examples = read_examples(file)
+    loaded = load_reward_model(model)
+    if loaded.kind != kind:
+        raise DataError(f"{model} judges {loaded.kind} and {file} is about {kind}; give a file of its kind")
+    figures = measure(loaded, examples)
+    if as_json:
+        print(json.dumps(figures))
+    else:
+        _show(figures)
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="a reward model or its run directory")],
+    prompt: Annotated[str, typer.Option(help="what was asked")],
+    response: Annotated[str, typer.Option(help="what was answered, with the thought if there is one")],
+) -> None:
+    """Score one response: the score, and the reward from 0 to 1 that RL would give."""
+    from zerone.reward_model.scorer import load_reward_model
+
+    loaded = load_reward_model(model)
+    asked = [(prompt, response)]
+    found = {"kind": loaded.kind, "score": loaded.scores(asked)[0], "reward": loaded.rewards(asked)[0]}
+    print(json.dumps(found))
+
+
+def _show(figures: Mapping[str, Any]) -> None:
+    low, high = figures["accuracy_ci"]
+    print(f"accuracy     {figures['accuracy']:.1%} [{low:.1%}, {high:.1%}]")
+    print(f"calibration  error {figures['ece']:.3f}")
+    for part in figures["bins"]:
+        print(f"             said {part['said']:.2f}  came {part['came']:.2f}  ({part['num']})")
+    length = figures["length"]
+    if length["correlation"] is not None:
+        print(f"length       correlation of score and length {length['correlation']:+.2f}")
+    for name, what in (("longer", "longer"), ("shorter", "shorter")):
+        accuracy = length.get(f"accuracy_better_is_{name}")
+        if accuracy is not None:
+            count = length[f"num_better_is_{name}"]
+            print(f"             right where the better answer is {what}: {accuracy:.1%} of {count}")
+    if length.get("is_biased"):
+        print("             THE MODEL GOES BY LENGTH")

@@ -1,0 +1,96 @@
+"""A recipe of several stages becomes one `Config` per stage, all of them checked before any work.
+
+In: a recipe file whose section `stages` maps a stage's name to what differs there from the rest of
+the file, and `key=value` arguments, where `STAGE.key=value` is for one stage. Out: a `Config` for
+each stage. The later wins: defaults, recipe, recipe of the stage, arguments, arguments of the stage.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zerone.config.reading import SEVERAL_STAGES, build_config, flat_options, read_tree, refuse_unknown
+from zerone.config.tree import Config, options
+from zerone.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedRecipe:
+    """What differs from the defaults: for all stages, and by stage."""
+
+    common: Mapping[str, Any]
+    stages: Mapping[str, Mapping[str, Any]]
+
+
+def read_staged_recipe(path: Path) -> StagedRecipe:
+    """Read a YAML file; one without a section `stages` is the same for all of them."""
+    tree = dict(read_tree(path))
+    stages = tree.pop(SEVERAL_STAGES, None) or {}
+    if not isinstance(stages, Mapping):
+        raise ConfigError(f"`{SEVERAL_STAGES}` in {path} must map names of stages to options")
+    of_stages = {}
+    for name, section in stages.items():
+        if not isinstance(section, Mapping | None):
+            raise ConfigError(f"`{SEVERAL_STAGES}.{name}` in {path} must be a mapping of options")
+        of_stages[str(name)] = flat_options(section or {})
+    return StagedRecipe(common=flat_options(tree), stages=of_stages)
+
+
+def build_stage_configs(
+    recipe: StagedRecipe, names: Sequence[str], overrides: Iterable[str] = ()
+) -> dict[str, Config]:
+    """Return the configuration of every stage in `names`; raises ConfigError for what cannot be."""
+    for name in recipe.stages:
+        _refuse_unknown_stage(name, names)
+    for key in recipe.common:
+        refuse_unknown(key)
+    common, of_stages = _shared_out(overrides, names)
+    configs = {}
+    for name in names:
+        flat = {**recipe.common, **recipe.stages.get(name, {})}
+        try:
+            configs[name] = build_config(flat, [*common, *of_stages[name]])
+        except ConfigError as error:
+            raise ConfigError(f"stage {name}: {error}") from error
+    return configs
+
+
+def _shared_out(overrides: Iterable[str], names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Tell arguments for all stages from those for one."""
+    common: list[str] = []
+    of_stages: dict[str, list[str]] = {name: [] for name in names}
+    sections = {option.split(".")[0] for option in options()}
+    for override in overrides:
+        given = override.removeprefix("--")
+        first, _, rest = given.removeprefix(f"{SEVERAL_STAGES}.").partition(".")
+        is_marked = given.startswith(f"{SEVERAL_STAGES}.")
+        key = rest.partition("=")[0]
+        if first in of_stages:
+            of_stages[first].append(rest)
+        elif is_marked or (first not in sections and key in options()):
+            _refuse_unknown_stage(first, names)
+        else:
+            if "=" in given:
+                refuse_unknown(given.partition("=")[0])
+            common.append(override)
+    return common, of_stages
+
+
+def _refuse_unknown_stage(name: str, names: Sequence[str]) -> None:
+    if name in names:
+        return
+    close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+    raise ConfigError(f"no stage is named {name!r}.{hint} There are {', '.join(names)}.")
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the options in which two trees of options differ, one line each."""
+    before, after = flat_options(old), flat_options(new)
+    return [
+        f"{key}: {before.get(key, 'not there')}  (now: {after.get(key, 'not there')})"
+        for key in {**before, **after}
+        if key not in before or key not in after or before[key] != after[key]
+    ]

@@ -1,0 +1,247 @@
+"""`zerone reward-model train`: a reward model from a file of preferences, in a run directory.
+
+In: a configuration whose `data.path` is the file, and a run directory. Out: the model with its head,
+metrics.jsonl, summary.json with the held-out figures before and after, lineage. Killed at any moment
+it goes on from its newest checkpoint and ends with the same bytes.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import torch
+
+from zerone import __version__
+from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.config import Config, to_yaml
+from zerone.errors import ConfigError, RunDirError
+from zerone.identity import sha256_of_path
+from zerone.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
+from zerone.machine import commit_of_source, keep_freed_memory, known_machine
+from zerone.model.loading import hash_weights, load_model, quiet_transformers
+from zerone.optim import adamw
+from zerone.reward_model.data import Example, Pair, PreferenceData, SafetyExample, read_preferences
+from zerone.reward_model.quality import measure_pairs, measure_safety
+from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
+from zerone.reward_model.training import Learner, Shape, train
+from zerone.run_dir import RunDir, write_atomically
+
+Say = Callable[[str], None]
+
+
+def train_reward_model(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any]:
+    """Train to the end and return the summary; raises UserError kinds before any long work."""
+    if config.data.path is None:
+        raise ConfigError("a reward model needs a file of preferences, data.path=FILE.jsonl")
+    run.lock()
+    try:
+        return _train(config, run, resume, say)
+    finally:
+        run.unlock()
+
+
+def read_data(config: Config) -> PreferenceData:
+    """Read and select what the configuration names."""
+    r = config.reward_model
+    return read_preferences(
+        Path(str(config.data.path)),
+        min_margin=r.min_margin,
+        balance_lengths=r.balance_lengths,
+        eval_share=config.data.eval_share,
+    )
+
+
+def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any]:
+    keep_freed_memory()
+    data = read_data(config)
+    learner = _new_learner(config, data)
+    _prepare_run(config, run, resume, data)
+    history = _restore(run, learner)
+    say(describe(data))
+
+    def before_step(step: int) -> None:
+        if step == 0:
+            _evaluate_once(run, learner, 0, data.held_out, say)
+
+    def after_step(metrics: dict[str, Any]) -> None:
+        history.append(metrics)
+        if metrics["step"] % config.checkpoint.every == 0:
+            _save(config, run, learner, history)
+            say(f"step {metrics['step']}  loss {metrics['loss']:.4f}  right {metrics['accuracy']:.1%}")
+
+    train(learner, data.trained, _shape(config), before_step, after_step)
+    _save(config, run, learner, history)
+    _set_scale(learner.model, data.trained)
+    _evaluate_once(run, learner, learner.progress.step, data.held_out, say)
+    save_reward_model(learner.model, run.model_path)
+    write_lineage(run.model_path, _lineage(config, run, data))
+    return _summarise(config, run, learner, data)
+
+
+def describe(data: PreferenceData) -> str:
+    """Return in a line what is trained on and what was left out."""
+    left_out = ", ".join(f"{number} {reason}" for reason, number in data.dropped.items())
+    bias = data.position_bias
+    line = f"{data.kind}: {len(data.trained)} for training, {len(data.held_out)} held out"
+    line += f"; left out: {left_out}" if left_out else ""
+    if bias is not None:
+        verdict = "THE JUDGE GOES BY POSITION" if bias.is_biased else "no position bias seen"
+        low, high = bias.first_wins_ci
+        line += f"; first shown wins {bias.first_wins:.0%} [{low:.0%}, {high:.0%}]: {verdict}"
+    return line
+
+
+def _shape(config: Config) -> Shape:
+    r, o = config.reward_model, config.optim
+    return Shape(
+        seed=config.seed,
+        epochs=r.epochs,
+        batch_size=r.batch_size,
+        learning_rate=r.learning_rate,
+        warmup_updates=o.warmup_updates,
+        max_grad_norm=o.max_grad_norm,
+    )
+
+
+def _new_learner(config: Config, data: PreferenceData) -> Learner:
+    with quiet_transformers():
+        base = load_model(config.model.path, torch.float32)
+    head = new_head(int(base.module.config.hidden_size))
+    o = config.optim
+    parameters = [*base.module.parameters(), *head.parameters()]
+    return Learner(
+        model=RewardModel(module=base.module, tokenizer=base.tokenizer, head=head, kind=data.kind),
+        optimizer=adamw(parameters, config.reward_model.learning_rate, (o.beta1, o.beta2), o.weight_decay),
+        progress=Progress(step=0, updates=0),
+    )
+
+
+def _prepare_run(config: Config, run: RunDir, resume: bool, data: PreferenceData) -> None:
+    """Check the directory against the wish, or write the run's first files; set the threads it keeps."""
+    inputs = {
+        "model_sha256": hash_weights(model_directory(config.model.path)),
+        "data_sha256": data.sha256,
+    }
+    if not run.has_run:
+        environment = {
+            "zerone": __version__,
+            "commit": commit_of_source(),
+            "threads": config.model.threads or known_machine().threads,
+            "seed": config.seed,
+            "model": config.model.path,
+            "data": describe(data),
+        }
+        run.start(to_yaml(config), environment | inputs)
+    elif not resume:
+        raise RunDirError(
+            f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+        )
+    known = run.read_environment()
+    if run.read_config_yaml() != to_yaml(config) or inputs != {key: known.get(key) for key in inputs}:
+        raise RunDirError(
+            f"{run.path} was started with other options, another model or other preferences; resume with "
+            "the same, or choose another --run-dir"
+        )
+    torch.set_num_threads(known["threads"])
+
+
+def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
+    """Go back to the newest checkpoint; return the metrics up to it."""
+    found = checkpoints(run.checkpoints_path)
+    if found:
+        model = learner.model
+        learner.progress = load_checkpoint(found[-1], model.module, learner.optimizer, None, model.head)
+    return [line for line in run.read_metrics() if line["step"] <= learner.progress.step]
+
+
+def _save(config: Config, run: RunDir, learner: Learner, history: Sequence[dict[str, Any]]) -> None:
+    """Write metrics, then the checkpoint that says they are there."""
+    write_atomically(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+    model = learner.model
+    save_checkpoint(
+        run.checkpoints_path,
+        learner.progress,
+        model.module,
+        model.tokenizer,
+        learner.optimizer,
+        None,
+        config.checkpoint.keep,
+        model.head,
+    )
+
+
+def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:
+    """Return the figures of a model on examples of its kind."""
+    if model.kind == "helpfulness":
+        return measure_pairs(model, [example for example in examples if isinstance(example, Pair)])
+    return measure_safety(model, [example for example in examples if isinstance(example, SafetyExample)])
+
+
+def _evaluate_once(run: RunDir, learner: Learner, step: int, held_out: Sequence[Example], say: Say) -> None:
+    """Evaluate unless this step's evaluation is on file already."""
+    if step in run.read_evals():
+        return
+    figures = measure(learner.model, held_out)
+    run.write_eval(step, {"step": step, **figures})
+    low, high = figures["accuracy_ci"]
+    say(f"held out after step {step}: accuracy {figures['accuracy']:.1%} [{low:.1%}, {high:.1%}]")
+
+
+def _set_scale(model: RewardModel, examples: Sequence[Example]) -> None:
+    """Give a helpfulness model the scale of its training scores; a safety score is a log-odds already."""
+    pairs = [example for example in examples if isinstance(example, Pair)]
+    if pairs:
+        scores = model.scores(
+            [(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
+        )
+        model.mean, model.deviation = fmean(scores), pstdev(scores) or 1.0
+
+
+def _lineage(config: Config, run: RunDir, data: PreferenceData) -> Lineage:
+    base = lineage_of_model(config.model.path)
+    source = Lineage.of(
+        Node(name="preferences", kind="data", sha256=data.sha256, about={"path": config.data.path})
+    )
+    environment = run.read_environment()
+    node = Node(
+        name=f"reward_model.{data.kind}",
+        kind="reward model",
+        sha256=sha256_of_path(run.model_path),
+        about={"weights_sha256": hash_weights(run.model_path)},
+        made_by={
+            "does": f"learns {data.kind} from {len(data.trained)} examples",
+            "seed": config.seed,
+            "zerone": environment["zerone"],
+            "commit": environment["commit"],
+        },
+        inputs={"base": base.root, "preferences": source.root},
+    )
+    return Lineage.of(node, [base, source])
+
+
+def _summarise(config: Config, run: RunDir, learner: Learner, data: PreferenceData) -> dict[str, Any]:
+    evaluations = run.read_evals()
+    bias = data.position_bias
+    summary = {
+        "kind": data.kind,
+        "base": evaluations[0],
+        "final": evaluations[learner.progress.step],
+        "num_trained": len(data.trained),
+        "num_held_out": len(data.held_out),
+        "dropped": dict(data.dropped),
+        "judge": bias
+        and {
+            "num_pairs": bias.num_pairs,
+            "first_wins": bias.first_wins,
+            "first_wins_ci": list(bias.first_wins_ci),
+            "consistent": bias.consistent,
+            "is_biased": bias.is_biased,
+        },
+        "scale": {"mean": learner.model.mean, "deviation": learner.model.deviation},
+        "steps": learner.progress.step,
+        "seed": config.seed,
+    }
+    run.write_summary(summary)
+    return summary

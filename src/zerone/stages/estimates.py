@@ -1,0 +1,60 @@
+"""What a stage will roughly take, from its configuration and this machine's measured speed.
+
+In: a configuration. Out: seconds and bytes, for `--dry-run`. A guess within a factor of two or so: how
+long answers will be is what a run finds out.
+"""
+
+from collections.abc import Callable
+
+from zerone.config import Config
+from zerone.machine import known_machine
+from zerone.model.loading import find_directory
+from zerone.stages.graph import Estimate
+
+_SHARE_OF_PEAK = 0.3
+"""Of the measured matrix product, over sampling and training: 30 steps of `zerone zero` on two cores."""
+
+_SHARE_OF_ROOM = 0.15
+"""Of `sampling.max_tokens` that an answer fills on average in the same run."""
+
+_SECONDS_TO_START = 5.0
+
+_TRAINING_FLOPS = 6
+"""For each parameter and token: two forward, four backward."""
+
+_SAMPLING_FLOPS = 2
+
+
+def rl_estimate(config: Config) -> Estimate:
+    """Return what a run of reinforcement learning takes, with its two evaluations."""
+    num_answers = config.rl.steps * config.rl.problems_per_step * config.rl.group_size
+    num_evaluated = 2 * config.eval.problems * config.eval.mixed_samples
+    length = config.sampling.max_tokens * _SHARE_OF_ROOM
+    passes = _TRAINING_FLOPS * config.rl.epochs + _SAMPLING_FLOPS
+    return Estimate(
+        seconds=_seconds(config, length * (passes * num_answers + _SAMPLING_FLOPS * num_evaluated)),
+        num_bytes=_saved_bytes(config, bool(config.loss.kl_coef)) + int(num_answers * (12 * length + 200)),
+    )
+
+
+def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
+    """Return the estimate for about `num_tokens` of data, which an earlier stage has still to make."""
+    return lambda config: Estimate(
+        seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * config.sft.epochs),
+        num_bytes=_saved_bytes(config, has_reference=False),
+    )
+
+
+def _seconds(config: Config, flops_per_parameter: float) -> float:
+    speed = max(known_machine().gflops.values(), default=50.0) * 1e9 * _SHARE_OF_PEAK
+    return _weight_bytes(config) / 4 * flops_per_parameter / speed + _SECONDS_TO_START
+
+
+def _saved_bytes(config: Config, has_reference: bool) -> int:
+    """Return what models and checkpoints take; AdamW keeps two numbers for each weight."""
+    checkpoint = 4 if has_reference else 3
+    return _weight_bytes(config) * (1 + checkpoint * (config.checkpoint.keep + 1))
+
+
+def _weight_bytes(config: Config) -> int:
+    return sum(file.stat().st_size for file in find_directory(config.model.path).glob("*.safetensors"))

@@ -1,0 +1,31 @@
+"""Work that is killed, for tests of resuming: in a forked process, which has all modules loaded."""
+
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable
+
+
+def fork_and_kill(work: Callable[[], object], seconds: float) -> bool:
+    """Do the work in a forked process and kill it after some seconds; return whether it was alive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            assert os.waitstatus_to_exitcode(status) == 0
+            return False
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
