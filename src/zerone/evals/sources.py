@@ -29,6 +29,11 @@ class Source:
     problems: tuple[Problem, ...]
     published: Published | None
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether the problems are the package's own."""
+        return self.name in SUITE_NAMES
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
