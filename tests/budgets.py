@@ -37,6 +37,7 @@ FLOW = (
     "view",
     "display",
     "doctor",
+    "commands",
     "cli",
 )
 """A module imports only from modules before it; README's map shows the same order."""
@@ -58,5 +59,7 @@ FORBIDDEN_NAMES = frozenset(
 )
 """Module names that say nothing about what is inside."""
 
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "commands/eval.py:model: parameters": "the flags of `zerone eval`, which typer reads from the signature",
+}
 """What exceeds a budget -> why. Keys as the test prints them: `optim.py:Muon.step: lines`."""

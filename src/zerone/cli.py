@@ -8,7 +8,6 @@ Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted an
 import json
 import sys
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +15,9 @@ import typer
 from rich.console import Console
 
 from zerone import __version__
+from zerone.commands.eval import app as eval_app
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
+from zerone.config.recipes import new_run_path, recipe_file, recipe_paths
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.rewards.commands import app as reward_app
@@ -38,6 +39,7 @@ app.add_typer(config_app, name="config")
 model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
+app.add_typer(eval_app, name="eval")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
 app.command()(view)
@@ -49,28 +51,9 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved conf
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
 
 
-def recipe_paths() -> dict[str, Path]:
-    """Return the recipes of the package by name."""
-    folder = Path(str(resources.files("zerone") / "recipes"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
 def resolve_config(recipe: str, config_file: Path | None, overrides: list[str] | None) -> Config:
     """Put recipe (or file) and overrides together."""
-    if config_file is None:
-        known = recipe_paths()
-        if recipe not in known:
-            raise ConfigError(f"no recipe is named {recipe!r}; there are {', '.join(known)}")
-        config_file = known[recipe]
-    return build_config(read_recipe(config_file), overrides or ())
-
-
-def _new_run_path(recipe: str) -> Path:
-    """Return the first free runs/RECIPE-N."""
-    number = 1
-    while (path := Path("runs") / f"{recipe}-{number}").exists():
-        number += 1
-    return path
+    return build_config(read_recipe(config_file or recipe_file(recipe)), overrides or ())
 
 
 def _existing_run(path: Path) -> "RunDir":
@@ -109,7 +92,7 @@ def zero(
     from zerone.run_dir import RunDir
     from zerone.stages.zero import run_zero
 
-    run = RunDir(run_dir or _new_run_path(recipe))
+    run = RunDir(run_dir or new_run_path(recipe))
     console = Console()
     with TerminalDisplay(console, run.path, is_quiet=quiet) as display:
         summary = run_zero(resolved, run, resume, display)
@@ -143,7 +126,7 @@ def sft(
     from zerone.run_dir import RunDir
     from zerone.stages.sft import run_sft
 
-    run = RunDir(run_dir or _new_run_path(recipe))
+    run = RunDir(run_dir or new_run_path(recipe))
     console = Console()
     summary = run_sft(resolved, run, resume, LossDisplay(console, run.path, is_quiet=quiet))
     for name, path in (("base", None), ("best", run.best_path), ("final", run.model_path)):
@@ -183,39 +166,6 @@ def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
 def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
     low, high = (form.format(value) for value in figures[f"{key}_ci"])
     return f"{form.format(figures[key])} [{low}, {high}]".replace("[", "\\[")
-
-
-@app.command("eval")
-def eval_(
-    model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
-    overrides: Overrides = None,
-    suite: Annotated[
-        str, typer.Option(help="mixed, hard (mini-aime), mix, mix-hard, code, choice or sums")
-    ] = "mixed",
-    k: Annotated[int, typer.Option("--k", min=1, help="samples per problem")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-    recipe: Recipe = "zero",
-    config: ConfigFile = None,
-) -> None:
-    """Measure a model on a suite: pass@1, pass@k, cons@16, format, length, reflection words."""
-    resolved = resolve_config(recipe, config, overrides)
-    from zerone.stages.measure import measure_model
-
-    path = Path(model)
-    if (path / "config.yaml").exists() and (path / "model").exists():
-        model = str(path / "model")
-    figures = measure_model(resolved, model, suite, k)
-    if as_json:
-        print(json.dumps(figures))
-        return
-    console = Console()
-    low, high = figures["pass_at_1_ci"]
-    console.print(f"{suite}: pass@1 {figures['pass_at_1']:.1%} ({low:.1%} to {high:.1%})", highlight=False)
-    for key, value in figures.items():
-        if isinstance(value, float) and key != "pass_at_1":
-            console.print(f"  {key:<18} {value:.3f}", highlight=False)
-    for cell, level in figures["levels"].items():
-        console.print(f"  {cell:<18} {level['pass_at_1']:.1%} of {level['num_problems']}", highlight=False)
 
 
 @app.command()

@@ -99,7 +99,9 @@ def _style_of(problem: Problem, form: Form) -> Style:
     return Style.SUMMARY if problem.verifier in _FREE else form.style
 
 
-_ANSWER_LINE = re.compile(r"^[\s*_#>`]{0,20}answer[\s*_`]{0,10}[:\uff1a](.{0,400})$", re.IGNORECASE | re.MULTILINE)
+_ANSWER_LINE = re.compile(
+    r"^[\s*_#>`]{0,20}answer[\s*_`]{0,10}[:\uff1a](.{0,400})$", re.IGNORECASE | re.MULTILINE
+)
 
 
 def _last_choice(text: str) -> str | None:

@@ -71,9 +71,7 @@ def find_contamination(rows: Sequence[Row], problems: Sequence[Problem], size: i
         Overlap(problem=problems[number].id, place=own[0][0], words=own[0][1], num_places=len(own))
         for number, own in sorted(places.items())
     )
-    return Contamination(
-        overlaps=overlaps, num_problems=len(problems), num_lines=len(rows), num_hit=num_hit
-    )
+    return Contamination(overlaps=overlaps, num_problems=len(problems), num_lines=len(rows), num_hit=num_hit)
 
 
 def _grams(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:

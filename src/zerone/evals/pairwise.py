@@ -109,9 +109,7 @@ def _baseline_text(row: Row) -> str:
         raise row.error(("messages", "choices"), f"holds no answer ({error!r})") from error
 
 
-def judge_pairs(
-    judged: Sequence[Judged], client: EndpointClient, store: AnswerStore
-) -> list[Judged]:
+def judge_pairs(judged: Sequence[Judged], client: EndpointClient, store: AnswerStore) -> list[Judged]:
     """Ask the judge about every pair, twice; return the answers with their preferences as details."""
     games = [game for index, one in enumerate(judged) for game in _games(index, one, client)]
     open_games = [game for game in games if store.get(game.key) is None]

@@ -111,9 +111,7 @@ def _found(question: Question, store: AnswerStore, refusals: Mapping[str, Refusa
 def _kept(evaluation: Evaluation, store: AnswerStore) -> str:
     if evaluation.out is None:
         return "nothing is kept without --out DIR"
-    return (
-        f"{len(store)} answers are kept in {evaluation.out / FILE_NAME}: start the same command again to go on"
-    )
+    return f"{len(store)} answers are kept in {evaluation.out / FILE_NAME}: start the same command again to go on"
 
 
 def _record(evaluation: Evaluation, answerer: Answerer, answers: list[list[Judged]]) -> dict[str, Any]:

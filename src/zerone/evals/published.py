@@ -148,10 +148,7 @@ _INCORRECT = tuple(f"Incorrect Answer {number}" for number in (1, 2, 3))
 
 
 def _mmlu(row: Row, seed: int) -> Asked:
-    if row.has("choices"):
-        choices = row.list_of(str, "choices")
-    else:
-        choices = [row.text(letter) for letter in "ABCD"]
+    choices = row.list_of(str, "choices") if row.has("choices") else [row.text(letter) for letter in "ABCD"]
     return Asked(
         **_choice(row.text("question", "Question"), choices, _position(row, choices, "answer", "Answer")),
         domain=row.optional("subject", "type", "Subject"),

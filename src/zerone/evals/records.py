@@ -187,5 +187,6 @@ def _hub_rows(name: str) -> list[Row]:
     except (OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{HUB}{name} cannot be loaded: {error}") from error
     return [
-        Row(place=f"{HUB}{name}:{number}", values=dict(values)) for number, values in enumerate(loaded, start=1)
+        Row(place=f"{HUB}{name}:{number}", values=dict(values))
+        for number, values in enumerate(loaded, start=1)
     ]

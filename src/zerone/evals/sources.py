@@ -7,7 +7,7 @@ JSONL holds problems of the user's own.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -28,11 +28,7 @@ class Source:
     name: str
     problems: tuple[Problem, ...]
     published: Published | None
-
-    @property
-    def is_embedded(self) -> bool:
-        """Whether the problems are the package's own."""
-        return self.name in SUITE_NAMES
+    is_embedded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +49,7 @@ def load_source(config: Config, suite: str, data: str | None, choice: Choice) ->
         if data is not None:
             raise UserError(f"suite {suite!r} is in the package and takes no --data")
         named = suite_named(suite, 1)
-        return _source(named.name, named.problems, None, choice)
+        return replace(_source(named.name, named.problems, None, choice), is_embedded=True)
     if suite in PUBLISHED:
         published = PUBLISHED[suite]
         rows = _rows_of(published, data)
@@ -110,11 +106,7 @@ def _chosen(rows: Sequence[Row], choice: Choice) -> list[Row]:
     if choice.since is None and choice.until is None:
         return list(rows)
     first, last = (_date(text, option) for text, option in ((choice.since, "since"), (choice.until, "until")))
-    return [
-        row
-        for row in rows
-        if (first or date.min) <= _date_of(row) <= (last or date.max)
-    ]
+    return [row for row in rows if (first or date.min) <= _date_of(row) <= (last or date.max)]
 
 
 def _date(text: str | None, option: str) -> date | None:
@@ -129,7 +121,9 @@ def _date_of(row: Row) -> date:
     try:
         return date.fromisoformat(text[:10])
     except ValueError as error:
-        raise row.error(("contest_date",), f"must begin with a date as YYYY-MM-DD, not {text[:30]!r}") from error
+        raise row.error(
+            ("contest_date",), f"must begin with a date as YYYY-MM-DD, not {text[:30]!r}"
+        ) from error
 
 
 _FILE_NAMES = {

@@ -84,7 +84,9 @@ class AnswerStore:
         except BlockingIOError as error:
             raise RunDirError(f"{directory} is in use by another evaluation; choose another --out") from error
         except OSError as error:
-            raise RunDirError(f"cannot write to {directory}: {error.strerror}; choose another --out") from error
+            raise RunDirError(
+                f"cannot write to {directory}: {error.strerror}; choose another --out"
+            ) from error
         self._read(self._file)
 
     def _read(self, file: IO[bytes]) -> None:

@@ -44,9 +44,7 @@ def judge(question: Question, answer: Answer | Refusal, form: Form) -> Judged:
     )
 
 
-def judge_all(
-    answered: Iterable[tuple[Question, Answer | Refusal]], form: Form
-) -> Iterator[Judged]:
+def judge_all(answered: Iterable[tuple[Question, Answer | Refusal]], form: Form) -> Iterator[Judged]:
     """Judge answers, several at once, in their order."""
     with ThreadPoolExecutor(_THREADS) as threads:
         yield from threads.map(lambda pair: judge(pair[0], pair[1], form), answered)

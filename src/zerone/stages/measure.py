@@ -8,7 +8,7 @@ evals/.
 import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Wanted:
     model: str
     suite: str
     data: str | None = None
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
     num_samples: int | None = None
     is_chat: bool | None = None
     out: Path | None = None
@@ -147,9 +147,7 @@ def _endpoint(
     config: Config, wanted: Wanted, source: Source, stack: ExitStack
 ) -> tuple[EndpointAnswerer, dict[str, Any]]:
     """Return an endpoint as one that answers. Embedded suites go with their template unless told not to."""
-    client = _client(
-        wanted.model, wanted.endpoint_model, key_from_environment(), wanted.concurrency, stack
-    )
+    client = _client(wanted.model, wanted.endpoint_model, key_from_environment(), wanted.concurrency, stack)
     is_chat = not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form = Form(is_chat=True) if is_chat else _template(config)
     answerer = EndpointAnswerer(client=client, sampling=sampling_of(config), form=form)

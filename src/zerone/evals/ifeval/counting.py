@@ -10,12 +10,16 @@ import re
 _WORD = re.compile(r"\w+")
 _TOKEN = re.compile(r"\w(?:[\w./-]*\w)?")
 _SENTENCE_END = re.compile(r"[.!?]+[\"'\u201d\u2019)\]*_]*(?=\s+\S)")
-_ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st jr sr vs no vol fig inc ltd co corp dept gen col sgt capt lt rev hon gov sen rep "
-    "e.g i.e etc cf al approx est a.m p.m u.s u.k ph.d jan feb mar apr jun jul aug sep sept oct nov dec".split()
+_TITLES = frozenset(
+    ("mr", "mrs", "ms", "dr", "prof", "st", "gen", "col", "sgt", "capt", "lt", "rev", "hon", "gov", "sen")
+    + ("rep", "vs", "fig", "vol", "no", "e.g", "i.e", "cf")
 )
-_TITLES = frozenset("mr mrs ms dr prof st gen col sgt capt lt rev hon gov sen rep vs fig vol no e.g i.e cf".split())
 """Abbreviations that a capital letter may follow within a sentence."""
+
+_ABBREVIATIONS = _TITLES | frozenset(
+    ("jr", "sr", "inc", "ltd", "co", "corp", "dept", "etc", "al", "approx", "est", "a.m", "p.m", "u.s", "u.k")
+    + ("ph.d", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec")
+)
 
 
 def count_words(text: str) -> int:

@@ -11,7 +11,9 @@ from typing import Any
 from zerone.evals.ifeval.checkers import INSTRUCTIONS
 
 
-def follow_all(text: str, instructions: Sequence[str], kwargs: Sequence[Mapping[str, Any]]) -> tuple[list[bool], list[bool]]:
+def follow_all(
+    text: str, instructions: Sequence[str], kwargs: Sequence[Mapping[str, Any]]
+) -> tuple[list[bool], list[bool]]:
     """Return the strict and the loose verdict on each instruction."""
     variants = loose_variants(text)
     pairs = list(zip(instructions, kwargs, strict=True))
