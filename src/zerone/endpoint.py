@@ -178,7 +178,7 @@ class EndpointClient:
     def _pause(self, number: int) -> float:
         """Return how long to wait after a failed try: doubling, with a part by chance so that many
         callers do not come back at once."""
-        longest = min(_LONGEST_PAUSE, self.endpoint.first_pause_s * 2**number)
+        longest = min(_LONGEST_PAUSE, self.endpoint.first_pause_s * 2.0**number)
         return longest * (0.5 + rng_from("pause", time.monotonic_ns()).random() / 2)
 
     def _refuse(self, response: httpx2.Response, path: str) -> None:

@@ -15,20 +15,19 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from zerone.config import Config, build_config, read_recipe
+from zerone.config import Config, build_config, parse_overrides, read_recipe
+from zerone.config.sections import SamplingConfig
 from zerone.config.recipes import recipe_file
-from zerone.errors import DataError, UserError
+from zerone.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
-    import click
-
     from zerone.evals.protocol import Progress
 
 
 class _ModelFirst(TyperGroup):
     """A group whose first command need not be named: `zerone eval MODEL`, `zerone eval --compare A B`."""
 
-    def parse_args(self, ctx: "click.Context", args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put the name of the command before its arguments, where it is left out."""
         if args and args[0] == "--compare":
             args = ["compare", *args[1:]]
@@ -83,7 +82,7 @@ def model(  # noqa: PLR0913 - the flags of a command
     config: Annotated[Path | None, typer.Option("--config", help="a recipe file of your own")] = None,
 ) -> None:
     """Measure a model on a suite: pass@1, pass@k, cons@k, format, length, by level and by domain."""
-    resolved = _resolve(suite, config or recipe_file(recipe), overrides or [])
+    resolved, drawing = _resolve(suite, config or recipe_file(recipe), overrides or [])
     from zerone.evals.sources import Choice
     from zerone.stages.measure import Wanted, measure_model
 
@@ -103,6 +102,7 @@ def model(  # noqa: PLR0913 - the flags of a command
         judge=judge,
         judge_model=judge_model,
         baseline=baseline,
+        drawing=drawing,
         fits_budget=not any(override.startswith("sampling.max_tokens=") for override in overrides or ()),
     )
     with _progress(is_shown=not as_json) as progress:
@@ -113,16 +113,29 @@ def model(  # noqa: PLR0913 - the flags of a command
         _show(record)
 
 
-def _resolve(suite: str, recipe: Path, overrides: Sequence[str]) -> Config:
-    """Return the options; outside of the embedded suites the paper's way to draw is the default."""
+def _resolve(suite: str, recipe: Path, overrides: Sequence[str]) -> tuple[Config, SamplingConfig]:
+    """Return the options, and how to draw: outside of the embedded suites the paper's way by default.
+
+    Greedy answers, top-p and top-k stand apart: training refuses them, evaluation does not.
+    """
+    from pydantic import ValidationError
+
     from zerone.evals.published import MAX_TOKENS, TEMPERATURE, TOP_P
     from zerone.evals.suites import SUITE_NAMES
 
-    values = dict(read_recipe(recipe))
+    values = read_recipe(recipe)
     if suite not in SUITE_NAMES:
         drawing = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": MAX_TOKENS}
         values = {f"sampling.{key}": value for key, value in drawing.items()} | values
-    return build_config(values, overrides)
+    values |= parse_overrides(overrides)
+    names = ("temperature", "top_p", "top_k")
+    apart = {name: values.pop(f"sampling.{name}") for name in names if f"sampling.{name}" in values}
+    config = build_config(values)
+    try:
+        return config, SamplingConfig.model_validate(config.sampling.model_dump() | apart)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigError(f"sampling.{first['loc'][0]}={first['input']!r}: {first['msg']}") from error
 
 
 @contextmanager

@@ -36,9 +36,12 @@ class Refusal:
 
 
 class Answerer(Protocol):
-    """A model that can be asked. `identity` names it for the store: the same name, the same answers."""
+    """A model that can be asked."""
 
-    identity: str
+    @property
+    def identity(self) -> str:
+        """The model's name: the same name, the same answers."""
+        ...
 
     def prompt(self, problem: Problem) -> str:
         """Return what is sent for a problem, which the store's keys are made of."""

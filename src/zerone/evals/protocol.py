@@ -111,7 +111,8 @@ def _found(question: Question, store: AnswerStore, refusals: Mapping[str, Refusa
 def _kept(evaluation: Evaluation, store: AnswerStore) -> str:
     if evaluation.out is None:
         return "nothing is kept without --out DIR"
-    return f"{len(store)} answers are kept in {evaluation.out / FILE_NAME}: start the same command again to go on"
+    path = evaluation.out / FILE_NAME
+    return f"{len(store)} answers are kept in {path}: start the same command again to go on"
 
 
 def _record(evaluation: Evaluation, answerer: Answerer, answers: list[list[Judged]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ problem harder than another, which two separate intervals would count twice.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import comb
 
 import numpy as np
@@ -98,4 +99,4 @@ def sign_test(fewer: int, more: int) -> float:
     """
     count = fewer + more
     tail = sum(comb(count, i) for i in range(min(fewer, more) + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, float(Fraction(2 * tail, 2**count)))

@@ -16,6 +16,7 @@ import jinja2
 import torch
 
 from zerone.config import Config
+from zerone.config.sections import SamplingConfig
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import DataError, EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
@@ -29,7 +30,7 @@ from zerone.machine import DTYPES, keep_freed_memory, known_machine
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.problems import sums
 from zerone.prompt import THINK_OPEN, Example, Style
-from zerone.rl import opened_by_prompt, sampling_of
+from zerone.rl import opened_by_prompt
 from zerone.rollout.engine import Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.types import Problem
@@ -48,6 +49,7 @@ class Wanted:
 
     model: str
     suite: str
+    drawing: SamplingConfig
     data: str | None = None
     choice: Choice = field(default_factory=Choice)
     num_samples: int | None = None
@@ -71,6 +73,7 @@ def measure_model(config: Config, wanted: Wanted, progress: Progress) -> dict[st
     source = _source(config, wanted)
     with ExitStack() as stack:
         judge = _judge(wanted, source, stack)
+        answerer: EndpointAnswerer | LocalAnswerer
         if is_address(wanted.model):
             answerer, about = _endpoint(config, wanted, source, stack)
         else:
@@ -150,7 +153,7 @@ def _endpoint(
     client = _client(wanted.model, wanted.endpoint_model, key_from_environment(), wanted.concurrency, stack)
     is_chat = not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form = Form(is_chat=True) if is_chat else _template(config)
-    answerer = EndpointAnswerer(client=client, sampling=sampling_of(config), form=form)
+    answerer = EndpointAnswerer(client=client, sampling=_sampling(wanted.drawing), form=form)
     about = {"model": client.endpoint.model, "endpoint": client.endpoint.address}
     return answerer, about
 
@@ -167,7 +170,7 @@ def _local(config: Config, wanted: Wanted, source: Source) -> tuple[LocalAnswere
     is_chat = has_template and not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form, render = _chat(model, source) if is_chat else _raw(config)
     encode = _encoder(model, is_chat)
-    sampling = _budgeted(config, wanted, model, max(len(encode(render(p))) for p in source.problems))
+    sampling = _budgeted(wanted, model, max(len(encode(render(p))) for p in source.problems))
     precision = machine.precision if config.model.precision == "auto" else config.model.precision
     slots = _slots(config, model, sampling)
     context = int(model.module.config.max_position_embeddings)
@@ -216,9 +219,19 @@ def _encoder(model: Model, is_chat: bool) -> Callable[[str], tuple[int, ...]]:
     return lambda text: tuple(model.tokenizer(text, add_special_tokens=not is_chat)["input_ids"])
 
 
-def _budgeted(config: Config, wanted: Wanted, model: Model, longest_prompt: int) -> Sampling:
+def _sampling(drawing: SamplingConfig) -> Sampling:
+    return Sampling(
+        temperature=drawing.temperature,
+        top_p=drawing.top_p,
+        top_k=drawing.top_k,
+        max_tokens=drawing.max_tokens,
+        stop=drawing.stop,
+    )
+
+
+def _budgeted(wanted: Wanted, model: Model, longest_prompt: int) -> Sampling:
     """Return how to draw, with no more tokens than the context has room for."""
-    sampling = sampling_of(config)
+    sampling = _sampling(wanted.drawing)
     room = int(model.module.config.max_position_embeddings) - longest_prompt
     if room < 1:
         raise DataError(
@@ -236,4 +249,4 @@ def _slots(config: Config, model: Model, sampling: Sampling) -> int:
     size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
     per_token = 2 * c.num_hidden_layers * heads * size * 4
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
-    return max(1, min(config.sampling.slots, memory // (per_token * sampling.max_tokens)))
+    return max(1, min(config.sampling.slots, int(memory) // (per_token * sampling.max_tokens)))

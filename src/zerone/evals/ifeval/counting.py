@@ -11,14 +11,18 @@ _WORD = re.compile(r"\w+")
 _TOKEN = re.compile(r"\w(?:[\w./-]*\w)?")
 _SENTENCE_END = re.compile(r"[.!?]+[\"'\u201d\u2019)\]*_]*(?=\s+\S)")
 _TITLES = frozenset(
-    ("mr", "mrs", "ms", "dr", "prof", "st", "gen", "col", "sgt", "capt", "lt", "rev", "hon", "gov", "sen")
-    + ("rep", "vs", "fig", "vol", "no", "e.g", "i.e", "cf")
+    re.findall(
+        r"\S+", "mr mrs ms dr prof st gen col sgt capt lt rev hon gov sen rep vs fig vol no e.g i.e cf"
+    )
 )
 """Abbreviations that a capital letter may follow within a sentence."""
 
 _ABBREVIATIONS = _TITLES | frozenset(
-    ("jr", "sr", "inc", "ltd", "co", "corp", "dept", "etc", "al", "approx", "est", "a.m", "p.m", "u.s", "u.k")
-    + ("ph.d", "jan", "feb", "mar", "apr", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec")
+    re.findall(
+        r"\S+",
+        "jr sr inc ltd co corp dept etc al approx est a.m p.m u.s u.k ph.d "
+        "jan feb mar apr jun jul aug sep sept oct nov dec",
+    )
 )
 
 
