@@ -16,8 +16,8 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from zerone.config import Config, build_config, parse_overrides, read_recipe
-from zerone.config.sections import SamplingConfig
 from zerone.config.recipes import recipe_file
+from zerone.config.sections import SamplingConfig
 from zerone.errors import ConfigError, DataError, UserError
 
 if TYPE_CHECKING:
