@@ -75,6 +75,7 @@ def model(  # noqa: PLR0913 - the flags of a command
         str | None, typer.Option("--model", help="name of the model at the address; key: ZERONE_API_KEY")
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="requests at once")] = 8,
+    tries: Annotated[int, typer.Option(min=1, help="how often a failing request is sent")] = 6,
     judge: Annotated[str | None, typer.Option(help="address of the judge; key: ZERONE_JUDGE_KEY")] = None,
     judge_model: Annotated[str | None, typer.Option(help="name of the model that judges")] = None,
     baseline: Annotated[Path | None, typer.Option(help="answers to compare with (ArenaHard)")] = None,
@@ -84,7 +85,7 @@ def model(  # noqa: PLR0913 - the flags of a command
     """Measure a model on a suite: pass@1, pass@k, cons@k, format, length, by level and by domain."""
     resolved, drawing = _resolve(suite, config or recipe_file(recipe), overrides or [])
     from zerone.evals.sources import Choice
-    from zerone.stages.measure import Wanted, measure_model
+    from zerone.stages.measure import Patience, Wanted, measure_model
 
     path = Path(model)
     if (path / "config.yaml").exists() and (path / "model").exists():
@@ -98,7 +99,7 @@ def model(  # noqa: PLR0913 - the flags of a command
         is_chat=chat,
         out=out,
         endpoint_model=endpoint_model,
-        concurrency=concurrency,
+        patience=Patience(concurrency=concurrency, tries=tries),
         judge=judge,
         judge_model=judge_model,
         baseline=baseline,

@@ -29,7 +29,7 @@ def judge(question: Question, answer: Answer | Refusal, form: Form) -> Judged:
     if isinstance(answer, Refusal):
         details = {"refused": answer.reason}
     else:
-        verdict, details = _verdict(problem, answer_of(problem, text, form))
+        verdict, details = verdict_on(problem, answer_of(problem, text, form))
     return Judged(
         problem=problem,
         sample=question.sample,
@@ -50,7 +50,8 @@ def judge_all(answered: Iterable[tuple[Question, Answer | Refusal]], form: Form)
         yield from threads.map(lambda pair: judge(pair[0], pair[1], form), answered)
 
 
-def _verdict(problem: Problem, answer: str | None) -> tuple[Verdict, dict[str, Any]]:
+def verdict_on(problem: Problem, answer: str | None) -> tuple[Verdict, dict[str, Any]]:
+    """Return the verdict on an extracted answer, and what the suite's own figures need."""
     if problem.verifier == "instructions":
         return _instructions(problem, answer or "")
     if answer is None:

@@ -40,6 +40,14 @@ JUDGE_KEY_VARIABLE = "ZERONE_JUDGE_KEY"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How many requests an endpoint gets at once, and how often each is sent if it fails."""
+
+    concurrency: int = 8
+    tries: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What a user asked `zerone eval` for; None where the suite's or the model's own way is wanted.
 
@@ -56,7 +64,7 @@ class Wanted:
     is_chat: bool | None = None
     out: Path | None = None
     endpoint_model: str | None = None
-    concurrency: int = 8
+    patience: Patience = field(default_factory=Patience)
     judge: str | None = None
     judge_model: str | None = None
     baseline: Path | None = None
@@ -117,14 +125,14 @@ def _judge(wanted: Wanted, source: Source, stack: ExitStack) -> EndpointClient |
     if source.problems[0].verifier != "pairwise" or wanted.judge is None:
         return None
     key = key_from_environment(JUDGE_KEY_VARIABLE) or key_from_environment()
-    return _client(wanted.judge, wanted.judge_model, key, wanted.concurrency, stack)
+    return _client(wanted.judge, wanted.judge_model, key, wanted.patience, stack)
 
 
 def _client(
-    url: str, model: str | None, key: str | None, concurrency: int, stack: ExitStack
+    url: str, model: str | None, key: str | None, patience: Patience, stack: ExitStack
 ) -> EndpointClient:
     """Return a client of an endpoint; of one that serves a single model its name need not be given."""
-    endpoint = Endpoint(url=url, model=model or "", api_key=key, concurrency=concurrency)
+    endpoint = Endpoint(url=url, model=model or "", api_key=key, concurrency=patience.concurrency, tries=patience.tries)
     client = stack.enter_context(EndpointClient(endpoint))
     if model:
         return client
@@ -150,7 +158,7 @@ def _endpoint(
     config: Config, wanted: Wanted, source: Source, stack: ExitStack
 ) -> tuple[EndpointAnswerer, dict[str, Any]]:
     """Return an endpoint as one that answers. Embedded suites go with their template unless told not to."""
-    client = _client(wanted.model, wanted.endpoint_model, key_from_environment(), wanted.concurrency, stack)
+    client = _client(wanted.model, wanted.endpoint_model, key_from_environment(), wanted.patience, stack)
     is_chat = not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form = Form(is_chat=True) if is_chat else _template(config)
     answerer = EndpointAnswerer(client=client, sampling=_sampling(wanted.drawing), form=form)
