@@ -56,7 +56,7 @@ def model(  # noqa: PLR0913 - the flags of a command
     ],
     overrides: Overrides = None,
     suite: Annotated[
-        str, typer.Option(help="mixed, hard (mini-aime), sums, a published one (zerone eval suites), a file")
+        str, typer.Option(help="mixed, hard (mini-aime), one of `zerone eval suites`, or a file")
     ] = "mixed",
     data: SuiteData = None,
     k: Annotated[

@@ -76,6 +76,8 @@ def answer_of(problem: Problem, text: str, form: Form) -> str | None:
             return answer_for(problem.verifier, text)
         case "choice":
             return _last_choice(text)
+        case "judge":
+            return said(text)
         case _:
             return last_answer(text)
 

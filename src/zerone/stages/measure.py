@@ -30,6 +30,7 @@ from zerone.machine import DTYPES, keep_freed_memory, known_machine
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.problems import sums
 from zerone.prompt import THINK_OPEN, Example, Style
+from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import opened_by_prompt
 from zerone.rollout.engine import Sampling
 from zerone.rollout.torch_engine import TorchEngine
@@ -105,6 +106,7 @@ def _source(config: Config, wanted: Wanted) -> Source:
     """Load the suite, and see that all is there that it will need at its end."""
     source = load_source(config, wanted.suite, wanted.data, wanted.choice)
     verifiers = {problem.verifier for problem in source.problems}
+    prepare_verifiers(verifiers)
     if "instructions" in verifiers:
         require_detector()
     if "pairwise" not in verifiers:
