@@ -360,3 +360,22 @@ def test_records_of_other_suites_and_other_files_are_not_compared(tmp_path: Path
         run("compare", tmp_path, tmp_path)
 
 
+
+
+def test_a_log_of_inspect_ai_is_read_back_by_it(problems: Path, tmp_path: Path) -> None:
+    log = pytest.importorskip("inspect_ai.log", reason="the extra `inspect` is not installed")
+    path = tmp_path / "log.json"
+    with serving(lambda *_: completion("\\boxed{3}", finish="length")) as server:
+        run(server.url, "--model", "m", "--suite", problems, "--k", "2", "--inspect-log", path)
+    read = log.read_eval_log(str(path))
+    assert (read.status, read.eval.model, read.eval.dataset.samples) == ("success", "m", 6)
+    assert [sample.scores["zerone"].value for sample in read.samples] == ["I", "I", "C", "C"] + ["I"] * 8
+    assert read.samples[2].output.completion == "\\boxed{3}"
+    assert read.results.scores[0].metrics["pass_at_1"].value == pytest.approx(1 / 6)
+
+
+def test_an_inspect_log_of_another_ending_is_refused_before_anything_is_asked(problems: Path) -> None:
+    with serving(lambda *_: completion("x")) as server:
+        with pytest.raises(UserError, match=r"ends in \.json or \.eval"):
+            run(server.url, "--model", "m", "--suite", problems, "--inspect-log", "log.txt")
+        assert server.asked == []

@@ -79,6 +79,9 @@ def model(  # noqa: PLR0913 - the flags of a command
     judge: Annotated[str | None, typer.Option(help="address of the judge; key: ZERONE_JUDGE_KEY")] = None,
     judge_model: Annotated[str | None, typer.Option(help="name of the model that judges")] = None,
     baseline: Annotated[Path | None, typer.Option(help="answers to compare with (ArenaHard)")] = None,
+    inspect_log: Annotated[
+        Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")] = "zero",
     config: Annotated[Path | None, typer.Option("--config", help="a recipe file of your own")] = None,
 ) -> None:
@@ -104,6 +107,7 @@ def model(  # noqa: PLR0913 - the flags of a command
         judge_model=judge_model,
         baseline=baseline,
         drawing=drawing,
+        inspect_log=inspect_log,
         fits_budget=not any(override.startswith("sampling.max_tokens=") for override in overrides or ()),
     )
     with _progress(is_shown=not as_json) as progress:

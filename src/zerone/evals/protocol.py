@@ -19,6 +19,7 @@ from zerone.evals.answerers import Answerer, Question, Refusal
 from zerone.evals.asking import Form
 from zerone.evals.figures import details_of, figures_of, shares_of
 from zerone.evals.ifeval.follow import instruction_figures
+from zerone.evals.inspect_log import write_inspect_log
 from zerone.evals.judged import Judged
 from zerone.evals.pairwise import judge_pairs, pairwise_figures
 from zerone.evals.rating import estimate_rating
@@ -43,6 +44,7 @@ class Evaluation:
     about: Mapping[str, Any]
     out: Path | None
     judge: EndpointClient | None = None
+    inspect_log: Path | None = None
 
 
 def run_evaluation(evaluation: Evaluation, answerer: Answerer, progress: Progress) -> dict[str, Any]:
@@ -67,6 +69,8 @@ def run_evaluation(evaluation: Evaluation, answerer: Answerer, progress: Progres
     record = _record(evaluation, answerer, answers)
     if evaluation.out is not None:
         _write(evaluation.out, evaluation.suite, record, answers)
+    if evaluation.inspect_log is not None:
+        write_inspect_log(evaluation.inspect_log, record, answers)
     return record
 
 

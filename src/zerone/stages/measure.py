@@ -22,6 +22,7 @@ from zerone.errors import DataError, EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
 from zerone.evals.asking import Form, message_of, prompt_of
 from zerone.evals.ifeval.languages import require_detector
+from zerone.evals.inspect_log import require_inspect
 from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
 from zerone.evals.records import read_rows
@@ -70,6 +71,7 @@ class Wanted:
     judge_model: str | None = None
     baseline: Path | None = None
     fits_budget: bool = True
+    inspect_log: Path | None = None
 
 
 def is_address(model: str) -> bool:
@@ -98,6 +100,7 @@ def measure_model(config: Config, wanted: Wanted, progress: Progress) -> dict[st
             about=about,
             out=wanted.out,
             judge=judge,
+            inspect_log=wanted.inspect_log,
         )
         return run_evaluation(evaluation, answerer, progress)
 
@@ -107,6 +110,8 @@ def _source(config: Config, wanted: Wanted) -> Source:
     source = load_source(config, wanted.suite, wanted.data, wanted.choice)
     verifiers = {problem.verifier for problem in source.problems}
     prepare_verifiers(verifiers)
+    if wanted.inspect_log is not None:
+        require_inspect(wanted.inspect_log)
     if "instructions" in verifiers:
         require_detector()
     if "pairwise" not in verifiers:
