@@ -69,7 +69,9 @@ class Host:
         else:
             prompt = body["prompt"]
         request = Request(
-            problem=PROBLEM, prompt_ids=tuple(self.model.tokenizer(prompt)["input_ids"]), seeds=(body["seed"],)
+            problem=PROBLEM,
+            prompt_ids=tuple(self.model.tokenizer(prompt)["input_ids"]),
+            seeds=(body["seed"],),
         )
         sampling = Sampling(temperature=body["temperature"], max_tokens=body["max_tokens"])
         [[rollout]] = self.engine.generate([request], sampling)
@@ -283,7 +285,8 @@ def test_a_judges_last_verdict_counts_for_the_side_it_names(
 @pytest.fixture
 def arena(tmp_path: Path) -> Iterator[tuple[list[str | Path], Path]]:
     rows = [
-        {"uid": f"u{i}", "category": "arena-hard-v0.1", "cluster": "c", "prompt": f"Request {i}"} for i in range(4)
+        {"uid": f"u{i}", "category": "arena-hard-v0.1", "cluster": "c", "prompt": f"Request {i}"}
+        for i in range(4)
     ]
     questions, answers = tmp_path / "questions.jsonl", tmp_path / "baseline.jsonl"
     questions.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -310,7 +313,7 @@ def judging(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
 
 
 def test_pairs_are_judged_in_both_orders_and_a_silent_judge_is_counted(
-    arena: tuple[list[str | Path], Path]
+    arena: tuple[list[str | Path], Path],
 ) -> None:
     common, folder = arena
     with serving(judging) as server:
@@ -358,8 +361,6 @@ def test_records_of_other_suites_and_other_files_are_not_compared(tmp_path: Path
         run("compare", tmp_path / "c.json", tmp_path / "c.json")
     with pytest.raises(UserError, match="holds 3 records"):
         run("compare", tmp_path, tmp_path)
-
-
 
 
 def test_a_log_of_inspect_ai_is_read_back_by_it(problems: Path, tmp_path: Path) -> None:

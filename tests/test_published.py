@@ -146,7 +146,9 @@ _REQUIRED = [
 ]
 
 
-@pytest.mark.parametrize(("suite", "column"), [(s, c) for s, c in _REQUIRED if c in ROWS[s] and c != "cluster"])
+@pytest.mark.parametrize(
+    ("suite", "column"), [(s, c) for s, c in _REQUIRED if c in ROWS[s] and c != "cluster"]
+)
 def test_a_missing_column_is_named_with_file_and_line(suite: str, column: str, tmp_path: Path) -> None:
     row = {key: value for key, value in ROWS[suite].items() if key != column}
     path = written(tmp_path, "bad.jsonl", ROWS[suite], row)
@@ -157,7 +159,9 @@ def test_a_missing_column_is_named_with_file_and_line(suite: str, column: str, t
         load(path, suite)
 
 
-@pytest.mark.parametrize("suite", [suite for suite in PUBLISHED if suite not in ("aime25", "gsm8k", "aime24")])
+@pytest.mark.parametrize(
+    "suite", [suite for suite in PUBLISHED if suite not in ("aime25", "gsm8k", "aime24")]
+)
 def test_a_file_is_known_by_its_columns(suite: str, tmp_path: Path) -> None:
     found = recognise("x.jsonl", Row(place="x:1", values=ROWS[suite]))
     assert found is not None and found.name == suite
@@ -287,7 +291,7 @@ def test_only_the_test_split_of_mbpp_is_taken(tmp_path: Path) -> None:
 
 
 def test_one_table_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
-    rows = [{"a": "1", "b": "x\u2028y, \"z\""}, {"a": "2", "b": "\u4f60\nb"}]
+    rows = [{"a": "1", "b": 'x\u2028y, "z"'}, {"a": "2", "b": "\u4f60\nb"}]
     jsonl = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     (tmp_path / "t.jsonl").write_text(jsonl, encoding="utf-8")
     (tmp_path / "t.jsonl.gz").write_bytes(gzip.compress(jsonl.encode()))
@@ -338,7 +342,11 @@ def test_any_bytes_are_rows_or_a_complaint(data: bytes) -> None:
     ("suite", "right", "wrong"),
     [
         ("humaneval", "    return 2 * x", "    return x"),
-        ("humaneval", "```python\ndef double(x: int) -> int:\n    return x + x\n```", "```\ndef double(x): 1\n```"),
+        (
+            "humaneval",
+            "```python\ndef double(x: int) -> int:\n    return x + x\n```",
+            "```\ndef double(x): 1\n```",
+        ),
         ("mbpp", "```python\ndef double(x):\n    return x + x\n```", "def double(x): return 4"),
         ("livecodebench", "print(2 * int(input()))", "print(6)"),
         ("codeforces", "```python\nprint(2 * int(input()))\n```", "print(8)"),

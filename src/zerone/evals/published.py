@@ -148,7 +148,7 @@ _INCORRECT = tuple(f"Incorrect Answer {number}" for number in (1, 2, 3))
 
 
 def _mmlu(row: Row, seed: int) -> Asked:
-    choices = row.list_of(str, "choices") if row.has("choices") else [row.text(letter) for letter in "ABCD"]
+    choices = [row.text(letter) for letter in "ABCD"] if row.has("A") else row.list_of(str, "choices")
     return Asked(
         **_choice(row.text("question", "Question"), choices, _position(row, choices, "answer", "Answer")),
         domain=row.optional("subject", "type", "Subject"),

@@ -139,7 +139,9 @@ def _client(
     url: str, model: str | None, key: str | None, patience: Patience, stack: ExitStack
 ) -> EndpointClient:
     """Return a client of an endpoint; of one that serves a single model its name need not be given."""
-    endpoint = Endpoint(url=url, model=model or "", api_key=key, concurrency=patience.concurrency, tries=patience.tries)
+    endpoint = Endpoint(
+        url=url, model=model or "", api_key=key, concurrency=patience.concurrency, tries=patience.tries
+    )
     client = stack.enter_context(EndpointClient(endpoint))
     if model:
         return client
