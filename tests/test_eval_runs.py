@@ -27,6 +27,8 @@ from zerone.types import Finish, Problem
 
 OPTIONS = ["model.precision=fp32", "model.threads=1"]
 GREEDY = ["sampling.temperature=0", "sampling.max_tokens=48", *OPTIONS]
+SMOLLM2 = Path(__file__).parents[1] / "models" / "smollm2-135m"
+GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_test.jsonl"
 TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}User: {{ m['content'] }}\n{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}Assistant:<think>{% endif %}"
@@ -59,6 +61,9 @@ class Host:
         self.engine = TorchEngine(self.model.tokenizer, end_ids(self.model), context, 4, torch.float32)
         self.engine.load_weights(self.model.module, 0)
 
+    def encode(self, prompt: str, is_chat: bool) -> tuple[int, ...]:
+        return tuple(self.model.tokenizer(prompt, add_special_tokens=not is_chat)["input_ids"])
+
     def answer(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answered:
         if path.endswith("/models"):
             return Answered(body={"data": [{"id": "base"}]})
@@ -70,7 +75,7 @@ class Host:
             prompt = body["prompt"]
         request = Request(
             problem=PROBLEM,
-            prompt_ids=tuple(self.model.tokenizer(prompt)["input_ids"]),
+            prompt_ids=self.encode(prompt, path.endswith("/chat/completions")),
             seeds=(body["seed"],),
         )
         sampling = Sampling(temperature=body["temperature"], max_tokens=body["max_tokens"])
@@ -130,6 +135,17 @@ def test_a_chat_gives_the_same_verdicts_on_both_sides(
         assert server.asked[-1]["messages"][0]["content"].endswith("inside \\boxed{}.")
     assert local["protocol"]["form"] == "chat"
     assert verdicts(tmp_path / "local", "sums") == verdicts(tmp_path / "remote", "sums")
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="zerone model smollm2-135m --out models/smollm2-135m")
+@pytest.mark.skipif(not GSM8K.exists(), reason="the public data are not here")
+def test_smollm2_on_gsm8k_gets_the_same_verdicts_behind_http(tmp_path: Path) -> None:
+    common = ["--suite", GSM8K, "--limit", "8", "--k", "1", "sampling.temperature=0", "sampling.max_tokens=160"]
+    run(SMOLLM2, *common, *OPTIONS, "--out", tmp_path / "local")
+    with serving(Host(str(SMOLLM2)).answer) as server:
+        run(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
+    assert verdicts(tmp_path / "local", "gsm8k") == verdicts(tmp_path / "remote", "gsm8k")
 
 
 def test_the_papers_way_to_draw_is_the_default_but_for_embedded_suites(problems: Path) -> None:
