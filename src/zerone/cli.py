@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from zerone import __version__
+from zerone.commands.eval import app as eval_app
 from zerone.commands.r1 import lineage, r1
 from zerone.commands.reward_model import app as reward_model_app
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
@@ -43,6 +44,7 @@ model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(data_app, name="data")
+app.add_typer(eval_app, name="eval")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
 app.command()(view)
@@ -172,39 +174,6 @@ def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
 def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
     low, high = (form.format(value) for value in figures[f"{key}_ci"])
     return f"{form.format(figures[key])} [{low}, {high}]".replace("[", "\\[")
-
-
-@app.command("eval")
-def eval_(
-    model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
-    overrides: Overrides = None,
-    suite: Annotated[
-        str, typer.Option(help="mixed, hard (mini-aime), mix, mix-hard, code, choice or sums")
-    ] = "mixed",
-    k: Annotated[int, typer.Option("--k", min=1, help="samples per problem")] = 4,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
-    recipe: Recipe = "zero",
-    config: ConfigFile = None,
-) -> None:
-    """Measure a model on a suite: pass@1, pass@k, cons@16, format, length, reflection words."""
-    resolved = resolve_config(recipe, config, overrides)
-    from zerone.stages.measure import measure_model
-
-    path = Path(model)
-    if (path / "config.yaml").exists() and (path / "model").exists():
-        model = str(path / "model")
-    figures = measure_model(resolved, model, suite, k)
-    if as_json:
-        print(json.dumps(figures))
-        return
-    console = Console()
-    low, high = figures["pass_at_1_ci"]
-    console.print(f"{suite}: pass@1 {figures['pass_at_1']:.1%} ({low:.1%} to {high:.1%})", highlight=False)
-    for key, value in figures.items():
-        if isinstance(value, float) and key != "pass_at_1":
-            console.print(f"  {key:<18} {value:.3f}", highlight=False)
-    for cell, level in figures["levels"].items():
-        console.print(f"  {cell:<18} {level['pass_at_1']:.1%} of {level['num_problems']}", highlight=False)
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""Evaluation: suites, estimators, confidence intervals."""
+"""Evaluation: suites, who answers, verdicts, estimators, intervals, comparisons."""

@@ -1,44 +1,269 @@
-"""Measures a model on a suite outside of any run (`zerone eval`)."""
+"""Measures a model on a suite outside of any run (`zerone eval`).
 
+In: a model (a directory, or the address of an OpenAI-compatible endpoint) and what to measure it on.
+Out: the record of the evaluation. Here the model is opened; what is asked and how it is judged is in
+evals/.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import jinja2
 import torch
 
 from zerone.config import Config
-from zerone.evals.evaluate import evaluate
-from zerone.evals.suites import suite_named
+from zerone.config.sections import SamplingConfig
+from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
+from zerone.errors import DataError, EndpointUnusable, ModelError, UserError
+from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
+from zerone.evals.asking import Form, message_of, prompt_of
+from zerone.evals.ifeval.languages import require_detector
+from zerone.evals.inspect_log import require_inspect
+from zerone.evals.pairwise import add_references
+from zerone.evals.protocol import Evaluation, Progress, run_evaluation
+from zerone.evals.records import read_rows
+from zerone.evals.sources import Choice, Source, load_source
 from zerone.machine import DTYPES, keep_freed_memory, known_machine
-from zerone.model.loading import end_ids, load_model
+from zerone.model.loading import Model, end_ids, load_model
+from zerone.problems import sums
+from zerone.prompt import THINK_OPEN, Example, Style
 from zerone.rewards.verifiers import prepare_verifiers
-from zerone.rl import opened_by_prompt, rules_of, sampling_of
+from zerone.rl import opened_by_prompt
+from zerone.rollout.engine import Sampling
 from zerone.rollout.torch_engine import TorchEngine
-from zerone.stages.zero import prompt_encoder
+from zerone.types import Problem
+
+DEFAULT_SAMPLES = 4
+JUDGE_KEY_VARIABLE = "ZERONE_JUDGE_KEY"
 
 
-def measure_model(config: Config, path: str, suite_name: str, num_samples: int) -> dict[str, Any]:
-    """Return the figures of a model on a suite."""
-    suite = suite_named(suite_name, num_samples)
-    prepare_verifiers({problem.verifier for problem in suite.problems})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How many requests an endpoint gets at once, and how often each is sent if it fails."""
+
+    concurrency: int = 8
+    tries: int = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a user asked `zerone eval` for; None where the suite's or the model's own way is wanted.
+
+    `endpoint_model`, `judge`, `judge_model`: names and addresses behind HTTP. `fits_budget`: the tokens
+    of a completion may be lowered to the model's context.
+    """
+
+    model: str
+    suite: str
+    drawing: SamplingConfig
+    data: str | None = None
+    choice: Choice = field(default_factory=Choice)
+    num_samples: int | None = None
+    is_chat: bool | None = None
+    out: Path | None = None
+    endpoint_model: str | None = None
+    patience: Patience = field(default_factory=Patience)
+    judge: str | None = None
+    judge_model: str | None = None
+    baseline: Path | None = None
+    fits_budget: bool = True
+    inspect_log: Path | None = None
+
+
+def is_address(model: str) -> bool:
+    """Whether a model is named by its address."""
+    return model.startswith(("http://", "https://"))
+
+
+def measure_model(config: Config, wanted: Wanted, progress: Progress) -> dict[str, Any]:
+    """Return the record of a model on a suite; raises UserError kinds before anything is sampled."""
+    source = _source(config, wanted)
+    with ExitStack() as stack:
+        judge = _judge(wanted, source, stack)
+        answerer: EndpointAnswerer | LocalAnswerer
+        if is_address(wanted.model):
+            answerer, about = _endpoint(config, wanted, source, stack)
+        else:
+            answerer, about = _local(config, wanted, source)
+        published = source.published
+        default = DEFAULT_SAMPLES if published is None else published.num_samples
+        evaluation = Evaluation(
+            suite=source.name,
+            problems=source.problems,
+            num_samples=wanted.num_samples or default,
+            seed=config.seed,
+            form=answerer.form,
+            about=about,
+            out=wanted.out,
+            judge=judge,
+            inspect_log=wanted.inspect_log,
+        )
+        return run_evaluation(evaluation, answerer, progress)
+
+
+def _source(config: Config, wanted: Wanted) -> Source:
+    """Load the suite, and see that all is there that it will need at its end."""
+    source = load_source(config, wanted.suite, wanted.data, wanted.choice)
+    verifiers = {problem.verifier for problem in source.problems}
+    prepare_verifiers(verifiers)
+    if wanted.inspect_log is not None:
+        require_inspect(wanted.inspect_log)
+    if "instructions" in verifiers:
+        require_detector()
+    if "pairwise" not in verifiers:
+        return source
+    if wanted.judge is None or not is_address(wanted.judge):
+        raise UserError(f"suite {source.name!r} is judged by a model: name its endpoint by --judge URL")
+    if wanted.num_samples not in (None, 1):
+        raise UserError(f"suite {source.name!r} compares one answer per problem; leave out --k")
+    problems = source.problems
+    if wanted.baseline is not None:
+        problems = tuple(add_references(problems, read_rows(wanted.baseline)))
+    if any("reference" not in problem.spec for problem in problems):
+        raise UserError(f"suite {source.name!r} needs answers to compare with: --baseline FILE.jsonl")
+    return replace(source, problems=problems)
+
+
+def _judge(wanted: Wanted, source: Source, stack: ExitStack) -> EndpointClient | None:
+    if source.problems[0].verifier != "pairwise" or wanted.judge is None:
+        return None
+    key = key_from_environment(JUDGE_KEY_VARIABLE) or key_from_environment()
+    return _client(wanted.judge, wanted.judge_model, key, wanted.patience, stack)
+
+
+def _client(
+    url: str, model: str | None, key: str | None, patience: Patience, stack: ExitStack
+) -> EndpointClient:
+    """Return a client of an endpoint; of one that serves a single model its name need not be given."""
+    endpoint = Endpoint(
+        url=url, model=model or "", api_key=key, concurrency=patience.concurrency, tries=patience.tries
+    )
+    client = stack.enter_context(EndpointClient(endpoint))
+    if model:
+        return client
+    names = client.models()
+    if len(names) != 1:
+        listed = ", ".join(names[:10]) or "none"
+        raise EndpointUnusable(f"{url} serves {len(names)} models ({listed}); choose one by --model NAME")
+    return stack.enter_context(EndpointClient(replace(endpoint, model=names[0])))
+
+
+def _template(config: Config) -> Form:
+    """Return the form that a run's own template gives."""
+    shown = sums.EXAMPLES[: config.prompt.examples]
+    return Form(
+        is_chat=False,
+        style=Style(config.prompt.style),
+        examples=tuple(Example(question=q, thought=t, answer=a) for q, t, a in shown),
+        opened=opened_by_prompt(config),
+    )
+
+
+def _endpoint(
+    config: Config, wanted: Wanted, source: Source, stack: ExitStack
+) -> tuple[EndpointAnswerer, dict[str, Any]]:
+    """Return an endpoint as one that answers. Embedded suites go with their template unless told not to."""
+    client = _client(wanted.model, wanted.endpoint_model, key_from_environment(), wanted.patience, stack)
+    is_chat = not source.is_embedded if wanted.is_chat is None else wanted.is_chat
+    form = Form(is_chat=True) if is_chat else _template(config)
+    answerer = EndpointAnswerer(client=client, sampling=_sampling(wanted.drawing), form=form)
+    about = {"model": client.endpoint.model, "endpoint": client.endpoint.address}
+    return answerer, about
+
+
+def _local(config: Config, wanted: Wanted, source: Source) -> tuple[LocalAnswerer, dict[str, Any]]:
+    """Open a model directory. A chat template is used where there is one, but for embedded suites."""
     machine = known_machine()
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or machine.threads)
-    model = load_model(path, torch.float32)
+    model = load_model(wanted.model, torch.float32)
+    has_template = bool(getattr(model.tokenizer, "chat_template", None))
+    if wanted.is_chat and not has_template:
+        raise ModelError(f"{model.path} has no chat template; leave out --chat")
+    is_chat = has_template and not source.is_embedded if wanted.is_chat is None else wanted.is_chat
+    form, render = _chat(model, source) if is_chat else _raw(config)
+    encode = _encoder(model, is_chat)
+    sampling = _budgeted(wanted, model, max(len(encode(render(p))) for p in source.problems))
     precision = machine.precision if config.model.precision == "auto" else config.model.precision
-    engine = TorchEngine(
-        model.tokenizer,
-        end_ids(model),
-        int(model.module.config.max_position_embeddings),
-        config.sampling.slots,
-        DTYPES[precision],
-    )
+    slots = _slots(config, model, sampling)
+    context = int(model.module.config.max_position_embeddings)
+    engine = TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[precision])
     engine.load_weights(model.module, 0)
-    figures = evaluate(
-        engine,
-        suite,
-        sampling_of(config),
-        prompt_encoder(config, model),
-        config.seed,
-        opened_by_prompt(config),
-        rules_of(config),
+    answerer = LocalAnswerer(
+        identity=f"sha256:{model.sha256} {precision}",
+        engine=engine,
+        sampling=sampling,
+        form=form,
+        render=render,
+        encode=encode,
+        problems_at_once=len(source.problems) if wanted.out is None else max(1, slots // 4),
     )
-    return {"suite": suite.name, "model": path, "model_sha256": model.sha256, **figures}
+    return answerer, {"model": wanted.model, "model_sha256": model.sha256}
+
+
+Render = Callable[[Problem], str]
+
+
+def _raw(config: Config) -> tuple[Form, Render]:
+    form = _template(config)
+    return form, lambda problem: prompt_of(problem, form)
+
+
+def _chat(model: Model, source: Source) -> tuple[Form, Render]:
+    """Return the form of a chat; a template may open the thought itself."""
+
+    def render(problem: Problem) -> str:
+        messages = [{"role": "user", "content": message_of(problem)}]
+        try:
+            return str(
+                model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            )
+        except (jinja2.TemplateError, ValueError, TypeError) as error:
+            raise ModelError(
+                f"the chat template of {model.path} fails: {error}; use --no-chat for the R1-Zero template"
+            ) from error
+
+    is_opened = render(source.problems[0]).rstrip().endswith(THINK_OPEN)
+    return Form(is_chat=True, opened=THINK_OPEN if is_opened else ""), render
+
+
+def _encoder(model: Model, is_chat: bool) -> Callable[[str], tuple[int, ...]]:
+    """Return the tokenizer as a function; a chat template writes its special tokens itself."""
+    return lambda text: tuple(model.tokenizer(text, add_special_tokens=not is_chat)["input_ids"])
+
+
+def _sampling(drawing: SamplingConfig) -> Sampling:
+    return Sampling(
+        temperature=drawing.temperature,
+        top_p=drawing.top_p,
+        top_k=drawing.top_k,
+        max_tokens=drawing.max_tokens,
+        stop=drawing.stop,
+    )
+
+
+def _budgeted(wanted: Wanted, model: Model, longest_prompt: int) -> Sampling:
+    """Return how to draw, with no more tokens than the context has room for."""
+    sampling = _sampling(wanted.drawing)
+    room = int(model.module.config.max_position_embeddings) - longest_prompt
+    if room < 1:
+        raise DataError(
+            f"a prompt of {longest_prompt} tokens fills the context of {model.path}; choose another model"
+        )
+    if not wanted.fits_budget:
+        return sampling
+    return replace(sampling, max_tokens=min(sampling.max_tokens, room))
+
+
+def _slots(config: Config, model: Model, sampling: Sampling) -> int:
+    """Return how many answers are written at once: their keys and values get a quarter of the memory."""
+    c = model.module.config
+    heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
+    size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    per_token = 2 * c.num_hidden_layers * heads * size * 4
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    return max(1, min(config.sampling.slots, int(memory) // (per_token * sampling.max_tokens)))

@@ -1,0 +1,142 @@
+"""Figures of judged answers: pass@1, pass@k, majority vote, tokens; by level and by domain.
+
+In: the judged answers to each problem of a suite. Out: JSON values with 95% intervals. pass@1 is the
+mean over all samples (R1 paper, D.1); cons@k the share of problems whose most frequent answer among
+the first k is right. An answer without a verdict is in no share and counted as `verifier_errors`.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from statistics import fmean, median
+from typing import Any
+
+from zerone.evals.intervals import mean_with_interval, pass_at_k, wilson_interval
+from zerone.evals.judged import Judged, is_majority_right
+from zerone.rewards.reflection import count_reflection_words
+from zerone.types import Outcome
+
+CONSENSUS_SAMPLES = 16
+_CONSENSUSES = (4, 16, 64)
+"""Numbers of votes; the papers report 16 and 64."""
+
+Answers = Sequence[Sequence[Judged]]
+"""The judged answers to each problem."""
+
+_MEASURES: dict[str, Callable[[Judged], float]] = {
+    "pass_at_1": lambda judged: float(judged.is_right),
+    "format": lambda judged: float(judged.is_well_formed),
+    "response_tokens": lambda judged: float(judged.num_tokens),
+    "reflection_words": lambda judged: float(count_reflection_words(judged.text)),
+    "truncated": lambda judged: float(judged.is_truncated),
+}
+
+
+def figures_of(answers: Answers) -> dict[str, Any]:
+    """Return the figures that every evaluation has, in training as outside of it."""
+    num_samples = max(map(len, answers))
+    result: dict[str, Any] = {"num_problems": len(answers), "num_samples": num_samples}
+    with_verdict = _with_verdict(answers)
+    for name, measure in _MEASURES.items():
+        values = [fmean(map(measure, own)) for own in with_verdict]
+        mean, interval = mean_with_interval(values) if values else (0.0, (0.0, 1.0))
+        result[name] = mean
+        result[f"{name}_ci"] = list(interval)
+    rights = [(len(own), sum(judged.is_right for judged in own)) for own in with_verdict]
+    result["pass_at_k"] = _pass_at_powers(rights)
+    if num_samples >= CONSENSUS_SAMPLES:
+        result |= _consensus(answers, CONSENSUS_SAMPLES)
+    result["verifier_errors"] = sum(not judged.has_verdict for own in answers for judged in own)
+    result["levels"] = {
+        cell: {"pass_at_1": fmean(values), "num_problems": len(values)}
+        for cell, values in _cells(with_verdict, _level).items()
+    }
+    return result
+
+
+def details_of(answers: Answers) -> dict[str, Any]:
+    """Return what `zerone eval` adds: Wilson intervals, more votes, domains, tokens, outcomes."""
+    with_verdict = _with_verdict(answers)
+    everyone = [judged for own in answers for judged in own]
+    num_samples = max(map(len, answers))
+    result: dict[str, Any] = {}
+    if with_verdict:
+        mean = fmean(fmean(judged.is_right for judged in own) for own in with_verdict)
+        result["pass_at_1_wilson"] = list(wilson_interval(mean, len(with_verdict)))
+    for votes in _CONSENSUSES:
+        if votes <= num_samples and with_verdict:
+            found = _consensus(answers, votes)
+            interval = wilson_interval(found[f"cons_at_{votes}"], len(answers))
+            result |= found | {f"cons_at_{votes}_wilson": list(interval)}
+    result["levels"] = _table(_cells(with_verdict, _level))
+    result["domains"] = _table(_cells(with_verdict, lambda judged: judged.problem.spec.get("domain")))
+    result["tokens"] = _tokens(everyone)
+    result["outcomes"] = {
+        outcome.value: sum(judged.outcome is outcome for judged in everyone) for outcome in Outcome
+    }
+    return result
+
+
+def shares_of(answers: Answers) -> dict[str, float]:
+    """Return the share of right answers of each problem that has any verdict, for comparisons."""
+    return {own[0].problem.id: fmean(judged.is_right for judged in own) for own in _with_verdict(answers)}
+
+
+def _with_verdict(answers: Answers) -> list[list[Judged]]:
+    kept = ([judged for judged in own if judged.has_verdict] for own in answers)
+    return [own for own in kept if own]
+
+
+def _pass_at_powers(rights: Sequence[tuple[int, int]]) -> dict[str, float]:
+    """Return pass@k for powers of two, of the problems that have k answers with a verdict."""
+    most = max((count for count, _ in rights), default=0)
+    powers = [2**i for i in range(most.bit_length()) if 2**i <= most]
+    return {
+        str(k): fmean(pass_at_k(count, right, k) for count, right in rights if count >= k) for k in powers
+    }
+
+
+def _consensus(answers: Answers, votes: int) -> dict[str, Any]:
+    verdicts = [is_majority_right(own[:votes]) for own in answers]
+    mean, interval = mean_with_interval(verdicts)
+    return {f"cons_at_{votes}": mean, f"cons_at_{votes}_ci": list(interval)}
+
+
+def _level(judged: Judged) -> str:
+    return f"{judged.problem.family}/{judged.problem.level}"
+
+
+def _cells(answers: Answers, name: Callable[[Judged], str | None]) -> dict[str, list[float]]:
+    """Return the share of right answers of each problem, by cell; a problem without one is in none."""
+    cells: dict[str, list[float]] = defaultdict(list)
+    for own in answers:
+        if (cell := name(own[0])) is not None:
+            cells[str(cell)].append(fmean(judged.is_right for judged in own))
+    return dict(sorted(cells.items()))
+
+
+def _table(cells: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
+    return {
+        cell: {
+            "pass_at_1": fmean(values),
+            "num_problems": len(values),
+            "pass_at_1_wilson": list(wilson_interval(fmean(values), len(values))),
+        }
+        for cell, values in cells.items()
+    }
+
+
+def _tokens(everyone: Sequence[Judged]) -> dict[str, float | None]:
+    lengths = sorted(judged.num_tokens for judged in everyone)
+    by_verdict = {
+        wanted: [judged.num_tokens for judged in everyone if judged.has_verdict and judged.is_right is wanted]
+        for wanted in (True, False)
+    }
+    return {
+        "prompt": sum(judged.prompt_tokens for judged in everyone),
+        "completion": sum(lengths),
+        "median": median(lengths),
+        "p95": lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
+        "longest": lengths[-1],
+        "mean_right": fmean(by_verdict[True]) if by_verdict[True] else None,
+        "mean_wrong": fmean(by_verdict[False]) if by_verdict[False] else None,
+    }

@@ -1,0 +1,220 @@
+"""Published suites of programming problems, as prompts and tests for the sandbox.
+
+In: a row of HumanEval, MBPP, LiveCodeBench or Codeforces. Out: what the verifier `code` needs. The
+prompt asks for one complete program in a fenced block. Private tests of LiveCodeBench are published
+pickled; they are a single text there, which is read out without unpickling anything.
+"""
+
+import base64
+import binascii
+import json
+import pickletools
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from zerone.evals.records import Row
+from zerone.sandbox.asserts import asserts_of_check
+
+_MEMORY_MIB = 512
+_SECONDS_PER_TEST = 6.0
+"""LiveCodeBench's limit for one test."""
+
+_MOST_SECONDS = 120.0
+_LONGEST_TESTS = 1 << 28
+"""Bytes of decompressed tests; a file must not fill the memory."""
+
+
+def humaneval(row: Row) -> Mapping[str, Any]:
+    """A function to be completed from its signature and description."""
+    entry, stub = row.text("entry_point"), row.text("prompt")
+    return {
+        "prompt": f"Complete this Python function. Give the whole program.\n\n```python\n{stub.strip()}\n```",
+        "spec": {
+            "mode": "assert",
+            "tests": _some(asserts_of_check(row.text("test")), row, "test"),
+            # Imports and helpers that stand in the stub belong to the task, not to the answer.
+            "setup": f"candidate = {entry}",
+            "prelude": stub,
+            "entry": entry,
+            "wall_s": 20.0,
+            "memory_mib": _MEMORY_MIB,
+        },
+        "identity": row.text("task_id").removeprefix("HumanEval/"),
+    }
+
+
+_MBPP_TEST = range(11, 511)
+
+
+def mbpp(row: Row) -> Mapping[str, Any]:
+    """A function described in a sentence; its name is known from the tests, which are shown."""
+    tests = _some(row.list_of(str, "test_list"), row, "test_list")
+    shown = "\n".join(tests)
+    return {
+        "prompt": f"{row.text('text', 'prompt').strip()}\nYour Python code must pass these tests:\n\n{shown}",
+        "spec": {
+            "mode": "assert",
+            "tests": tests,
+            "setup": row.optional("test_setup_code") or "",
+            "wall_s": 20.0,
+            "memory_mib": _MEMORY_MIB,
+        },
+        "identity": row.text("task_id"),
+    }
+
+
+def is_mbpp_test(row: Row) -> bool:
+    """Whether a row of MBPP belongs to the test split, by its number (Austin et al. 2021)."""
+    task = row.text("task_id")
+    return task.isdigit() and int(task) in _MBPP_TEST
+
+
+_DIFFICULTIES = {"easy": 1, "medium": 2, "hard": 3}
+
+
+def livecodebench(row: Row) -> Mapping[str, Any]:
+    """A contest problem with public and private tests: standard input, or calls of a method."""
+    tests = [
+        *row.list_of(dict, "public_test_cases"),
+        *_private_tests(row),
+    ]
+    starter = row.optional("starter_code")
+    prompt = row.text("question_content").strip()
+    if starter:
+        prompt += f"\n\nStart from this code and keep its names:\n\n```python\n{starter.strip()}\n```"
+    else:
+        prompt += "\n\nRead from standard input and write to standard output."
+    difficulty = (row.optional("difficulty") or "").lower()
+    return {
+        "prompt": prompt,
+        "spec": _contest_tests(row, tests),
+        "level": _DIFFICULTIES.get(difficulty, 0),
+        "domain": difficulty or None,
+        "identity": row.text("question_id"),
+    }
+
+
+def _contest_tests(row: Row, tests: Sequence[Any]) -> dict[str, Any]:
+    tests = _some(tests, row, "public_test_cases")
+    try:
+        if any(test.get("testtype") == "functional" for test in tests):
+            name = json.loads(row.text("metadata"))["func_name"] if row.has("metadata") else _method_of(row)
+            spec = {
+                "mode": "call",
+                "entry": f"Solution.{name}",
+                "tests": [
+                    {
+                        "args": [json.loads(line) for line in test["input"].split("\n") if line.strip()],
+                        "expected": json.loads(test["output"]),
+                    }
+                    for test in tests
+                ],
+            }
+        else:
+            spec = {
+                "mode": "stdin",
+                "tests": [{"stdin": test["input"], "stdout": test["output"]} for test in tests],
+            }
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise row.error(("public_test_cases",), f"holds a test that cannot be read: {error!r}") from error
+    return spec | {"wall_s": _wall(len(tests)), "memory_mib": _MEMORY_MIB}
+
+
+def _method_of(row: Row) -> str:
+    found = re.search(r"def\s+(\w+)\s*\(\s*self", row.text("starter_code"))
+    if found is None:
+        raise row.error(("starter_code",), "names no method")
+    return found[1]
+
+
+def _private_tests(row: Row) -> list[Any]:
+    """Return the private tests: JSON, or JSON that was pickled, deflated and written in base64."""
+    text = row.optional("private_test_cases")
+    if text is None:
+        return []
+    if text.lstrip().startswith("["):
+        return row.list_of(dict, "private_test_cases")
+    try:
+        inflater = zlib.decompressobj()
+        data = inflater.decompress(base64.b64decode(text, validate=True), _LONGEST_TESTS)
+        if inflater.unconsumed_tail:
+            raise ValueError(f"more than {_LONGEST_TESTS} bytes")
+        tests = json.loads(_pickled_text(data))
+    except (ValueError, binascii.Error, zlib.error, RecursionError) as error:
+        raise row.error(("private_test_cases",), f"cannot be read: {error}") from error
+    if not isinstance(tests, list):
+        raise row.error(("private_test_cases",), "must hold a list of tests")
+    return tests
+
+
+_HARMLESS = frozenset(("PROTO", "FRAME", "MEMOIZE", "BINPUT", "PUT", "LONG_BINPUT", "STOP"))
+_TEXTS = frozenset(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"))
+
+
+def _pickled_text(data: bytes) -> str:
+    """Return the text of a pickle that holds one text and nothing else; raises ValueError for others.
+
+    The pickle is only disassembled. One that would call anything has other instructions and is refused.
+    """
+    texts = []
+    for code, argument, _ in pickletools.genops(data):
+        if code.name in _TEXTS:
+            texts.append(argument)
+        elif code.name not in _HARMLESS:
+            raise ValueError(f"a pickle with the instruction {code.name}, where only a text is expected")
+    if len(texts) != 1:
+        raise ValueError("a pickle that is not one text")
+    return str(texts[0])
+
+
+_PARTS = (
+    ("Input", "input_format"),
+    ("Output", "output_format"),
+    ("Note", "note"),
+)
+
+
+def codeforces(row: Row) -> Mapping[str, Any]:
+    """A contest problem with official tests and the rating that Codeforces gives it."""
+    rating = row.get("rating")
+    if isinstance(rating, bool) or not isinstance(rating, int | float) or rating <= 0:
+        raise row.error(("rating",), f"must hold the problem's rating, not {rating!r}")
+    examples = row.list_of(dict, "examples") if row.values.get("examples") else []
+    tests = [*examples, *row.list_of(dict, "official_tests")]
+    parts = [row.text("description").strip()]
+    parts += [f"{title}\n{text}" for title, name in _PARTS if (text := row.optional(name))]
+    parts += [
+        f"Example\nInput:\n{example.get('input', '')}\nOutput:\n{example.get('output', '')}"
+        for example in examples
+    ]
+    parts.append("Read from standard input and write to standard output.")
+    try:
+        pairs = [{"stdin": test["input"], "stdout": test["output"]} for test in tests]
+    except KeyError as error:
+        raise row.error(("official_tests",), f"has a test without {error}") from error
+    return {
+        "prompt": "\n\n".join(parts),
+        "spec": {
+            "mode": "stdin",
+            "tests": _some(pairs, row, "official_tests"),
+            "rating": float(rating),
+            "wall_s": _wall(len(pairs)),
+            "memory_mib": _MEMORY_MIB,
+        },
+        "level": int(rating),
+        "domain": row.optional("contest_id"),
+        "identity": row.text("id"),
+    }
+
+
+def _wall(num_tests: int) -> float:
+    """Return the seconds of all tests together; the sandbox has one clock for them."""
+    return min(_MOST_SECONDS, _SECONDS_PER_TEST * num_tests)
+
+
+def _some(tests: Sequence[Any], row: Row, column: str) -> list[Any]:
+    if not tests:
+        raise row.error((column,), "holds no test")
+    return list(tests)

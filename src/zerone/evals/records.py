@@ -1,0 +1,192 @@
+"""Rows of a published data set, from JSONL, JSON, CSV (each also gzipped) or the Hub.
+
+In: a file, or `hub:OWNER/NAME` with the extra `hf`. Out: rows that know where they stand, so that a
+complaint names file, line and column. Nothing is fetched unless the user writes `hub:`.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zerone.errors import DataError
+
+HUB = "hub:"
+_LONGEST_FIELD = 1 << 30
+"""Characters of a CSV field; tests of a programming problem may fill megabytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A row and its place, as `file:line`."""
+
+    place: str
+    values: Mapping[str, Any]
+
+    def has(self, *names: str) -> bool:
+        """Whether the row has any of these columns."""
+        return any(name in self.values for name in names)
+
+    def get(self, *names: str) -> Any:
+        """Return the first of these columns that the row has; raises DataError if it has none."""
+        for name in names:
+            if name in self.values:
+                return self.values[name]
+        present = ", ".join(repr(name) for name in list(self.values)[:12]) or "none"
+        wanted = " or ".join(map(repr, names))
+        raise DataError(f"{self.place}: no column {wanted}; the line has {present}")
+
+    def text(self, *names: str) -> str:
+        """Return a column that must hold visible text, or a number, which is written out."""
+        value = self.get(*names)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            raise self.error(names, f"must hold text, not {json.dumps(value, default=str)[:40]}")
+        if not value.strip():
+            raise self.error(names, "is empty")
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise self.error(names, "holds half of a surrogate pair, which is no character") from error
+        return value
+
+    def optional(self, *names: str) -> str | None:
+        """Return a column as text where the row has it and it is not empty."""
+        value = next((self.values[name] for name in names if self.values.get(name) is not None), None)
+        return None if value is None or not str(value).strip() else str(value)
+
+    def list_of(self, kind: type, *names: str) -> list[Any]:
+        """Return a column that must hold a list of values of one type; JSON in a text is read."""
+        value = self.json(*names)
+        if not isinstance(value, list) or not all(isinstance(item, kind) for item in value):
+            raise self.error(names, f"must hold a list of {kind.__name__}")
+        return value
+
+    def json(self, *names: str) -> Any:
+        """Return a column whose text is JSON, or that holds a list or an object already."""
+        value = self.get(*names)
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise self.error(names, f"is not valid JSON: {error}") from error
+
+    def error(self, names: tuple[str, ...], what: str) -> DataError:
+        """Return the complaint about a column."""
+        name = next((name for name in names if name in self.values), names[0])
+        return DataError(f"{self.place}: column {name!r} {what}")
+
+
+def read_rows(source: str | Path) -> list[Row]:
+    """Return the rows of a file or of a data set on the Hub; raises DataError for the first bad line."""
+    if str(source).startswith(HUB):
+        return _hub_rows(str(source).removeprefix(HUB))
+    path = Path(source)
+    text = _text_of(path)
+    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
+    match suffixes[-1] if suffixes else "":
+        case ".csv":
+            rows = list(_csv_rows(path, text))
+        case ".json" if text.lstrip().startswith("["):
+            rows = _json_rows(path, text)
+        case _:
+            rows = list(_jsonl_rows(path, text))
+    if not rows:
+        raise DataError(f"{path} is empty; it needs one row per problem")
+    return rows
+
+
+def _text_of(path: Path) -> str:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; --data must name a file of the suite") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{line}: not UTF-8; convert the file to UTF-8") from error
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+
+
+def _jsonl_rows(path: Path, text: str) -> Iterator[Row]:
+    # Not splitlines, which would also end lines at characters that JSON strings may hold.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _row(f"{path}:{number}", line)
+
+
+def _row(place: str, line: str) -> Row:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{place}: not valid JSON: {error.msg} at character {error.pos + 1}; "
+            "each line must be a JSON object of its own"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not usable JSON: {error}") from error
+    return _checked(place, values)
+
+
+def _checked(place: str, values: Any) -> Row:
+    if not isinstance(values, dict):
+        raise DataError(f"{place}: a JSON object is needed, with one value per column")
+    return Row(place=place, values=values)
+
+
+def _json_rows(path: Path, text: str) -> list[Row]:
+    """Read one JSON list; a row's line is that of its place in the list, counted from 1."""
+    try:
+        listed = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not usable JSON: {error}") from error
+    return [_checked(f"{path}:{number}", values) for number, values in enumerate(listed, start=1)]
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[Row]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        for values in reader:
+            place = f"{path}:{reader.line_num}"
+            if None in values or None in values.values():
+                raise DataError(f"{place}: {len(reader.fieldnames or ())} columns are expected by the header")
+            yield Row(place=place, values={str(key): value for key, value in values.items()})
+    except csv.Error as error:
+        raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
+
+
+_HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]*))?(?::([\w.\[\]:%-]+))?")
+
+
+def _hub_rows(name: str) -> list[Row]:
+    """Read `OWNER/NAME[:CONFIG[:SPLIT]]` with the library datasets."""
+    match = _HUB_NAME.fullmatch(name)
+    if match is None:
+        raise DataError(f"{HUB}{name} is no data set; write {HUB}OWNER/NAME[:CONFIG[:SPLIT]]")
+    repository, config, split = match.groups()
+    try:
+        from datasets import load_dataset
+    except ImportError as error:
+        raise DataError(
+            f"{HUB}{name} needs the library datasets; install it by `pip install 'zerone[hf]'`, or give "
+            "a local file"
+        ) from error
+    try:
+        loaded = load_dataset(repository, config or None, split=split or "test")
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"{HUB}{name} cannot be loaded: {error}") from error
+    return [
+        Row(place=f"{HUB}{name}:{number}", values=dict(values))
+        for number, values in enumerate(loaded, start=1)
+    ]

@@ -1,0 +1,155 @@
+"""From what a user names to the problems of a suite.
+
+In: a suite's name, or a file; for a published suite also where its data are. Out: problems, with the
+suite's protocol where it is a published one. A file is known by its name or by its columns; any other
+JSONL holds problems of the user's own.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from zerone.config import Config
+from zerone.errors import UserError
+from zerone.evals.programs import is_mbpp_test
+from zerone.evals.published import PUBLISHED, Published, problems_of
+from zerone.evals.records import HUB, Row, read_rows
+from zerone.evals.suites import SUITE_NAMES, suite_named
+from zerone.problems.jsonl import Fields, read_problems
+from zerone.types import Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What to evaluate on. `published` is None for embedded suites and a user's own problems."""
+
+    name: str
+    problems: tuple[Problem, ...]
+    published: Published | None
+    is_embedded: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which part of a data set is wanted: the first `limit` problems, of contests between two dates.
+
+    Dates are written YYYY-MM-DD and included (the paper's LiveCodeBench: 2024-08-01 to 2025-01-31).
+    """
+
+    since: str | None = None
+    until: str | None = None
+    limit: int | None = None
+
+
+def load_source(config: Config, suite: str, data: str | None, choice: Choice) -> Source:
+    """Return the suite that a user names; raises UserError or DataError for what cannot be used."""
+    if suite in SUITE_NAMES:
+        if data is not None:
+            raise UserError(f"suite {suite!r} is in the package and takes no --data")
+        named = suite_named(suite, 1)
+        return replace(_source(named.name, named.problems, None, choice), is_embedded=True)
+    if suite in PUBLISHED:
+        published = PUBLISHED[suite]
+        rows = _rows_of(published, data)
+        return _source(suite, problems_of(published, _chosen(rows, choice), config.seed), published, choice)
+    path = Path(suite)
+    if not path.is_file():
+        raise UserError(
+            f"no suite is named {suite!r}, and there is no such file; there are {', '.join(SUITE_NAMES)}, "
+            f"and with --data {', '.join(PUBLISHED)}"
+        )
+    return _source_of_file(config, path, choice)
+
+
+def _source_of_file(config: Config, path: Path, choice: Choice) -> Source:
+    rows = read_rows(path)
+    published = recognise(path.name, rows[0])
+    if published is not None:
+        problems = problems_of(published, _chosen(_split(published, rows), choice), config.seed)
+        return _source(published.name, problems, published, choice)
+    d = config.data
+    fields = Fields(
+        prompt=d.prompt_field,
+        answer=d.answer_field,
+        answer_pattern=d.answer_pattern,
+        choices=d.choices_field,
+        verifier=d.verifier,
+    )
+    return _source(path.stem, read_problems(path, fields).problems, None, choice)
+
+
+def _source(name: str, problems: Sequence[Problem], published: Published | None, choice: Choice) -> Source:
+    if not problems:
+        raise UserError(f"no problem of suite {name!r} is left; widen --since and --until")
+    return Source(name=name, problems=tuple(problems[: choice.limit]), published=published)
+
+
+def _rows_of(published: Published, data: str | None) -> list[Row]:
+    if data is None:
+        raise UserError(
+            f"suite {published.name!r} needs its data: --data FILE (as published), or --data hub, which "
+            f"downloads {published.hub.split(':')[0]} (extra `hf`)"
+        )
+    return _split(published, read_rows(f"{HUB}{published.hub}" if data == "hub" else data))
+
+
+def _split(published: Published, rows: list[Row]) -> list[Row]:
+    """Return the rows of the test split, where one file holds all splits."""
+    if published.name == "mbpp" and any(is_mbpp_test(row) for row in rows):
+        return [row for row in rows if is_mbpp_test(row)]
+    return rows
+
+
+def _chosen(rows: Sequence[Row], choice: Choice) -> list[Row]:
+    if choice.since is None and choice.until is None:
+        return list(rows)
+    first, last = (_date(text, option) for text, option in ((choice.since, "since"), (choice.until, "until")))
+    return [row for row in rows if (first or date.min) <= _date_of(row) <= (last or date.max)]
+
+
+def _date(text: str | None, option: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError as error:
+        raise UserError(f"--{option} {text!r} is no date; write YYYY-MM-DD") from error
+
+
+def _date_of(row: Row) -> date:
+    text = row.text("contest_date")
+    try:
+        return date.fromisoformat(text[:10])
+    except ValueError as error:
+        raise row.error(
+            ("contest_date",), f"must begin with a date as YYYY-MM-DD, not {text[:30]!r}"
+        ) from error
+
+
+_FILE_NAMES = {
+    "aime24": "aime[_-]?(20)?24",
+    "aime25": "aime[_-]?(20)?25",
+    "math500": "math[_-]?500",
+    "gsm8k": "gsm[_-]?8k",
+    "gpqa": "gpqa",
+    "mmlu_pro": "mmlu[_-]?pro",
+    "mmlu": "mmlu",
+    "livecodebench": "livecodebench|lcb",
+    "codeforces": "codeforces",
+    "humaneval": "human[_-]?eval",
+    "mbpp": "mbpp",
+    "ifeval": "if[_-]?eval",
+    "alpaca_eval": "alpaca",
+    "arena_hard": "arena",
+}
+
+_KNOWN_BY_COLUMNS = tuple(name for name in _FILE_NAMES if name not in ("aime24", "aime25", "gsm8k"))
+"""The others have columns that anybody's problems might have."""
+
+
+def recognise(file_name: str, row: Row) -> Published | None:
+    """Return the published suite that a file holds, or None for problems of the user's own."""
+    for name, pattern in _FILE_NAMES.items():
+        if re.search(pattern, file_name, re.IGNORECASE) and PUBLISHED[name].fits(row):
+            return PUBLISHED[name]
+    return next((PUBLISHED[name] for name in _KNOWN_BY_COLUMNS if PUBLISHED[name].fits(row)), None)
