@@ -33,6 +33,7 @@ FLOW = (
     "evals",
     "stages",
     "report",
+    "serve",
     "display",
     "doctor",
     "cli",

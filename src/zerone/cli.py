@@ -20,6 +20,7 @@ from zerone.config import Config, build_config, options, read_recipe, to_yaml
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
+from zerone.serve.commands import serve
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -37,6 +38,7 @@ model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
 app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
+app.command()(serve)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
