@@ -20,7 +20,7 @@ from zerone.config import Config, build_config, options, read_recipe, to_yaml
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
-from zerone.serve.commands import serve
+from zerone.serve.commands import chat, serve
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -39,6 +39,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
 app.command()(serve)
+app.command()(chat)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
