@@ -39,6 +39,7 @@ FLOW = (
     "report",
     "export",
     "view",
+    "serve",
     "display",
     "stage_view",
     "doctor",

@@ -26,6 +26,7 @@ from zerone.export.commands import app as export_app
 from zerone.report.commands import report
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
+from zerone.serve.commands import chat, serve
 from zerone.view.commands import view
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ app.command()(view)
 app.add_typer(reward_model_app, name="reward-model")
 app.command()(r1)
 app.command()(lineage)
+app.command()(serve)
+app.command()(chat)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
