@@ -27,7 +27,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 dev: $(VENV)/installed-dev
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install -c constraints.txt -e '.[eval,gguf,docs]' pytest hypothesis ruff mypy types-pyyaml types-regex
+	$(PIP) install -c constraints.txt -e '.[eval,gguf,docs]' pytest hypothesis openai schemathesis ruff mypy types-pyyaml types-regex
 	touch $@
 
 lint: dev
