@@ -121,10 +121,10 @@ def length_report(
 
 
 def _is_beyond_chance(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether two shares differ by more than twice the standard error of their difference."""
+    """Whether two shares differ by more than chance does once in a hundred times (2.6 standard errors)."""
     pooled = fmean([*one, *other])
     error = math.sqrt(pooled * (1 - pooled) * (1 / len(one) + 1 / len(other)))
-    return abs(fmean(one) - fmean(other)) > 2 * error
+    return abs(fmean(one) - fmean(other)) > 2.6 * error
 
 
 def correlation(xs: Sequence[float], ys: Sequence[float]) -> float | None:
