@@ -157,13 +157,13 @@ class PackedAttention:
         num_prefix = self._packed.num_prefix
         q, prefix_kv = next(parts)
         if num_prefix:
-            mixed.append(_attend(q[None], prefix_kv[None], self._mask_of(0, num_prefix))[0])
+            mixed.append(attend(q[None], prefix_kv[None], self._mask_of(0, num_prefix))[0])
         for segment in self._packed.segments:
             q, prompt_kv = next(parts)
             before_kv = torch.cat((prefix_kv, prompt_kv)) if num_prefix else prompt_kv
             if segment.num_prompt:
                 mask = self._mask_of(num_prefix, segment.num_prompt)
-                mixed.append(_attend(q[None], before_kv[None], mask)[0])
+                mixed.append(attend(q[None], before_kv[None], mask)[0])
             for block in segment.blocks:
                 mask = self._mask_of(len(before_kv), block.length)
                 mixed.append(_attend_rows(block, mask, before_kv, *next(parts)))
@@ -184,11 +184,11 @@ def _attend_rows(
         return rows.view(block.num_rows, block.length, *x.shape[1:])  # type: ignore[no-any-return]  # torch leaves autograd functions untyped
 
     kv = torch.cat((before_kv.expand(block.num_rows, *before_kv.shape), padded(kv_CKE)), dim=1)
-    mixed_MF = _attend(padded(q_CHE), kv, mask_TS).flatten(2).flatten(0, 1)
+    mixed_MF = attend(padded(q_CHE), kv, mask_TS).flatten(2).flatten(0, 1)
     return _FlattenRows.apply(mixed_MF, block.flat_C).view_as(q_CHE)  # type: ignore[no-any-return, no-untyped-call]  # torch leaves autograd functions untyped
 
 
-def _attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
+def attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
     """Attend by plain matrix products, which beat the fused CPU kernel at these sizes."""
     rows, length, heads, size = q_RTHE.shape
     k_RKES, v_RKSE = (x.transpose(1, 2) for x in kv_RSKE.chunk(2, dim=2))

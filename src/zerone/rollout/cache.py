@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 class ClockCache:
@@ -74,6 +75,21 @@ class ClockCache:
     def window(self) -> int:
         """Columns that attention reads now."""
         return self._clock - self._low
+
+    @property
+    def num_columns(self) -> int:
+        """Columns that there is memory for."""
+        return self._mask_BC.shape[1]
+
+    def enlarge(self, num_slots: int, num_columns: int) -> None:
+        """Add empty slots behind the present ones, and columns behind the last; nothing moves."""
+        more_slots = num_slots - len(self._starts)
+        more_columns = num_columns - self.num_columns
+        wider = (0, 0, 0, more_columns, 0, more_slots * self._kv_heads)
+        self._keys = [pad(keys, wider) for keys in self._keys]
+        self._values = [pad(values, wider) for values in self._values]
+        self._mask_BC = pad(self._mask_BC, (0, more_columns, 0, more_slots))
+        self._starts += [self._clock] * more_slots
 
     def keep(self, slots: Sequence[int]) -> None:
         """Keep these slots only, in this order."""

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from zerone.errors import ModelError
 from zerone.model.decoder import Decoder
-from zerone.model.packed import Packed, PackedAttention, common_prefix, pack
+from zerone.model.packed import common_prefix
 from zerone.rollout.cache import ClockCache
 from zerone.rollout.engine import Request, Sampling
+from zerone.rollout.prefill import Prefilled, prefill, prefill_prefix
 from zerone.rollout.sampling import sample, uniforms
 from zerone.types import Finish, Rollout
 
@@ -37,14 +38,6 @@ class _Row:
     prompt_length: int
     tokens: list[int]
     logprobs: list[float]
-
-
-@dataclass(frozen=True, slots=True)
-class _Prefilled:
-    """A prompt's keys and values beyond the common prefix, per layer, and its next logits."""
-
-    kv: list[Tensor]
-    logits_V: Tensor
 
 
 class TorchEngine:
@@ -94,18 +87,6 @@ class TorchEngine:
                 )
 
 
-class _Recorder:
-    """An `Attend` function that also keeps the keys and values of every layer."""
-
-    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
-        self._attention = PackedAttention(packed, dtype)
-        self.kv: list[Tensor] = []
-
-    def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-        self.kv.append(torch.cat((k_NKE, v_NKE), dim=1))
-        return self._attention(layer, q_NHE, k_NKE, v_NKE)
-
-
 class _Call:
     """The state of one `generate` call."""
 
@@ -128,7 +109,7 @@ class _Call:
             for index, request in enumerate(requests)
             for sample_index in range(len(request.seeds))
         )
-        self._prefilled: dict[int, _Prefilled] = {}
+        self._prefilled: dict[int, Prefilled] = {}
         self._rows: list[_Row | None] = []
         self._done: dict[tuple[int, int], _Row] = {}
         self._finish: dict[tuple[int, int], Finish] = {}
@@ -139,7 +120,7 @@ class _Call:
         self._rows = [None] * slots
         longest = max(len(request.prompt_ids) for request in self._requests) - len(self._prefix)
         columns = longest + self._sampling.max_tokens + 64
-        self._cache = ClockCache(self._prefill_prefix(), slots, columns)
+        self._cache = ClockCache(prefill_prefix(self._decoder, self._prefix), slots, columns)
         self._next_tokens = torch.zeros(slots, dtype=torch.long)
         self._admit()
         while self._waiting or any(row is not None for row in self._rows):
@@ -154,28 +135,11 @@ class _Call:
                 self._shrink()
         return self._collect(weight_version)
 
-    def _prefill_prefix(self) -> list[Tensor]:
-        decoder = self._decoder
-        if not self._prefix:
-            shape = (0, 2 * decoder.num_kv_heads, decoder.head_dim)
-            return [torch.zeros(shape, dtype=decoder.dtype)] * decoder.num_layers
-        packed = pack([((), [self._prefix])])
-        recorder = _Recorder(packed, decoder.dtype)
-        decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
-        return recorder.kv
-
     def _prefill(self, indices: Sequence[int]) -> None:
         """Compute prompts beyond the common prefix, all in one packed pass."""
-        num_prefix = len(self._prefix)
-        rests = [self._requests[index].prompt_ids[num_prefix:] for index in indices]
-        packed = pack([(self._prefix, rests)])
-        recorder = _Recorder(packed, self._decoder.dtype)
-        hidden_ND = self._decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
-        ends = num_prefix + torch.tensor([len(rest) for rest in rests]).cumsum(0)
-        logits_BV = self._decoder.logits(hidden_ND[ends - 1])
-        for index, rest, end, logits_V in zip(indices, rests, ends.tolist(), logits_BV, strict=True):
-            kv = [layer[end - len(rest) : end] for layer in recorder.kv]
-            self._prefilled[index] = _Prefilled(kv, logits_V)
+        rests = [self._requests[index].prompt_ids[len(self._prefix) :] for index in indices]
+        _, prefilled = prefill(self._decoder, self._prefix, rests)
+        self._prefilled.update(zip(indices, prefilled, strict=True))
 
     def _admit(self) -> None:
         """Fill free slots with waiting rows and draw their first tokens."""

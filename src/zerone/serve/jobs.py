@@ -1,0 +1,88 @@
+"""What a request asks of the scheduler, and what comes back piece by piece.
+
+In: a prompt as tokens and how it is to be answered. Out: `Delta`s, one stream of them per answer,
+each ending with one that says why. Nothing here knows HTTP or tensors.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from zerone.types import Finish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How the answers of a job are drawn.
+
+    `num_top` is None where no log-probabilities are wanted, else how many of the likeliest tokens
+    are told beside each. `thinking_budget` is how many tokens a thought may take before it is
+    closed by force.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_tokens: int = 400
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+    num_top: int | None = None
+    thinking_budget: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How a completion is taken apart; without one it is plain text."""
+
+    opens_in_thought: bool
+    strips_answer: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenLogprob:
+    """A token with its natural log-probability at temperature 1, and the likeliest beside it."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """The next piece of one answer; `finish` is there on the last one only."""
+
+    index: int
+    reasoning: str = ""
+    content: str = ""
+    num_tokens: int = 0
+    num_reasoning_tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    finish: Finish | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """The engine could not answer a job; what it said so far is worth nothing."""
+
+    message: str
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job:
+    """One prompt to be answered `num_samples` times; `sink` takes what comes of it, in order."""
+
+    prompt_ids: tuple[int, ...]
+    num_samples: int
+    decoding: Decoding
+    split: Split | None
+    sink: Callable[[Delta | Failure], None]
+    _cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def cancel(self) -> None:
+        """Stop the work; what is under way is thrown away."""
+        self._cancelled.set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody waits for the answers any more."""
+        return self._cancelled.is_set()

@@ -1,0 +1,208 @@
+"""The thread that answers: jobs from any thread go in, deltas go out as they are made.
+
+All jobs are decoded together (batch.py). Waiting jobs are admitted in the order of their arrival
+between two steps; a prompt longer than a piece is computed over several of them, so that answers
+under way never wait for more than one piece. The queue is bounded: what does not fit is refused
+at once, and what was accepted is answered.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from zerone.model.decoder import Decoder
+from zerone.rollout.prefill import PiecewisePrefill, Prefilled, prefill
+from zerone.serve.batch import Batch
+from zerone.serve.jobs import Delta, Failure, Job
+from zerone.serve.row import Row
+
+_log = logging.getLogger(__name__)
+
+PIECE_TOKENS = 512
+"""Prompt tokens that are computed between two steps."""
+
+Deliver = Callable[[Sequence[tuple[Job, Delta | Failure]]], None]
+
+
+class QueueFull(Exception):  # noqa: N818 - told to the client, not to the user of the program
+    """There is no place for a job now."""
+
+
+class Scheduler:
+    """Answers jobs in a thread of its own; `deliver` is called there with all of a step's deltas."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Any,
+        end_ids: Sequence[int],
+        *,
+        context: int,
+        max_rows: int,
+        max_waiting: int,
+        kv_bytes: int,
+    ) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._end_ids = frozenset(end_ids)
+        self._capacity = max_rows + max_waiting
+        self._make_batch = lambda: Batch(decoder, context, max_rows, kv_bytes)
+        self._batch = self._make_batch()
+        self._waiting: deque[Row] = deque()
+        self._piecewise: tuple[Row, PiecewisePrefill] | None = None
+        self._wake = threading.Condition()
+        self._is_stopping = False
+        self._deliver: Deliver = lambda deltas: [job.sink(delta) for job, delta in deltas]
+        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self.num_cancelled = 0
+
+    def start(self, deliver: Deliver | None = None) -> None:
+        """Begin to answer. Without `deliver` the sinks are called in the scheduler's thread."""
+        if deliver is not None:
+            self._deliver = deliver
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Throw away what is under way and end the thread."""
+        with self._wake:
+            self._is_stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether jobs are being answered."""
+        return self._thread.is_alive()
+
+    @property
+    def num_active(self) -> int:
+        """Answers being decoded."""
+        return len(self._batch.rows)
+
+    @property
+    def num_waiting(self) -> int:
+        """Answers that were accepted and not begun."""
+        return len(self._waiting) + (self._piecewise is not None)
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Accept all jobs or none; raises QueueFull."""
+        rows = [
+            Row(job, index, self._tokenizer, self._end_ids)
+            for job in jobs
+            for index in range(job.num_samples)
+        ]
+        with self._wake:
+            if self.num_active + self.num_waiting + len(rows) > self._capacity:
+                raise QueueFull
+            self._waiting.extend(rows)
+            self._wake.notify()
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        """Stop the work on these jobs before the next step."""
+        for job in jobs:
+            job.cancel()
+        with self._wake:
+            self._wake.notify()
+
+    def _run(self) -> None:
+        try:
+            with torch.inference_mode():
+                while self._wait_for_work():
+                    try:
+                        self._advance()
+                    except (RuntimeError, MemoryError) as error:  # torch out of memory, above all
+                        _log.exception("a step failed; the jobs under way are given up")
+                        self._fail_all(f"the engine failed: {type(error).__name__}")
+        finally:
+            self._fail_all("the server is stopping")
+
+    def _wait_for_work(self) -> bool:
+        """Sleep until there is something to do; return False when there never will be again."""
+        with self._wake:
+            while not (self._is_stopping or self._waiting or self._piecewise or self._batch.rows):
+                self._wake.wait()
+            return not self._is_stopping
+
+    def _advance(self) -> None:
+        """Drop what was cancelled, admit what fits, and decode one token for all."""
+        self._drop_cancelled()
+        deltas = self._admit()
+        while (youngest := self._batch.pop_youngest_if_full()) is not None:
+            with self._wake:
+                self._waiting.appendleft(youngest)
+        if self._batch.rows:
+            deltas += self._batch.step()
+        if deltas:
+            self._deliver([(row.job, delta) for row, delta in deltas])
+
+    def _drop_cancelled(self) -> None:
+        self.num_cancelled += self._batch.remove_cancelled()
+        if self._piecewise is not None and self._piecewise[0].job.is_cancelled:
+            self._piecewise = None
+            self.num_cancelled += 1
+        with self._wake:
+            kept = [row for row in self._waiting if not row.job.is_cancelled]
+            self.num_cancelled += len(self._waiting) - len(kept)
+            if len(kept) < len(self._waiting):
+                self._waiting = deque(kept)
+
+    def _admit(self) -> list[tuple[Row, Delta]]:
+        if self._piecewise is None:
+            entering = self._take()
+            if not entering:
+                return []
+            if entering[0].length <= PIECE_TOKENS:
+                return self._batch.admit(self._prefill(entering))
+            self._piecewise = entering[0], PiecewisePrefill(self._decoder, entering[0].ids)
+        row, piecewise = self._piecewise
+        if piecewise.result is None:
+            piecewise.advance(PIECE_TOKENS)
+        if piecewise.result is None or not self._batch.has_room([row]):
+            return []
+        self._piecewise = None
+        result, entering = piecewise.result, [row]
+        with self._wake:
+            while self._waiting and self._waiting[0].ids == row.ids:
+                if not self._batch.has_room([*entering, self._waiting[0]]):
+                    break
+                entering.append(self._waiting.popleft())
+        return self._batch.admit([(row, result) for row in entering])
+
+    def _take(self) -> list[Row]:
+        """Take rows off the queue: one long one, or short ones of a piece's tokens together."""
+        entering: list[Row] = []
+        num_tokens = 0
+        with self._wake:
+            while self._waiting and self._batch.has_room([*entering, self._waiting[0]]):
+                row = self._waiting[0]
+                # The answers to one prompt share its prefill.
+                is_shared = entering and not row.tokens and entering[-1].job is row.job
+                num_tokens += 0 if is_shared else row.length
+                if entering and num_tokens > PIECE_TOKENS:
+                    break
+                entering.append(self._waiting.popleft())
+                if num_tokens > PIECE_TOKENS:
+                    break
+        return entering
+
+    def _prefill(self, rows: Sequence[Row]) -> list[tuple[Row, Prefilled]]:
+        """Compute the prompts of short rows, each once, in one packed pass."""
+        prompts = list(dict.fromkeys(row.ids for row in rows))
+        _, prefilled = prefill(self._decoder, (), prompts)
+        by_ids = dict(zip(prompts, prefilled, strict=True))
+        return [(row, by_ids[row.ids]) for row in rows]
+
+    def _fail_all(self, message: str) -> None:
+        with self._wake:
+            rows = [*self._batch.rows, *self._waiting]
+            rows += [self._piecewise[0]] if self._piecewise is not None else []
+            self._waiting.clear()
+        self._piecewise = None
+        self._batch = self._make_batch()
+        jobs = dict.fromkeys(row.job for row in rows)
+        if jobs:
+            self._deliver([(job, Failure(message=message)) for job in jobs])
