@@ -35,6 +35,7 @@ FLOW = (
     "report",
     "export",
     "view",
+    "serve",
     "display",
     "doctor",
     "cli",

@@ -22,6 +22,7 @@ from zerone.export.commands import app as export_app
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
 from zerone.view.commands import view
+from zerone.serve.commands import serve
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -41,6 +42,7 @@ app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
 app.command()(view)
+app.command()(serve)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]

@@ -31,9 +31,7 @@ class Row:
         self._thought = (
             None
             if job.split is None
-            else ThoughtStream(
-                is_thinking=job.split.opens_in_thought, strips_answer=job.split.strips_answer
-            )
+            else ThoughtStream(is_thinking=job.split.opens_in_thought, strips_answer=job.split.strips_answer)
         )
         self._num_thought = 0
         self._unsent = Delta(index=index)

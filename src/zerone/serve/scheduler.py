@@ -28,7 +28,7 @@ PIECE_TOKENS = 512
 Deliver = Callable[[Sequence[tuple[Job, Delta | Failure]]], None]
 
 
-class QueueFull(Exception):  # noqa: N818 - told to the client, not to the user of the program
+class QueueFull(Exception):
     """There is no place for a job now."""
 
 

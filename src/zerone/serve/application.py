@@ -1,0 +1,215 @@
+"""The addresses of the server: an ASGI application over models that are being scheduled.
+
+In: models, keys, prices. Out: what uvicorn runs. Every address but `/health` needs a key where
+there are keys (guard.py); every error has OpenAI's shape (refusals.py).
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from anyio import to_thread
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+import zerone
+from zerone.serve.answers import AnswerStream, answer_whole
+from zerone.serve.exchange import Asked, Exchange, deliver_in, room_for
+from zerone.serve.guard import Guard
+from zerone.serve.jobs import Decoding
+from zerone.serve.keys import Keys
+from zerone.serve.models import Served
+from zerone.serve.page import page_response
+from zerone.serve.refusals import (
+    Refusal,
+    answer_failure,
+    answer_http,
+    answer_invalid,
+    answer_refusal,
+)
+from zerone.serve.schemas import ChatRequest, CompletionRequest, Sampled
+from zerone.serve.telemetry import Prices, Telemetry
+from zerone.serve.wire import ChatWire, CompletionWire, Wire
+
+_ROUTES = ("/", "/health", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions")
+
+
+def create_app(models: Sequence[Served], keys: Keys | None, prices: Prices) -> ASGIApp:
+    """Return the guarded application; the first model is the one that the chat page talks to."""
+    telemetry = Telemetry(models, prices)
+    app = FastAPI(
+        title="zerone",
+        version=zerone.__version__,
+        docs_url=None,  # both would load scripts from elsewhere
+        redoc_url=None,
+        lifespan=_lifespan_of(models),
+        exception_handlers={
+            Refusal: answer_refusal,
+            RequestValidationError: answer_invalid,
+            HTTPException: answer_http,
+            Exception: answer_failure,
+        },
+    )
+    _add_inference(app, {model.name: model for model in models}, telemetry)
+    _add_inspection(app, models, telemetry)
+
+    def count(path: str, status: int, key: str) -> None:
+        telemetry.count_request(path if path in _ROUTES else "other", status, key)
+
+    return Guard(app=app, keys=keys, count=count)
+
+
+def _lifespan_of(models: Sequence[Served]) -> Any:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        deliver = deliver_in(asyncio.get_running_loop())
+        for model in models:
+            model.scheduler.start(deliver)
+        yield
+        for model in models:
+            model.scheduler.stop()
+
+    return lifespan
+
+
+def _add_inspection(app: FastAPI, models: Sequence[Served], telemetry: Telemetry) -> None:
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return page_response()
+
+    @app.get("/health")
+    @app.head("/health", include_in_schema=False)
+    async def health() -> JSONResponse:
+        is_fine = all(model.scheduler.is_alive for model in models)
+        return JSONResponse({"status": "ok" if is_fine else "stopped"}, 200 if is_fine else 503)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return Response(telemetry.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/v1/models")
+    async def list_models() -> dict[str, Any]:
+        return {"object": "list", "data": [_model_json(model) for model in models]}
+
+    @app.get("/v1/models/{name:path}")
+    async def retrieve_model(name: str) -> dict[str, Any]:
+        return _model_json(_pick({model.name: model for model in models}, name))
+
+
+def _model_json(model: Served) -> dict[str, Any]:
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "zerone",
+        "max_model_len": model.context,
+    }
+
+
+def _pick(models: Mapping[str, Served], name: str) -> Served:
+    if name not in models:
+        raise Refusal(
+            404,
+            f"there is no such model here; there is {', '.join(models)}",
+            param="model",
+            code="model_not_found",
+        )
+    return models[name]
+
+
+def _add_inference(app: FastAPI, models: Mapping[str, Served], telemetry: Telemetry) -> None:
+    async def answer(request: Request, body: Sampled, asked: Asked, wire: Wire) -> Response:
+        exchange = Exchange(asked, telemetry)
+        if body.stream:
+            return AnswerStream(exchange, wire, wants_usage=body.wants_usage)
+        return await answer_whole(request, exchange, wire)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request, body: ChatRequest) -> Response:
+        model = _pick(models, body.model)
+        asked = await to_thread.run_sync(_ask_chat, model, body, request.state.key)
+        wire = ChatWire(
+            model, streams=bool(body.stream), counts=body.wants_usage, has_logprobs=bool(body.logprobs)
+        )
+        return await answer(request, body, asked, wire)
+
+    @app.post("/v1/completions")
+    async def completions(request: Request, body: CompletionRequest) -> Response:
+        model = _pick(models, body.model)
+        asked = await to_thread.run_sync(_ask_completion, model, body, request.state.key)
+        wire = CompletionWire(model, counts=body.wants_usage, has_logprobs=body.logprobs is not None)
+        return await answer(request, body, asked, wire)
+
+
+def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:
+    prompt = model.prompter.encode_chat(body.messages, thinks=body.is_thinking_wanted)
+    return Asked(
+        model=model,
+        prompts=(prompt.ids,),
+        num_samples=body.num_samples,
+        decoding=_decoding(
+            model,
+            body,
+            max_tokens=room_for(model, (prompt.ids,), body.num_wanted),
+            num_top=body.num_top,
+            thinking_budget=body.thinking_budget,
+        ),
+        split=None if body.reasoning_format == "none" else prompt.split,
+        key=key,
+    )
+
+
+def _ask_completion(model: Served, body: CompletionRequest, key: str) -> Asked:
+    prompts = [
+        model.prompter.encode_text(prompt) if isinstance(prompt, str) else _checked_ids(model, prompt)
+        for prompt in body.prompts
+    ]
+    if not all(prompts):
+        raise Refusal(400, "a prompt must have at least one token", param="prompt", code="invalid_value")
+    wanted = body.max_tokens or 16  # OpenAI's default for this address
+    return Asked(
+        model=model,
+        prompts=prompts,
+        num_samples=body.num_samples,
+        decoding=_decoding(model, body, max_tokens=room_for(model, prompts, wanted), num_top=body.logprobs),
+        split=None,
+        key=key,
+    )
+
+
+def _checked_ids(model: Served, ids: list[int]) -> tuple[int, ...]:
+    if max(ids) >= len(model.tokenizer):
+        raise Refusal(
+            400,
+            f"prompt: this model has {len(model.tokenizer)} tokens, numbered from 0",
+            param="prompt",
+            code="invalid_value",
+        )
+    return tuple(ids)
+
+
+def _decoding(
+    model: Served,
+    body: Sampled,
+    *,
+    max_tokens: int,
+    num_top: int | None,
+    thinking_budget: int | None = None,
+) -> Decoding:
+    """Put together what the request says and, where it says nothing, the model's own settings."""
+    return Decoding(
+        temperature=model.temperature if body.temperature is None else body.temperature,
+        top_p=model.top_p if body.top_p is None else body.top_p,
+        top_k=model.top_k if body.top_k is None else body.top_k,
+        max_tokens=max_tokens,
+        stop=body.stops,
+        seed=secrets.randbits(63) if body.seed is None else body.seed,
+        num_top=num_top,
+        thinking_budget=thinking_budget,
+    )

@@ -1,0 +1,120 @@
+"""Runs the server: a socket, a ready line, deadlines for slow senders, and an orderly end.
+
+SIGTERM and Ctrl-C stop the intake; what was accepted is answered, and the process ends with 0.
+"""
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import h11
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from zerone.errors import ConfigError
+from zerone.serve.guard import LOOPBACK
+from zerone.serve.refusals import Refusal
+
+HEADER_SECONDS = 20.0
+DRAIN_SECONDS = 60
+_MAX_HEADER_BYTES = 64 * 1024
+
+
+class Protocol(H11Protocol):
+    """HTTP/1.1 with a deadline for a request's head, and errors in OpenAI's shape."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Give the client its time."""
+        super().connection_made(transport)
+        self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        """Close the connection where no request has begun or one stands half sent."""
+        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
+            self.transport.close()
+        elif not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadline."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP."""
+        body = bytes(Refusal(400, "this is no valid HTTP request", code="invalid_http").response().body)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            for part in (response, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(part) or b"")
+        self.transport.close()
+
+
+class Server(uvicorn.Server):
+    """Says on standard output when it listens, and where."""
+
+    ready_line = ""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then print the line."""
+        await super().startup(sockets)
+        print(self.ready_line, flush=True)
+
+
+def open_socket(host: str, port: int, *, has_keys: bool) -> socket.socket:
+    """Return a listening socket; raises ConfigError where it must not or cannot be opened."""
+    if not has_keys and host not in LOOPBACK:
+        raise ConfigError(
+            f"without keys only this machine may ask; give --api-key-file FILE to listen on {host}, "
+            "or leave --host at 127.0.0.1"
+        )
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}, port {port}: {error.strerror}; choose another"
+        ) from error
+    return listener
+
+
+def serve(app: ASGIApp, listener: socket.socket) -> None:
+    """Serve until a signal comes, then answer what was accepted."""
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        ws="none",
+        lifespan="on",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        backlog=1024,
+    )
+    server = Server(config)
+    host, port = listener.getsockname()[:2]
+    server.ready_line = f"listening on http://{f'[{host}]' if ':' in host else host}:{port}"
+    # uvicorn raises the signal again once all is done; an orderly end is no failure.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ignore)
+    server.run(sockets=[listener])
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    pass

@@ -1,0 +1,224 @@
+"""Answers in OpenAI's shapes: whole, and in the chunks of a stream.
+
+In: deltas and counts. Out: JSON-ready dictionaries. Both reasoning fields are written, since half
+of the clients read `reasoning_content` and the other half `reasoning`.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from zerone.serve.jobs import Delta, TokenLogprob
+from zerone.serve.models import Served
+from zerone.serve.telemetry import Usage
+
+Json = dict[str, Any]
+
+_LOWEST = -9999.0
+"""What OpenAI writes for a probability of zero, which JSON has no number for."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """One answer, put together."""
+
+    reasoning: list[str] = field(default_factory=list)
+    content: list[str] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish: str | None = None
+
+    def add(self, delta: Delta) -> None:
+        """Add the next piece."""
+        self.reasoning.append(delta.reasoning)
+        self.content.append(delta.content)
+        self.logprobs.extend(delta.logprobs)
+        self.finish = None if delta.finish is None else delta.finish.value
+
+
+def merged(pieces: Sequence[tuple[int, Delta]]) -> dict[int, Choice]:
+    """Join the pieces of each answer."""
+    choices: dict[int, Choice] = {}
+    for index, delta in pieces:
+        choices.setdefault(index, Choice()).add(delta)
+    return dict(sorted(choices.items()))
+
+
+class Wire(Protocol):
+    """How one kind of answer is written."""
+
+    def whole(self, choices: dict[int, Choice], usage: Usage) -> Json:
+        """Return the answer to a request that does not stream."""
+        ...
+
+    def opening(self, num_choices: int) -> list[Json]:
+        """Return the chunks that come before any text."""
+        ...
+
+    def chunk(self, index: int, choice: Choice) -> Json:
+        """Return the next chunk of an answer."""
+        ...
+
+    def closing(self, usage: Usage) -> Json:
+        """Return the chunk that counts tokens."""
+        ...
+
+
+def usage_json(usage: Usage) -> Json:
+    """Return `usage`."""
+    return {
+        "prompt_tokens": usage.num_prompt,
+        "completion_tokens": usage.num_completion,
+        "total_tokens": usage.num_prompt + usage.num_completion,
+        "completion_tokens_details": {"reasoning_tokens": usage.num_reasoning},
+    }
+
+
+class _Head:
+    """What all parts of an answer begin with."""
+
+    def __init__(self, model: Served, prefix: str, kind: str, *, counts: bool) -> None:
+        self._tokenizer = model.tokenizer
+        self._counts = counts
+        self._fields = {
+            "id": f"{prefix}-{secrets.token_hex(12)}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": model.name,
+            "system_fingerprint": model.fingerprint,
+        }
+
+    def _body(self, choices: list[Json], **more: Any) -> Json:
+        return {**self._fields, "choices": choices, **more}
+
+    def _chunk(self, choices: list[Json]) -> Json:
+        return self._body(choices, **({"usage": None} if self._counts else {}))
+
+    def _token_text(self, token: int) -> str:
+        text: str = self._tokenizer.decode([token])
+        return text
+
+
+class ChatWire(_Head):
+    """Chat completions. `has_logprobs` is whether the client asked for them."""
+
+    def __init__(self, model: Served, *, streams: bool, counts: bool, has_logprobs: bool) -> None:
+        kind = "chat.completion.chunk" if streams else "chat.completion"
+        super().__init__(model, "chatcmpl", kind, counts=counts)
+        self._has_logprobs = has_logprobs
+
+    def whole(self, choices: dict[int, Choice], usage: Usage) -> Json:
+        """Return the answer to a request that does not stream."""
+        written = []
+        for index, choice in choices.items():
+            reasoning = "".join(choice.reasoning) or None
+            message = {
+                "role": "assistant",
+                "content": "".join(choice.content),
+                "refusal": None,
+                "reasoning_content": reasoning,
+                "reasoning": reasoning,
+            }
+            written.append({"index": index, "message": message, **self._end(choice)})
+        return self._body(written, usage=usage_json(usage))
+
+    def opening(self, num_choices: int) -> list[Json]:
+        """Return a chunk per answer that names the role."""
+        delta = {"role": "assistant", "content": ""}
+        return [
+            self._chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
+            for index in range(num_choices)
+        ]
+
+    def chunk(self, index: int, choice: Choice) -> Json:
+        """Return the next chunk of an answer, with the fields that have text."""
+        delta: Json = {}
+        if content := "".join(choice.content):
+            delta["content"] = content
+        if reasoning := "".join(choice.reasoning):
+            delta |= {"reasoning_content": reasoning, "reasoning": reasoning}
+        return self._chunk([{"index": index, "delta": delta, **self._end(choice)}])
+
+    def closing(self, usage: Usage) -> Json:
+        """Return the chunk that counts tokens."""
+        return self._body([], usage=usage_json(usage))
+
+    def _end(self, choice: Choice) -> Json:
+        logprobs = None
+        if self._has_logprobs:
+            logprobs = {"content": [self._logprob(told) for told in choice.logprobs], "refusal": None}
+        return {"logprobs": logprobs, "finish_reason": choice.finish}
+
+    def _logprob(self, told: TokenLogprob) -> Json:
+        top = [self._token(token, logprob) for token, logprob in told.top]
+        return {**self._token(told.token, told.logprob), "top_logprobs": top}
+
+    def _token(self, token: int, logprob: float) -> Json:
+        text = self._token_text(token)
+        # A token that is part of a character has no text of its own, and so no bytes here.
+        is_whole = "\ufffd" not in text
+        return {
+            "token": text,
+            "logprob": max(logprob, _LOWEST),
+            "bytes": list(text.encode()) if is_whole else None,
+        }
+
+
+class CompletionWire(_Head):
+    """Plain completions."""
+
+    def __init__(self, model: Served, *, counts: bool, has_logprobs: bool) -> None:
+        super().__init__(model, "cmpl", "text_completion", counts=counts)
+        self._has_logprobs = has_logprobs
+        self._offsets: dict[int, int] = {}
+
+    def whole(self, choices: dict[int, Choice], usage: Usage) -> Json:
+        """Return the answer to a request that does not stream."""
+        written = [self._choice(index, choice) for index, choice in choices.items()]
+        return self._body(written, usage=usage_json(usage))
+
+    def opening(self, num_choices: int) -> list[Json]:
+        """Return nothing: there is no role to name."""
+        return []
+
+    def chunk(self, index: int, choice: Choice) -> Json:
+        """Return the next chunk of an answer."""
+        return self._chunk([self._choice(index, choice)])
+
+    def closing(self, usage: Usage) -> Json:
+        """Return the chunk that counts tokens."""
+        return self._body([], usage=usage_json(usage))
+
+    def _choice(self, index: int, choice: Choice) -> Json:
+        return {
+            "index": index,
+            "text": "".join(choice.content),
+            "logprobs": self._logprobs(index, choice) if self._has_logprobs else None,
+            "finish_reason": choice.finish,
+        }
+
+    def _logprobs(self, index: int, choice: Choice) -> Json:
+        tokens = [self._token_text(told.token) for told in choice.logprobs]
+        offsets = []
+        for text in tokens:
+            offsets.append(self._offsets.setdefault(index, 0))
+            self._offsets[index] += len(text)
+        return {
+            "tokens": tokens,
+            "token_logprobs": [max(told.logprob, _LOWEST) for told in choice.logprobs],
+            "top_logprobs": [
+                {self._token_text(token): max(logprob, _LOWEST) for token, logprob in told.top}
+                for told in choice.logprobs
+            ],
+            "text_offset": offsets,
+        }
+
+
+def event(body: Json) -> bytes:
+    """Return a server-sent event."""
+    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
