@@ -6,19 +6,30 @@ taken; whatever else this server cannot do is refused rather than passed over.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 MAX_SAMPLES = 64
 _MAX_TOKENS = 1_000_000
 _INT64 = 2**63
 
+
+def _check_characters(text: str) -> str:
+    """Refuse lone surrogates, which JSON can write and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("a lone surrogate is no character; send valid Unicode") from error
+    return text
+
+
 Count = Annotated[int, Field(ge=1, le=_MAX_TOKENS)]
-Stop = Annotated[str, Field(min_length=1, max_length=256)]
+Utf8 = Annotated[str, AfterValidator(_check_characters)]
+Stop = Annotated[Utf8, Field(min_length=1, max_length=256)]
 Zero = Annotated[float, Field(ge=0, le=0)]
 TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, lt=_INT64)]], Field(min_length=1, max_length=_MAX_TOKENS)
 ]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[Utf8, Field(min_length=1)]
 
 
 class Strict(BaseModel):
@@ -50,7 +61,7 @@ class TextPart(Strict):
     """A piece of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Utf8
 
 
 class Message(BaseModel):
@@ -59,7 +70,7 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(max_length=256)] | None = None
+    content: Utf8 | Annotated[list[TextPart], Field(max_length=256)] | None = None
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
 
     @property
@@ -73,7 +84,7 @@ class Message(BaseModel):
 class Sampled(Strict):
     """What chat and plain completions have in common."""
 
-    model: Annotated[str, Field(max_length=256)]
+    model: Annotated[Utf8, Field(max_length=256)]
     n: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -84,7 +95,7 @@ class Sampled(Strict):
     stream_options: StreamOptions | None = None
     presence_penalty: Zero | None = None
     frequency_penalty: Zero | None = None
-    user: Annotated[str, Field(max_length=512)] | None = None
+    user: Annotated[Utf8, Field(max_length=512)] | None = None
 
     @model_validator(mode="before")
     @classmethod
