@@ -109,6 +109,8 @@ def _model_json(model: Served) -> dict[str, Any]:
         "created": 0,
         "owned_by": "zerone",
         "max_model_len": model.context,
+        # Without a chat template a model has seen single questions only, and earlier turns mislead it.
+        "is_multi_turn": model.tokenizer.chat_template is not None,
     }
 
 
