@@ -23,6 +23,7 @@ from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
 from zerone.view.commands import view
 from zerone.serve.commands import serve
+from zerone.serve.commands import chat, serve
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
@@ -43,6 +44,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
 app.command()(view)
 app.command()(serve)
+app.command()(chat)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]

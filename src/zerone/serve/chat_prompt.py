@@ -16,11 +16,12 @@ from zerone.prompt import (
     THINK_CLOSE,
     THINK_OPEN,
     Style,
-    write_dialogue,
+    write_chat,
 )
 from zerone.serve.jobs import Split
 from zerone.serve.refusals import Refusal, too_long
 from zerone.serve.schemas import Message
+from zerone.types import Message as Turn
 
 _NO_THOUGHT = f"{THINK_OPEN}{THINK_CLOSE}\n"
 
@@ -65,17 +66,17 @@ class Prompter:
         return tuple(self.tokenizer(text, add_special_tokens=adds_special)["input_ids"])
 
     def _dialogue(self, messages: Sequence[Message], *, thinks: bool) -> str:
-        """Write the training template; what a system says stands before the user's next question."""
-        turns: list[tuple[str, str]] = []
-        question = ""
-        for message in messages:
-            if message.role == "assistant":
-                turns.append((question, answer_only(message.text)))
-                question = ""
-            else:
-                question = f"{question}\n{message.text}" if question else message.text
+        """Write the template of training, up to the answer that is wanted."""
+        turns = [
+            Turn(
+                role="system" if message.role == "developer" else message.role,
+                content=answer_only(message.text) if message.role == "assistant" else message.text,
+            )
+            for message in messages
+        ]
+        prompt, _ = write_chat([*turns, Turn(role="assistant", content="")], self.style)[-1]
         opened = THINK_OPEN if self.opens_thought else ""
-        return write_dialogue(turns, question, self.style) + (opened if thinks else _NO_THOUGHT)
+        return prompt + (opened if thinks else _NO_THOUGHT)
 
     def _render(self, messages: Sequence[Message], *, thinks: bool) -> str:
         conversation = [

@@ -40,3 +40,42 @@ def serve(
     if len({served.name for served in models}) < len(models):
         raise ConfigError(f"both models are called {models[0].name}; rename one directory")
     run(create_app(models, keys, prices), listener)
+
+
+def chat(
+    model: Model,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=2, help="[default: the model's own]")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=0, help="0 is up to the end of the context")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="0 draws a new one for each answer")] = 0,
+    think: Annotated[bool, typer.Option("--think/--no-think", help="whether the model thinks first")] = True,
+    fold: Annotated[bool, typer.Option("--fold", help="show of a thought only its time and tokens")] = False,
+) -> None:
+    """Talk to a model in the terminal, or through a pipe: one question per line, answers out."""
+    import sys
+
+    from zerone.serve.jobs import Decoding
+    from zerone.serve.models import Limits, open_model, use_this_machine
+    from zerone.serve.terminal import HELP, Chat, Manner, lines_of
+
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    use_this_machine()
+    served = open_model(model, Limits(max_rows=1))
+    decoding = Decoding(
+        temperature=served.temperature if temperature is None else temperature,
+        top_p=served.top_p,
+        top_k=served.top_k,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    manner = Manner(decoding=decoding, thinks=think, shows_thought=is_terminal and not fold)
+    if is_terminal:
+        import readline  # noqa: F401  # gives input() its history and editing
+
+        print(f"{served.name}: {HELP}")
+    served.scheduler.start()
+    try:
+        Chat(served, manner, is_terminal=is_terminal).run(lines_of(sys.stdin, is_terminal=is_terminal))
+    finally:
+        served.scheduler.stop()

@@ -1,0 +1,150 @@
+"""`zerone chat`: a conversation in the terminal, or line by line through a pipe.
+
+The scheduler runs in this process. On a terminal the thought streams dimmed and Ctrl-C stops an
+answer; in a pipe every line is a question, answers alone go to standard output, and how long each
+thought took goes to standard error.
+"""
+
+import queue
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+from zerone.serve.exchange import room_for
+from zerone.serve.jobs import Decoding, Delta, Failure, Job
+from zerone.serve.models import Served
+from zerone.serve.refusals import Refusal
+from zerone.serve.schemas import Message
+from zerone.types import Finish
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+HELP = "/again asks once more, /clear forgets what was said, /quit or Ctrl-D ends; Ctrl-C stops an answer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How to answer: the sampling (max_tokens 0 is up to the end of the context), and the thought."""
+
+    decoding: Decoding
+    thinks: bool
+    shows_thought: bool
+
+
+class Chat:
+    """One conversation with a model whose scheduler runs."""
+
+    def __init__(self, model: Served, manner: Manner, *, is_terminal: bool) -> None:
+        self._model = model
+        self._manner = manner
+        self._is_terminal = is_terminal
+        self._notes: TextIO = sys.stdout if is_terminal else sys.stderr
+        self._history: list[Message] = []
+
+    def run(self, lines: Iterator[str]) -> None:
+        """Answer line after line."""
+        question = ""
+        for line in lines:
+            match line.strip():
+                case "":
+                    continue
+                case "/quit" | "/exit":
+                    return
+                case "/clear":
+                    self._history.clear()
+                    question = ""
+                    continue
+                case "/again" if question:
+                    del self._history[-2:]
+                case command if command.startswith("/"):
+                    print(HELP, file=self._notes)
+                    continue
+                case text:
+                    question = text
+            self._ask(question)
+
+    def _ask(self, question: str) -> None:
+        asked = Message(role="user", content=question)
+        try:
+            job, arriving = self._job([*self._history, asked])
+        except Refusal as refusal:
+            print(f"{refusal} (/clear starts anew)", file=self._notes)
+            return
+        self._model.scheduler.submit([job])
+        try:
+            answer = self._show(arriving)
+        except KeyboardInterrupt:
+            self._model.scheduler.cancel([job])
+            print(f"{_PLAIN}\n(stopped)", file=self._notes)
+            return
+        # Without a chat template a model has seen single questions only; earlier turns mislead it.
+        if self._model.tokenizer.chat_template is not None:
+            self._history += [asked, Message(role="assistant", content=answer)]
+
+    def _job(self, messages: list[Message]) -> tuple[Job, "queue.SimpleQueue[Delta | Failure]"]:
+        prompt = self._model.prompter.encode_chat(messages, thinks=self._manner.thinks)
+        decoding = self._manner.decoding
+        max_tokens = room_for(self._model, [prompt.ids], decoding.max_tokens or None)
+        arriving: queue.SimpleQueue[Delta | Failure] = queue.SimpleQueue()
+        job = Job(
+            prompt_ids=prompt.ids,
+            num_samples=1,
+            decoding=replace(decoding, max_tokens=max_tokens, seed=decoding.seed or secrets.randbits(63)),
+            split=prompt.split,
+            sink=arriving.put,
+        )
+        return job, arriving
+
+    def _show(self, arriving: "queue.SimpleQueue[Delta | Failure]") -> str:
+        """Print an answer as it comes; return it."""
+        begun = time.monotonic()
+        answer, num_thought, is_folded = "", 0, False
+        while True:
+            delta = arriving.get()
+            if isinstance(delta, Failure):
+                print(delta.message, file=self._notes)
+                return answer
+            num_thought += delta.num_reasoning_tokens
+            if delta.reasoning and self._manner.shows_thought:
+                self._write(delta.reasoning, is_dim=True)
+            if num_thought and not is_folded and (delta.content or delta.finish is not None):
+                is_folded = True
+                self._note_thought(time.monotonic() - begun, num_thought)
+            self._write(delta.content)
+            answer += delta.content
+            if delta.finish is not None:
+                print(flush=True)
+                if delta.finish is Finish.LENGTH:
+                    print("(the token limit ended this answer)", file=self._notes)
+                return answer
+
+    def _note_thought(self, seconds: float, num_tokens: int) -> None:
+        note = f"(thought for {seconds:.1f} s, {num_tokens} tokens)"
+        if self._is_terminal:
+            line = "\n" if self._manner.shows_thought else ""
+            note = f"{line}{_DIM}{note}{_PLAIN}"
+        print(note, file=self._notes, flush=True)
+
+    def _write(self, text: str, *, is_dim: bool = False) -> None:
+        """Write what a model said without the control characters that could rewrite the terminal."""
+        shown = "".join(c for c in text if c.isprintable() or c in "\n\t")
+        if is_dim and self._is_terminal:
+            shown = f"{_DIM}{shown}{_PLAIN}"
+        sys.stdout.write(shown)
+        sys.stdout.flush()
+
+
+def lines_of(source: TextIO, *, is_terminal: bool) -> Iterator[str]:
+    """Yield what the user writes; at the prompt Ctrl-C and Ctrl-D end the conversation."""
+    if not is_terminal:
+        yield from source
+        return
+    while True:
+        try:
+            line = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        yield line
