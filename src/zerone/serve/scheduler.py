@@ -6,6 +6,7 @@ under way never wait for more than one piece. The queue is bounded: what does no
 at once, and what was accepted is answered.
 """
 
+import functools
 import logging
 import threading
 from collections import deque
@@ -26,6 +27,11 @@ PIECE_TOKENS = 512
 """Prompt tokens that are computed between two steps."""
 
 Deliver = Callable[[Sequence[tuple[Job, Delta | Failure]]], None]
+
+
+def _sink_all(deltas: Sequence[tuple[Job, Delta | Failure]]) -> None:
+    for job, delta in deltas:
+        job.sink(delta)
 
 
 class QueueFull(Exception):
@@ -50,13 +56,13 @@ class Scheduler:
         self._tokenizer = tokenizer
         self._end_ids = frozenset(end_ids)
         self._capacity = max_rows + max_waiting
-        self._make_batch = lambda: Batch(decoder, context, max_rows, kv_bytes)
+        self._make_batch = functools.partial(Batch, decoder, context, max_rows, kv_bytes)
         self._batch = self._make_batch()
         self._waiting: deque[Row] = deque()
         self._piecewise: tuple[Row, PiecewisePrefill] | None = None
         self._wake = threading.Condition()
         self._is_stopping = False
-        self._deliver: Deliver = lambda deltas: [job.sink(delta) for job, delta in deltas]
+        self._deliver: Deliver = _sink_all
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self.num_cancelled = 0
 

@@ -1,0 +1,86 @@
+"""`zerone serve` and `zerone chat` from the command line: what they refuse, and a chat through a pipe."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from processes import call_main, command_line, environment_of_runs
+from serving import live_server
+from zerone.errors import ConfigError
+from zerone.serve.keys import Keys
+
+
+def talk(folder: Path, lines: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command_line("chat", "embedded", *arguments),
+        input=lines,
+        env=environment_of_runs(folder),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_piped_chat_prints_answers_only(tmp_path: Path) -> None:
+    lines = "What is 3 + 4?\n/again\n/nonsense\n/clear\n\nWhat is 3 + 4?\n/quit\nnever asked\n"
+    done = talk(tmp_path, lines, "--temperature", "0", "--max-tokens", "60")
+    assert done.returncode == 0, done.stderr
+    answers = done.stdout.splitlines()
+    assert len(answers) == 3
+    assert len(set(answers)) == 1
+    assert "<think>" not in done.stdout
+    assert "\x1b" not in done.stdout
+    assert done.stderr.count("(thought for ") == 3
+    assert "/again asks once more" in done.stderr
+
+
+def test_a_question_that_does_not_fit_is_told(tmp_path: Path) -> None:
+    done = talk(tmp_path, "what " * 2000 + "\nWhat is 1 + 1?\n", "--max-tokens", "5")
+    assert done.returncode == 0
+    assert "context" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_without_keys_only_loopback_is_served(tmp_path: Path, host: str) -> None:
+    code, out, err = call_main(tmp_path, "serve", "embedded", "--host", host, "--port", "0")
+    assert (code, out) == (2, "")
+    assert "--api-key-file" in err
+
+
+def test_what_cannot_be_served_is_refused(tmp_path: Path) -> None:
+    for arguments, words in {
+        ("serve", str(tmp_path / "none"), "--port", "0"): "does not exist",
+        ("serve", "embedded", "--port", "0", "--compare", "embedded"): "both models are called",
+        ("serve", "embedded", "--port", "0", "--price", "cheap"): "two amounts",
+        ("serve", "embedded", "--port", "0", "--api-key-file", str(tmp_path / "none")): "key file",
+        ("chat", str(tmp_path / "none")): "does not exist",
+    }.items():
+        code, _, err = call_main(tmp_path, *arguments)
+        assert code == 2
+        assert words in err
+
+
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
+    with live_server(tmp_path, key=None) as live:
+        code, _, err = call_main(tmp_path, "serve", "embedded", "--port", str(live.port))
+    assert code == 2
+    assert "choose another" in err
+
+
+@pytest.mark.parametrize("text", ["", "# only this\n\n", "a b c\n", "x 1\nx 2\n", "schlüssel\n"])
+def test_key_files_that_cannot_be_used(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "keys"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        Keys.read(path)
+
+
+def test_keys_are_named_by_their_line(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("# keys\nsecret1\nteam secret2\n", encoding="utf-8")
+    keys = Keys.read(path)
+    assert keys.name_of(b"Bearer secret1") == "key1"
+    assert keys.name_of(b"bearer  secret2 ") == "team"
+    assert keys.name_of(b"Bearer secret3") is None
+    assert keys.name_of(b"") is None

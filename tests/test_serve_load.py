@@ -1,0 +1,149 @@
+"""Many clients, and clients that leave: what was accepted is answered, what nobody waits for is not made."""
+
+import concurrent.futures
+import http.client
+import json
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving import KEY, Live, chat, events, live_server
+
+HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A server with few places: two answers at once, two waiting."""
+    with live_server(tmp_path_factory.mktemp("load"), "--slots", "2", "--queue", "2") as live:
+        yield live
+
+
+def ask(server: Live, **fields: Any) -> tuple[int, dict[str, str], str, float]:
+    """Return status, headers, body and seconds."""
+    begun = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection.request("POST", "/v1/chat/completions", json.dumps(chat(**fields)), HEADERS)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    return answer.status, {k.lower(): v for k, v in answer.getheaders()}, text, time.monotonic() - begun
+
+
+def leave(server: Live, rng: random.Random) -> None:
+    """Ask, then close the connection at a random moment."""
+    fields = {"max_tokens": 900, "stream": rng.random() < 0.5, "n": rng.choice([1, 2]), "temperature": 1.5}
+    # "@@" keeps the base model busy until the end of its context more often than a sum does.
+    body = json.dumps(chat("@@ " * rng.choice([1, 200]), **fields)).encode()
+    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    data = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        connection.sendall(data[: rng.choice([len(data), len(data), len(data) - 5])])
+        time.sleep(rng.random() * 0.1)
+
+
+def num_threads_and_files(server: Live) -> tuple[int, int]:
+    process = Path(f"/proc/{server.process.pid}")
+    return len(list((process / "task").iterdir())), len(list((process / "fd").iterdir()))
+
+
+def disconnect(server: Live, times: int) -> None:
+    rng = random.Random(0)
+    leave(server, rng)
+    server.wait_until_idle()
+    before = num_threads_and_files(server)
+    for _ in range(times):
+        leave(server, rng)
+    assert server.wait_until_idle() < 1.0
+    time.sleep(0.1)
+    after = num_threads_and_files(server)
+    assert after[0] <= before[0] + 2
+    assert after[1] <= before[1] + 2
+
+
+def test_answers_stop_when_their_clients_leave(small: Live) -> None:
+    disconnect(small, 12)
+    assert small.metric("zerone_rows_cancelled_total") > 0
+
+
+@pytest.mark.slow
+def test_two_hundred_clients_that_leave_leave_nothing_behind(tmp_path: Path) -> None:
+    with live_server(tmp_path) as server:
+        disconnect(server, 200)
+
+
+def test_a_client_that_leaves_a_whole_answer_stops_it(small: Live) -> None:
+    """Not streaming: nothing is sent that could fail, so the server must watch for the end."""
+    body = json.dumps(chat("@@", max_tokens=900, temperature=2.0, n=2)).encode()
+    connection = http.client.HTTPConnection("127.0.0.1", small.port, timeout=10)
+    connection.request("POST", "/v1/chat/completions", body, HEADERS)
+    until = time.monotonic() + 5
+    while not small.metric("zerone_rows_active") and time.monotonic() < until:
+        time.sleep(0.005)
+    connection.close()
+    assert small.wait_until_idle() < 1.0
+
+
+def test_a_full_queue_answers_at_once_and_accepted_requests_finish(small: Live) -> None:
+    fields = {"max_tokens": 300, "temperature": 2.0, "stop": None}
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda seed: ask(small, "@@", seed=seed, **fields), range(16)))
+    served = [answer for answer in answers if answer[0] == 200]
+    refused = [answer for answer in answers if answer[0] == 429]
+    assert len(served) + len(refused) == 16
+    assert len(served) >= 4
+    assert refused
+    for _, headers, text, _ in refused:
+        assert int(headers["retry-after"]) >= 1
+        assert json.loads(text)["error"]["code"] == "queue_full"
+    assert min(seconds for *_, seconds in refused) < 0.25
+    for _, _, text, _ in served:
+        assert json.loads(text)["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+def test_more_answers_than_there_are_places_for_is_refused_at_once(small: Live) -> None:
+    status, _, text, _ = ask(small, n=5, max_tokens=2)
+    assert status == 429, text
+
+
+def test_health_is_quick_while_answers_are_made(small: Live) -> None:
+    thread = threading.Thread(
+        target=ask, args=(small, "@@"), kwargs={"max_tokens": 500, "temperature": 2.0, "n": 2}
+    )
+    thread.start()
+    slowest = 0.0
+    for _ in range(20):
+        begun = time.monotonic()
+        small.get("/health")
+        slowest = max(slowest, time.monotonic() - begun)
+    thread.join()
+    assert slowest < 0.5
+
+
+def test_sigterm_finishes_what_was_accepted_and_ends_with_0(tmp_path: Path) -> None:
+    with live_server(tmp_path, "--slots", "1") as server:
+        fields = {"max_tokens": 200, "temperature": 0.0, "stream": True}
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            answers = [pool.submit(ask, server, **fields) for _ in range(3)]
+            until = time.monotonic() + 10
+            while server.metric("zerone_rows_active") + server.metric("zerone_rows_waiting") < 2:
+                assert time.monotonic() < until
+                if all(answer.done() for answer in answers):
+                    break
+            server.process.send_signal(signal.SIGTERM)
+            for answer in answers:
+                status, _, text, _ = answer.result()
+                assert status == 200
+                assert events(text)[-1]["choices"][0]["finish_reason"]
+        assert server.process.wait(timeout=20) == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", server.port), timeout=1).close()

@@ -1,0 +1,63 @@
+"""The chat page in a real browser: a message is sent, and its answer streams in."""
+
+from pathlib import Path
+
+import pytest
+
+import zerone
+from browser import CHROMIUM, Browser, open_browser
+from serving import Live, live_server
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+
+IDLE = "document.getElementById('send').textContent === 'Send'"
+
+
+def ask(browser: Browser, text: str) -> None:
+    browser.evaluate("document.getElementById('text').focus()")
+    browser.type(text)
+    browser.press("Enter", 13)
+
+
+def open_page(browser: Browser, server: Live) -> None:
+    browser.open(server.url + "/")
+    browser.wait_for("document.querySelector('.examples') !== null")
+
+
+def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> None:
+    hostile = "<img src=x onerror='document.title=1'> What is 3 + 4?"
+    base = tmp_path / "base"
+    base.symlink_to(Path(zerone.__file__).parent / "data" / "embedded")
+    with live_server(tmp_path, "--compare", str(base), key=None) as server, open_browser(tmp_path) as browser:
+        open_page(browser, server)
+        browser.evaluate("document.getElementById('tokens').value = 60")
+        ask(browser, hostile)
+        browser.wait_for(f"document.querySelectorAll('.actions').length === 2 && {IDLE}")
+        names = browser.evaluate("[...document.querySelectorAll('.who b')].map((node) => node.textContent)")
+        assert sorted(names) == ["base", "embedded"]
+        assert browser.evaluate("document.querySelector('.question').textContent") == hostile
+        assert browser.evaluate("document.querySelectorAll('img').length") == 0
+        assert browser.evaluate("document.querySelector('.thought').textContent.length") > 0
+        assert "Thought for" in browser.evaluate("document.querySelector('summary').textContent")
+        assert "tokens" in browser.evaluate("document.querySelector('summary').textContent")
+        assert browser.evaluate("document.querySelector('details').open") is False
+        curl = browser.evaluate("asCurl(turns[0].answers.get('embedded').body)")
+        assert "What is 3 + 4?" in curl
+        assert browser.log == []
+
+
+def test_an_answer_is_stopped_and_made_again_by_key(tmp_path: Path) -> None:
+    with live_server(tmp_path, key=None) as server, open_browser(tmp_path) as browser:
+        open_page(browser, server)
+        assert browser.evaluate("document.getElementById('both').hidden") is True
+        browser.evaluate("document.getElementById('temperature').value = 2")
+        ask(browser, "@@")
+        browser.wait_for(f"!({IDLE}) || document.querySelector('.actions') !== null")
+        browser.press("Escape", 27)
+        browser.wait_for(f"document.querySelector('.actions') !== null && {IDLE}")
+        server.wait_until_idle()
+        browser.evaluate("again()")
+        browser.press("Escape", 27)
+        browser.wait_for(f"document.querySelector('.actions') !== null && {IDLE}")
+        assert browser.evaluate("turns.length") == 1
+        assert browser.log == []

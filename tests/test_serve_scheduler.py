@@ -1,0 +1,145 @@
+"""The scheduler against the training engine: the same answers, whenever jobs come and however little fits."""
+
+import queue
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from zerone.model.decoder import Decoder
+from zerone.model.loading import Model, end_ids, load_model
+from zerone.prompt import write_prompt
+from zerone.rollout.engine import Request, Sampling
+from zerone.rollout.prefill import PiecewisePrefill, prefill
+from zerone.rollout.torch_engine import TorchEngine
+from zerone.serve.jobs import Decoding, Delta, Failure, Job
+from zerone.serve.scheduler import QueueFull, Scheduler
+from zerone.types import Finish, Problem
+
+QUESTIONS = ("What is 3 + 4?", "Use 3, 5, 7 to make 22.", "x" * 300, "Compute 12*3-4.", "hello " * 150)
+NUM_TOKENS = 40
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model("embedded", torch.float32)
+
+
+@pytest.fixture(scope="module")
+def prompts(model: Model) -> list[tuple[int, ...]]:
+    return [tuple(model.tokenizer(write_prompt(question))["input_ids"]) for question in QUESTIONS]
+
+
+@pytest.fixture(scope="module")
+def expected(model: Model, prompts: Sequence[tuple[int, ...]]) -> list[str]:
+    """What the training engine writes, greedily."""
+    engine = TorchEngine(model.tokenizer, end_ids(model), 1024, 8, torch.float32)
+    engine.load_weights(model.module, 0)
+    problem = Problem(id="p", family="", level=1, language="en", prompt="", verifier="", spec={})
+    requests = [Request(problem=problem, prompt_ids=ids, seeds=(0,)) for ids in prompts]
+    answers = engine.generate(requests, Sampling(temperature=0, max_tokens=NUM_TOKENS))
+    return [rollouts[0].text for rollouts in answers]
+
+
+def running(model: Model, **limits: Any) -> Iterator[Scheduler]:
+    chosen = {"max_rows": 16, "max_waiting": 16, "kv_bytes": 1 << 28, **limits}
+    decoder = Decoder(model.module, torch.float32)
+    scheduler = Scheduler(decoder, model.tokenizer, end_ids(model), context=1024, **chosen)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.stop()
+
+
+def job_of(prompt: tuple[int, ...], **fields: Any) -> tuple[Job, "queue.SimpleQueue[Delta | Failure]"]:
+    arriving: queue.SimpleQueue[Delta | Failure] = queue.SimpleQueue()
+    decoding = Decoding(**{"temperature": 0, "max_tokens": NUM_TOKENS, **fields})
+    return Job(prompt_ids=prompt, num_samples=2, decoding=decoding, split=None, sink=arriving.put), arriving
+
+
+def answers_of(arriving: "queue.SimpleQueue[Delta | Failure]", num: int = 2) -> list[str]:
+    texts, missing = [""] * num, num
+    while missing:
+        delta = arriving.get(timeout=30)
+        assert isinstance(delta, Delta), delta
+        texts[delta.index] += delta.content
+        missing -= delta.finish is not None
+    return texts
+
+
+@pytest.mark.parametrize("limits", [{}, {"kv_bytes": 1}, {"max_rows": 1}, {"max_rows": 3}])
+def test_answers_are_those_of_the_training_engine(
+    model: Model, prompts: Sequence[tuple[int, ...]], expected: Sequence[str], limits: dict[str, int]
+) -> None:
+    """With hardly any memory rows wait for each other, leave and come back; nothing changes."""
+    for scheduler in running(model, **limits):
+        jobs = [job_of(prompt) for prompt in prompts]
+        for job, _ in jobs:
+            scheduler.submit([job])
+        for (_, arriving), text in zip(jobs, expected, strict=True):
+            assert answers_of(arriving) == [text, text]
+        assert (scheduler.num_active, scheduler.num_waiting) == (0, 0)
+
+
+def test_rows_that_do_not_fit_any_more_are_computed_again(
+    model: Model, prompts: Sequence[tuple[int, ...]]
+) -> None:
+    """Eight rows begin within the memory and outgrow it."""
+    decoder = Decoder(model.module, torch.float32)
+    cell = 2 * decoder.num_kv_heads * decoder.head_dim * decoder.num_layers * 4
+    texts = []
+    for kv_bytes in (1 << 28, 1500 * cell):
+        for scheduler in running(model, kv_bytes=kv_bytes):
+            jobs = [job_of(prompts[0], temperature=1.5, max_tokens=250, seed=seed) for seed in range(4)]
+            scheduler.submit([job for job, _ in jobs])
+            texts.append([answers_of(arriving) for _, arriving in jobs])
+    assert texts[0] == texts[1]
+
+
+def test_a_prompt_in_pieces_is_the_prompt_in_one(model: Model) -> None:
+    decoder = Decoder(model.module, torch.float32)
+    ids = model.tokenizer("The quick brown fox. " * 30)["input_ids"]
+    with torch.inference_mode():
+        _, (whole,) = prefill(decoder, (), [ids])
+        pieces = PiecewisePrefill(decoder, ids)
+        while pieces.result is None:
+            pieces.advance(50)
+    # fp32 sums in another order.
+    torch.testing.assert_close(pieces.result.logits_V, whole.logits_V, rtol=1e-4, atol=1e-4)
+    for ours, theirs in zip(pieces.result.kv, whole.kv, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_full_queue_takes_nothing_of_a_request(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:
+    for scheduler in running(model, max_rows=1, max_waiting=1):
+        accepted, arriving = job_of(prompts[0])
+        scheduler.submit([accepted])
+        with pytest.raises(QueueFull):
+            scheduler.submit([job_of(prompts[0])[0]])
+        assert len(answers_of(arriving)) == 2
+
+
+def test_a_cancelled_job_leaves_at_once(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:
+    for scheduler in running(model):
+        job, arriving = job_of(prompts[2], max_tokens=700)
+        other, answers = job_of(prompts[0])
+        scheduler.submit([job, other])
+        arriving.get(timeout=30)
+        scheduler.cancel([job])
+        answers_of(answers)
+        # Any later job is answered after the cancelled one has gone.
+        late, last = job_of(prompts[1], max_tokens=1)
+        scheduler.submit([late])
+        answers_of(last)
+        assert (scheduler.num_active, scheduler.num_waiting, scheduler.num_cancelled) == (0, 0, 2)
+
+
+def test_stopping_tells_those_who_wait(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:
+    job, arriving = job_of(prompts[2], max_tokens=700)
+    for scheduler in running(model):
+        scheduler.submit([job])
+    while isinstance(said := arriving.get(timeout=30), Delta):
+        assert said.finish in (None, Finish.LENGTH, Finish.STOP)
+    assert "stopping" in said.message

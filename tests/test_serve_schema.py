@@ -1,0 +1,40 @@
+"""Requests made from the server's own OpenAPI description, valid and invalid: never a 5xx."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from serving import KEY, Live, live_server
+
+schemathesis = pytest.importorskip("schemathesis")
+hypothesis = pytest.importorskip("hypothesis")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live_server(tmp_path_factory.mktemp("schema")) as live:
+        yield live
+
+
+@pytest.mark.parametrize("mode", ["positive", "negative"])
+def test_no_request_of_the_description_fails_the_server(server: Live, mode: str) -> None:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    schema = schemathesis.openapi.from_url(server.url + "/openapi.json", headers=headers)
+    mode_of = schemathesis.GenerationMode(mode)
+    for result in schema.get_all_operations():
+        operation = result.ok()
+
+        @hypothesis.settings(max_examples=100, suppress_health_check=list(hypothesis.HealthCheck))
+        @hypothesis.given(case=operation.as_strategy(generation_mode=mode_of))
+        def check(case: Any) -> None:
+            if isinstance(case.body, dict):  # long answers are tested elsewhere
+                case.body = {**case.body, **{name: 2 for name in ("max_tokens",) if name in case.body}}
+            answer = case.call(base_url=server.url, headers=headers, timeout=30)
+            assert answer.status_code < 500, (case.body, answer.text)
+            if answer.status_code >= 400:
+                assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+        check()
