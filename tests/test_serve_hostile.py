@@ -159,7 +159,7 @@ def _memory_kib(server: Live) -> int:
     ],
 )
 def test_what_is_no_http_is_refused(server: Live, data: bytes) -> None:
-    answer = send(server, data, seconds=1.0)
+    answer = send(server, data, seconds=0.4)
     assert answer == b"" or status_of(answer) in (400, 401, 404, 413)
 
 

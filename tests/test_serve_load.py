@@ -66,7 +66,7 @@ def disconnect(server: Live, times: int) -> None:
     assert server.wait_until_idle() < 1.0
     time.sleep(0.1)
     after = num_threads_and_files(server)
-    assert after[0] <= before[0] + 2
+    assert after[0] <= before[0] + 6  # idle workers that tokenise
     assert after[1] <= before[1] + 2
 
 
@@ -110,9 +110,9 @@ def test_a_full_queue_answers_at_once_and_accepted_requests_finish(small: Live) 
         assert json.loads(text)["choices"][0]["finish_reason"] in ("stop", "length")
 
 
-def test_more_answers_than_there_are_places_for_is_refused_at_once(small: Live) -> None:
+def test_more_answers_than_there_are_places_for_is_no_matter_of_waiting(small: Live) -> None:
     status, _, text, _ = ask(small, n=5, max_tokens=2)
-    assert status == 429, text
+    assert (status, json.loads(text)["error"]["param"]) == (400, "n")
 
 
 def test_health_is_quick_while_answers_are_made(small: Live) -> None:
@@ -131,13 +131,13 @@ def test_health_is_quick_while_answers_are_made(small: Live) -> None:
 
 def test_sigterm_finishes_what_was_accepted_and_ends_with_0(tmp_path: Path) -> None:
     with live_server(tmp_path, "--slots", "1") as server:
-        fields = {"max_tokens": 200, "temperature": 0.0, "stream": True}
+        fields = {"text": "@@", "max_tokens": 300, "temperature": 2.0, "stream": True}
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
             answers = [pool.submit(ask, server, **fields) for _ in range(3)]
             until = time.monotonic() + 10
-            while server.metric("zerone_rows_active") + server.metric("zerone_rows_waiting") < 2:
+            while server.metric("zerone_rows_active") + server.metric("zerone_rows_waiting") < 3:
                 assert time.monotonic() < until
-                if all(answer.done() for answer in answers):
+                if any(answer.done() for answer in answers):
                     break
             server.process.send_signal(signal.SIGTERM)
             for answer in answers:

@@ -123,7 +123,7 @@ def test_a_full_queue_takes_nothing_of_a_request(model: Model, prompts: Sequence
 
 def test_a_cancelled_job_leaves_at_once(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:
     for scheduler in running(model):
-        job, arriving = job_of(prompts[2], max_tokens=700)
+        job, arriving = job_of(prompts[2], max_tokens=600)
         other, answers = job_of(prompts[0])
         scheduler.submit([job, other])
         arriving.get(timeout=30)
@@ -137,7 +137,7 @@ def test_a_cancelled_job_leaves_at_once(model: Model, prompts: Sequence[tuple[in
 
 
 def test_stopping_tells_those_who_wait(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:
-    job, arriving = job_of(prompts[2], max_tokens=700)
+    job, arriving = job_of(prompts[2], max_tokens=600)
     for scheduler in running(model):
         scheduler.submit([job])
     while isinstance(said := arriving.get(timeout=30), Delta):

@@ -48,6 +48,7 @@ def create_app(models: Sequence[Served], keys: Keys | None, prices: Prices) -> A
         version=zerone.__version__,
         docs_url=None,  # both would load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,
         lifespan=_lifespan_of(models),
         exception_handlers={
             Refusal: answer_refusal,

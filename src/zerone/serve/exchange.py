@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from zerone.serve.jobs import Decoding, Delta, Failure, Job, Split
 from zerone.serve.models import Served
-from zerone.serve.refusals import overloaded, too_long, unavailable
+from zerone.serve.refusals import Refusal, overloaded, too_long, unavailable
 from zerone.serve.scheduler import QueueFull
 from zerone.serve.telemetry import Telemetry, Usage
 
@@ -66,6 +66,8 @@ class Exchange:
         scheduler = asked.model.scheduler
         if not scheduler.is_alive:
             raise unavailable("the engine has stopped; start the server again")
+        if asked.num_choices > scheduler.capacity:
+            raise Refusal(400, f"this server takes {scheduler.capacity} answers at once; lower n", param="n")
         try:
             scheduler.submit(self._jobs)
         except QueueFull as error:

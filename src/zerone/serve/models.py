@@ -107,7 +107,7 @@ def _find(given: str) -> tuple[str, Config | None]:
 
 def _name(given: str) -> str:
     """Return what clients call a model: the name of its directory, or of the run that made it."""
-    path = Path(given).expanduser().resolve()
+    path = Path(given).expanduser().absolute()
     if not path.is_dir():
         return given
     return path.parent.name if path.name == "model" else path.name

@@ -99,7 +99,7 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         http=Protocol,
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_level="error",
         access_log=False,
         server_header=False,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,

@@ -55,7 +55,7 @@ class Scheduler:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._end_ids = frozenset(end_ids)
-        self._capacity = max_rows + max_waiting
+        self.capacity = max_rows + max_waiting
         self._make_batch = functools.partial(Batch, decoder, context, max_rows, kv_bytes)
         self._batch = self._make_batch()
         self._waiting: deque[Row] = deque()
@@ -102,7 +102,7 @@ class Scheduler:
             for index in range(job.num_samples)
         ]
         with self._wake:
-            if self.num_active + self.num_waiting + len(rows) > self._capacity:
+            if self.num_active + self.num_waiting + len(rows) > self.capacity:
                 raise QueueFull
             self._waiting.extend(rows)
             self._wake.notify()
