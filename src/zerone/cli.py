@@ -21,9 +21,8 @@ from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
-from zerone.view.commands import view
-from zerone.serve.commands import serve
 from zerone.serve.commands import chat, serve
+from zerone.view.commands import view
 
 if TYPE_CHECKING:
     from zerone.run_dir import RunDir
