@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from transformers import AutoTokenizer
 
@@ -14,7 +15,6 @@ from serving import KEY, Live, chat, events, live_server
 from zerone.prompt import write_prompt
 
 openai = pytest.importorskip("openai")
-httpx = pytest.importorskip("httpx2")
 
 SHORT = {"max_tokens": 24, "seed": 7}
 QUESTION = "What is 3 + 4?"

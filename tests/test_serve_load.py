@@ -26,11 +26,11 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield live
 
 
-def ask(server: Live, **fields: Any) -> tuple[int, dict[str, str], str, float]:
+def ask(server: Live, text: str = "What is 3 + 4?", **fields: Any) -> tuple[int, dict[str, str], str, float]:
     """Return status, headers, body and seconds."""
     begun = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    connection.request("POST", "/v1/chat/completions", json.dumps(chat(**fields)), HEADERS)
+    connection.request("POST", "/v1/chat/completions", json.dumps(chat(text, **fields)), HEADERS)
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
