@@ -11,10 +11,11 @@ function chart(entries, other) {
     return el("button", { className: place, title, "aria-label": title, onclick: pick }, fill);
   });
   const first = entries[0].step, last = entries[entries.length - 1].step;
-  return [
+  const box = el("div", { className: "chart" },
     el("div", { className: "bars", role: "group", "aria-label": "share of right answers by step" }, ...bars),
-    el("div", { className: "ends" }, el("span", {}, `step ${first}`), el("span", {}, "share of right answers; choose a step to compare"), el("span", {}, `step ${last}`)),
-  ];
+    el("div", { className: "ends" }, el("span", {}, `step ${first}`), el("span", {}, `step ${last}`)));
+  box.style.maxWidth = `${Math.max(160, 36 * entries.length)}px`;
+  return [box, el("p", { className: "about" }, "The share of right answers in each step. Choose another step to compare with.")];
 }
 
 const mean = (rollouts, of) => rollouts.reduce((sum, rollout) => sum + of(rollout), 0) / rollouts.length;
@@ -26,14 +27,14 @@ const MEASURES = {
   "mean log-probability": [(r) => r.logprobs.reduce((a, b) => a + b, 0) / Math.max(1, r.sizes.reduce((a, b) => a + b, 0)), (value) => number(value, 3)],
 };
 
-function comparison(here, there) {
-  const head = (group, place) => el("th", {}, el("span", { className: `dot ${place}` }), `step ${group.step}`);
+function comparison(early, late) {
+  const head = ([group, place]) => el("th", {}, el("span", { className: `dot ${place}` }), `step ${group.step}`);
   const rows = Object.entries(MEASURES).map(([name, [of, write]]) => {
-    const [a, b] = [mean(here.rollouts, of), mean(there.rollouts, of)];
+    const [a, b] = [mean(early[0].rollouts, of), mean(late[0].rollouts, of)];
     return el("tr", {}, el("th", {}, name), el("td", {}, write(a)), el("td", {}, write(b)), el("td", {}, (b > a ? "+" : b < a ? MINUS : "") + write(Math.abs(b - a))));
   });
   return el("table", {},
-    el("thead", {}, el("tr", {}, el("th", {}, "means of the group"), head(here, "here"), head(there, "there"), el("th", {}, "change"))),
+    el("thead", {}, el("tr", {}, el("th", {}, "means of the group"), head(early), head(late), el("th", {}, "change"))),
     el("tbody", {}, ...rows));
 }
 
@@ -55,7 +56,7 @@ async function drawAcross() {
   const far = Number(state.step) > (found.steps[0].step + found.steps[found.steps.length - 1].step) / 2 ? others[0] : others[others.length - 1];
   const other = others.find((entry) => String(entry.step) === step) ?? far;
   const what = found.is_same_problem
-    ? `The same problem was drawn in ${found.steps.length} steps.`
+    ? `The same problem (${found.name}) was drawn in ${found.steps.length} steps.`
     : `No other step drew this problem; compared are groups of its kind (${found.name}), which ${found.steps.length} step${found.steps.length === 1 ? "" : "s"} drew.`;
   const top = [el("h1", {}, "What changed"), el("p", { className: "about" }, what), ...chart(found.steps, other)];
   if (!other) return [...top, el("p", { className: "soft" }, "There is no other step to compare with.")];
@@ -63,10 +64,11 @@ async function drawAcross() {
   const [here, there] = await Promise.all([
     ask("group", { step: state.step, position: state.group }), ask("group", { step: other.step, position: otherPosition }),
   ]);
+  const places = [[here, "here"], [there, "there"]].sort(([a], [b]) => a.step - b.step);
   const size = Math.max(here.rollouts.length, there.rollouts.length);
   const rank = Math.min(Number(state.rank) || 0, size - 1);
   const turn = (by) => show({ rank: String((rank + by + size) % size) });
   const bar = controls();
   bar.append(el("span", {}, el("button", { onclick: () => turn(-1), "aria-label": "completion before" }, "\u2190"), ` ${rank + 1} of ${size} `, el("button", { onclick: () => turn(1), "aria-label": "next completion" }, "\u2192")));
-  return [...top, comparison(here, there), bar, el("div", { className: "pair" }, side(here, "here", rank), side(there, "there", rank))];
+  return [...top, comparison(...places), bar, el("div", { className: "pair" }, ...places.map(([group, place]) => side(group, place, rank)))];
 }

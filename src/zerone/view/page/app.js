@@ -26,6 +26,8 @@ async function draw(push = false) {
     history[push ? "pushState" : "replaceState"](null, "", address(state));
     document.title = `step ${state.step}, group ${state.group}: ${run.name}`;
     $("view").replaceChildren(...content);
+    $("token").hidden = true;
+    document.body.dataset.view = state.view;
     for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-current", button.dataset.view === state.view);
     document.querySelector(".card.chosen")?.scrollIntoView({ block: "nearest" });
   } catch (error) {
@@ -73,8 +75,16 @@ async function listGroups(turn) {
   for (const button of $("groups").querySelectorAll("button")) {
     const isHere = button.dataset.position === state.group;
     button.setAttribute("aria-current", isHere);
-    if (isHere && innerWidth > 780) button.scrollIntoView({ block: "nearest" });
+    if (isHere) keepInSight(button);
   }
+}
+
+// Scrolls the list alone: scrollIntoView would move the page too.
+function keepInSight(button) {
+  const list = document.querySelector("aside");
+  const top = button.getBoundingClientRect().top - list.getBoundingClientRect().top + list.scrollTop;
+  const bottom = top + button.offsetHeight;
+  if (top < list.scrollTop || bottom > list.scrollTop + list.clientHeight) list.scrollTop = top - list.clientHeight / 3;
 }
 
 function addGroups(groups) {
