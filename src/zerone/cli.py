@@ -19,6 +19,7 @@ from zerone import __version__
 from zerone.config import Config, build_config, options, read_recipe, to_yaml
 from zerone.errors import ConfigError, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
+from zerone.report.commands import report
 from zerone.rewards.commands import app as reward_app
 from zerone.sandbox.commands import app as sandbox_app
 from zerone.view.commands import view
@@ -40,6 +41,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
+app.command()(report)
 app.command()(view)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
@@ -229,14 +231,6 @@ def rollouts(
     from zerone.report.rollouts_view import show_rollouts
 
     show_rollouts(_existing_run(run_dir), step, worst, best, Console())
-
-
-@app.command()
-def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")]) -> None:
-    """Write the run's report.html anew, also while the run goes on."""
-    from zerone.report.page import write_report
-
-    print(write_report(_existing_run(run_dir)).resolve())
 
 
 @reward_app.command("audit")

@@ -30,12 +30,13 @@ class Figure:
     wide_svg: Markup | None = None
 
 
-def _figure(chart: Chart, reading: str, draw: Callable[[Chart], Markup] = line_chart) -> Figure:
+def figure_of(chart: Chart, reading: str, draw: Callable[[Chart], Markup] = line_chart) -> Figure:
+    """Draw a chart and put its legend and its sentence to it."""
     legend = [(swatch(series), series.label) for series in chart.series]
     return Figure(title=chart.title, legend=legend, svg=draw(chart), reading=reading)
 
 
-def _series(entries: Sequence[Mapping[str, Any]], key: str, **looks: Any) -> Series | None:
+def series_of(entries: Sequence[Mapping[str, Any]], key: str, **looks: Any) -> Series | None:
     """Return a metric over the steps, or None where no step has a value."""
     points = [(float(entry["step"]), entry.get(key)) for entry in entries]
     return Series(points=points, **looks) if any(y is not None for _, y in points) else None
@@ -54,7 +55,7 @@ def _moved(series: Series, write: Callable[[float], str]) -> str:
 
 def accuracy_figure(record: RunRecord) -> Figure | None:
     """Draw the paper's figure: pass@1 and majority vote during training."""
-    training = _series(
+    training = series_of(
         record.metrics, "accuracy", label="training answers, each step", tone="gray", mark="thin"
     )
     curves = list(_suite_series(record))
@@ -69,7 +70,7 @@ def accuracy_figure(record: RunRecord) -> Figure | None:
         parts.append(f"the share of right training answers {_moved(training, percent)}")
     reading = "; ".join(parts) or "only the base has been measured so far"
     wide = replace(chart, width=_WIDE, height=_WIDE_HEIGHT)
-    figure = _figure(chart, f"{reading[0].upper()}{reading[1:]}. Whiskers are 95% intervals.")
+    figure = figure_of(chart, f"{reading[0].upper()}{reading[1:]}. Whiskers are 95% intervals.")
     return replace(figure, wide_svg=line_chart(wide))
 
 
@@ -104,21 +105,21 @@ def _suite_series(record: RunRecord) -> Iterator[Series]:
 def length_figure(record: RunRecord) -> Figure | None:
     """Draw how long answers are, right and wrong ones apart."""
     lines = [
-        _series(record.metrics, "response_tokens", label="all", tone="ink"),
-        _series(record.metrics, "response_tokens_right", label="right answers", tone="teal", mark="thin"),
-        _series(record.metrics, "response_tokens_wrong", label="wrong answers", tone="red", mark="thin"),
+        series_of(record.metrics, "response_tokens", label="all", tone="ink"),
+        series_of(record.metrics, "response_tokens_right", label="right answers", tone="teal", mark="thin"),
+        series_of(record.metrics, "response_tokens_wrong", label="wrong answers", tone="red", mark="thin"),
     ]
     series = [line for line in lines if line is not None]
     if not series:
         return None
     chart = Chart(title="Response length", y_label="tokens per response", series=series)
     reading = f"The mean length {_moved(series[0], number)} tokens; the reward does not name length."
-    return _figure(chart, reading)
+    return figure_of(chart, reading)
 
 
 def reflection_figure(record: RunRecord) -> Figure | None:
     """Draw how often a response reflects."""
-    series = _series(record.metrics, "reflection_words", label="reflection words", tone="violet")
+    series = series_of(record.metrics, "reflection_words", label="reflection words", tone="violet")
     if series is None:
         return None
     chart = Chart(title="Reflection words", y_label="words per response", series=[series])
@@ -126,7 +127,7 @@ def reflection_figure(record: RunRecord) -> Figure | None:
         f"The mean number of words such as wait, check and wrong {_moved(series, number)}; "
         "the reward does not name them."
     )
-    return _figure(chart, reading)
+    return figure_of(chart, reading)
 
 
 def recovery_figure(recoveries: Mapping[int, float]) -> Figure | None:
@@ -142,14 +143,14 @@ def recovery_figure(recoveries: Mapping[int, float]) -> Figure | None:
     reading = (
         f"The share of answers that fail a try, reflect, try again and end right {_moved(series, percent)}."
     )
-    return _figure(chart, reading)
+    return figure_of(chart, reading)
 
 
 def reward_figure(record: RunRecord) -> Figure | None:
     """Draw the parts of the reward before weighting."""
     lines = [
-        _series(record.metrics, "accuracy", label="accuracy", tone="blue"),
-        _series(record.metrics, "format", label="format", tone="violet"),
+        series_of(record.metrics, "accuracy", label="accuracy", tone="blue"),
+        series_of(record.metrics, "format", label="format", tone="violet"),
     ]
     series = [line for line in lines if line is not None]
     if not series:
@@ -161,25 +162,25 @@ def reward_figure(record: RunRecord) -> Figure | None:
         if (weight := record.setting(f"reward.{part}")) is not None
     )
     moved = " and ".join(f"{line.label} {_moved(line, percent)}" for line in series)
-    return _figure(
+    return figure_of(
         chart, f"{moved[0].upper()}{moved[1:]}; the weights in the reward are {weights or 'not recorded'}."
     )
 
 
 def entropy_figure(record: RunRecord) -> Figure | None:
     """Draw how undecided the policy is."""
-    series = _series(record.metrics, "entropy", label="entropy", tone="blue")
+    series = series_of(record.metrics, "entropy", label="entropy", tone="blue")
     if series is None:
         return None
     chart = Chart(title="Entropy", y_label="nats per token", series=[series])
     reading = f"The mean entropy {_moved(series, number)} nats per token; near 0, all samples are alike."
-    return _figure(chart, reading)
+    return figure_of(chart, reading)
 
 
 def kl_figure(record: RunRecord) -> Figure | None:
     """Draw the distance to the reference, and between sampler and trainer."""
-    reference = _series(record.metrics, "kl", label="to the reference", tone="orange")
-    mismatch = _series(record.metrics, "mismatch_kl", label="sampler to trainer", tone="gray", mark="thin")
+    reference = series_of(record.metrics, "kl", label="to the reference", tone="orange")
+    mismatch = series_of(record.metrics, "mismatch_kl", label="sampler to trainer", tone="gray", mark="thin")
     present = [line for line in (reference, mismatch) if line is not None and any(y for _, y in line.points)]
     if not present:
         return None
@@ -204,14 +205,14 @@ def kl_figure(record: RunRecord) -> Figure | None:
         stop = "" if limit is None else f", and {limit:g} would stop the run"
         parts.append(f"sampler and trainer differ by at most {number(most)}{stop}")
     text = "; ".join(parts)
-    return _figure(chart, f"{text[0].upper()}{text[1:]}.") if series else None
+    return figure_of(chart, f"{text[0].upper()}{text[1:]}.") if series else None
 
 
 def groups_figure(record: RunRecord) -> Figure | None:
     """Draw how many groups can teach anything."""
-    right = _series(record.metrics, "groups_all_right", label="all right", tone="teal", mark="area")
-    wrong = _series(record.metrics, "groups_all_wrong", label="all wrong", tone="red", mark="area")
-    signal = _series(record.metrics, "groups_with_signal", label="with signal", tone="ink")
+    right = series_of(record.metrics, "groups_all_right", label="all right", tone="teal", mark="area")
+    wrong = series_of(record.metrics, "groups_all_wrong", label="all wrong", tone="red", mark="area")
+    signal = series_of(record.metrics, "groups_with_signal", label="with signal", tone="ink")
     if right is None or wrong is None:
         return None
     rest = [
@@ -230,13 +231,13 @@ def groups_figure(record: RunRecord) -> Figure | None:
             f"; over the run {percent(sum(values) / len(values))} had rewards that differ, "
             "and only these change the weights"
         )
-    return _figure(chart, f"{reading}.", bar_chart)
+    return figure_of(chart, f"{reading}.", bar_chart)
 
 
 def time_figure(record: RunRecord) -> Figure | None:
     """Draw where the time goes."""
     areas = [
-        _series(record.timing, key, label=label, tone=tone, mark="area")
+        series_of(record.timing, key, label=label, tone=tone, mark="area")
         for (key, label), tone in zip(PHASES.items(), _PHASE_TONES, strict=True)
     ]
     series = [area for area in areas if area is not None]
@@ -249,7 +250,9 @@ def time_figure(record: RunRecord) -> Figure | None:
     chart = Chart(title="Time per step", y_label="seconds", series=series)
     shares = ", ".join(f"{percent(seconds / total, 0)} {label}" for label, seconds in sums.items())
     mean = number(total / len(record.timing))
-    return _figure(chart, f"A step took {mean} s in the mean: {shares} (evaluations not counted).", bar_chart)
+    return figure_of(
+        chart, f"A step took {mean} s in the mean: {shares} (evaluations not counted).", bar_chart
+    )
 
 
 def all_figures(record: RunRecord, recoveries: Mapping[int, float]) -> tuple[Figure | None, list[Figure]]:

@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from zerone.report import aha, tables
+from zerone.report import aha, cost, stages_table, tables
 from zerone.report.charts import Estimate, before_after_bar
 from zerone.report.figures import all_figures
-from zerone.report.numbers import MISSING, duration, number, percent, plural, visible
+from zerone.report.numbers import MISSING, duration, percent, plural
 from zerone.report.record import RunRecord, read_record, vote_key, vote_size
+from zerone.report.template import template
 from zerone.run_dir import RunDir, write_atomically
 
 MAX_TROUBLES = 30
@@ -32,19 +32,20 @@ class Tile:
     bar: Markup | None = None
 
 
-def write_report(run: RunDir) -> Path:
+def write_report(run: RunDir, out: Path | None = None, core_price: float = cost.CORE_PRICE) -> Path:
     """Write the report of a run, finished or not, and return where it is."""
-    write_atomically(run.report_path, render(run))
-    return run.report_path
+    path = run.report_path if out is None else out
+    write_atomically(path, render(run, core_price))
+    return path
 
 
-def render(run: RunDir) -> str:
+def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
     """Return the page of a run."""
     record = read_record(run)
     findings = aha.find(run)
     figure, figures = all_figures(record, findings.recoveries)
     troubles = tables.troubles(record)
-    return _template().render(
+    return template("page.html.j2").render(
         record=record,
         title=title(record),
         lead=lead(record),
@@ -58,25 +59,18 @@ def render(run: RunDir) -> str:
         findings=findings,
         failure_words=aha.FAILURE_WORDS,
         scope=scope_of(record, findings),
+        stages=stages_table.stages(record.summary or {}),
+        students=stages_table.students(record.summary or {}),
+        paper_stages=stages_table.PAPER,
+        costs=[cost.cost_of(record, core_price)],
+        core_price=core_price,
+        prices={"rows": cost.rows, "apis": cost.APIS},
         settings=tables.settings(record),
         environment=tables.environment(record),
         command=str(record.environment.get("command", "")),
         troubles=troubles[:MAX_TROUBLES],
         num_troubles_left_out=max(0, len(troubles) - MAX_TROUBLES),
     )
-
-
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("zerone", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "number": number, "plural": plural, "visible": visible}
-    environment.filters["segments"] = aha.segments
-    return environment.get_template("page.html.j2")
 
 
 def title(record: RunRecord) -> str:

@@ -46,7 +46,7 @@ class RunRecord:
     @property
     def wall_s(self) -> float:
         """Seconds of the whole run, or of the recorded steps while it is unfinished."""
-        if self.summary is not None:
+        if self.summary is not None and "wall_s" in self.summary:
             return float(self.summary["wall_s"])
         return sum(float(entry.get("total_s", 0.0)) for entry in self.timing)
 
@@ -55,7 +55,7 @@ class RunRecord:
         """Names of the suites that were evaluated, the embedded ones first."""
         found = [name for result in self.evals.values() for name in result["suites"]]
         if self.summary is not None:
-            found += [*self.summary["base"], *self.summary["final"]]
+            found += [*self.summary.get("base", {}), *self.summary.get("final", {})]
         firsts = [name for name in _FIRST_SUITES if name in found]
         return firsts + sorted(set(found) - set(firsts))
 
@@ -83,7 +83,7 @@ class RunRecord:
         return max(steps, default=None)
 
     def _summed_up(self, end: str, suite: str) -> Suite:
-        figures: Suite = {} if self.summary is None else self.summary[end].get(suite, {})
+        figures: Suite = {} if self.summary is None else self.summary.get(end, {}).get(suite, {})
         return figures
 
     @property

@@ -1,0 +1,256 @@
+"""Several runs on one page: curves over each other, final figures side by side, what was set differently.
+
+In: run directories, finished or not. Out: one self-contained HTML page, by the same rules as the
+page of one run (page.py): it loads nothing, runs no script, and foreign text is escaped.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from zerone.errors import UserError
+from zerone.report import cost, stages_table, tables
+from zerone.report.charts import Chart, Series, line_chart, swatch
+from zerone.report.figures import Figure, figure_of, series_of
+from zerone.report.numbers import MISSING, number, percent, plural
+from zerone.report.record import RunRecord, read_record
+from zerone.report.template import template
+from zerone.run_dir import RunDir
+
+TONES = ("blue", "orange", "teal", "red", "violet", "ink", "gray")
+MAX_RUNS = 14
+"""Two marks of every tone: more curves cannot be told apart."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A run under the name and in the look that it has on the whole page."""
+
+    name: str
+    record: RunRecord
+    tone: str
+    is_second: bool
+
+    @property
+    def swatch(self) -> Markup:
+        """The sample of the run's colour."""
+        return swatch(Series(label=self.name, tone=self.tone, points=[], mark="line"))
+
+
+def render_comparison(runs: Sequence[RunDir], core_price: float) -> str:
+    """Return the page of several runs; raises UserError for too many, RunDirError for what is no run."""
+    if len(runs) > MAX_RUNS:
+        raise UserError(f"{len(runs)} runs are too many for one page; give at most {MAX_RUNS}")
+    compared = name_runs([read_record(run) for run in runs])
+    settings = differing_settings(compared)
+    return template("comparison.html.j2").render(
+        compared=compared,
+        title=title(compared),
+        lead=lead(compared, [row.label for row in settings]),
+        finals=list(final_figures(compared)),
+        figures=list(_figures(compared)),
+        settings=settings,
+        paper=beside_paper(compared),
+        costs=[cost.cost_of(run.record, core_price, run.name) for run in compared],
+        core_price=core_price,
+        prices={"rows": cost.rows, "apis": cost.APIS},
+        stages=[(run.name, table) for run in compared if (table := stages_table.stages(_summary(run)))],
+        students=[(run.name, table) for run in compared if (table := stages_table.students(_summary(run)))],
+        paper_stages=stages_table.PAPER,
+    )
+
+
+def _summary(run: Compared) -> Mapping[str, Any]:
+    return run.record.summary or {}
+
+
+def name_runs(records: Sequence[RunRecord]) -> list[Compared]:
+    """Give every run a name of its own (its path where directories are called alike) and a look."""
+    names = [record.name for record in records]
+    return [
+        Compared(
+            name=record.name if names.count(record.name) == 1 else record.path,
+            record=record,
+            tone=TONES[i % len(TONES)],
+            is_second=i >= len(TONES),
+        )
+        for i, record in enumerate(records)
+    ]
+
+
+def _suites(compared: Sequence[Compared]) -> list[str]:
+    return list(dict.fromkeys(suite for run in compared for suite in run.record.suites))
+
+
+def title(compared: Sequence[Compared]) -> str:
+    """Say the spread of the results in one line."""
+    for suite in _suites(compared):
+        finals = [run.record.final(suite).get("pass_at_1") for run in compared]
+        shares = sorted(share for share in finals if share is not None)
+        if len(shares) == len(compared):
+            ends = f"{percent(shares[0])} to {percent(shares[-1])}"
+            return f"{plural(len(compared), 'run')}: {ends} right on the {suite} suite"
+    return f"{plural(len(compared), 'run')} compared"
+
+
+def lead(compared: Sequence[Compared], differing: Sequence[str]) -> str:
+    """Say what makes the runs different; of equal runs with different seeds, also their mean."""
+    settings = [label for label in differing if "." in label or label == "seed"]
+    if settings != ["seed"]:
+        what = ", ".join(settings[:6]) + (" and more" if len(settings) > 6 else "")
+        return f"They differ in {what}." if what else "Their settings are the same."
+    means = []
+    for suite in _suites(compared):
+        finals = [run.record.final(suite).get("pass_at_1") for run in compared]
+        shares = [share for share in finals if share is not None]
+        if shares:
+            means.append(f"{percent(sum(shares) / len(shares))} on the {suite} suite")
+    mean = f" The mean of their pass@1 is {' and '.join(means)}." if means else ""
+    return f"They differ in the seed only, so their spread is that of chance.{mean}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Final:
+    """One measure of one suite: a value with its interval for every run, and its base's."""
+
+    label: str
+    cells: Sequence[tuple[str, str, str]]
+
+
+def final_figures(compared: Sequence[Compared]) -> Iterator[tuple[str, list[Final]]]:
+    """Yield every suite with its measures: (final, interval, base) of each run."""
+    found = [dict(tables.before_after(run.record)) for run in compared]
+    for suite in _suites(compared):
+        by_run = [{measure.label: measure for measure in suites.get(suite, [])} for suites in found]
+        labels = dict.fromkeys(label for measures in by_run for label in measures)
+        yield (
+            suite,
+            [
+                Final(
+                    label=label,
+                    cells=[
+                        (m.final, m.final_interval, m.base)
+                        if (m := measures.get(label))
+                        else (MISSING, "", "")
+                        for measures in by_run
+                    ],
+                )
+                for label in labels
+            ],
+        )
+
+
+def _figures(compared: Sequence[Compared]) -> Iterator[Figure]:
+    accuracy = accuracy_figure(compared)
+    if accuracy is not None:
+        yield accuracy
+    for key, name, unit, is_share in (
+        ("accuracy", "Right training answers", "share of answers", True),
+        ("response_tokens", "Response length", "tokens per response", False),
+        ("reflection_words", "Reflection words", "words per response", False),
+        ("entropy", "Entropy", "nats per token", False),
+    ):
+        lines = [
+            series
+            for run in compared
+            if (
+                series := series_of(
+                    run.record.metrics,
+                    key,
+                    label=run.name,
+                    tone=run.tone,
+                    mark="dashed" if run.is_second else "thin",
+                )
+            )
+        ]
+        if lines:
+            write = percent if is_share else number
+            chart = Chart(
+                title=name,
+                y_label=unit,
+                series=lines,
+                scale="share" if is_share else "linear",
+                high=1.0 if is_share else None,
+            )
+            ends = ", ".join(f"{line.label} {write(_last(line))}" for line in lines)
+            yield figure_of(chart, f"In the last step: {ends}.")
+
+
+def _last(series: Series) -> float | None:
+    return next((y for _, y in reversed(series.points) if y is not None), None)
+
+
+def accuracy_figure(compared: Sequence[Compared]) -> Figure | None:
+    """Draw pass@1 during training of the suite that most runs were evaluated on, with intervals."""
+    suites = [run.record.curve_suite for run in compared if run.record.curve_suite]
+    if not suites:
+        return None
+    suite = max(dict.fromkeys(suites), key=suites.count)
+    lines = [line for run in compared if (line := _curve(run, suite)).points]
+    chart = Chart(
+        title=f"pass@1 on the {suite} suite", y_label="right answers", series=lines, scale="share", high=1.0
+    )
+    ends = ", ".join(f"{line.label} {percent(_last(line))}" for line in lines)
+    figure = figure_of(chart, f"Last evaluated: {ends}. Whiskers are 95% intervals.")
+    return replace(figure, wide_svg=line_chart(replace(chart, width=1040, height=380)))
+
+
+def _curve(run: Compared, suite: str) -> Series:
+    results = {
+        float(step): result["suites"][suite]
+        for step, result in run.record.evals.items()
+        if suite in result["suites"]
+    }
+    return Series(
+        label=run.name,
+        tone=run.tone,
+        mark="dashed" if run.is_second else "points",
+        points=[(step, result["pass_at_1"]) for step, result in results.items()],
+        intervals={
+            step: (result["pass_at_1_ci"][0], result["pass_at_1_ci"][1])
+            for step, result in results.items()
+            if result.get("pass_at_1_ci")
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A setting or circumstance with its value in every run."""
+
+    label: str
+    values: Sequence[str]
+
+
+_CIRCUMSTANCES = ("commit", "model_sha256", "cpu", "cores", "threads", "precision", "torch")
+
+
+def differing_settings(compared: Sequence[Compared]) -> list[Difference]:
+    """Return the options that are not the same in all runs, then what differs around them."""
+    flat = [dict(_flatten(run.record.config)) for run in compared]
+    names = dict.fromkeys(name for options in flat for name in options)
+    rows = [Difference(label=name, values=[options.get(name, MISSING) for options in flat]) for name in names]
+    for key in _CIRCUMSTANCES:
+        values = [str(run.record.environment.get(key, MISSING))[:12] for run in compared]
+        rows.append(Difference(label=key.replace("_", " "), values=values))
+    return [row for row in rows if len(set(row.values)) > 1]
+
+
+def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def beside_paper(compared: Sequence[Compared]) -> list[tables.Setting]:
+    """Return the runs' settings beside the paper's; values that differ are named one after another."""
+    by_run = [tables.settings(run.record) for run in compared]
+    return [
+        replace(rows[0], here=" / ".join(dict.fromkeys(row.here for row in rows)))
+        for rows in zip(*by_run, strict=True)
+    ]
