@@ -41,8 +41,6 @@ app.add_typer(model_app, name="model")
 app.add_typer(reward_app, name="reward")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
-app.command()(report)
-app.command()(view)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
@@ -231,6 +229,10 @@ def rollouts(
     from zerone.report.rollouts_view import show_rollouts
 
     show_rollouts(_existing_run(run_dir), step, worst, best, Console())
+
+
+app.command()(report)
+app.command()(view)
 
 
 @reward_app.command("audit")

@@ -13,7 +13,8 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="run directories, finished or not")
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="[default: RUN/report.html of one run]")
+        Path | None,
+        typer.Option(metavar="FILE.html", help="the page; without it, RUN/report.html of one run"),
     ] = None,
     core_price: Annotated[float, typer.Option(min=0.0, help="dollars per core-hour, for the costs")] = 0.04,
 ) -> None:
