@@ -185,6 +185,9 @@ def test_summary_of_all_stages_is_on_the_page_of_one_run_and_of_several(tmp_path
         assert "85.0% to 95.0%" in page.text
         assert "AIME 2024" in page.text
         assert "1.2 M" in page.text
+    models = summary_of_stages()["models"]
+    run.write_summary(summary_of_stages(models=models | {"base": models["r1_zero"]}))
+    assert "From 80.0% to 90.0% right on the reasoning suite in four stages" in Page(render(run)).text
 
 
 def test_command_writes_one_page_or_several_runs_to_a_file(tmp_path: Path) -> None:

@@ -349,6 +349,7 @@ def test_page_in_a_browser(address: tuple[str, int]) -> None:
         browser.wait_for("document.documentElement.dataset.firstView")
         assert browser.value("document.querySelectorAll('.card').length") == SAMPLES
         assert browser.value("document.querySelectorAll('#groups li').length") == GROUPS
+        assert browser.value("document.querySelectorAll('[aria-current=true]').length") == 2, "view and group"
         assert "step=3" in browser.value("location.search"), "the last step"
         assert "<script>document.title='owned'" in browser.value("document.querySelector('h1').textContent")
 

@@ -75,6 +75,8 @@ def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
 
 def title(record: RunRecord) -> str:
     """Say the result in one line, or how far an unfinished run has come."""
+    if (through_stages := stages_table.headline(record.summary or {})) is not None:
+        return through_stages
     for suite in record.suites:
         base, final = record.base(suite), record.final(suite)
         if "pass_at_1" in base and "pass_at_1" in final:
@@ -94,6 +96,9 @@ def lead(record: RunRecord) -> str:
         else record.setting("model.path")
     )
     clock = "including evaluations" if record.is_finished else "of training so far"
+    if stages_table.stages(record.summary or {}):
+        how = "Cold start, reasoning RL, rejection sampling and RL for all scenarios"
+        return f"{how} on {model}, seed {record.setting('seed')}: {duration(record.wall_s)}{cores}."
     return (
         f"Reinforcement learning alone on {model}, seed {record.setting('seed')}: "
         f"{plural(record.num_steps, 'step')}, {duration(record.wall_s)} {clock}{cores}."

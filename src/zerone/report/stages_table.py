@@ -73,6 +73,17 @@ def stages(summary: Summary) -> Table | None:
     return Table(heads=["suite", *(MODELS.get(name, name) for name in names)], rows=rows)
 
 
+def headline(summary: Summary) -> str | None:
+    """Say what the stages made of the base, or return None where the ends were not both measured."""
+    models = summary.get("models") or {}
+    ends = [
+        models.get(name, {}).get("suites", {}).get("reasoning", {}).get("score") for name in ("base", "r1")
+    ]
+    if None in ends:
+        return None
+    return f"From {percent(ends[0])} to {percent(ends[1])} right on the reasoning suite in four stages"
+
+
 def students(summary: Summary) -> Table | None:
     """Return the distillation table, or None where there are no students."""
     found = summary.get("students")

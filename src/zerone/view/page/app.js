@@ -27,8 +27,8 @@ async function draw(push = false) {
     document.title = `step ${state.step}, group ${state.group}: ${run.name}`;
     $("view").replaceChildren(...content);
     $("token").hidden = true;
-    document.body.dataset.view = state.view;
-    for (const button of document.querySelectorAll("[data-view]")) button.setAttribute("aria-current", button.dataset.view === state.view);
+    document.querySelector("main").className = state.view;
+    for (const button of document.querySelectorAll("nav button")) button.setAttribute("aria-current", button.dataset.view === state.view);
     document.querySelector(".card.chosen")?.scrollIntoView({ block: "nearest" });
   } catch (error) {
     if (turn === turns) notice(error.message);
@@ -152,7 +152,7 @@ $("order").onchange = (event) => show({ order: event.target.value });
 $("more-groups").onclick = moreGroups;
 $("keys").onclick = toggleHelp;
 $("link").onclick = () => navigator.clipboard.writeText(location.href).then(() => notice("The link is copied.", 2));
-for (const button of document.querySelectorAll("[data-view]")) button.onclick = () => (button.dataset.view === "find" ? goFind() : show({ view: button.dataset.view }, true));
+for (const button of document.querySelectorAll("nav button")) button.onclick = () => (button.dataset.view === "find" ? goFind() : show({ view: button.dataset.view }, true));
 window.addEventListener("popstate", () => {
   state = readState();
   draw();
