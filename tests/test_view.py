@@ -16,35 +16,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
+import zerone
 from chromium import Browser, needs_chromium
 from processes import call_main, start
 from zerone.config import build_config, to_yaml
 from zerone.prompt import write_completion
+from zerone.report.numbers import visible
 from zerone.run_dir import RunDir
 from zerone.types import Credited, Finish, Graded, Group, Outcome, Problem, Rollout
 from zerone.view import store
-from zerone.view.pieces import Pieces, find_tokenizer
+from zerone.view.pieces import Pieces
 from zerone.view.store import GroupOrder, RolloutOrder, Search
 
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\x1b[31m"
 )
 STEPS, GROUPS, SAMPLES = 3, 4, 4
+EMBEDDED = Tokenizer.from_file(str(Path(zerone.__file__).parent / "data" / "embedded" / "tokenizer.json"))
 
 
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    run = RunDir(tmp_path_factory.mktemp("t") / "a").lock()
-    run.start(to_yaml(build_config({}, [])), {})
-    found = find_tokenizer(run)
-    assert found is not None, "the embedded model's"
-    return found
-
-
-def make_graded(
-    problem: Problem, step: int, sample: int, text: str, tokenizer: Tokenizer, *, is_right: bool
-) -> Graded:
-    ids = (*tokenizer.encode(text, add_special_tokens=False).ids, 0)
+def make_graded(problem: Problem, step: int, sample: int, text: str, *, is_right: bool) -> Graded:
+    ids = (*EMBEDDED.encode(text, add_special_tokens=False).ids, 0)
     rollout = Rollout(
         problem=problem,
         sample=sample,
@@ -64,7 +56,7 @@ def make_graded(
     )
 
 
-def make_group(step: int, position: int, tokenizer: Tokenizer) -> Credited:
+def make_group(step: int, position: int) -> Credited:
     """Group 0 asks the same in each step; of step s, s + 1 of 4 answers are right; one says 'wait'."""
     problem = Problem(
         id="always" if position == 0 else f"{step}-{position}",
@@ -81,7 +73,7 @@ def make_group(step: int, position: int, tokenizer: Tokenizer) -> Credited:
     ]
     rights = [i < step + 1 for i in range(SAMPLES)]
     members = tuple(
-        make_graded(problem, step, i, text, tokenizer, is_right=is_right)
+        make_graded(problem, step, i, text, is_right=is_right)
         for i, (text, is_right) in enumerate(zip(texts, rights, strict=True))
     )
     mean = sum(rights) / SAMPLES
@@ -91,14 +83,12 @@ def make_group(step: int, position: int, tokenizer: Tokenizer) -> Credited:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> RunDir:
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     run = RunDir(tmp_path_factory.mktemp("view") / "small").lock()
     run.start(to_yaml(build_config({}, [])), {})
     for step in range(1, STEPS + 1):
         metrics = {"step": step, "accuracy": (step + 1) / 4, "response_tokens": 20.0, "verdict": "learning"}
-        run.record_step(
-            metrics, {"step": step}, [make_group(step, position, tokenizer) for position in range(GROUPS)]
-        )
+        run.record_step(metrics, {"step": step}, [make_group(step, position) for position in range(GROUPS)])
     run.unlock()
     return run
 
@@ -295,15 +285,15 @@ def test_figures_of_a_step_are_read_from_the_index_alone(run: RunDir) -> None:
     assert any("COVERING INDEX rollouts_figures" in row["detail"] for row in plan)
 
 
-def test_steps_recorded_while_it_is_open_are_seen(run: RunDir, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_steps_recorded_while_it_is_open_are_seen(run: RunDir, tmp_path: Path) -> None:
     live = RunDir(tmp_path / "live").lock()
     live.start(to_yaml(build_config({}, [])), {})
     for step in (1, 2):
-        live.record_step({"step": step}, {"step": step}, [make_group(step, 0, tokenizer)])
+        live.record_step({"step": step}, {"step": step}, [make_group(step, 0)])
         assert [row["step"] for row in store.overview(live)["steps"]] == list(range(1, step + 1))
 
 
-def test_run_without_a_step_is_shown_and_what_is_no_run_refused(tmp_path: Path) -> None:
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     code, out, err = call_main(tmp_path, "view", str(tmp_path / "nowhere"))
     assert (code, out) == (2, "")
     assert "nowhere is not a run directory" in err
@@ -311,33 +301,21 @@ def test_run_without_a_step_is_shown_and_what_is_no_run_refused(tmp_path: Path) 
 
 @given(st.text(max_size=40))
 def test_pieces_join_to_the_text_that_was_sampled(text: str) -> None:
-    found = TOKENIZERS.setdefault("embedded", Tokenizer.from_file(str(_embedded() / "tokenizer.json")))
-    ids = found.encode(text, add_special_tokens=False).ids
-    pieces = Pieces(found)._cut(tuple(ids))
-    cut = list(pieces)
-    assert "".join(piece for piece, _ in cut) == text
+    ids = EMBEDDED.encode(text, add_special_tokens=False).ids
+    cut = Pieces(EMBEDDED).cut(ids, text)
+    assert "".join(piece for piece, _ in cut) == visible(text)
     assert sum(size for _, size in cut) == len(ids)
 
 
 @given(st.lists(st.integers(min_value=0, max_value=600), max_size=30))
 def test_pieces_take_any_tokens(ids: list[int]) -> None:
-    found = TOKENIZERS.setdefault("embedded", Tokenizer.from_file(str(_embedded() / "tokenizer.json")))
-    cut = Pieces(found).cut(ids, "")
+    cut = Pieces(EMBEDDED).cut(ids, "")
     assert sum(size for _, size in cut) == len(ids)
     assert all(piece.isprintable() or set(piece) & set("\n\t") for piece, _ in cut)
 
 
 def test_without_a_tokenizer_the_text_is_one_piece() -> None:
     assert Pieces(None).cut((5, 6, 7), "some text") == [("some text", 3)]
-
-
-TOKENIZERS: dict[str, Tokenizer] = {}
-
-
-def _embedded() -> Path:
-    import zerone
-
-    return Path(zerone.__file__).parent / "data" / "embedded"
 
 
 @needs_chromium
@@ -388,15 +366,13 @@ def test_page_in_a_browser(address: tuple[str, int]) -> None:
         assert "owned" not in browser.value("document.title")
 
 
-def test_reader_gives_the_lock_back_between_statements(
-    run: RunDir, tokenizer: Tokenizer, tmp_path: Path
-) -> None:
+def test_reader_gives_the_lock_back_between_statements(run: RunDir, tmp_path: Path) -> None:
     """A page that is open all the time must not keep the training from recording its step."""
     live = RunDir(tmp_path / "live").lock()
     live.start(to_yaml(build_config({}, [])), {})
-    live.record_step({"step": 1}, {"step": 1}, [make_group(1, 0, tokenizer)])
+    live.record_step({"step": 1}, {"step": 1}, [make_group(1, 0)])
     store.group(live, 1, 0)
     store.find(live, Search(text="wait"), 1)
     before = time.monotonic()
-    live.record_step({"step": 2}, {"step": 2}, [make_group(2, 0, tokenizer)])
+    live.record_step({"step": 2}, {"step": 2}, [make_group(2, 0)])
     assert time.monotonic() - before < 2.0, "SQLite gives up after 5 s"

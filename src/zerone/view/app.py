@@ -136,7 +136,9 @@ def _rollouts_of(run: RunDir, pieces: Pieces) -> APIRouter:
 
 def _with_pieces(rollout: Json, tokens: Tokens, pieces: Pieces, limit: int | None) -> Json:
     """Return a rollout with its tokens as pieces of text, each with the log-probability of its whole."""
-    texts, logprobs, sizes = [], [], []
+    texts: list[str] = []
+    logprobs: list[float] = []
+    sizes: list[int] = []
     at = 0
     for text, size in pieces.cut(tokens.ids[:limit], rollout.pop("text")):
         texts.append(text)

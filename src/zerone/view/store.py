@@ -197,13 +197,14 @@ def _next(search: Search, hits: Sequence[Hit], limit: int) -> Json | None:
 
 
 def _hits(run: RunDir, step: int, search: Search, wanted: int) -> list[Hit]:
-    where, parameters = ["step = ?"], [step]
+    where = ["step = ?"]
+    parameters: list[Any] = [step]
     if search.text:
         where.append(r"text LIKE ? ESCAPE '\'")
-        parameters.append(f"%{_escaped(search.text)}%")  # type: ignore[arg-type]  # SQL takes both
+        parameters.append(f"%{_escaped(search.text)}%")
     if search.outcome:
         where.append("outcome = ?")
-        parameters.append(search.outcome)  # type: ignore[arg-type]  # SQL takes both
+        parameters.append(search.outcome)
     key = _ROLLOUT_KEYS[search.order]
     direction = "ASC" if search.is_ascending else "DESC"
     order = "" if search.order is RolloutOrder.RUN else f"{key} {direction}, "
