@@ -170,9 +170,10 @@ def find(run: RunDir, search: Search, limit: int) -> Json:
         todo = [search.step]
     hits: list[Hit] = []
     unread = list(todo)
+    is_sorted = search.order is not RolloutOrder.RUN
     while unread and time.monotonic() < end:
         hits += _hits(run, unread.pop(0), search, wanted)
-        if search.order is not RolloutOrder.RUN:
+        if is_sorted:
             hits = sorted(hits, key=lambda hit: hit[0], reverse=not search.is_ascending)[:wanted]
         elif len(hits) >= wanted:
             break
@@ -181,7 +182,7 @@ def find(run: RunDir, search: Search, limit: int) -> Json:
         "rollouts": [_found(run, hit, search.text) for hit in page],
         "num_steps": len(todo) - len(unread),
         "next": _next(search, hits, limit),
-        "unread_from": unread[0] if unread and len(hits) < wanted else None,
+        "unread_from": unread[0] if unread and (is_sorted or len(hits) < wanted) else None,
     }
 
 

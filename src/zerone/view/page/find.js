@@ -49,9 +49,12 @@ async function drawFind() {
     const found = await ask("find", searchOf(continued));
     hits.append(...found.rollouts.map(hit));
     count += found.rollouts.length;
-    const more = found.next ?? (found.unread_from !== null ? { from_step: found.unread_from, offset: 0 } : null);
-    const label = found.next ? "More" : `Search on from step ${found.unread_from}`;
-    after.replaceChildren(count ? `${count} shown` : "Nothing found", more ? el("button", { onclick: () => load(more) }, label) : "");
+    const unread = found.unread_from;
+    const button = (label, where) => el("button", { onclick: () => load(where) }, label);
+    after.replaceChildren(
+      count ? `${count} shown` : "Nothing found", unread === null ? "" : ` in the steps before ${unread}`,
+      found.next ? button("More", found.next) : "",
+      unread === null ? "" : button(`Search on from step ${unread}`, { from_step: unread, offset: 0 }));
   };
   await load({});
   return [searchForm(), hits, after];
