@@ -174,6 +174,21 @@ def test_an_export_of_an_export_keeps_the_lineage(tmp_path: Path, base: Path) ->
     assert templates[0] == templates[1]
 
 
+def test_a_lineage_that_was_edited_is_not_believed(tmp_path: Path, base: Path) -> None:
+    run = finished_run(tmp_path / "one", base)
+    call_main(tmp_path, "export", str(run.path), "--to", "hf", "--out", str(tmp_path / "out"))
+    path = tmp_path / "out" / "provenance.json"
+    for lineage in ("none", [3], [{"name": "x"}]):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"lineage": lineage}))
+        assert [ancestor.name for ancestor in read_source(str(tmp_path / "out")).lineage] == ["one"]
+
+
+def test_a_copy_of_a_fine_tuned_model_is_not_named_after_its_base(tmp_path: Path) -> None:
+    provenance = {"what": "SFT by zerone", "model": "/home/someone/base", "model_sha256": "0"}
+    save_model(tiny_model(), byte_tokenizer(), tmp_path / "copy", provenance)
+    assert read_source(str(tmp_path / "copy")).name == "copy"
+
+
 def test_the_licence_of_a_run_is_that_of_its_first_ancestor(tmp_path: Path) -> None:
     save_model(tiny_model(), byte_tokenizer(), tmp_path / "base", SMOLLM2)
     first = finished_run(tmp_path / "first", tmp_path / "base")

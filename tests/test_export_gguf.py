@@ -88,12 +88,14 @@ def test_the_embedded_model_for_ollama(tmp_path: Path) -> None:
     code, said, _ = call_main(tmp_path, "export", "embedded", "--to", "ollama", "--out", str(out))
     assert (code, f"ollama create zerone-embedded -f {out / 'Modelfile'}" in said) == (0, True)
     found = metadata(out / "model.gguf")
-    tokenizer = load_model("embedded", torch.float32).tokenizer
+    model = load_model("embedded", torch.float32)
+    config, tokenizer = model.module.config, model.tokenizer
+    think = tokenizer.convert_tokens_to_ids("<think>")
     assert found["general.architecture"] == "qwen3"
-    assert found["qwen3.attention.key_length"] == 32
+    assert found["qwen3.attention.key_length"] == config.head_dim
     assert (found["tokenizer.ggml.model"], found["tokenizer.ggml.pre"]) == ("gpt2", "qwen2")
-    assert found["tokenizer.ggml.tokens"] == tokenizer.convert_ids_to_tokens(range(640))
-    assert [found["tokenizer.ggml.token_type"][token] for token in (0, 1, 636)] == [3, 1, 4]
+    assert found["tokenizer.ggml.tokens"] == tokenizer.convert_ids_to_tokens(range(config.vocab_size))
+    assert [found["tokenizer.ggml.token_type"][token] for token in (0, 1, think)] == [3, 1, 4]
     assert found["tokenizer.ggml.eos_token_id"] == 0
     assert found["tokenizer.ggml.add_bos_token"] is False
     assert "<think>" in found["tokenizer.chat_template"]
@@ -102,7 +104,7 @@ def test_the_embedded_model_for_ollama(tmp_path: Path) -> None:
     for line in (
         "PARAMETER temperature 0.6",
         "PARAMETER top_p 0.95",
-        "PARAMETER num_ctx 1024",
+        f"PARAMETER num_ctx {config.max_position_embeddings}",
         "LICENSE MIT",
     ):
         assert line in lines

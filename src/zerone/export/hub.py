@@ -24,15 +24,11 @@ def plan(directory: Path, repo: str, is_public: bool) -> Iterator[str]:
 
 def push(directory: Path, repo: str, is_public: bool) -> str:
     """Upload the directory and return the address of the commit; raises ExportError when that fails."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
+    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
-    # HTTPError under this name, as version 1 builds on httpx and version 2 on httpx2.
-    from huggingface_hub.errors import (
-        HFValidationError,
-        HTTPError,  # type: ignore[attr-defined]  # see above
-        OfflineModeIsEnabled,
-    )
-
+    # That of httpx in version 1 and of httpx2 in version 2, which no other name finds in both.
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
     api = HfApi()
     try:
         api.create_repo(repo, private=not is_public, exist_ok=True)
@@ -51,7 +47,7 @@ def push(directory: Path, repo: str, is_public: bool) -> str:
         ) from error
     except ExportError:
         raise
-    except (HTTPError, OSError) as error:
+    except (http_error, OSError) as error:
         first, *_ = str(error).strip().splitlines() or [type(error).__name__]
         raise ExportError(
             f"the Hub did not take {repo} ({first}); log in by `hf auth login` and try again; the files are "

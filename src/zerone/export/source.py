@@ -205,14 +205,26 @@ def _made_by(run: RunDir) -> dict[str, Any]:
 def _lineage_of_directory(path: str, files: ModelFiles) -> tuple[Ancestor, ...]:
     """Return what a directory says of itself; one that zerone exported names its ancestors as well."""
     provenance = read_provenance(files.directory) or {}
-    if provenance.get("sha256") == files.sha256 and isinstance(provenance.get("lineage"), list):
+    if provenance.get("sha256") == files.sha256 and _is_lineage(provenance.get("lineage")):
         return tuple(Ancestor.from_dict(entry) for entry in provenance["lineage"])
     kept = {key: provenance[key] for key in _KEPT_PROVENANCE if provenance.get(key) is not None}
-    name = (
-        "zerone-embedded" if path == EMBEDDED else str(provenance.get("model") or Path(path).absolute().name)
-    )
+    name = Path(path).absolute().name
+    if path == EMBEDDED:
+        name = "zerone-embedded"
+    elif "model_sha256" not in provenance:  # else `model` is what this one was trained from
+        name = Path(str(provenance.get("model") or name)).name
     licence = provenance.get("licence") or _licence_of_card(files.directory / "README.md")
-    return (Ancestor(name=str(name), sha256=files.sha256, licence=licence, made=kept),)
+    return (Ancestor(name=name, sha256=files.sha256, licence=licence, made=kept),)
+
+
+def _is_lineage(value: object) -> bool:
+    """Whether a provenance.json, which anyone may have edited, holds what `Ancestor.as_dict` writes."""
+    return isinstance(value, list) and all(
+        isinstance(entry, dict)
+        and {"name", "sha256", "licence", "made"} <= entry.keys()
+        and isinstance(entry["made"], dict)
+        for entry in value
+    )
 
 
 def _licence_of_card(path: Path) -> str | None:
