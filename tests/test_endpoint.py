@@ -21,18 +21,22 @@ def client_of(url: str, **options: Any) -> EndpointClient:
 
 
 def test_a_chat_and_a_completion_are_read_with_their_tokens() -> None:
-    with serving(lambda *_: completion("hi", tokens=7, finish="length")) as server:
-        with client_of(server.url) as client:
-            chat, text = client.chat(HELLO, Draw()), client.complete("hello", Draw())
+    with (
+        serving(lambda *_: completion("hi", tokens=7, finish="length")) as server,
+        client_of(server.url) as client,
+    ):
+        chat, text = client.chat(HELLO, Draw()), client.complete("hello", Draw())
     wanted = Reply(text="hi", reasoning="", is_truncated=True, prompt_tokens=5, completion_tokens=7)
     assert chat == text == wanted
     assert server.asked == [{"model": "m", "messages": HELLO}, {"model": "m", "prompt": "hello"}]
 
 
 def test_a_thought_told_apart_comes_back_in_tags() -> None:
-    with serving(lambda *_: completion("42", reasoning="six times seven")) as server:
-        with client_of(server.url) as client:
-            assert client.chat(HELLO, Draw()).whole == "<think>six times seven</think>\n42"
+    with (
+        serving(lambda *_: completion("42", reasoning="six times seven")) as server,
+        client_of(server.url) as client,
+    ):
+        assert client.chat(HELLO, Draw()).whole == "<think>six times seven</think>\n42"
 
 
 def test_only_what_differs_from_a_default_is_sent_and_seeds_fit_into_31_bits() -> None:
@@ -70,18 +74,24 @@ def test_retry_after_is_waited_for_in_seconds_or_as_a_date(wait: str) -> None:
 
 
 def test_a_silent_server_is_given_up_after_so_many_tries_with_its_last_word() -> None:
-    with serving(lambda *_: refusal(500, "on fire")) as server, client_of(server.url) as client:
-        with pytest.raises(EndpointError, match=r"asked 3 times; HTTP 500: on fire"):
-            client.chat(HELLO, Draw())
+    with (
+        serving(lambda *_: refusal(500, "on fire")) as server,
+        client_of(server.url) as client,
+        pytest.raises(EndpointError, match=r"asked 3 times; HTTP 500: on fire"),
+    ):
+        client.chat(HELLO, Draw())
     with client_of(server.url) as client, pytest.raises(EndpointError, match="does not answer"):
         client.chat(HELLO, Draw())  # nobody listens there any more
 
 
 def test_a_server_that_wants_to_be_left_alone_for_an_hour_is() -> None:
     answer = refusal(429, "quota", retry_after="3600")
-    with serving(lambda *_: answer) as server, client_of(server.url) as client:
-        with pytest.raises(EndpointError, match="asked 1 times; HTTP 429: quota"):
-            client.chat(HELLO, Draw())
+    with (
+        serving(lambda *_: answer) as server,
+        client_of(server.url) as client,
+        pytest.raises(EndpointError, match="asked 1 times; HTTP 429: quota"),
+    ):
+        client.chat(HELLO, Draw())
 
 
 @pytest.mark.parametrize(
@@ -99,9 +109,11 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("ZERONE_API_KEY", " secret ")
     endpoint = Endpoint(url="http://127.0.0.1:1", model="m", api_key=key_from_environment())
     assert "secret" not in repr(endpoint)
-    with serving(lambda *_: completion("hi")) as server:
-        with client_of(server.url, api_key=key_from_environment()) as client:
-            client.chat(HELLO, Draw())
+    with (
+        serving(lambda *_: completion("hi")) as server,
+        client_of(server.url, api_key=key_from_environment()) as client,
+    ):
+        client.chat(HELLO, Draw())
     assert server.keys == ["Bearer secret"]
 
 
@@ -122,9 +134,11 @@ def test_addresses_are_taken_with_or_without_version_and_path() -> None:
 
 
 def test_models_are_listed() -> None:
-    with serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server:
-        with client_of(server.url) as client:
-            assert client.models() == ["a", "b"]
+    with (
+        serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server,
+        client_of(server.url) as client,
+    ):
+        assert client.models() == ["a", "b"]
 
 
 def test_many_are_asked_at_once_but_not_more_than_allowed() -> None:

@@ -222,15 +222,19 @@ def test_what_an_endpoint_refuses_is_counted_and_is_no_wrong_answer(problems: Pa
 
 
 def test_an_endpoint_that_refuses_everything_is_an_error(problems: Path) -> None:
-    with serving(lambda *_: refusal(400, "no such field")) as server:
-        with pytest.raises(EndpointError, match="no such field"):
-            run(server.url, "--model", "m", "--suite", problems, "--k", "1")
+    with (
+        serving(lambda *_: refusal(400, "no such field")) as server,
+        pytest.raises(EndpointError, match="no such field"),
+    ):
+        run(server.url, "--model", "m", "--suite", problems, "--k", "1")
 
 
 def test_of_several_models_one_must_be_named(problems: Path) -> None:
-    with serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server:
-        with pytest.raises(EndpointUnusable, match=r"serves 2 models \(a, b\); choose one by --model"):
-            run(server.url, "--suite", problems)
+    with (
+        serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server,
+        pytest.raises(EndpointUnusable, match=r"serves 2 models \(a, b\); choose one by --model"),
+    ):
+        run(server.url, "--suite", problems)
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_a_foreign_one_refused(tmp_path: Path) -> None:
@@ -321,7 +325,7 @@ def arena(tmp_path: Path) -> Iterator[tuple[list[str | Path], Path]]:
 
 
 def judging(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
-    """Answer as a candidate, and judge: it wins request 0 twice, 1 by place only, 2 never; 3 has no verdict."""
+    """Answer as a candidate, and judge: it wins 0 twice, 1 by place only, 2 never; 3 has no verdict."""
     content = str(body["messages"][0]["content"])
     if "<request>" not in content:
         return completion("<think>secret</think>candidate")
