@@ -48,12 +48,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(eval_app, name="eval")
 app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
-app.command()(view)
 app.add_typer(reward_model_app, name="reward-model")
-app.command()(r1)
-app.command()(lineage)
-app.command()(serve)
-app.command()(chat)
 
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
@@ -112,6 +107,9 @@ def zero(
     console.print(f"report: {path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
+
+
+app.command()(r1)
 
 
 @app.command()
@@ -196,6 +194,9 @@ app.command()(report)
 app.command()(view)
 
 
+app.command()(view)
+
+
 @reward_app.command("audit")
 def reward_audit(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
@@ -210,6 +211,10 @@ def reward_audit(
         print(json.dumps(found.as_dict()))
     else:
         show_audit(found, Console())
+
+
+for command in (lineage, serve, chat):
+    app.command()(command)
 
 
 @app.command()
