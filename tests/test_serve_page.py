@@ -31,18 +31,21 @@ def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> N
     with live_server(tmp_path, "--compare", str(base), key=None) as server, open_browser(tmp_path) as browser:
         open_page(browser, server)
         browser.evaluate("document.getElementById('tokens').value = 60")
-        ask(browser, hostile)
+        browser.evaluate("document.getElementById('temperature').value = 0")
+        ask(browser, "What is 3 + 4?")
         browser.wait_for(f"document.querySelectorAll('.actions').length === 2 && {IDLE}")
         names = browser.evaluate("[...document.querySelectorAll('.who b')].map((node) => node.textContent)")
         assert sorted(names) == ["base", "embedded"]
-        assert browser.evaluate("document.querySelector('.question').textContent") == hostile
-        assert browser.evaluate("document.querySelectorAll('img').length") == 0
         assert browser.evaluate("document.querySelector('.thought').textContent.length") > 0
         assert "Thought for" in browser.evaluate("document.querySelector('summary').textContent")
         assert "tokens" in browser.evaluate("document.querySelector('summary').textContent")
         assert browser.evaluate("document.querySelector('details').open") is False
         curl = browser.evaluate("asCurl(turns[0].answers.get('embedded').body)")
         assert "What is 3 + 4?" in curl
+        ask(browser, hostile)
+        browser.wait_for(f"document.querySelectorAll('.actions').length === 4 && {IDLE}")
+        assert browser.evaluate("document.querySelectorAll('.question')[1].textContent") == hostile
+        assert browser.evaluate("document.querySelectorAll('img').length") == 0
         assert browser.log == []
 
 

@@ -25,24 +25,32 @@ _MAX_HEADER_BYTES = 64 * 1024
 class Protocol(H11Protocol):
     """HTTP/1.1 with a deadline for a request's head, and errors in OpenAI's shape."""
 
-    _deadline: asyncio.TimerHandle | None = None
+    _check: asyncio.TimerHandle | None = None
+    _was_stuck = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Give the client its time."""
+        """Begin to look at the connection now and then."""
         super().connection_made(transport)
-        self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+        self._check = self.loop.call_later(HEADER_SECONDS / 2, self._look)
 
-    def _give_up(self) -> None:
-        """Close the connection where no request has begun or one stands half sent."""
-        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete):
+    def _look(self) -> None:
+        """Close the connection when its first request, or a half-sent one, is overdue.
+
+        Seen twice, since a request may just be arriving. Connections that idle after an answer are
+        uvicorn's to close.
+        """
+        is_half_sent = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        is_stuck = self.cycle is None or is_half_sent
+        if is_stuck and self._was_stuck:
             self.transport.close()
-        elif not self.transport.is_closing():
-            self._deadline = self.loop.call_later(HEADER_SECONDS, self._give_up)
+            return
+        self._was_stuck = is_stuck
+        self._check = self.loop.call_later(HEADER_SECONDS / 2, self._look)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
-        if self._deadline is not None:
-            self._deadline.cancel()
+        """Look no more."""
+        if self._check is not None:
+            self._check.cancel()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
