@@ -88,7 +88,7 @@ def test_a_recipe_without_stages_is_the_same_for_all(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with a base model, problems and a finished pipeline `run`."""
+    """Return a folder with a base model, problems and a pipeline `run` whose first stage is done."""
     path = tmp_path_factory.mktemp("r1")
     save_talking_model(path / "base")
     write_problems(path / "problems.jsonl")
@@ -101,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(folder: Path, *changes: str) -> list[str]:
     return [
-        *("r1", "--recipe=r1_tiny", f"--run-dir={folder / 'run'}"),
+        *("r1", "--recipe=r1_tiny", f"--run-dir={folder / 'run'}", "--only=r1_zero"),
         *(f"model.path={folder / 'base'}", f"data.path={folder / 'problems.jsonl'}", "data.eval_share=0.2"),
         *("model.precision=fp32", "model.threads=1", "sampling.max_tokens=16", "rl.steps=2", *changes),
     ]

@@ -45,6 +45,14 @@ def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
     )
 
 
+def sampling_estimate(config: Config, num_answers: int) -> Estimate:
+    """Return what it takes to sample answers and write them down."""
+    length = config.sampling.max_tokens * _SHARE_OF_ROOM
+    return Estimate(
+        seconds=_seconds(config, length * _SAMPLING_FLOPS * num_answers), num_bytes=num_answers * 1000
+    )
+
+
 def _seconds(config: Config, flops_per_parameter: float) -> float:
     speed = max(known_machine().gflops.values(), default=50.0) * 1e9 * _SHARE_OF_PEAK
     return _weight_bytes(config) / 4 * flops_per_parameter / speed + _SECONDS_TO_START
