@@ -5,7 +5,7 @@ page of one run (page.py): it loads nothing, runs no script, and foreign text is
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -167,7 +167,7 @@ def _figures(compared: Sequence[Compared]) -> Iterator[Figure]:
             )
         ]
         if lines:
-            write = percent if is_share else number
+            write: Callable[[float | None], str] = percent if is_share else number
             chart = Chart(
                 title=name,
                 y_label=unit,

@@ -4,7 +4,7 @@ In: what `zerone r1` writes to summary.json (`models`, `students`). Out: tables 
 a summary does not hold is left blank, so that the page of an unfinished run shows what there is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def stages(summary: Summary) -> Table | None:
     ]
     for key, label in (("cons_at_16", "cons@16"), ("response_tokens", "tokens per response")):
         if any(key in models[name] for name in names):
-            write = percent if key == "cons_at_16" else number
+            write: Callable[[float | None], str] = percent if key == "cons_at_16" else number
             rows.append((label, [Cell(value=write(models[name].get(key))) for name in names]))
     return Table(heads=["suite", *(MODELS.get(name, name) for name in names)], rows=rows)
 
