@@ -190,6 +190,15 @@ def test_summary_of_all_stages_is_on_the_page_of_one_run_and_of_several(tmp_path
     assert "From 80.0% to 90.0% right on the reasoning suite in four stages" in Page(render(run)).text
 
 
+def test_run_through_all_stages_needs_no_settings_of_its_own(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "r1").lock()
+    run.write_summary(summary_of_stages(seed=3))
+    page = Page(render(run))
+    assert page.open == []
+    assert "seed 3: 1 min 0 s" in page.text
+    assert "Dev1" in page.text
+
+
 def test_command_writes_one_page_or_several_runs_to_a_file(tmp_path: Path) -> None:
     first, second = make_runs(tmp_path)
     code, out, _ = call_main(tmp_path, "report", str(first.path))

@@ -25,7 +25,7 @@ def report(
 
     runs = [RunDir(path) for path in run_dirs]
     for run in runs:
-        if not run.has_run:
+        if not run.has_run and run.read_summary() is None:
             raise RunDirError(f"{run.path} is not a run directory (it has no config.yaml)")
     if len(runs) == 1:
         print(write_report(runs[0], out, core_price).resolve())

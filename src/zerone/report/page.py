@@ -98,7 +98,7 @@ def lead(record: RunRecord) -> str:
     clock = "including evaluations" if record.is_finished else "of training so far"
     if stages_table.stages(record.summary or {}):
         how = "Cold start, reasoning RL, rejection sampling and RL for all scenarios"
-        return f"{how} on {model}, seed {record.setting('seed')}: {duration(record.wall_s)}{cores}."
+        return f"{how}, seed {(record.summary or {}).get('seed')}: {duration(record.wall_s)}{cores}."
     return (
         f"Reinforcement learning alone on {model}, seed {record.setting('seed')}: "
         f"{plural(record.num_steps, 'step')}, {duration(record.wall_s)} {clock}{cores}."

@@ -110,9 +110,11 @@ def vote_size(key: str) -> int:
 
 def read_record(run: RunDir) -> RunRecord:
     """Read a run; raise RunDirError where there is none or its configuration is damaged."""
-    if not run.has_run:
+    summary = run.read_summary()
+    # A run through all stages has its settings in the stages' own directories.
+    if not run.has_run and "models" not in (summary or {}):
         raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
-    config_yaml = run.read_config_yaml()
+    config_yaml = run.read_config_yaml() if run.has_run else "{}"
     try:
         config = yaml.safe_load(config_yaml)
     except yaml.YAMLError as error:
@@ -124,9 +126,9 @@ def read_record(run: RunDir) -> RunRecord:
         path=str(run.path),
         config=config,
         config_yaml=config_yaml,
-        environment=run.read_environment(),
+        environment=run.read_environment() if run.has_run else {},
         metrics=run.read_metrics(),
         timing=run.read_timing(),
         evals=run.read_evals(),
-        summary=run.read_summary(),
+        summary=summary,
     )

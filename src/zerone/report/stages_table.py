@@ -70,6 +70,8 @@ def stages(summary: Summary) -> Table | None:
         if any(key in models[name] for name in names):
             write: Callable[[float | None], str] = percent if key == "cons_at_16" else number
             rows.append((label, [Cell(value=write(models[name].get(key))) for name in names]))
+    if not rows:
+        return None
     return Table(heads=["suite", *(MODELS.get(name, name) for name in names)], rows=rows)
 
 
