@@ -16,6 +16,7 @@ from zerone.config.sections import (
     LossConfig,
     ModelConfig,
     OptimConfig,
+    PPOConfig,
     PretrainConfig,
     PromptConfig,
     RewardConfig,
@@ -40,6 +41,7 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     rl: RLConfig = RLConfig()
+    ppo: PPOConfig = PPOConfig()
     sft: SFTConfig = SFTConfig()
     curate: CurateConfig = CurateConfig()
     reward_model: RewardModelConfig = RewardModelConfig()
