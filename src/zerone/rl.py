@@ -2,7 +2,8 @@
 
 In: a policy, an engine that samples from it, a mixture of problems. Out: a better policy, and a
 run directory that tells how. In the paper's words a "step" is one update; here a step is one
-rollout phase, followed by `minibatches * epochs` updates.
+rollout phase, followed by `minibatches * epochs` updates. With `rl.algorithm=ppo` a critic gives the
+credit instead of the group (critic.py); all else is the same.
 
 Dimensions: N packed tokens, C completion tokens, D width.
 """
