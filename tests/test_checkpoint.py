@@ -19,6 +19,7 @@ from zerone.config import Config
 from zerone.errors import CheckpointError
 from zerone.model.loading import load_model, write_model
 from zerone.rl import Learner, update
+from zerone.stages.critic import beside_policy
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
 PPO = make_config(
@@ -51,13 +52,13 @@ def save(directory: Path, learner: Learner, step: int = 3, keep: int = 2) -> Pat
         learner.optimizer,
         learner.reference,
         keep,
-        learner.critic,
+        beside_policy(learner),
     )
     return directory / f"step_{step:06d}"
 
 
 def load(path: Path, learner: Learner) -> Progress:
-    return load_checkpoint(path, learner.module, learner.optimizer, learner.reference, learner.critic)
+    return load_checkpoint(path, learner.module, learner.optimizer, learner.reference, beside_policy(learner))
 
 
 def state_of(learner: Learner) -> dict[str, Any]:
