@@ -22,9 +22,7 @@ from zerone.rl import Learner, update
 from zerone.stages.critic import beside_policy
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
-PPO = make_config(
-    rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01, rl__algorithm="ppo", ppo__value_clip=0.2
-)
+PPO = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01, rl__algorithm="ppo")
 GROUPS = [
     credited([member(completion=(3 + i, 9, 4), reward=float(i), sample=i) for i in range(2)], (-1.0, 1.0))
 ]

@@ -27,19 +27,11 @@ Aggregation = Literal["sequence", "token", "constant"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ValueTargets:
-    """What a critic said of each completion token before the phase's updates, and should have said."""
-
-    values_C: Tensor
-    returns_C: Tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
     """One micro-batch: packed tokens, and for each completion token what the loss needs.
 
     `sources_C` index the packed token whose output predicts completion token `targets_C`. The
-    tokens are those of `members`, one after another. Without a critic there are no `value_targets`.
+    tokens are those of `members`, one after another. `returns_C` are what a critic learns, if any.
     """
 
     packed: Packed
@@ -49,7 +41,7 @@ class Batch:
     sampler_logprobs_C: Tensor
     advantages_C: Tensor
     weights_C: Tensor
-    value_targets: ValueTargets | None
+    returns_C: Tensor | None
 
     @property
     def num_completion_tokens(self) -> int:
@@ -180,6 +172,7 @@ def _batch(groups: list[list[_Row]]) -> Batch:
             sources[-1][0] = last_of_prompt
             offset += row.length
     repeats = torch.tensor([row.length for row in everyone])
+    estimates = [row.estimate for row in everyone if row.estimate]
     return Batch(
         packed=packed,
         members=tuple(row.graded for row in everyone),
@@ -188,21 +181,12 @@ def _batch(groups: list[list[_Row]]) -> Batch:
         sampler_logprobs_C=_flat(row.graded.rollout.sampler_logprobs for row in everyone),
         advantages_C=_flat(row.advantages for row in everyone),
         weights_C=torch.tensor([row.weight for row in everyone]).repeat_interleave(repeats),
-        value_targets=_value_targets([row.estimate for row in everyone if row.estimate]),
+        returns_C=_flat(estimate.returns for estimate in estimates) if estimates else None,
     )
 
 
 def _flat(sequences: Iterable[Sequence[float]]) -> Tensor:
     return torch.tensor([*chain.from_iterable(sequences)])
-
-
-def _value_targets(estimates: Sequence[Estimate]) -> ValueTargets | None:
-    if not estimates:
-        return None
-    return ValueTargets(
-        values_C=_flat(estimate.values for estimate in estimates),
-        returns_C=_flat(estimate.returns for estimate in estimates),
-    )
 
 
 def completion_logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> Tensor:

@@ -35,11 +35,11 @@ _SMALLEST_DEVIATION = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CriticSettings:
-    """How rewards become advantages and values a loss; `value_clip` 0 is off."""
+    """How rewards become advantages, and how much faster than the policy the critic learns."""
 
     gamma: float
     gae_lambda: float
-    value_clip: float
+    rate_factor: float
     kl_coef: float
     temperature: float
 
@@ -89,11 +89,11 @@ class Critic:
             [advantage + value for advantage, value in zip(*pair, strict=True)]
             for pair in zip(advantages, values, strict=True)
         ]
-        columns = zip(members, values, returns, whitened(advantages), strict=True)
+        columns = zip(members, returns, whitened(advantages), strict=True)
         return Estimates(
             by_member={
-                id(graded): Estimate(values=tuple(v), returns=tuple(r), advantages=tuple(a))
-                for graded, v, r, a in columns
+                id(graded): Estimate(returns=tuple(of_critic), advantages=tuple(of_policy))
+                for graded, of_critic, of_policy in columns
             },
             explained_variance=explained_variance(returns, values),
         )
@@ -108,23 +108,24 @@ class Critic:
 
     def backward(self, batch: Batch) -> float:
         """Add a micro-batch's gradient; return its part of the value loss."""
-        if batch.value_targets is None:
+        if batch.returns_C is None:
             raise AssertionError("a critic learns from batches that were made with its estimates")
-        old_C, returns_C = batch.value_targets.values_C, batch.value_targets.returns_C
-        clip = self.settings.value_clip
-        loss = value_loss(self.values(batch), old_C, returns_C, batch.weights_C, clip)
+        loss = value_loss(self.values(batch), batch.returns_C, batch.weights_C)
         loss.backward()
         return loss.item()
 
-    def step(self, learning_rate: float, max_grad_norm: float) -> None:
-        """Apply the gradients; raises TrainingError before anything is changed by a ruined one."""
+    def step(self, policy_rate: float, max_grad_norm: float) -> None:
+        """Apply the gradients at a multiple of the policy's learning rate.
+
+        Raises TrainingError before a ruined gradient changes anything.
+        """
         norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), max_grad_norm))
         if not math.isfinite(norm):
             raise TrainingError(
                 f"the norm of the critic's gradient is {norm}; the weights have not been changed and the "
-                "last checkpoint is untouched. Start again with a lower ppo.learning_rate"
+                "last checkpoint is untouched. Start again with a lower optim.learning_rate"
             )
-        set_learning_rate([self.optimizer], learning_rate)
+        set_learning_rate([self.optimizer], self.settings.rate_factor * policy_rate)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
@@ -180,13 +181,9 @@ def whitened(advantages: Sequence[Sequence[float]]) -> list[list[float]]:
     return [part.tolist() for part in parts]
 
 
-def value_loss(values_C: Tensor, old_C: Tensor, returns_C: Tensor, weights_C: Tensor, clip: float) -> Tensor:
-    """Return SUM_t w_t (V_t - R_t)^2 / 2; with a clip the larger of that and of V near its old self."""
-    errors_C = (values_C - returns_C).square()
-    if clip:
-        clipped_C = old_C + (values_C - old_C).clamp(-clip, clip)
-        errors_C = torch.maximum(errors_C, (clipped_C - returns_C).square())
-    return (weights_C * errors_C).sum() / 2
+def value_loss(values_C: Tensor, returns_C: Tensor, weights_C: Tensor) -> Tensor:
+    """Return SUM_t w_t (V_t - R_t)^2 / 2."""
+    return (weights_C * (values_C - returns_C).square()).sum() / 2
 
 
 def explained_variance(returns: Sequence[Sequence[float]], values: Sequence[Sequence[float]]) -> float | None:

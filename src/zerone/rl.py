@@ -343,12 +343,11 @@ def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sum
         )
     if has_gradient:
         sums.num_applied += 1
-        number = learner.progress.updates + len(sums.losses)
+        learning_rate = _learning_rate(config, learner.progress.updates + len(sums.losses))
         if learner.critic is not None:
-            rate = warmup_then_constant(number, config.ppo.learning_rate, config.optim.warmup_updates)
-            learner.critic.step(rate, config.optim.max_grad_norm)
-            check_weights(learner.critic.module, "ppo.learning_rate")
-        set_learning_rate([learner.optimizer], _learning_rate(config, number))
+            learner.critic.step(learning_rate, config.optim.max_grad_norm)
+            check_weights(learner.critic.module)
+        set_learning_rate([learner.optimizer], learning_rate)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
         check_weights(learner.module)
@@ -356,7 +355,7 @@ def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sum
     sums.grad_norms.append(norm)
 
 
-def check_weights(module: nn.Module, option: str = "optim.learning_rate") -> None:
+def check_weights(module: nn.Module) -> None:
     """Stop before ruined weights reach a checkpoint.
 
     Huge weights need not show as NaN: norms can turn them into zeros, and sampling goes on at random.
@@ -365,7 +364,7 @@ def check_weights(module: nn.Module, option: str = "optim.learning_rate") -> Non
     if not largest < LARGEST_WEIGHT:
         raise TrainingError(
             f"an update made a weight of {largest:.3g}; the last checkpoint is untouched. "
-            f"Start again with a lower {option}"
+            "Start again with a lower optim.learning_rate"
         )
 
 

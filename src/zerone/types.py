@@ -140,11 +140,10 @@ class Credited:
 class Estimate:
     """What PPO's critic makes of one answer, a number per token of it.
 
-    `values` are of the state before each token, `returns` what they should have been, `advantages`
-    what the policy is trained by.
+    `returns` are what the critic should have said before each token, `advantages` what the policy
+    is trained by.
     """
 
-    values: tuple[float, ...]
     returns: tuple[float, ...]
     advantages: tuple[float, ...]
 

@@ -153,6 +153,12 @@ class RLConfig(Section):
     algorithm: Literal["grpo", "ppo"] = Field(
         "grpo", description="grpo: baseline is the group's mean (paper); ppo: a critic of the policy's size"
     )
+    gae_lambda: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of ppo: 0 looks one token ahead, 1 to the end (paper: 1.0; 0.95 is worse)",
+    )
     steps: int = Field(30, ge=1, description="rollout phases (paper: 650)")
     problems_per_step: int = Field(48, ge=1, description="questions of a rollout phase (paper: 512)")
     group_size: int = Field(16, ge=2, description="answers per question, G (paper: 16)")
@@ -167,22 +173,6 @@ class RLConfig(Section):
     )
     max_mismatch_kl: float = Field(
         0.05, gt=0, description="nats per token between sampler and trainer that stop the run"
-    )
-
-
-class PPOConfig(Section):
-    """The critic of rl.algorithm=ppo, which the paper compares GRPO with (R1, A.3)."""
-
-    learning_rate: float = Field(1e-3, gt=0, description="peak of the critic (paper: not reported)")
-    gamma: float = Field(1.0, gt=0, le=1, description="discount per token (paper: not reported)")
-    gae_lambda: float = Field(
-        1.0,
-        ge=0,
-        le=1,
-        description="from one token's look-ahead to whole answers (paper: 1.0; 0.95 is worse)",
-    )
-    value_clip: float = Field(
-        0.0, ge=0, description="how far a value may move in a step; 0 is off (paper: not reported)"
     )
 
 

@@ -16,7 +16,6 @@ from zerone.config.sections import (
     LossConfig,
     ModelConfig,
     OptimConfig,
-    PPOConfig,
     PretrainConfig,
     PromptConfig,
     RewardConfig,
@@ -41,7 +40,6 @@ class Config(Section):
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     rl: RLConfig = RLConfig()
-    ppo: PPOConfig = PPOConfig()
     sft: SFTConfig = SFTConfig()
     curate: CurateConfig = CurateConfig()
     reward_model: RewardModelConfig = RewardModelConfig()

@@ -12,14 +12,21 @@ from zerone.critic import Critic, CriticSettings, new_critic
 from zerone.rl import Learner
 
 
+GAMMA = 1.0
+"""No discount: a reward at the end of a long answer is worth what it is at the end of a short one."""
+
+RATE_FACTOR = 4.0
+"""The critic learns by regression and needs larger steps than the policy may take."""
+
+
 def critic_of(config: Config, policy: nn.Module, dtype: torch.dtype) -> Critic | None:
     """Return a critic that starts as the policy, or None for GRPO."""
     if config.rl.algorithm == "grpo":
         return None
     settings = CriticSettings(
-        gamma=config.ppo.gamma,
-        gae_lambda=config.ppo.gae_lambda,
-        value_clip=config.ppo.value_clip,
+        gamma=GAMMA,
+        gae_lambda=config.rl.gae_lambda,
+        rate_factor=RATE_FACTOR,
         kl_coef=config.loss.kl_coef,
         temperature=config.sampling.temperature,
     )
