@@ -11,7 +11,6 @@ from zerone.config import Config
 from zerone.critic import Critic, CriticSettings, new_critic
 from zerone.rl import Learner
 
-
 GAMMA = 1.0
 """No discount: a reward at the end of a long answer is worth what it is at the end of a short one."""
 
