@@ -24,6 +24,7 @@ FLOW = (
     "batch",
     "loss",
     "optim",
+    "critic",
     "checkpoint",
     "run_dir",
     "lineage",

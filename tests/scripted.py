@@ -27,6 +27,7 @@ from zerone.rl import Hooks, Learner, train
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
+from zerone.stages.critic import critic_of
 from zerone.types import Credited, Finish, Graded, Group, Outcome, Problem, Rollout
 
 END = 0
@@ -174,6 +175,7 @@ def make_learner(model: Any, config: Config, *, updates: int = 0, reference: Any
         optimizer=adamw(model.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
         dtype=torch.float32,
         progress=Progress(step=0, updates=updates),
+        critic=critic_of(config, model, torch.float32),
     )
 
 

@@ -15,26 +15,29 @@ from safetensors.torch import load_file, save_file
 from fakes import NUM_TOKENS, Shape, byte_tokenizer, tiny_model
 from scripted import copies, credited, is_unchanged, make_config, make_learner, member
 from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.config import Config
 from zerone.errors import CheckpointError
 from zerone.model.loading import load_model, write_model
 from zerone.rl import Learner, update
+from zerone.stages.critic import beside_policy
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
+PPO = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01, rl__algorithm="ppo")
 GROUPS = [
     credited([member(completion=(3 + i, 9, 4), reward=float(i), sample=i) for i in range(2)], (-1.0, 1.0))
 ]
 
 
-def new_learner(seed: int = 0, *, tied: bool = True) -> Learner:
+def new_learner(seed: int = 0, *, tied: bool = True, config: Config = CONFIG) -> Learner:
     shape = Shape(kind="qwen3", tied=tied)
-    return make_learner(tiny_model(shape, seed), CONFIG, updates=1, reference=tiny_model(shape, seed + 10))
+    return make_learner(tiny_model(shape, seed), config, updates=1, reference=tiny_model(shape, seed + 10))
 
 
-def trained_learner(num_updates: int = 2, *, tied: bool = True) -> Learner:
+def trained_learner(num_updates: int = 2, *, tied: bool = True, config: Config = CONFIG) -> Learner:
     """Return a learner whose optimiser has moments to lose."""
-    learner = new_learner(tied=tied)
+    learner = new_learner(tied=tied, config=config)
     for step in range(num_updates):
-        update(CONFIG, learner, GROUPS, step)
+        update(config, learner, GROUPS, step)
     return learner
 
 
@@ -47,12 +50,13 @@ def save(directory: Path, learner: Learner, step: int = 3, keep: int = 2) -> Pat
         learner.optimizer,
         learner.reference,
         keep,
+        beside_policy(learner),
     )
     return directory / f"step_{step:06d}"
 
 
 def load(path: Path, learner: Learner) -> Progress:
-    return load_checkpoint(path, learner.module, learner.optimizer, learner.reference)
+    return load_checkpoint(path, learner.module, learner.optimizer, learner.reference, beside_policy(learner))
 
 
 def state_of(learner: Learner) -> dict[str, Any]:
@@ -61,6 +65,10 @@ def state_of(learner: Learner) -> dict[str, Any]:
     tensors |= {f"reference.{name}": tensor for name, tensor in copies(learner.reference).items()}
     for number, values in learner.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value.clone() for name, value in values.items()}
+    if learner.critic is not None:
+        tensors |= {f"critic.{name}": tensor for name, tensor in copies(learner.critic.module).items()}
+        for number, values in learner.critic.optimizer.state_dict()["state"].items():
+            tensors |= {f"its optimizer.{number}.{name}": value.clone() for name, value in values.items()}
     return tensors
 
 
@@ -83,10 +91,11 @@ def test_everything_comes_back_bit_for_bit(tied: bool, tmp_path: Path) -> None:
     assert_same_state(state_of(restored), state)
 
 
-def test_training_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
-    saved, restored = trained_learner(), new_learner(seed=1)
+@pytest.mark.parametrize("config", [CONFIG, PPO], ids=["grpo", "ppo"])
+def test_training_goes_on_as_if_it_had_not_stopped(config: Config, tmp_path: Path) -> None:
+    saved, restored = trained_learner(config=config), new_learner(seed=1, config=config)
     load(save(tmp_path, saved), restored)
-    stats = [update(CONFIG, learner, GROUPS, step=2) for learner in (saved, restored)]
+    stats = [update(config, learner, GROUPS, step=2) for learner in (saved, restored)]
     assert stats[0] == stats[1]
     assert_same_state(state_of(restored), state_of(saved))
 
@@ -105,6 +114,24 @@ def test_checkpoint_before_any_update_has_no_moments_and_loads(tmp_path: Path) -
     restored = trained_learner()
     load(save(tmp_path, new_learner()), restored)
     assert_same_state(state_of(restored), state_of(new_learner()))
+
+
+def test_a_critic_comes_back_with_its_moments_and_its_loss_is_refused(tmp_path: Path) -> None:
+    saved, restored = trained_learner(config=PPO), new_learner(seed=1, config=PPO)
+    path = save(tmp_path, saved)
+    load(path, restored)
+    state = state_of(saved)
+    assert sum(name.startswith("its optimizer.") for name in state) > 20
+    assert_same_state(state_of(restored), state)
+    for name in ("critic.safetensors", "critic_optimizer.safetensors"):
+        (path / name).rename(tmp_path / name)
+        with pytest.raises(CheckpointError, match=r"step_000003 is damaged"):
+            load(path, new_learner(config=PPO))
+        (tmp_path / name).rename(path / name)
+
+
+def test_a_checkpoint_of_grpo_holds_nothing_of_a_critic(tmp_path: Path) -> None:
+    assert not [*save(tmp_path, trained_learner()).glob("critic*")]
 
 
 def test_run_without_a_reference_neither_writes_nor_wants_one(tmp_path: Path) -> None:

@@ -1,25 +1,27 @@
 """Credited groups become tensors: shuffled, split into minibatches, cut into micro-batches.
 
 In: the credited groups of a rollout phase. Out: per minibatch (one update) the micro-batches whose
-gradients add up to it. Advantages were fixed on whole groups before, so the shuffle here cannot
+gradients add up to it. Advantages were fixed on the whole phase before, so the shuffle here cannot
 touch them. Groups stay whole, because a group's prompt is then computed once (model/packed.py).
 
 Every denominator is counted here over the whole minibatch and sits in `weights_C`; cutting finer
 or coarser changes no gradient.
 
-Dimensions: N packed tokens, C completion tokens.
+Dimensions: N packed tokens, C completion tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zerone.model.packed import Packed, common_prefix, pack
+from zerone.model.decoder import Decoder
+from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
 from zerone.seeding import rng_from
-from zerone.types import Credited, Finish, Graded
+from zerone.types import Credited, Estimate, Finish, Graded
 
 Aggregation = Literal["sequence", "token", "constant"]
 
@@ -28,15 +30,18 @@ Aggregation = Literal["sequence", "token", "constant"]
 class Batch:
     """One micro-batch: packed tokens, and for each completion token what the loss needs.
 
-    `sources_C` index the packed token whose output predicts completion token `targets_C`.
+    `sources_C` index the packed token whose output predicts completion token `targets_C`. The
+    tokens are those of `members`, one after another. `returns_C` are what a critic learns, if any.
     """
 
     packed: Packed
+    members: tuple[Graded, ...]
     sources_C: Tensor
     targets_C: Tensor
     sampler_logprobs_C: Tensor
     advantages_C: Tensor
     weights_C: Tensor
+    returns_C: Tensor | None
 
     @property
     def num_completion_tokens(self) -> int:
@@ -49,8 +54,9 @@ class _Row:
     """A completion that is trained on."""
 
     graded: Graded
-    advantage: float
+    advantages: tuple[float, ...]
     weight: float
+    estimate: Estimate | None
 
     @property
     def length(self) -> int:
@@ -92,10 +98,12 @@ def make_batches(
     mask_truncated: bool,
     keep_silent: bool,
     microbatch_tokens: int,
+    estimates: Mapping[int, Estimate] | None = None,
 ) -> Iterator[Batch]:
     """Cut one minibatch into micro-batches of about `microbatch_tokens` packed tokens.
 
-    Groups without signal are left out unless `keep_silent` (a KL term acts on them too).
+    Groups without signal are left out unless `keep_silent` (a KL term acts on them too). A critic's
+    `estimates`, by the id() of the graded rollout, take the place of the groups' advantages.
     """
     members = [
         (credited, graded, advantage)
@@ -107,14 +115,17 @@ def make_batches(
     rows_of: dict[int, list[_Row]] = {}
     for credited, graded, advantage in members:
         if credited.has_signal or keep_silent:
+            length = len(graded.rollout.completion_ids)
+            estimate = None if estimates is None else estimates[id(graded)]
+            advantages = estimate.advantages if estimate else (advantage,) * length
             weight = token_weight(
-                len(graded.rollout.completion_ids),
+                length,
                 num_rows=len(members),
                 num_tokens=num_tokens,
                 max_tokens=max_tokens,
                 aggregation=aggregation,
             )
-            rows_of.setdefault(id(credited), []).append(_Row(graded, advantage, weight))
+            rows_of.setdefault(id(credited), []).append(_Row(graded, advantages, weight, estimate))
     for rows in _cut(list(rows_of.values()), microbatch_tokens):
         yield _batch(rows)
 
@@ -150,9 +161,8 @@ def _batch(groups: list[list[_Row]]) -> Batch:
         ],
         prefix,
     )
+    everyone = [row for rows in groups for row in rows]
     sources: list[Tensor] = []
-    lengths, advantages, weights = [], [], []
-    logprobs: list[float] = []
     offset = len(prefix)
     for prompt, rows in zip(prompts, groups, strict=True):
         last_of_prompt = offset + len(prompt) - len(prefix) - 1
@@ -161,17 +171,25 @@ def _batch(groups: list[list[_Row]]) -> Batch:
             sources.append(torch.arange(offset - 1, offset + row.length - 1))
             sources[-1][0] = last_of_prompt
             offset += row.length
-            lengths.append(row.length)
-            advantages.append(row.advantage)
-            weights.append(row.weight)
-            logprobs.extend(row.graded.rollout.sampler_logprobs)
-    repeats = torch.tensor(lengths)
-    targets = [token for rows in groups for row in rows for token in row.graded.rollout.completion_ids]
+    repeats = torch.tensor([row.length for row in everyone])
+    estimates = [row.estimate for row in everyone if row.estimate]
     return Batch(
         packed=packed,
+        members=tuple(row.graded for row in everyone),
         sources_C=torch.cat(sources),
-        targets_C=torch.tensor(targets),
-        sampler_logprobs_C=torch.tensor(logprobs),
-        advantages_C=torch.tensor(advantages).repeat_interleave(repeats),
-        weights_C=torch.tensor(weights).repeat_interleave(repeats),
+        targets_C=_flat(row.graded.rollout.completion_ids for row in everyone),
+        sampler_logprobs_C=_flat(row.graded.rollout.sampler_logprobs for row in everyone),
+        advantages_C=_flat(row.advantages for row in everyone),
+        weights_C=torch.tensor([row.weight for row in everyone]).repeat_interleave(repeats),
+        returns_C=_flat(estimate.returns for estimate in estimates) if estimates else None,
     )
+
+
+def _flat(sequences: Iterable[Sequence[float]]) -> Tensor:
+    return torch.tensor([*chain.from_iterable(sequences)])
+
+
+def completion_logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Return what a model's head says before each completion token, [C, V] in fp32."""
+    decoder = Decoder(module, dtype)
+    return decoder.logits(packed_hidden(decoder, batch.packed).index_select(0, batch.sources_C))

@@ -1,4 +1,4 @@
-"""What a killed run goes back to: weights, optimiser state, reference or head, and where it was.
+"""What a killed run goes back to: weights, optimiser state, reference, and where it was.
 
 A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
 all. Weights are a transformers directory that other tools load; tensors are safetensors, the rest
@@ -19,6 +19,11 @@ from torch import Tensor, nn
 
 from zerone.errors import CheckpointError
 from zerone.model.loading import sync_path, write_model
+
+Beside = Mapping[str, nn.Module | torch.optim.Optimizer]
+"""What else a run goes on from, by the name of its file: a reward model's head, PPO's critic."""
+
+NOTHING: Beside = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +51,7 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     reference: nn.Module | None,
     keep: int,
-    head: nn.Module | None = None,
+    beside: Beside = NOTHING,
 ) -> None:
     """Write a checkpoint unless it is there, then remove all but the newest `keep`.
 
@@ -64,8 +69,9 @@ def save_checkpoint(
         save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
         if reference is not None:
             save_file(_distinct_tensors(reference), temporary / "reference.safetensors")
-        if head is not None:
-            save_file(_distinct_tensors(head), temporary / "head.safetensors")
+        for name, part in beside.items():
+            tensors = _distinct_tensors(part) if isinstance(part, nn.Module) else _optimizer_tensors(part)
+            save_file(tensors, temporary / f"{name}.safetensors")
         text = json.dumps({"step": progress.step, "updates": progress.updates})
         (temporary / "progress.json").write_text(text, encoding="utf-8")
         _sync(temporary)
@@ -87,7 +93,7 @@ def load_checkpoint(
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
     reference: nn.Module | None,
-    head: nn.Module | None = None,
+    beside: Beside = NOTHING,
 ) -> Progress:
     """Put a checkpoint's state into the given objects; raise CheckpointError if it is damaged."""
     try:
@@ -96,8 +102,12 @@ def load_checkpoint(
         _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
         if reference is not None:
             _load_into(reference, load_file(path / "reference.safetensors"))
-        if head is not None:
-            _load_into(head, load_file(path / "head.safetensors"))
+        for name, part in beside.items():
+            tensors = load_file(path / f"{name}.safetensors")
+            if isinstance(part, nn.Module):
+                _load_into(part, tensors)
+            else:
+                _load_optimizer(part, tensors)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"checkpoint {path} is damaged ({error}); remove it to go on from the one before"

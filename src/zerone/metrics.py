@@ -67,7 +67,11 @@ def _parts(counted: Sequence[Graded]) -> dict[str, float]:
 
 
 def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) -> dict[str, Any]:
-    """Return the figures of the updates."""
+    """Return the figures of the updates; those of a critic only where there is one."""
+    critic = {}
+    if stats.critic is not None:
+        critic["value_loss"] = stats.critic.value_loss
+        critic["explained_variance"] = stats.critic.explained_variance
     return {
         "loss": stats.loss,
         "kl": stats.kl,
@@ -81,4 +85,5 @@ def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) 
         "num_updates": stats.num_updates,
         "num_trained_tokens": stats.num_tokens,
         "weight_version": weight_version,
+        **critic,
     }

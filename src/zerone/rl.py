@@ -2,14 +2,15 @@
 
 In: a policy, an engine that samples from it, a mixture of problems. Out: a better policy, and a
 run directory that tells how. In the paper's words a "step" is one update; here a step is one
-rollout phase, followed by `minibatches * epochs` updates.
+rollout phase, followed by `minibatches * epochs` updates. With `rl.algorithm=ppo` a critic gives the
+credit instead of the group (critic.py); all else is the same.
 
 Dimensions: N packed tokens, C completion tokens, D width.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Protocol
@@ -18,14 +19,13 @@ import torch
 from torch import nn
 
 from zerone.advantage import credit
-from zerone.batch import Batch, make_batches, split_minibatches
+from zerone.batch import Batch, completion_logits, make_batches, split_minibatches
 from zerone.checkpoint import Progress
 from zerone.config import Config
+from zerone.critic import Critic, Estimates
 from zerone.errors import TrainingError
 from zerone.loss import LossTerms, Objective, entropies, grpo_loss, token_logprobs
 from zerone.metrics import rollout_metrics, update_metrics
-from zerone.model.decoder import Decoder
-from zerone.model.packed import packed_hidden
 from zerone.optim import set_learning_rate, warmup_then_constant
 from zerone.prompt import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
@@ -57,13 +57,14 @@ class Mixture(Protocol):
 
 @dataclass(slots=True)
 class Learner:
-    """All that the loop changes: policy, reference, optimiser, and how far they are."""
+    """All that the loop changes: policy, reference, optimiser, PPO's critic, and how far they are."""
 
     module: nn.Module
     reference: nn.Module | None
     optimizer: torch.optim.Optimizer
     dtype: torch.dtype
     progress: Progress
+    critic: Critic | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -240,6 +241,7 @@ class _Sums:
     """Sums over the micro-batches of a step, from which its means come."""
 
     losses: list[float] = field(default_factory=list)
+    value_loss: float = 0.0
     num_applied: int = 0
     grad_norms: list[float] = field(default_factory=list)
     num_tokens: int = 0
@@ -263,9 +265,10 @@ class _Sums:
             self.mismatch += terms.mismatch_sum
             self.mismatch_tokens += num_tokens
 
-    def stats(self) -> StepStats:
+    def stats(self, estimates: Estimates | None) -> StepStats:
         """Return the means."""
         tokens = max(1, self.num_tokens)
+        value_loss = self.value_loss / max(1, len(self.losses))
         return StepStats(
             loss=fmean(self.losses) if self.losses else 0.0,
             kl=self.kl / tokens,
@@ -277,36 +280,41 @@ class _Sums:
             grad_norm=fmean(self.grad_norms) if self.grad_norms else 0.0,
             num_updates=len(self.losses),
             num_tokens=self.num_tokens,
+            critic=None if estimates is None else estimates.stats(value_loss),
         )
 
 
 def update(config: Config, learner: Learner, groups: Sequence[Credited], step: int) -> StepStats:
     """Make the step's updates: one per minibatch, gradients added up over its micro-batches."""
-    sums = _Sums()
+    sums, estimates = _Sums(), None
+    if learner.critic is not None:
+        estimates = learner.critic.estimate(_batches(config, groups, None), learner.reference)
     for epoch in range(config.rl.epochs):
         minibatches = split_minibatches(groups, config.rl.minibatches, (config.seed, step, epoch))
         for minibatch in minibatches:
-            batches = make_batches(
-                minibatch,
-                aggregation=config.loss.aggregation,
-                max_tokens=config.sampling.max_tokens,
-                mask_truncated=config.loss.mask_truncated,
-                keep_silent=config.loss.kl_coef > 0,
-                microbatch_tokens=config.rl.microbatch_tokens,
-            )
-            number = learner.progress.updates + len(sums.losses)
-            _update_once(config, learner, batches, _learning_rate(config, number), sums)
-    return sums.stats()
+            _update_once(config, learner, _batches(config, minibatch, estimates), sums)
+    return sums.stats(estimates)
 
 
-def _update_once(
-    config: Config, learner: Learner, batches: Iterable[Batch], learning_rate: float, sums: _Sums
-) -> None:
+def _batches(config: Config, groups: Sequence[Credited], estimates: Estimates | None) -> Iterator[Batch]:
+    """Cut groups into micro-batches; groups of equal answers teach through a KL term or a critic."""
+    return make_batches(
+        groups,
+        aggregation=config.loss.aggregation,
+        max_tokens=config.sampling.max_tokens,
+        mask_truncated=config.loss.mask_truncated,
+        keep_silent=config.loss.kl_coef > 0 or config.rl.algorithm == "ppo",
+        microbatch_tokens=config.rl.microbatch_tokens,
+        estimates=None if estimates is None else estimates.by_member,
+    )
+
+
+def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sums: _Sums) -> None:
     """Add up the gradients of the micro-batches and apply them."""
     objective = Objective(
         clip_low=config.loss.clip_low,
         clip_high=config.loss.clip_high,
-        kl_coef=config.loss.kl_coef,
+        kl_coef=0.0 if learner.critic else config.loss.kl_coef,  # PPO has it in the reward
         kl_estimator=config.loss.kl_estimator,
     )
     total, has_gradient = 0.0, False
@@ -314,6 +322,8 @@ def _update_once(
         terms, entropy = backward(learner, batch, objective, config.sampling.temperature)
         sums.add(terms, entropy, batch.num_completion_tokens)
         total, has_gradient = total + terms.loss.item(), True
+        if learner.critic is not None:
+            sums.value_loss += learner.critic.backward(batch)
         if learner.progress.updates == 0 and not sums.num_applied:
             _check_step_zero(terms, learner.dtype)
     if sums.mismatch > config.rl.max_mismatch_kl * max(1, sums.mismatch_tokens):
@@ -333,6 +343,10 @@ def _update_once(
         )
     if has_gradient:
         sums.num_applied += 1
+        learning_rate = _learning_rate(config, learner.progress.updates + len(sums.losses))
+        if learner.critic is not None:
+            learner.critic.step(learning_rate, config.optim.max_grad_norm)
+            check_weights(learner.critic.module)
         set_learning_rate([learner.optimizer], learning_rate)
         learner.optimizer.step()
         learner.optimizer.zero_grad(set_to_none=True)
@@ -358,23 +372,18 @@ def backward(
     learner: Learner, batch: Batch, objective: Objective, temperature: float
 ) -> tuple[LossTerms, float]:
     """Add a micro-batch's gradient; return its terms and the sum of its tokens' entropies."""
-    logits_CV = _logits(learner.module, batch, learner.dtype)
+    logits_CV = completion_logits(learner.module, batch, learner.dtype)
     policy_C = token_logprobs(logits_CV, batch.targets_C, temperature)
     reference_C = None
     if learner.reference is not None:
         with torch.no_grad():
-            reference_logits_CV = _logits(learner.reference, batch, learner.dtype)
+            reference_logits_CV = completion_logits(learner.reference, batch, learner.dtype)
             reference_C = token_logprobs(reference_logits_CV, batch.targets_C, temperature)
     terms = grpo_loss(
         policy_C, batch.sampler_logprobs_C, reference_C, batch.advantages_C, batch.weights_C, objective
     )
     terms.loss.backward()
     return terms, entropies(logits_CV, temperature).sum().item()
-
-
-def _logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
-    decoder = Decoder(module, dtype)
-    return decoder.logits(packed_hidden(decoder, batch.packed).index_select(0, batch.sources_C))
 
 
 def _check_step_zero(terms: LossTerms, dtype: torch.dtype) -> None:

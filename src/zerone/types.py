@@ -2,8 +2,8 @@
 
 A `Problem` is drawn, the policy answers it (`Rollout`), the answer is judged (`Graded`), credit is
 given within the group (`Credited`), groups become tensors (`Batch`, in batch.py because it holds
-tensors), and one update of the weights is summed up (`StepStats`). SFT starts from a
-`Demonstration` instead.
+tensors), and one update of the weights is summed up (`StepStats`). Under PPO a critic's `Estimate`
+of each answer gives the credit. SFT starts from a `Demonstration` instead.
 
 All are frozen. A later type contains the earlier one, and no field changes its meaning or appears
 later than its object: what is not known yet has no field yet.
@@ -137,12 +137,37 @@ class Credited:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What PPO's critic makes of one answer, a number per token of it.
+
+    `returns` are what the critic should have said before each token, `advantages` what the policy
+    is trained by.
+    """
+
+    returns: tuple[float, ...]
+    advantages: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CriticStats:
+    """What one step did to PPO's critic, and how much its values told before.
+
+    `value_loss` is the mean over the updates, `explained_variance` 1 - Var(returns - values) /
+    Var(returns) over the step's tokens: 1 for a critic that foresees all, 0 for one that says the
+    same everywhere, None where all returns are equal.
+    """
+
+    value_loss: float
+    explained_variance: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StepStats:
     """What one step did to the weights; means over the completion tokens that were trained on.
 
     `kl` is to the reference (nats per token), `mismatch_kl` from sampler to trainer before the
     first update of the step, `clip_low` and `clip_high` the shares of tokens whose ratio was
-    clipped from below and above, `grad_norm` the mean norm before clipping.
+    clipped from below and above, `grad_norm` the mean norm before clipping; `critic` is None for GRPO.
     """
 
     loss: float
@@ -155,3 +180,4 @@ class StepStats:
     grad_norm: float
     num_updates: int
     num_tokens: int
+    critic: CriticStats | None = None

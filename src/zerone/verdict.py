@@ -24,7 +24,8 @@ def _obstacle(now: Metrics) -> str | None:
     """Return what keeps the run from learning, the most telling cause first."""
     num_answers = now["num_sampled_tokens"] / max(1.0, now["response_tokens"])
     silent = f"{1 - now['groups_with_signal']:.0%} of groups are all equal"
-    is_silent = now["groups_with_signal"] < 0.1
+    # A critic tells the answers of one group from those of another, so PPO needs no signal within.
+    is_silent = now["groups_with_signal"] < 0.1 and "value_loss" not in now
     obstacles = (
         (
             now["verifier_errors"] > 0.05 * num_answers,

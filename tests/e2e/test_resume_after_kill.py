@@ -27,10 +27,10 @@ PART_OF_A_STEP_S = 0.4
 class Case:
     """One configuration, to be run in several directories."""
 
-    def __init__(self, folder: Path, steps: int) -> None:
+    def __init__(self, folder: Path, steps: int, options: tuple[str, ...]) -> None:
         self.folder = folder
         self.model = save_talking_model(folder / "base")
-        self._options = (f"rl.steps={steps}", "rl.reference_every=3", "log.sample_every=0")
+        self._options = (f"rl.steps={steps}", "rl.reference_every=3", "log.sample_every=0", *options)
         write_problems(folder / "problems.jsonl")
 
     def start(self, name: str) -> subprocess.Popen[str]:
@@ -84,8 +84,9 @@ def evaluations_of(run: Path) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text(encoding="utf-8"))["suites"] for path in paths}
 
 
-def kill_and_compare(folder: Path, steps: int, num_kills: int, seed: int) -> None:
-    case, rng = Case(folder, steps), Random(seed)
+def kill_and_compare(folder: Path, steps: int, num_kills: int, seed: int, *options: str) -> Path:
+    """Run once undisturbed and once with kills; return the killed run, which ended the same."""
+    case, rng = Case(folder, steps, options), Random(seed)
     expected = case.finish("left-alone")
     kills = sum(kill_once(case.start("killed"), rng) for _ in range(num_kills))
     found = case.finish("killed")
@@ -96,10 +97,23 @@ def kill_and_compare(folder: Path, steps: int, num_kills: int, seed: int) -> Non
     assert sum(line["grad_norm"] for line in lines) > 0
     base, trained = (load_file(path / "model.safetensors") for path in (case.model, found / "model"))
     assert any((base[name] != trained[name]).any() for name in base)
+    return found
 
 
 def test_run_killed_five_times_ends_like_one_left_alone(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, steps=8, num_kills=5, seed=0)
+
+
+def test_ppo_run_killed_three_times_ends_with_the_same_critic_too(tmp_path: Path) -> None:
+    found = kill_and_compare(tmp_path, 6, 3, 2, "rl.algorithm=ppo")
+    last = Path("checkpoints") / "step_000006"
+    for name in ("critic.safetensors", "critic_optimizer.safetensors"):
+        assert (found / last / name).read_bytes() == (tmp_path / "left-alone" / last / name).read_bytes()
+    critic, policy = (
+        load_file(found / last / name) for name in ("critic.safetensors", "model/model.safetensors")
+    )
+    assert critic["lm_head.weight"].abs().sum() > 0
+    assert (critic["model.norm.weight"] != policy["model.norm.weight"]).any()
 
 
 @pytest.mark.slow

@@ -150,6 +150,15 @@ class OptimConfig(Section):
 class RLConfig(Section):
     """The shape of the loop."""
 
+    algorithm: Literal["grpo", "ppo"] = Field(
+        "grpo", description="grpo: baseline is the group's mean (paper); ppo: a critic of the policy's size"
+    )
+    gae_lambda: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="of ppo: 0 looks one token ahead, 1 to the end (paper: 1.0; 0.95 is worse)",
+    )
     steps: int = Field(30, ge=1, description="rollout phases (paper: 650)")
     problems_per_step: int = Field(48, ge=1, description="questions of a rollout phase (paper: 512)")
     group_size: int = Field(16, ge=2, description="answers per question, G (paper: 16)")

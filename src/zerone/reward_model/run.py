@@ -152,7 +152,8 @@ def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
     found = checkpoints(run.checkpoints_path)
     if found:
         model = learner.model
-        learner.progress = load_checkpoint(found[-1], model.module, learner.optimizer, None, model.head)
+        head = {"head": model.head}
+        learner.progress = load_checkpoint(found[-1], model.module, learner.optimizer, None, head)
     return [line for line in run.read_metrics() if line["step"] <= learner.progress.step]
 
 
@@ -168,7 +169,7 @@ def _save(config: Config, run: RunDir, learner: Learner, history: Sequence[dict[
         learner.optimizer,
         None,
         config.checkpoint.keep,
-        model.head,
+        {"head": model.head},
     )
 
 

@@ -45,6 +45,7 @@ from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import Hooks, Learner, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
+from zerone.stages.critic import beside_policy, critic_of
 from zerone.stages.origins import run_lineage
 from zerone.types import Credited, Problem
 
@@ -237,10 +238,9 @@ def check_lengths(
 
 
 def _new_learner(session: Session) -> Learner:
-    o = session.config.optim
-    module = session.model.module
-    reference = None
-    if session.config.loss.kl_coef:
+    config, module = session.config, session.model.module
+    o, reference = config.optim, None
+    if config.loss.kl_coef:
         reference = copy.deepcopy(module).requires_grad_(False)
     return Learner(
         module=module,
@@ -248,6 +248,7 @@ def _new_learner(session: Session) -> Learner:
         optimizer=adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
         dtype=session.engine.dtype,
         progress=Progress(step=0, updates=0),
+        critic=critic_of(config, module, session.engine.dtype),
     )
 
 
@@ -255,7 +256,9 @@ def _restore(session: Session, learner: Learner) -> None:
     """Go back to the newest checkpoint, and forget what was recorded after it."""
     found = checkpoints(session.run.checkpoints_path)
     if found:
-        learner.progress = load_checkpoint(found[-1], learner.module, learner.optimizer, learner.reference)
+        learner.progress = load_checkpoint(
+            found[-1], learner.module, learner.optimizer, learner.reference, beside_policy(learner)
+        )
     session.run.rewind(learner.progress.step)
     learner.history.extend(session.run.read_metrics())
 
@@ -301,6 +304,7 @@ def _save(session: Session, learner: Learner) -> None:
         learner.optimizer,
         learner.reference,
         session.config.checkpoint.keep,
+        beside_policy(learner),
     )
 
 
