@@ -34,7 +34,7 @@ def client(server: Live) -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    directory = zerone.model.loading._find_directory("embedded")
+    directory = zerone.model.loading.find_directory("embedded")
     return AutoTokenizer.from_pretrained(directory)
 
 
@@ -370,7 +370,7 @@ def test_a_context_that_is_too_small_is_an_error(client: Any) -> None:
 @pytest.mark.parametrize("key", ["-", "wrong", KEY + "x", KEY[:-1], "é"])
 def test_a_wrong_key_is_refused(server: Live, key: str) -> None:
     for path in ("/v1/models", "/metrics", "/", "/openapi.json", "/nowhere"):
-        answer = httpx.get(server.url + path, headers={"Authorization": f"Bearer {key}".encode()})
+        answer = httpx.get(server.url + path, headers={b"Authorization": f"Bearer {key}".encode()})
         assert error_of(answer, 401)["code"] == "invalid_api_key"
 
 

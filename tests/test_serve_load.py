@@ -131,9 +131,9 @@ def test_health_is_quick_while_answers_are_made(small: Live) -> None:
 
 def test_sigterm_finishes_what_was_accepted_and_ends_with_0(tmp_path: Path) -> None:
     with live_server(tmp_path, "--slots", "1") as server:
-        fields = {"text": "@@", "max_tokens": 300, "temperature": 2.0, "stream": True}
+        fields: dict[str, Any] = {"max_tokens": 300, "temperature": 2.0, "stream": True}
         with concurrent.futures.ThreadPoolExecutor(3) as pool:
-            answers = [pool.submit(ask, server, **fields) for _ in range(3)]
+            answers = [pool.submit(ask, server, "@@", **fields) for _ in range(3)]
             until = time.monotonic() + 10
             while server.metric("zerone_rows_active") + server.metric("zerone_rows_waiting") < 3:
                 assert time.monotonic() < until

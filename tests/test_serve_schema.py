@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from serving import KEY, Live, live_server
 
 schemathesis = pytest.importorskip("schemathesis")
-hypothesis = pytest.importorskip("hypothesis")
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +26,11 @@ def test_no_request_of_the_description_fails_the_server(server: Live, mode: str)
     mode_of = schemathesis.GenerationMode(mode)
     for result in schema.get_all_operations():
         operation = result.ok()
+        if mode == "negative" and not operation.body:
+            continue  # nothing of it can be wrong
 
-        @hypothesis.settings(max_examples=100, suppress_health_check=list(hypothesis.HealthCheck))
-        @hypothesis.given(case=operation.as_strategy(generation_mode=mode_of))
+        @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+        @given(case=operation.as_strategy(generation_mode=mode_of))
         def check(case: Any) -> None:
             if isinstance(case.body, dict):  # long answers are tested elsewhere
                 case.body = {**case.body, **{name: 2 for name in ("max_tokens",) if name in case.body}}
