@@ -117,7 +117,7 @@ def show(figures: dict[str, dict[str, Any]], *, is_training: bool) -> dict[str, 
     """Print the table; return the ratios of PPO to GRPO."""
 
     def middle(algorithm: str, name: str) -> float:
-        return median(line[name] for line in figures[algorithm]["steps"][1:])
+        return float(median(line[name] for line in figures[algorithm]["steps"][1:]))
 
     rows, times = [], ("total_s", "generate_s", "reward_s", "train_s")
     for algorithm in ALGORITHMS:

@@ -32,7 +32,7 @@ from scripted import (
     play_digits,
     talking_model,
 )
-from zerone.batch import Batch, make_batches
+from zerone.batch import Aggregation, Batch, make_batches
 from zerone.config import Config
 from zerone.critic import Critic, explained_variance, gae, token_rewards, value_loss, whitened
 from zerone.errors import TrainingError
@@ -74,11 +74,16 @@ def sampled_groups(model: Any) -> list[Credited]:
     return groups
 
 
-def batches_of(groups: Sequence[Credited], size: int = 10_000, estimates: Any = None) -> list[Batch]:
+def batches_of(
+    groups: Sequence[Credited],
+    size: int = 10_000,
+    estimates: Any = None,
+    aggregation: Aggregation = "token",
+) -> list[Batch]:
     return list(
         make_batches(
             groups,
-            aggregation="token",
+            aggregation=aggregation,
             max_tokens=16,
             mask_truncated=False,
             keep_silent=True,
@@ -246,12 +251,13 @@ def test_the_policy_is_trained_by_the_advantage_of_each_token() -> None:
     learner = new_learner(ppo_config(rl__gae_lambda=0.5))
     groups = sampled_groups(learner.module)
     estimates = talkative_critic(learner).estimate(batches_of(groups), None).by_member
-    (batch,) = batches_of(groups, estimates=estimates)
+    (batch,) = batches_of(groups, estimates=estimates, aggregation="sequence")
     advantages = [number for g in batch.members for number in estimates[id(g)].advantages]
     assert len(set(advantages)) == batch.num_completion_tokens
     torch.testing.assert_close(batch.advantages_C, torch.tensor(advantages))
     terms, _ = backward(learner, batch, OBJECTIVE, 1.0)
     expected = -(batch.weights_C * batch.advantages_C).sum().item()
+    assert abs(expected) > 0.01
     assert terms.loss.item() == pytest.approx(expected, abs=TOLERANCE)
 
 
@@ -274,7 +280,9 @@ def test_value_loss_and_gradient_are_invariant_to_micro_batching() -> None:
     for size in (10_000, 20, 1):
         batches = batches_of(groups, size, estimates)
         losses.append(sum(critic.backward(batch) for batch in batches))
-        gradients.append({name: p.grad.clone() for name, p in critic.module.named_parameters()})
+        gradients.append(
+            {name: p.grad.clone() for name, p in critic.module.named_parameters() if p.grad is not None}
+        )
         critic.module.zero_grad(set_to_none=True)
     assert len(batches) == sum(map(len, LENGTHS))
     assert losses[0] > 0.1
@@ -355,7 +363,7 @@ def test_a_group_of_equal_answers_teaches_ppo_and_not_grpo() -> None:
     for algorithm in ("grpo", "ppo"):
         config = ppo_config(rl__algorithm=algorithm)
         learner = new_learner(config)
-        groups = []
+        groups: list[Credited] = []
         for whole in sampled_groups(learner.module)[:2]:
             rollouts = [graded.rollout for graded in whole.group.members]
             members = [

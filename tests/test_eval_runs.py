@@ -128,7 +128,7 @@ def test_a_model_and_the_same_model_behind_http_get_the_same_verdicts(tmp_path: 
 def test_a_chat_gives_the_same_verdicts_on_both_sides(
     chat_model: Path, problems: Path, tmp_path: Path
 ) -> None:
-    common = ["--suite", problems, "--k", "1", *GREEDY]
+    common: list[str | Path] = ["--suite", problems, "--k", "1", *GREEDY]
     local = run(chat_model, *common, "--out", tmp_path / "local")
     with serving(Host(str(chat_model)).answer) as server:
         run(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
@@ -141,7 +141,7 @@ def test_a_chat_gives_the_same_verdicts_on_both_sides(
 @pytest.mark.skipif(not SMOLLM2.is_dir(), reason="zerone model smollm2-135m --out models/smollm2-135m")
 @pytest.mark.skipif(not GSM8K.exists(), reason="the public data are not here")
 def test_smollm2_on_gsm8k_gets_the_same_verdicts_behind_http(tmp_path: Path) -> None:
-    common = [
+    common: list[str | Path] = [
         "--suite",
         GSM8K,
         "--limit",
@@ -190,7 +190,18 @@ def counted(answers: int, then: Answered) -> Callable[..., Answered]:
 def test_an_endpoint_that_dies_keeps_what_was_done_and_the_same_command_goes_on(
     problems: Path, tmp_path: Path
 ) -> None:
-    common = ["--model", "m", "--suite", problems, "--k", "4", "--concurrency", "2", "--tries", "2"]
+    common: list[str | Path] = [
+        "--model",
+        "m",
+        "--suite",
+        problems,
+        "--k",
+        "4",
+        "--concurrency",
+        "2",
+        "--tries",
+        "2",
+    ]
     common += ["--out", tmp_path]
     answer: list[Callable[..., Answered]] = [counted(10, refusal(500, "out of memory"))]
     with serving(lambda *request: answer[0](*request)) as server:

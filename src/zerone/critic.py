@@ -27,7 +27,7 @@ from zerone.batch import Batch, completion_logits
 from zerone.errors import TrainingError
 from zerone.loss import token_logprobs
 from zerone.optim import adamw, set_learning_rate
-from zerone.types import CriticStats, Estimate
+from zerone.types import CriticStats, Estimate, Graded
 
 _SMALLEST_DEVIATION = 1e-6
 """Below this, numbers are equal: what is left is rounding, and dividing by it would blow it up."""
@@ -75,7 +75,9 @@ class Critic:
         An answer that ran out of room ends there like any other: nothing follows it. Advantages
         are whitened over all tokens of the phase, as the critic knows nothing at first.
         """
-        members, values, rewards = [], list[list[float]](), list[list[float]]()
+        members: list[Graded] = []
+        values: list[list[float]] = []
+        rewards: list[list[float]] = []
         for batch in batches:
             lengths = [len(graded.rollout.completion_ids) for graded in batch.members]
             reference_C = None if reference is None else self._reference_logprobs(reference, batch)

@@ -68,7 +68,7 @@ def _parts(counted: Sequence[Graded]) -> dict[str, float]:
 
 def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) -> dict[str, Any]:
     """Return the figures of the updates; those of a critic only where there is one."""
-    critic = {}
+    critic: dict[str, float | None] = {}
     if stats.critic is not None:
         critic["value_loss"] = stats.critic.value_loss
         critic["explained_variance"] = stats.critic.explained_variance

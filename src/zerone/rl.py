@@ -286,7 +286,8 @@ class _Sums:
 
 def update(config: Config, learner: Learner, groups: Sequence[Credited], step: int) -> StepStats:
     """Make the step's updates: one per minibatch, gradients added up over its micro-batches."""
-    sums, estimates = _Sums(), None
+    sums = _Sums()
+    estimates: Estimates | None = None
     if learner.critic is not None:
         estimates = learner.critic.estimate(_batches(config, groups, None), learner.reference)
     for epoch in range(config.rl.epochs):

@@ -72,18 +72,18 @@ def stages(summary: Summary) -> Table | None:
             rows.append((label, [Cell(value=write(models[name].get(key))) for name in names]))
     if not rows:
         return None
-    return Table(heads=["suite", *(MODELS.get(name, name) for name in names)], rows=rows)
+    return Table(heads=["suite", *(str(MODELS.get(name, name)) for name in names)], rows=rows)
 
 
 def headline(summary: Summary) -> str | None:
     """Say what the stages made of the base, or return None where the ends were not both measured."""
     models = summary.get("models") or {}
-    ends = [
+    base, last = (
         models.get(name, {}).get("suites", {}).get("reasoning", {}).get("score") for name in ("base", "r1")
-    ]
-    if None in ends:
+    )
+    if base is None or last is None:
         return None
-    return f"From {percent(ends[0])} to {percent(ends[1])} right on the reasoning suite in four stages"
+    return f"From {percent(base)} to {percent(last)} right on the reasoning suite in four stages"
 
 
 def students(summary: Summary) -> Table | None:

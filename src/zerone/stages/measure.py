@@ -264,6 +264,6 @@ def _slots(config: Config, model: Model, sampling: Sampling) -> int:
     c = model.module.config
     heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads
     size = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
-    per_token = 2 * c.num_hidden_layers * heads * size * 4
+    per_token: int = 2 * c.num_hidden_layers * heads * size * 4
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
     return max(1, min(config.sampling.slots, int(memory) // (per_token * sampling.max_tokens)))
