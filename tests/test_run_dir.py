@@ -268,8 +268,9 @@ def test_evaluation_that_cannot_be_written_is_a_run_dir_error(tmp_path: Path) ->
 
 def test_rollouts_that_cannot_be_written_are_a_run_dir_error(tmp_path: Path) -> None:
     (tmp_path / "rollouts.sqlite").mkdir()
+    groups = [credited(number_problem(1), (1.1, 0.1), (1.0, -1.0))]
     with pytest.raises(RunDirError, match=r"cannot write .*rollouts\.sqlite"):
-        RunDir(tmp_path).record_step({"step": 1}, {"step": 1}, [])
+        RunDir(tmp_path).record_step({"step": 1}, {"step": 1}, groups)
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
