@@ -23,7 +23,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is ins
 
 _FLAGS = (
     "--headless",
-    "--no-sandbox",
+    "--no-sandbox",  # in a container there is none to be had; the page is our own
     "--disable-gpu",
     "--no-first-run",
     "--disable-background-networking",
@@ -36,7 +36,7 @@ _KEYS = {"ArrowLeft": 37, "ArrowRight": 39, "Enter": 13, "Escape": 27}
 
 
 class Browser:
-    """One page of one browser process."""
+    """One page of one browser process; `log` has its errors and warnings, and what it threw."""
 
     def __init__(self, width: int = 1280, height: int = 900, *, is_dark: bool = False) -> None:
         self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -60,8 +60,11 @@ class Browser:
         os.close(ours_in)
         self._commands, self._answers = open(theirs_in, "wb"), open(theirs_out, "rb")  # noqa: SIM115
         self._buffer, self._number, self._session = b"", 0, ""
+        self.log: list[dict[str, Any]] = []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.send(f"{domain}.enable")
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
@@ -87,7 +90,8 @@ class Browser:
         self._commands.write(json.dumps(command).encode() + b"\0")
         self._commands.flush()
         while (answer := self._read()).get("id") != self._number:
-            pass
+            if answer.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                self.log.append(answer["params"])
         if "error" in answer:
             raise RuntimeError(f"{method}: {answer['error']}")
         result: dict[str, Any] = answer["result"]
@@ -130,7 +134,7 @@ class Browser:
         end = time.monotonic() + seconds
         while not self.value(tried):
             if time.monotonic() > end:
-                raise AssertionError(f"not true within {seconds} s: {script}")
+                raise AssertionError(f"not true within {seconds} s: {script}; {self.log}")
             time.sleep(0.02)
 
     def press(self, key: str, text: str | None = None) -> None:

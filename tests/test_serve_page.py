@@ -2,21 +2,19 @@
 
 from pathlib import Path
 
-import pytest
-
 import zerone
-from browser import CHROMIUM, Browser, open_browser
+from chromium import Browser, needs_chromium
 from serving import Live, live_server
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+pytestmark = needs_chromium
 
 IDLE = "document.getElementById('send').textContent === 'Send'"
 
 
 def ask(browser: Browser, text: str) -> None:
-    browser.evaluate("document.getElementById('text').focus()")
+    browser.value("document.getElementById('text').focus()")
     browser.type(text)
-    browser.press("Enter", 13)
+    browser.press("Enter")
 
 
 def open_page(browser: Browser, server: Live) -> None:
@@ -28,39 +26,39 @@ def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> N
     hostile = "<img src=x onerror='document.title=1'> What is 3 + 4?"
     base = tmp_path / "base"
     base.symlink_to(Path(zerone.__file__).parent / "data" / "embedded")
-    with live_server(tmp_path, "--compare", str(base), key=None) as server, open_browser(tmp_path) as browser:
+    with live_server(tmp_path, "--compare", str(base), key=None) as server, Browser() as browser:
         open_page(browser, server)
-        browser.evaluate("document.getElementById('tokens').value = 60")
-        browser.evaluate("document.getElementById('temperature').value = 0")
+        browser.value("document.getElementById('tokens').value = 60")
+        browser.value("document.getElementById('temperature').value = 0")
         ask(browser, "What is 3 + 4?")
         browser.wait_for(f"document.querySelectorAll('.actions').length === 2 && {IDLE}")
-        names = browser.evaluate("[...document.querySelectorAll('.who b')].map((node) => node.textContent)")
+        names = browser.value("[...document.querySelectorAll('.who b')].map((node) => node.textContent)")
         assert sorted(names) == ["base", "embedded"]
-        assert browser.evaluate("document.querySelector('.thought').textContent.length") > 0
-        assert "Thought for" in browser.evaluate("document.querySelector('summary').textContent")
-        assert "tokens" in browser.evaluate("document.querySelector('summary').textContent")
-        assert browser.evaluate("document.querySelector('details').open") is False
-        curl = browser.evaluate("asCurl(turns[0].answers.get('embedded').body)")
+        assert browser.value("document.querySelector('.thought').textContent.length") > 0
+        assert "Thought for" in browser.value("document.querySelector('summary').textContent")
+        assert "tokens" in browser.value("document.querySelector('summary').textContent")
+        assert browser.value("document.querySelector('details').open") is False
+        curl = browser.value("asCurl(turns[0].answers.get('embedded').body)")
         assert "What is 3 + 4?" in curl
         ask(browser, hostile)
         browser.wait_for(f"document.querySelectorAll('.actions').length === 4 && {IDLE}")
-        assert browser.evaluate("document.querySelectorAll('.question')[1].textContent") == hostile
-        assert browser.evaluate("document.querySelectorAll('img').length") == 0
+        assert browser.value("document.querySelectorAll('.question')[1].textContent") == hostile
+        assert browser.value("document.querySelectorAll('img').length") == 0
         assert browser.log == []
 
 
 def test_an_answer_is_stopped_and_made_again_by_key(tmp_path: Path) -> None:
-    with live_server(tmp_path, key=None) as server, open_browser(tmp_path) as browser:
+    with live_server(tmp_path, key=None) as server, Browser() as browser:
         open_page(browser, server)
-        assert browser.evaluate("document.getElementById('both').hidden") is True
-        browser.evaluate("document.getElementById('temperature').value = 2")
+        assert browser.value("document.getElementById('both').hidden") is True
+        browser.value("document.getElementById('temperature').value = 2")
         ask(browser, "@@")
         browser.wait_for(f"!({IDLE}) || document.querySelector('.actions') !== null")
-        browser.press("Escape", 27)
+        browser.press("Escape")
         browser.wait_for(f"document.querySelector('.actions') !== null && {IDLE}")
         server.wait_until_idle()
-        browser.evaluate("again()")
-        browser.press("Escape", 27)
+        browser.value("again()")
+        browser.press("Escape")
         browser.wait_for(f"document.querySelector('.actions') !== null && {IDLE}")
-        assert browser.evaluate("turns.length") == 1
+        assert browser.value("turns.length") == 1
         assert browser.log == []
