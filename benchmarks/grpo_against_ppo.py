@@ -34,7 +34,7 @@ from zerone.optim import adamw
 from zerone.rl import Clock, Learner, collect, update
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.stages.critic import critic_of
-from zerone.stages.zero import peak_memory
+from zerone.stages.upkeep import peak_memory
 
 ALGORITHMS = ("grpo", "ppo")
 STILL = ("optim.learning_rate=1e-12",)

@@ -52,7 +52,7 @@ def _all_drawn() -> list[Problem]:
 
 def _call(body: str, x: Any) -> Any:
     """Return what Python makes of a body that this project's corpus wrote."""
-    return eval(body, {}, {"x": x})  # noqa: S307
+    return eval(body, {}, {"x": x})  # noqa: S307  # an oracle apart from programs.py; no model wrote it
 
 
 _EXAMPLE = re.compile(r"f\((\d+|\[[\d,]*\]|'\w*')\)=(-?\d+|\[[-\d,]*\]|'\w*')")

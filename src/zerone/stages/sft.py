@@ -15,9 +15,9 @@ from typing import Any, Protocol
 
 import torch
 
-from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.checkpoint import Progress
 from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, Interrupted, RunDirError
+from zerone.errors import ConfigError, DataError, RunDirError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.lineage import write_lineage
@@ -31,14 +31,8 @@ from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
 from zerone.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.stages.origins import run_lineage
-from zerone.stages.zero import (
-    check_lengths,
-    peak_memory,
-    prepare_run,
-    prompt_encoder,
-    selected,
-    stop_requests,
-)
+from zerone.stages.upkeep import Upkeep, peak_memory, prepare_run
+from zerone.stages.zero import check_lengths, prompt_encoder, selected
 from zerone.types import Demonstration, Problem
 
 
@@ -98,8 +92,6 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
         learner = _new_learner(session)
-        _restore(session, learner)
-        display.start(session.num_steps, run.read_environment())
         return _train_and_measure(session, learner, display)
     finally:
         run.unlock()
@@ -194,64 +186,27 @@ def _new_learner(session: Session) -> Learner:
     )
 
 
-def _restore(session: Session, learner: Learner) -> None:
-    """Go back to the newest checkpoint, and forget what was recorded after it.
-
-    A best model of a later step stays: on the way back to that step it is written again.
-    """
-    found = checkpoints(session.run.checkpoints_path)
-    if found:
-        learner.progress = load_checkpoint(found[-1], learner.module, learner.optimizer, None)
-    session.run.rewind(learner.progress.step, has_rollouts=False)
-
-
 def _train_and_measure(session: Session, learner: Learner, display: Display) -> dict[str, Any]:
     config, run = session.config, session.run
-    with stop_requests() as is_stopping:
-
-        def before_step(step: int) -> None:
-            every = config.eval.every
-            if step == 0 or (every and step % every == 0):
-                _evaluate_once(session, learner, step, display)
-            if is_stopping():
-                raise _interrupted(session, learner)
+    upkeep = Upkeep(config=config, run=run, learner=learner, tokenizer=session.model.tokenizer)
+    # A best model of a later step stays: on the way back to that step it is written again.
+    upkeep.restore(has_rollouts=False)
+    display.start(session.num_steps, run.read_environment())
+    with upkeep.attending(lambda step: _evaluate_once(session, learner, step, display)) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
-            if metrics["step"] % config.checkpoint.every == 0:
-                _save(session, learner)
-            if is_stopping():
-                raise _interrupted(session, learner)
+            attend.after_step(metrics["step"])
 
-        hooks = Hooks(before_step=before_step, after_step=after_step)
+        hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, learner, session.examples.trained, run, hooks)
-        _save(session, learner)
+        upkeep.save()
         _evaluate_once(session, learner, session.num_steps, display)
     save_model(session.model.module, session.model.tokenizer, run.model_path, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
     return summary
-
-
-def _save(session: Session, learner: Learner) -> None:
-    save_checkpoint(
-        session.run.checkpoints_path,
-        learner.progress,
-        learner.module,
-        session.model.tokenizer,
-        learner.optimizer,
-        None,
-        session.config.checkpoint.keep,
-    )
-
-
-def _interrupted(session: Session, learner: Learner) -> Interrupted:
-    _save(session, learner)
-    return Interrupted(
-        f"stopped after step {learner.progress.step}; go on with the same command and "
-        f"--run-dir {session.run.path} --resume"
-    )
 
 
 def _evaluate_once(session: Session, learner: Learner, step: int, display: Display) -> None:

@@ -6,35 +6,22 @@ weights of the whole are those of an uninterrupted run, bit for bit on the same 
 """
 
 import copy
-import resource
-import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
 import transformers
 
-from zerone import __version__
-from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.checkpoint import Progress
 from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, Interrupted, ModelError, RunDirError
+from zerone.errors import ConfigError, DataError, ModelError, RunDirError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
 from zerone.lineage import write_lineage
-from zerone.machine import (
-    DTYPES,
-    available_cores,
-    commit_of_source,
-    cpu_name,
-    keep_freed_memory,
-    known_machine,
-)
+from zerone.machine import DTYPES, keep_freed_memory
 from zerone.model.loading import Model, end_ids, load_model, save_model
 from zerone.optim import adamw
 from zerone.problems import sums
@@ -45,8 +32,9 @@ from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import Hooks, Learner, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
-from zerone.stages.critic import beside_policy, critic_of
+from zerone.stages.critic import critic_of
 from zerone.stages.origins import run_lineage
+from zerone.stages.upkeep import Upkeep, peak_memory, prepare_run
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
@@ -91,57 +79,9 @@ def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dic
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
         learner = _new_learner(session)
-        _restore(session, learner)
-        display.start(config, run.read_environment())
         return _train_and_measure(session, learner, display)
     finally:
         run.unlock()
-
-
-def prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
-    """Check the directory against the wish, and return the environment that the run keeps."""
-    if run.has_run:
-        if not resume:
-            raise RunDirError(
-                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
-            )
-        if run.read_config_yaml() != to_yaml(config):
-            raise RunDirError(
-                f"{run.path} was started with another configuration:\n"
-                + _difference(run.read_config_yaml(), to_yaml(config))
-                + "\nResume with the same options, or choose another --run-dir"
-            )
-        return run.read_environment()
-    precision, threads = config.model.precision, config.model.threads
-    if precision == "auto" or not threads:
-        machine = known_machine()
-        precision = machine.precision if precision == "auto" else precision
-        threads = threads or machine.threads
-    return {
-        "zerone": __version__,
-        "commit": commit_of_source(),
-        "python": sys.version.split()[0],
-        "platform": sys.platform,
-        "cpu": cpu_name(),
-        "cores": available_cores(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "precision": precision,
-        "threads": threads,
-        "seed": config.seed,
-        "command": " ".join(["zerone", *sys.argv[1:]]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "model": config.model.path,
-    }
-
-
-def _difference(old: str, new: str) -> str:
-    changed = [
-        f"  {there.strip()}  (now: {here.strip()})"
-        for there, here in zip(old.splitlines(), new.splitlines(), strict=False)
-        if there != here
-    ]
-    return "\n".join(changed[:10])
 
 
 def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
@@ -252,68 +192,30 @@ def _new_learner(session: Session) -> Learner:
     )
 
 
-def _restore(session: Session, learner: Learner) -> None:
-    """Go back to the newest checkpoint, and forget what was recorded after it."""
-    found = checkpoints(session.run.checkpoints_path)
-    if found:
-        learner.progress = load_checkpoint(
-            found[-1], learner.module, learner.optimizer, learner.reference, beside_policy(learner)
-        )
-    session.run.rewind(learner.progress.step)
-    learner.history.extend(session.run.read_metrics())
-
-
 def _train_and_measure(session: Session, learner: Learner, display: Display) -> dict[str, Any]:
     config, run = session.config, session.run
-    with stop_requests() as is_stopping:
-
-        def before_step(step: int) -> None:
-            every = config.eval.every
-            if step == 0 or (every and step % every == 0):
-                _evaluate_once(session, learner, step, display)
-            if is_stopping():
-                raise _interrupted(session, learner)
+    upkeep = Upkeep(config=config, run=run, learner=learner, tokenizer=session.model.tokenizer)
+    upkeep.restore(has_rollouts=True)
+    learner.history.extend(run.read_metrics())
+    display.start(config, run.read_environment())
+    with upkeep.attending(lambda step: _evaluate_once(session, learner, step, display)) as attend:
 
         def after_step(
             metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
         ) -> None:
             display.step(metrics, timing, groups)
-            if metrics["step"] % config.checkpoint.every == 0:
-                _save(session, learner)
-            if is_stopping():
-                raise _interrupted(session, learner)
+            attend.after_step(metrics["step"])
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
-        hooks = Hooks(before_step=before_step, after_step=after_step, preferences=preferences)
+        hooks = Hooks(before_step=attend.before_step, after_step=after_step, preferences=preferences)
         train(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks)
-        _save(session, learner)
+        upkeep.save()
         _evaluate_once(session, learner, config.rl.steps, display)
     save_model(session.model.module, session.model.tokenizer, run.model_path)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)
     run.write_summary(summary)
     return summary
-
-
-def _save(session: Session, learner: Learner) -> None:
-    save_checkpoint(
-        session.run.checkpoints_path,
-        learner.progress,
-        learner.module,
-        session.model.tokenizer,
-        learner.optimizer,
-        learner.reference,
-        session.config.checkpoint.keep,
-        beside_policy(learner),
-    )
-
-
-def _interrupted(session: Session, learner: Learner) -> Interrupted:
-    _save(session, learner)
-    return Interrupted(
-        f"stopped after step {learner.progress.step}; go on with the same command and "
-        f"--run-dir {session.run.path} --resume"
-    )
 
 
 def _evaluate_once(session: Session, learner: Learner, step: int, display: Display) -> None:
@@ -342,34 +244,6 @@ def _measure(session: Session, suite: Suite) -> dict[str, Any]:
         opened_by_prompt(config),
         rules_of(config),
     )
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
-    wished = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal wished
-        if wished:
-            raise KeyboardInterrupt
-        wished = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
-
-    try:
-        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, as in a notebook server: no signals here
-        before = {}
-    try:
-        yield lambda: wished
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def peak_memory() -> int:
-    """Return the largest memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def summarise(run: RunDir, config: Config) -> dict[str, Any]:

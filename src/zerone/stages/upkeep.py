@@ -1,0 +1,167 @@
+"""What a training run does beside training: it begins or goes on, measures and saves in time, and stops.
+
+In: a run directory and a learner. Out: an environment that the run keeps, checkpoints, and an end by
+Ctrl-C that loses nothing. One piece for every loop that is a stage of its own.
+"""
+
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+import transformers
+
+from zerone import __version__
+from zerone.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from zerone.config import Config, to_yaml
+from zerone.errors import Interrupted, RunDirError
+from zerone.machine import available_cores, commit_of_source, cpu_name, known_machine
+from zerone.rl import Learner
+from zerone.run_dir import RunDir
+from zerone.stages.critic import beside_policy
+
+
+def prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
+    """Check the directory against the wish, and return the environment that the run keeps."""
+    if run.has_run:
+        if not resume:
+            raise RunDirError(
+                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+            )
+        if run.read_config_yaml() != to_yaml(config):
+            raise RunDirError(
+                f"{run.path} was started with another configuration:\n"
+                + _difference(run.read_config_yaml(), to_yaml(config))
+                + "\nResume with the same options, or choose another --run-dir"
+            )
+        return run.read_environment()
+    precision, threads = config.model.precision, config.model.threads
+    if precision == "auto" or not threads:
+        machine = known_machine()
+        precision = machine.precision if precision == "auto" else precision
+        threads = threads or machine.threads
+    return {
+        "zerone": __version__,
+        "commit": commit_of_source(),
+        "python": sys.version.split()[0],
+        "platform": sys.platform,
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "precision": precision,
+        "threads": threads,
+        "seed": config.seed,
+        "command": " ".join(["zerone", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "model": config.model.path,
+    }
+
+
+def _difference(old: str, new: str) -> str:
+    changed = [
+        f"  {there.strip()}  (now: {here.strip()})"
+        for there, here in zip(old.splitlines(), new.splitlines(), strict=False)
+        if there != here
+    ]
+    return "\n".join(changed[:10])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attendance:
+    """What to call before and after each step; the steps count from 0 before and from 1 after."""
+
+    before_step: Callable[[int], None]
+    after_step: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """Keeps a learner's state in its run directory."""
+
+    config: Config
+    run: RunDir
+    learner: Learner
+    tokenizer: Any
+
+    def restore(self, *, has_rollouts: bool) -> None:
+        """Go back to the newest checkpoint, and forget what was recorded after it."""
+        found, learner = checkpoints(self.run.checkpoints_path), self.learner
+        if found:
+            learner.progress = load_checkpoint(
+                found[-1], learner.module, learner.optimizer, learner.reference, beside_policy(learner)
+            )
+        self.run.rewind(learner.progress.step, has_rollouts=has_rollouts)
+
+    def save(self) -> None:
+        """Write a checkpoint of the state as it is."""
+        save_checkpoint(
+            self.run.checkpoints_path,
+            self.learner.progress,
+            self.learner.module,
+            self.tokenizer,
+            self.learner.optimizer,
+            self.learner.reference,
+            self.config.checkpoint.keep,
+            beside_policy(self.learner),
+        )
+
+    @contextmanager
+    def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
+        """Evaluate and save every so many steps; after Ctrl-C save and raise Interrupted."""
+        with stop_requests() as is_stopping:
+
+            def stop_if_wished() -> None:
+                if is_stopping():
+                    self.save()
+                    raise Interrupted(
+                        f"stopped after step {self.learner.progress.step}; go on with the same command and "
+                        f"--run-dir {self.run.path} --resume"
+                    )
+
+            def before_step(step: int) -> None:
+                every = self.config.eval.every
+                if step == 0 or (every and step % every == 0):
+                    evaluate(step)
+                stop_if_wished()
+
+            def after_step(step: int) -> None:
+                if step % self.config.checkpoint.every == 0:
+                    self.save()
+                stop_if_wished()
+
+            yield Attendance(before_step=before_step, after_step=after_step)
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
+    wished = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal wished
+        if wished:
+            raise KeyboardInterrupt
+        wished = True
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    try:
+        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread, as in a notebook server: no signals here
+        before = {}
+    try:
+        yield lambda: wished
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def peak_memory() -> int:
+    """Return the largest memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
