@@ -18,10 +18,11 @@ from zerone import __version__
 from zerone.commands.eval import app as eval_app
 from zerone.commands.r1 import lineage, r1
 from zerone.commands.reward_model import app as reward_model_app
-from zerone.config import Config, build_config, options, read_recipe, to_yaml
-from zerone.config.recipes import new_run_path, recipe_file, recipe_paths
+from zerone.config import options, to_yaml
+from zerone.config.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
+from zerone.config.recipes import recipe_paths, resolve_config, run_path
 from zerone.curation.commands import app as data_app
-from zerone.errors import ConfigError, RunDirError, ZeroneError
+from zerone.errors import RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.report.commands import report
 from zerone.rewards.commands import app as reward_app
@@ -50,17 +51,6 @@ app.add_typer(sandbox_app, name="sandbox")
 app.add_typer(export_app)
 app.add_typer(reward_model_app, name="reward-model")
 
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
-Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
-
-
-def resolve_config(recipe: str, config_file: Path | None, overrides: list[str] | None) -> Config:
-    """Put recipe (or file) and overrides together."""
-    return build_config(read_recipe(config_file or recipe_file(recipe)), overrides or ())
-
 
 def _existing_run(path: Path) -> "RunDir":
     from zerone.run_dir import RunDir
@@ -74,10 +64,8 @@ def _existing_run(path: Path) -> "RunDir":
 @app.command()
 def zero(
     overrides: Overrides = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")] = False,
+    run_dir: KeptIn = None,
+    resume: Resume = False,
     recipe: Recipe = "zero",
     config: ConfigFile = None,
     dry_run: DryRun = False,
@@ -91,20 +79,19 @@ def zero(
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    path = run_path(run_dir, resume, recipe)
     from zerone.display import TerminalDisplay
     from zerone.report.page import write_report
     from zerone.run_dir import RunDir
     from zerone.stages.zero import run_zero
 
-    run = RunDir(run_dir or new_run_path(recipe))
+    run = RunDir(path)
     console = Console()
     with TerminalDisplay(console, run.path, is_quiet=quiet) as display:
         summary = run_zero(resolved, run, resume, display)
-    path = write_report(run)
+    report_path = write_report(run)
     _print_summary(console, summary)
-    console.print(f"report: {path.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report_path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
 
@@ -115,10 +102,8 @@ app.command()(r1)
 @app.command()
 def sft(
     overrides: Overrides = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")] = False,
+    run_dir: KeptIn = None,
+    resume: Resume = False,
     recipe: Recipe = "sft",
     config: ConfigFile = None,
     dry_run: DryRun = False,
@@ -129,23 +114,22 @@ def sft(
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    path = run_path(run_dir, resume, recipe)
     from zerone.display import LossDisplay
     from zerone.run_dir import RunDir
     from zerone.stages.sft import run_sft
 
-    run = RunDir(run_dir or new_run_path(recipe))
+    run = RunDir(path)
     console = Console()
     summary = run_sft(resolved, run, resume, LossDisplay(console, run.path, is_quiet=quiet))
-    for name, path in (("base", None), ("best", run.best_path), ("final", run.model_path)):
+    for name, model in (("base", None), ("best", run.best_path), ("final", run.model_path)):
         figures = summary[name]
         suites = "".join(
             f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')}"
             for suite, values in figures["suites"].items()
         )
         line = f"{name:<6} step {figures['step']:<5} held-out loss {figures['loss']:.4f}{suites}"
-        console.print(line + (f"  {path.resolve()}" if path else ""), highlight=False, soft_wrap=True)
+        console.print(line + (f"  {model.resolve()}" if model else ""), highlight=False, soft_wrap=True)
 
 
 def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from zerone.config import Config, build_config, parse_overrides, read_recipe
+from zerone.config.arguments import ConfigFile, Recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
 from zerone.errors import ConfigError, DataError, UserError
@@ -82,8 +83,8 @@ def model(  # noqa: PLR0913 - the flags of a command
     inspect_log: Annotated[
         Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")] = "zero",
-    config: Annotated[Path | None, typer.Option("--config", help="a recipe file of your own")] = None,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
 ) -> None:
     """Measure a model on a suite: pass@1, pass@k, cons@k, format, length, by level and by domain."""
     resolved, drawing = _resolve(suite, config or recipe_file(recipe), overrides or [])

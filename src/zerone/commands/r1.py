@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from zerone.config.arguments import ConfigFile, Recipe
 from zerone.config.recipes import new_run_path, recipe_file
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
@@ -35,10 +36,8 @@ def r1(
         str | None, typer.Option("--from", metavar="STAGE", help="do this stage and all after it again")
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="STAGE", help="do nothing but this stage")] = None,
-    recipe: Annotated[
-        str, typer.Option(help="a recipe of the package, see `zerone recipes`")
-    ] = "r1_embedded",
-    config: Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")] = None,
+    recipe: Recipe = "r1_embedded",
+    config: ConfigFile = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
     ] = False,

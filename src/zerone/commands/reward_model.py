@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from zerone.config import build_config, read_recipe, to_yaml
-from zerone.config.recipes import new_run_path, recipe_file
+from zerone.config.arguments import ConfigFile, DryRun, Overrides, Recipe, Resume
+from zerone.config.recipes import recipe_file, run_path
 from zerone.errors import ConfigError, DataError
 
 app = typer.Typer(help="Learn from preferences what a good answer is.", no_args_is_help=True)
@@ -21,18 +22,14 @@ app = typer.Typer(help="Learn from preferences what a good answer is.", no_args_
 @app.command()
 def train(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="pairs, or safety examples")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")
-    ] = None,
+    overrides: Overrides = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="where the run is kept [default: runs/reward_model-N]")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")] = False,
-    recipe: Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")] = "zero",
-    config: Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="print the resolved configuration and stop")
-    ] = False,
+    resume: Resume = False,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Train a helpfulness model on pairs, or a safety model on labelled responses."""
     flat = read_recipe(config or recipe_file(recipe))
@@ -40,12 +37,11 @@ def train(
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    path = run_path(run_dir, resume, "reward_model")
     from zerone.reward_model.run import train_reward_model
     from zerone.run_dir import RunDir
 
-    run = RunDir(run_dir or new_run_path("reward_model"))
+    run = RunDir(path)
     summary = train_reward_model(resolved, run, resume, lambda line: print(line, flush=True))
     _show(summary["final"])
     print(f"model: {run.model_path.resolve()}")

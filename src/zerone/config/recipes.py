@@ -1,11 +1,14 @@
-"""The recipes of the package, by name, and where a run of one is kept.
+"""The recipes of the package, by name: what a command makes of one, and where its run is kept.
 
-In: a recipe's name. Out: paths.
+In: a recipe's name, a file, overrides. Out: a configuration; paths.
 """
 
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
+from zerone.config.reading import build_config, read_recipe
+from zerone.config.tree import Config
 from zerone.errors import ConfigError
 
 
@@ -21,6 +24,18 @@ def recipe_file(name: str) -> Path:
     if name not in known:
         raise ConfigError(f"no recipe is named {name!r}; there are {', '.join(known)}")
     return known[name]
+
+
+def resolve_config(recipe: str, config_file: Path | None, overrides: Iterable[str] | None) -> Config:
+    """Put recipe (or file) and overrides together."""
+    return build_config(read_recipe(config_file or recipe_file(recipe)), overrides or ())
+
+
+def run_path(run_dir: Path | None, resume: bool, recipe: str) -> Path:
+    """Return where a run is kept; raises ConfigError for a run to go on with that is not named."""
+    if resume and run_dir is None:
+        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+    return run_dir or new_run_path(recipe)
 
 
 def new_run_path(recipe: str) -> Path:

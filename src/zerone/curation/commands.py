@@ -13,14 +13,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.config import Config, to_yaml
+from zerone.config import to_yaml
+from zerone.config.arguments import ConfigFile, DryRun, Overrides
+from zerone.config.recipes import resolve_config
 
 app = typer.Typer(help="Make data for SFT, and look through it.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option(help="the JSONL to write; go on with it by the same command")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")]
 
 
 @app.command()
@@ -35,7 +34,7 @@ def cold_start(
     dry_run: DryRun = False,
 ) -> None:
     """Few and good: from R1-Zero's answers, few-shot prompting of model.path, and designed cases."""
-    resolved = _resolve("cold_start", config, overrides)
+    resolved = resolve_config("cold_start", config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
         return
@@ -50,7 +49,7 @@ def reject_sample(
     out: Out, overrides: Overrides = None, config: ConfigFile = None, dry_run: DryRun = False
 ) -> None:
     """Many and right: from the answers of model.path, after reasoning RL."""
-    resolved = _resolve("reject_sample", config, overrides)
+    resolved = resolve_config("reject_sample", config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
         return
@@ -76,16 +75,6 @@ def review(
         f"{counts['accepted']} accepted ({counts['edited']} edited), {counts['rejected']} rejected, "
         f"{counts['open']} to go -> {work.out_path}"
     )
-
-
-def _resolve(recipe: str, config_file: Path | None, overrides: list[str] | None) -> Config:
-    # The command line imports this module, so what it offers waits until the command runs.
-    from importlib import resources
-
-    from zerone.config import build_config, read_recipe
-
-    path = config_file or Path(str(resources.files("zerone"))) / "recipes" / f"{recipe}.yaml"
-    return build_config(read_recipe(path), overrides or ())
 
 
 def _say(line: str) -> None:
