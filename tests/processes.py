@@ -21,13 +21,18 @@ def command_line(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "zerone.cli", *arguments]
 
 
+def _cache_of(folder: Path) -> Path:
+    """Return a cache beside the folder: the tests of a session share it, so the machine is measured once."""
+    return folder.parent / "cache"
+
+
 def environment_of_runs(folder: Path) -> dict[str, str]:
     """Return an environment in which runs find this source and leave the user's cache alone."""
     source = Path(zerone.__file__).parents[1]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(source), os.environ.get("PYTHONPATH", "")]),
-        "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_CACHE_HOME": str(_cache_of(folder)),
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
     }
@@ -54,7 +59,7 @@ def call_main(folder: Path, *arguments: str) -> tuple[int, str, str]:
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("XDG_CACHE_HOME", str(_cache_of(folder)))
         patch.setenv("COLUMNS", "200")
         patch.setattr(sys, "argv", ["zerone", *arguments])
         try:
