@@ -104,6 +104,7 @@ def test_run_killed_five_times_ends_like_one_left_alone(tmp_path: Path) -> None:
     kill_and_compare(tmp_path, steps=8, num_kills=5, seed=0)
 
 
+@pytest.mark.slow
 def test_ppo_run_killed_three_times_ends_with_the_same_critic_too(tmp_path: Path) -> None:
     found = kill_and_compare(tmp_path, 6, 3, 2, "rl.algorithm=ppo")
     last = Path("checkpoints") / "step_000006"
