@@ -201,14 +201,16 @@ def become_first(config: dict[str, typing.Any], limits: dict[str, typing.Any], f
     os.closerange(len(streams), 1024)
     call("unshare", libc.unshare(NEW_NS | NEW_NET | NEW_IPC | NEW_UTS | NEW_CGROUP))
     mount_scratch(config["shm_bytes"], limits["scratch_bytes"])
+    # The memory and the descriptors of the first process stay closed to the candidate, which has the
+    # same uid and the same lack of rights: from before it exists, or it might look in time.
+    prctl(PR_SET_DUMPABLE, 0)
     candidate = os.fork()
     if candidate:
         os.closerange(0, 4)
-        # Its memory stays closed to the candidate, which has the same uid and the same lack of rights.
-        prctl(PR_SET_DUMPABLE, 0)
         drop_capabilities()
         os.write(4, b"%d" % exit_code(candidate))
         os._exit(0)
+    prctl(PR_SET_DUMPABLE, 1)
     os.close(4)
     os.setsid()
     for kind, value in limits["rlimits"]:
