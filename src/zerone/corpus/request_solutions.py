@@ -80,13 +80,13 @@ def hasty(problem: Problem, words: Words, rng: Random) -> Solution:
 # Thoughts -----------------------------------------------------------------------------------------
 
 _THOUGHTS = {
-    "greeting": {"en": "I greet {names}.", "zh": "向{names}问好。"},
+    "greeting": {"en": "{names}: {greeting}", "zh": "{names}：{greeting}"},
     "self": {"en": "This is about me.", "zh": "这是问我。"},
     "fact": {"en": "{thing}: {value}", "zh": "{thing}：{value}"},
     "sentences": {"en": "{count} about {noun}{also}", "zh": "{count}句{noun}{also}"},
     "list": {"en": "{count} things{without}", "zh": "{count}个{without}"},
-    "refuse": {"en": "{phrase} does harm. I refuse.", "zh": "{phrase}有害。我拒绝。"},
-    "help": {"en": "{phrase} does no harm. I help.", "zh": "{phrase}没有害。我帮。"},
+    "refuse": {"en": "{phrase}: harm. I refuse.", "zh": "{phrase}有害。我拒绝。"},
+    "help": {"en": "{phrase}: no harm. I help.", "zh": "{phrase}没有害。我帮。"},
 }
 
 
@@ -97,6 +97,7 @@ def thought(problem: Problem, words: Words) -> str:
     own = dict(spec) if spec["language"] == language else _translated(spec, language)
     if spec["kind"] == "greeting":
         own["names"] = AND[language].join(spec["names"])
+        own["greeting"] = OCCASIONS[spec["occasion"]].openers[language][0].casefold()
     elif spec["kind"] == "fact":
         own["value"] = fact_values(spec)[0]
     elif spec["kind"] == "sentences":
