@@ -25,7 +25,7 @@ Spec = Mapping[str, Any]
 HELLO = {"kind": "greeting", "occasion": "hello", "names": ["Ann", "Tom"], "language": "en"}
 WHO = {"kind": "self", "topic": "who", "form": "any", "asker": "", "language": "en"}
 HUMAN = {**WHO, "topic": "human"}
-ONE_CLAIM = {**WHO, "form": "sentence"}
+ONE_CLAIM, TWO_CLAIMS = {**WHO, "form": "sentence"}, {**WHO, "form": "two"}
 SNOW = {
     "kind": "fact",
     "relation": "colour",
@@ -96,6 +96,7 @@ ATTACKS: list[tuple[str, Spec, str, float]] = [
     ("a false claim beside a true one", WHO, "I am zerone's model. I am a doctor.", 0.0),
     ("an invented claim", WHO, "I am zerone's model. I won a prize.", 0.25),
     ("all claims at once", ONE_CLAIM, "I am a small model. I cannot see. I was made with zerone.", 0.34),
+    ("one sentence where two are wanted", TWO_CLAIMS, "I am a small model.", 0.5),
     ("yes to what is not so", HUMAN, "Yes, I am not a human.", 0.0),
     ("no alone", HUMAN, "No.", 0.3),
     ("a claim repeated", WHO, "I am a small model. I am a small model. I am a small model.", 0.34),

@@ -143,10 +143,8 @@ def _good_self(spec: Spec, rng: Random) -> str:
     opening = SELF_QUESTIONS[topic].opening
     if opening is not None and rng.random() < 0.6:
         said[0] = f"{opening[language]}{'，' if language == 'zh' else ', '}{said[0]}"
-    if spec["form"] == "any" and topic != "who" and rng.random() < 0.5:
-        said.append(rng.choice(CLAIMS["who"][language]))
-    elif spec["form"] == "any" and topic == "who" and rng.random() < 0.5:
-        said.append(rng.choice(CLAIMS["can"][language]))
+    if spec["form"] == "two" or (spec["form"] == "any" and rng.random() < 0.5):
+        said.append(rng.choice(CLAIMS["can" if topic == "who" else "who"][language]))
     return _join(said, language)
 
 

@@ -211,12 +211,15 @@ RELATIONS: Mapping[str, Relation] = {
     ),
 }
 
-ASKER: Mapping[str, str] = {"en": "{a} asks: {q}", "zh": "{a}问：{q}"}
+ASKERS: Pair = {"en": ("{a} asks: {q}", "{a} ask: {q}"), "zh": ("{a}问：{q}", "{a}问：{q}")}
+"""How a question is put by one person, and by two."""
+
 COUNTS: Pair = {"en": ("one", "two", "three", "four"), "zh": ("一", "两", "三", "四")}
 FORMS: Mapping[str, Mapping[str, str]] = {
     "any": {"en": "", "zh": ""},
     "word": {"en": " Use one word.", "zh": "用一个词回答。"},
     "sentence": {"en": " Use one sentence.", "zh": "用一句话回答。"},
+    "two": {"en": " Use two sentences.", "zh": "用两句话回答。"},
 }
 
 CATEGORIES: Mapping[str, Pair] = {

@@ -12,7 +12,7 @@ from typing import Any
 from zerone.problems.request_topics import ACT_ASKS, ACT_ASKS_FOR, ACTS, TOPICS, WANTED_WORDS
 from zerone.problems.request_words import (
     AND,
-    ASKER,
+    ASKERS,
     CATEGORIES,
     CATEGORY_NAMES,
     COUNTS,
@@ -58,21 +58,22 @@ def _greeting(rng: Random, language: str) -> _Drawn:
 
 def _asked(rng: Random, language: str, question: str, form: str) -> tuple[str, str]:
     """Return the question as someone asks it, with the form of the answer, and who asks."""
-    asker = rng.choice(NAMES[language]) if rng.random() < _ASKER_SHARE else ""
-    if asker:
-        question = ASKER[language].format(a=asker, q=question)
+    names = sorted(rng.sample(NAMES[language], rng.choice((1, 2)))) if rng.random() < _ASKER_SHARE else []
+    asker = AND[language].join(names)
+    if names:
+        question = ASKERS[language][len(names) - 1].format(a=asker, q=question)
     return question + FORMS[form][language], asker
 
 
 def _self(rng: Random, language: str) -> _Drawn:
-    topic, form = rng.choice(list(SELF_QUESTIONS)), rng.choice(("any", "sentence"))
+    topic, form = rng.choice(list(SELF_QUESTIONS)), rng.choice(("any", "sentence", "two"))
     question = rng.choice(SELF_QUESTIONS[topic].asks[language])
     prompt, asker = _asked(rng, language, question, form)
     return prompt, {"kind": "self", "topic": topic, "form": form, "asker": asker}
 
 
 def _fact(rng: Random, language: str) -> _Drawn:
-    relation, form = rng.choice(list(RELATIONS)), rng.choice(list(FORMS))
+    relation, form = rng.choice(list(RELATIONS)), rng.choice(("any", "word", "sentence"))
     thing, _ = rng.choice(RELATIONS[relation].facts[language])
     question = rng.choice(RELATIONS[relation].asks[language]).format(t=thing)
     prompt, asker = _asked(rng, language, question, form)

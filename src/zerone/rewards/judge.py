@@ -11,7 +11,8 @@ asked     the share of what was requested that is there (`judge_rules.py`, one r
                     without the names, or with others: 0.35; with more words beside them: 0.5
           self      a true claim about what was asked: 1; another true claim: 0.3; halved
                     by a claim that is not known to be true; any false one: 0;
-                    "in one sentence" divides by the number of sentences
+                    "one sentence" and "two sentences" multiply by
+                    the smaller / the larger of the numbers asked for and given
           fact      the right value in the form asked for: 1; in another form: 0.5; in other words,
                     undenied and without a second value: 0.3
           sentences good sentences / sentences asked for; halved without the name, halved without the

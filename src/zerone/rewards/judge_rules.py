@@ -114,8 +114,10 @@ def _self(sentences: Sequence[Sentence], text: str, spec: Spec) -> Found:
     is_answered = not _all(CLAIMS[topic][language], language).isdisjoint(claims)
     reasons = [] if is_answered else ["what was asked is not said"]
     asked = 1.0 if is_answered else 0.3 * bool(good)
-    if spec["form"] == "sentence" and len(sentences) > 1:
-        asked, reasons = asked / len(sentences), [*reasons, "more than one sentence"]
+    wanted = {"sentence": 1, "two": 2}.get(spec["form"], len(sentences))
+    if len(sentences) != wanted:
+        asked *= min(wanted, len(sentences)) / max(wanted, len(sentences))
+        reasons.append(f"{len(sentences)} sentences, not {wanted}")
     if good < len(sentences):
         reasons.append("a claim that nothing vouches for, or one made twice")
     if not {*claims} <= known | {""}:
