@@ -50,6 +50,16 @@ OCCASIONS: Mapping[str, Occasion] = {
         openers={"en": ("Good evening",), "zh": ("晚上好",)},
         courtesies={"en": ("It is good to see you.", "How are you?"), "zh": ("很高兴见到你。",)},
     ),
+    "night": Occasion(
+        asks={"en": ("Say good night to {a}.",), "zh": ("对{a}说晚安。",)},
+        openers={"en": ("Good night",), "zh": ("晚安",)},
+        courtesies={"en": ("See you soon.",), "zh": ("明天见。",)},
+    ),
+    "welcome": Occasion(
+        asks={"en": ("Say welcome to {a}.",), "zh": ("对{a}说欢迎。",)},
+        openers={"en": ("Welcome",), "zh": ("欢迎你", "欢迎")},
+        courtesies={"en": ("It is good to see you.",), "zh": ("很高兴见到你。",)},
+    ),
     "bye": Occasion(
         asks={"en": ("Say goodbye to {a}.", "Say goodbye to {a} for me."), "zh": ("对{a}说再见。",)},
         openers={"en": ("Goodbye", "Bye"), "zh": ("再见",)},
