@@ -209,7 +209,7 @@ def test_prompts_and_good_answers_are_short_in_tokens() -> None:
         prompts.append(len(_tokenizer()(problem.prompt)["input_ids"]))
         answers.append(len(_tokenizer()(good_answer(problem, rng_from(problem.id)))["input_ids"]))
     assert max(prompts) <= 32
-    assert max(answers) <= 40
+    assert max(answers) <= 41
     assert fmean(prompts) < 20
 
 

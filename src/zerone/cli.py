@@ -208,6 +208,7 @@ def pretrain(
     recipe: Recipe = "zero",
     config: ConfigFile = None,
     dry_run: DryRun = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with a training that was cut off")] = False,
 ) -> None:
     """Make the embedded base model from nothing: tokenizer, corpus, weights, provenance."""
     resolved = resolve_config(recipe, config, overrides)
@@ -216,7 +217,7 @@ def pretrain(
         return
     from zerone.stages.pretraining import make_base
 
-    make_base(resolved, out, lambda line: print(line, flush=True))
+    make_base(resolved, out, lambda line: print(line, flush=True), resume)
 
 
 @app.command()

@@ -153,26 +153,44 @@ def language_model_loss(model: Any, batches: Sequence[Packed]) -> float:
     return total
 
 
+def new_optimizers(model: Any, learning_rate: float) -> list[torch.optim.Optimizer]:
+    """Return Muon for the matrices and AdamW for the rest, before their first step."""
+    return muon_with_adamw(model, learning_rate, weight_decay=0.01)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """How a model is trained: documents of which seed and habits, how many, at what rate."""
+
+    seed: int
+    num_steps: int
+    documents_per_step: int
+    learning_rate: float
+    habits: Habits
+
+
 def pretrain(
     model: Any,
     tokenizer: Any,
-    *,
-    seed: int,
-    num_steps: int,
-    documents_per_step: int,
-    learning_rate: float,
-    habits: Habits,
+    course: Course,
     on_step: Callable[[int, float, int], None],
+    optimizers: Sequence[torch.optim.Optimizer] = (),
+    start: int = 0,
 ) -> None:
-    """Train in place; `on_step(step, loss, num_tokens)` is called after every update."""
-    optimizers = muon_with_adamw(model, learning_rate, weight_decay=0.01)
-    for step in range(num_steps):
-        progress = step / num_steps
-        documents = documents_of_step(seed, step, progress, habits, documents_per_step)
+    """Train in place from step `start`; `on_step(step, loss, num_tokens)` is called after every update.
+
+    Whoever goes on with a training gives the optimisers of `new_optimizers` as they were then.
+    """
+    optimizers = optimizers or new_optimizers(model, course.learning_rate)
+    peak, num_steps = course.learning_rate, course.num_steps
+    for step in range(start, num_steps):
+        documents = documents_of_step(
+            course.seed, step, step / num_steps, course.habits, course.documents_per_step
+        )
         batches = pack_documents(
             [encode(tokenizer, document) for document in documents], _TOKENS_PER_MICROBATCH
         )
-        set_learning_rate(optimizers, warmup_stable_decay(step, learning_rate, 30, num_steps, decay_part=0.4))
+        set_learning_rate(optimizers, warmup_stable_decay(step, peak, 30, num_steps, decay_part=0.4))
         loss = language_model_loss(model, batches)
         if not math.isfinite(loss):
             raise TrainingError(f"pre-training loss is {loss} at step {step}; lower the learning rate")

@@ -53,16 +53,20 @@ def _pass_match(problem: Problem, words: Words, rng: Random, slip: float) -> tup
 
 
 def _pass_extreme(problem: Problem, words: Words, rng: Random, slip: float) -> tuple[list[str], str | None]:
-    """Calculate every choice; "yes" says that it is the best so far, so the last "yes" is the answer."""
-    sign = 1 if problem.spec["kind"] == "largest" else -1
+    """Calculate every choice and compare it with the best so far; the last "yes" is the answer.
+
+    The best is written again beside each value: a small model compares what stands together.
+    """
+    sign, sense = (1, ">") if problem.spec["kind"] == "largest" else (-1, "<")
     lines: list[str] = []
     best, answer = None, None
     for letter, steps in zip(LETTERS, problem.spec["steps"], strict=False):
         shown, value = _shown(steps, slip, set(), rng)
         is_best = best is None or sign * value > sign * best
+        compared = "" if best is None else f" {sense} {best}"
+        lines.append(f"{letter} {shown}{compared} {words.yes if is_best else words.no}")
         if is_best:
             best, answer = value, letter
-        lines.append(f"{letter} {shown} {words.yes if is_best else words.no}")
     return lines, answer
 
 

@@ -287,7 +287,7 @@ def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str,
     try:
         if replaced.exists() and not path.exists():  # a crash came between the two renames below
             replaced.rename(path)
-        _check_replaceable(path)
+        check_replaceable(path)
         for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -305,7 +305,8 @@ def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str,
         ) from error
 
 
-def _check_replaceable(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
+    """Raise ModelError if `path` holds anything but a model, which `save_model` would not replace."""
     if not path.exists():
         return
     if not path.is_dir() or (any(path.iterdir()) and not (path / "config.json").is_file()):

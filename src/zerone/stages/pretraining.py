@@ -2,20 +2,30 @@
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
 from zerone import __version__
+from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
 from zerone.corpus.documents import Habits
+from zerone.errors import RunDirError
 from zerone.machine import available_cores, commit_of_source, cpu_name, keep_freed_memory, known_machine
-from zerone.model.loading import PROVENANCE_NAME, save_model
-from zerone.pretrain import Architecture, build_tokenizer, new_model, pretrain
+from zerone.model.loading import PROVENANCE_NAME, check_replaceable, save_model
+from zerone.pretrain import Architecture, Course, build_tokenizer, new_model, new_optimizers, pretrain
 from zerone.run_dir import write_atomically
+
+STEPS_PER_CHECKPOINT = 50
+"""About a minute of work on two cores."""
+
+STEPS_PER_LINE = 10
 
 
 def _overrides(config: Config) -> list[str]:
@@ -29,53 +39,153 @@ def _overrides(config: Config) -> list[str]:
     ]
 
 
-def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
-    """Train tokenizer and model from nothing and write them with provenance.json."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """What a step took and came to."""
+
+    tokens: int
+    seconds: float
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a training that was cut off leaves beside its model: a checkpoint, and what steps took."""
+
+    out: Path
+    command: str
+
+    @property
+    def _path(self) -> Path:
+        return self.out.with_name(f"{self.out.name}.partial")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where they are until the model is done."""
+        return self._path / "checkpoints"
+
+    @property
+    def _steps_path(self) -> Path:
+        return self._path / "steps.json"
+
+    def write(self, steps: Sequence[_Step]) -> None:
+        """Write what every step so far took; before the checkpoint that goes with them."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"command": self.command, "steps": [asdict(step) for step in steps]})
+        write_atomically(self._steps_path, text + "\n")
+
+    def read(self) -> list[_Step]:
+        """Return what every step took; raises RunDirError where nothing can go on."""
+        try:
+            kept = json.loads(self._steps_path.read_text(encoding="utf-8"))
+            found, steps = kept["command"], [_Step(**step) for step in kept["steps"]]
+        except (OSError, ValueError, TypeError, LookupError) as error:
+            raise RunDirError(
+                f"nothing in {self._path} to go on with ({error}); leave out --resume"
+            ) from error
+        if found != self.command:
+            raise RunDirError(f"{self._path} was started by `{found}`; go on with the same options")
+        return steps
+
+    def remove(self) -> None:
+        """Remove what is of use only while the training is not done."""
+        shutil.rmtree(self._path, ignore_errors=True)
+
+
+def _habits(config: Config) -> Habits:
+    return Habits(**config.pretrain.habits.model_dump())
+
+
+def make_base(config: Config, out: Path, say: Callable[[str], None], resume: bool = False) -> None:
+    """Train tokenizer and model from nothing and write them with provenance.json.
+
+    With `resume`, go on from the last checkpoint beside `out`; the weights are those of a training that
+    was not cut off. Raises RunDirError where there is nothing to go on with.
+    """
+    check_replaceable(out)
     keep_freed_memory()
     threads = config.model.threads or known_machine().threads
     torch.set_num_threads(threads)
-    habits = Habits(**config.pretrain.habits.model_dump())
     architecture = Architecture()
-    tokenizer = build_tokenizer(config.seed, architecture.vocabulary, habits)
+    tokenizer = build_tokenizer(config.seed, architecture.vocabulary, _habits(config))
     model = new_model(architecture, config.seed, tokenizer.eos_token_id)
-    start, num_tokens = time.perf_counter(), 0
-    losses: list[float] = []
+    kept = _Kept(out, f"zerone pretrain --out DIR {' '.join(_overrides(config))}")
+    steps = _train(config, model, tokenizer, kept, resume, say)
+    provenance = _provenance(config, kept.command, steps) | {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "hardware": f"{cpu_name()}, {available_cores()} cores, {threads} threads, fp32",
+    }
+    model.generation_config.temperature = 1.0
+    model.generation_config.do_sample = True
+    save_model(model, tokenizer, out, provenance)
+    provenance["sha256"] = {
+        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
+        for name in ("model.safetensors", "tokenizer.json")
+    }
+    write_atomically(out / PROVENANCE_NAME, json.dumps(provenance, indent=2) + "\n")
+    kept.remove()
+    say(f"wrote {out}")
 
-    def on_step(step: int, loss: float, tokens: int) -> None:
-        nonlocal num_tokens
-        num_tokens += tokens
-        losses.append(loss)
-        if step % 10 == 0 or step + 1 == config.pretrain.steps:
-            speed = num_tokens / (time.perf_counter() - start)
-            done = f"step {step + 1}/{config.pretrain.steps}"
-            say(f"{done}  loss {loss:.4f}  {num_tokens:,} tokens  {speed:,.0f}/s")
 
-    pretrain(
-        model,
-        tokenizer,
+def _train(
+    config: Config, model: Any, tokenizer: Any, kept: _Kept, resume: bool, say: Callable[[str], None]
+) -> list[_Step]:
+    """Train, with a checkpoint now and then; return what every step took."""
+    optimizers = new_optimizers(model, config.pretrain.learning_rate)
+    beside = {"optimizer_of_the_rest": optimizers[1]}
+    steps: list[_Step] = []
+    if resume:
+        steps = kept.read()
+        saved = checkpoints(kept.checkpoints)
+        steps = steps[: load_checkpoint(saved[-1], model, optimizers[0], None, beside).step if saved else 0]
+    else:
+        kept.remove()
+    course = Course(
         seed=config.seed,
         num_steps=config.pretrain.steps,
         documents_per_step=config.pretrain.documents_per_step,
         learning_rate=config.pretrain.learning_rate,
-        habits=habits,
-        on_step=on_step,
+        habits=_habits(config),
     )
-    model.generation_config.temperature = 1.0
-    model.generation_config.do_sample = True
-    provenance = {
+    clock = time.perf_counter()
+
+    def on_step(step: int, loss: float, tokens: int) -> None:
+        nonlocal clock
+        now = time.perf_counter()
+        steps.append(_Step(tokens=tokens, seconds=round(now - clock, 4), loss=loss))
+        clock = now
+        if (step + 1) % STEPS_PER_LINE == 0 or step + 1 == config.pretrain.steps:
+            num_tokens = sum(done.tokens for done in steps)
+            speed = num_tokens / sum(done.seconds for done in steps)
+            say(
+                f"step {step + 1}/{config.pretrain.steps}  loss {loss:.4f}  "
+                f"{num_tokens:,} tokens  {speed:,.0f}/s"
+            )
+        if (step + 1) % STEPS_PER_CHECKPOINT == 0:
+            kept.write(steps)
+            at = Progress(step=step + 1, updates=step + 1)
+            save_checkpoint(kept.checkpoints, at, model, tokenizer, optimizers[0], None, 1, beside)
+
+    pretrain(model, tokenizer, course, on_step, optimizers, start=len(steps))
+    return steps
+
+
+def _provenance(config: Config, command: str, steps: Sequence[_Step]) -> dict[str, Any]:
+    """Return what the model was made from and by what; parameters and hardware take their place later."""
+    return {
         "what": "base model of zerone, made from nothing by `zerone pretrain`",
-        "command": f"zerone pretrain --out DIR {' '.join(_overrides(config))}",
+        "command": command,
         "licence": "MIT",
         "corpus": "procedural, src/zerone/corpus; training problems only; see docs/base_model.md",
         "habits": config.pretrain.habits.model_dump(),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": 0,
         "seed": config.seed,
         "steps": config.pretrain.steps,
         "documents_per_step": config.pretrain.documents_per_step,
-        "tokens": num_tokens,
-        "last_loss": losses[-1],
-        "hardware": f"{cpu_name()}, {available_cores()} cores, {threads} threads, fp32",
-        "seconds": round(time.perf_counter() - start),
+        "tokens": sum(step.tokens for step in steps),
+        "last_loss": steps[-1].loss,
+        "hardware": "",
+        "seconds": round(sum(step.seconds for step in steps)),
         "versions": {
             "zerone": __version__,
             "torch": torch.__version__,
@@ -83,10 +193,3 @@ def make_base(config: Config, out: Path, say: Callable[[str], None]) -> None:
         },
         "commit": commit_of_source(),
     }
-    save_model(model, tokenizer, out, provenance)
-    provenance["sha256"] = {
-        name: hashlib.sha256((out / name).read_bytes()).hexdigest()
-        for name in ("model.safetensors", "tokenizer.json")
-    }
-    write_atomically(out / PROVENANCE_NAME, json.dumps(provenance, indent=2) + "\n")
-    say(f"wrote {out}")
