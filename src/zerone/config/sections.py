@@ -277,7 +277,7 @@ class HabitsConfig(Section):
 class PretrainConfig(Section):
     """How the embedded base is made (`zerone pretrain`)."""
 
-    steps: int = Field(2400, ge=1, description="updates")
+    steps: int = Field(3000, ge=1, description="updates")
     documents_per_step: int = Field(128, ge=1, description="documents per update, about 110 tokens each")
     learning_rate: float = Field(1e-2, gt=0, description="peak of Muon and AdamW")
     habits: HabitsConfig = HabitsConfig()

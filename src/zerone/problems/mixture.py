@@ -37,10 +37,10 @@ MIX_FAMILIES: tuple[Family, ...] = (countdown, arithmetic, functions, selections
 """What `zerone zero --mix` trains on, in equal shares: every family that a rule can check."""
 
 CORPUS_SHARES: tuple[tuple[Family, float], ...] = (
-    (countdown, 0.29),
-    (arithmetic, 0.29),
-    (functions, 0.20),
-    (selections, 0.12),
+    (countdown, 0.34),
+    (arithmetic, 0.31),
+    (functions, 0.15),
+    (selections, 0.10),
     (requests, 0.10),
 )
 """What the embedded base is made from: every family, with its share of the corpus."""
