@@ -5,7 +5,7 @@ run reports: `mixed` (all levels) and `hard` (the highest level; "mini-aime" in 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zerone.config import Config
@@ -25,7 +25,9 @@ from zerone.problems.mixture import (
     mix_suite,
     mixed_suite,
 )
+from zerone.problems.scenarios import AllScenarios
 from zerone.rewards.golds import gold_complaint
+from zerone.rewards.preference import first_due
 from zerone.rl import Mixture
 from zerone.types import Problem
 
@@ -58,9 +60,26 @@ class Data:
 
 
 def data_of(config: Config) -> Data:
-    """Return the problems that a configuration names; raises DataError for a bad file."""
+    """Return the problems that a configuration names; raises DataError for a bad file.
+
+    Where preference is rewarded and no file is named, general requests come among the problems from
+    the step on in which it counts.
+    """
     if config.data.path is not None:
         return _data_of_file(config, Path(config.data.path))
+    reasoning = _data_of_family(config)
+    if not config.reward.preference:
+        return reasoning
+    general_from = first_due(config.rl.steps, config.reward.preference_share)
+    return replace(
+        reasoning,
+        description=f"{reasoning.description}; general requests from step {general_from + 1} on",
+        mixture=AllScenarios(seed=config.seed, reasoning=reasoning.mixture, general_from=general_from),
+        verifiers=reasoning.verifiers | {"judge"},
+    )
+
+
+def _data_of_family(config: Config) -> Data:
     if config.data.family == "mix":
         mixture = EmbeddedMixture(seed=config.seed, families=MIX_FAMILIES)
         names = ", ".join(family.FAMILY for family in MIX_FAMILIES)

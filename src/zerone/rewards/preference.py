@@ -54,4 +54,9 @@ def _one(kind: str, model: Preference, question: tuple[str, str]) -> Mapping[str
 
 def is_due(step: int, num_steps: int, share: float) -> bool:
     """Whether a step, counted from 0, lies in the last `share` of the steps."""
-    return step >= num_steps - round(share * num_steps)
+    return step >= first_due(num_steps, share)
+
+
+def first_due(num_steps: int, share: float) -> int:
+    """Return the first step, counted from 0, of the last `share` of the steps."""
+    return num_steps - round(share * num_steps)

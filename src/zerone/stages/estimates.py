@@ -45,6 +45,19 @@ def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
     )
 
 
+_TOKENS_PER_ROW = 120
+"""Of a preference: the prompt with two final answers, or with one response and its thought."""
+
+
+def reward_model_estimate(config: Config) -> Estimate:
+    """Return what training a reward model on the preferences of the embedded world takes."""
+    num_tokens = 2 * config.curate.general * _TOKENS_PER_ROW
+    return Estimate(
+        seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * config.reward_model.epochs),
+        num_bytes=_saved_bytes(config, has_reference=False),
+    )
+
+
 def sampling_estimate(config: Config, num_answers: int) -> Estimate:
     """Return what it takes to sample answers and write them down."""
     length = config.sampling.max_tokens * _SHARE_OF_ROOM

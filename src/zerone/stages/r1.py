@@ -4,8 +4,9 @@ In: nothing. Out: the graph that `zerone r1` runs. A stage is one entry here and
 elsewhere; what is not said here (order, resuming, lineage) follows.
 """
 
-from zerone.stages import curation_stage, rl_stage, sft_stage
-from zerone.stages.estimates import rl_estimate, sft_estimate
+from zerone.reward_model.data import Kind
+from zerone.stages import curation_stage, reward_stage, rl_stage, sft_stage
+from zerone.stages.estimates import reward_model_estimate, rl_estimate, sft_estimate
 from zerone.stages.graph import Graph, Stage
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 
@@ -72,5 +73,34 @@ def r1_graph() -> Graph:
                 options=sft_stage.OPTIONS,
                 estimate=sft_estimate(300_000),
             ),
+            _reward_model("helpfulness", "how helpful an answer is"),
+            _reward_model("safety", "whether a response is safe"),
+            Stage(
+                name="r1",
+                makes="R1, by RL on reasoning and, at the end, preferences",
+                run=rl_stage.run_rl,
+                inputs={
+                    "model": "dev3.model",
+                    "helpfulness": "helpfulness.reward_model",
+                    "safety": "safety.reward_model",
+                    "problems": PROBLEMS,
+                },
+                outputs=_TRAINED,
+                options=rl_stage.OPTIONS,
+                estimate=rl_estimate,
+            ),
         )
+    )
+
+
+def _reward_model(kind: Kind, judges: str) -> Stage:
+    """Return a stage that trains a reward model, which has the shape of R1 (R1 paper, 3.1)."""
+    return Stage(
+        name=kind,
+        makes=f"a model of {judges}, from preferences",
+        run=reward_stage.run_reward_stage(kind),
+        inputs={"model": "dev3.model", "preferences": reward_stage.preferences_of(kind)},
+        outputs=("reward_model", "summary"),
+        options=reward_stage.OPTIONS,
+        estimate=reward_model_estimate,
     )
