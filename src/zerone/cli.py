@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from zerone import __version__
+from zerone.commands.ablate import ablate
 from zerone.commands.eval import app as eval_app
 from zerone.commands.r1 import lineage, r1
 from zerone.commands.reward_model import app as reward_model_app
@@ -197,7 +198,7 @@ def reward_audit(
         show_audit(found, Console())
 
 
-for command in (lineage, serve, chat):
+for command in (ablate, lineage, serve, chat):
     app.command()(command)
 
 

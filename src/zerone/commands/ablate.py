@@ -1,0 +1,70 @@
+"""`zerone ablate`: a stage of R1 in several variants, and one figure that shows what differs.
+
+In: the name of an ablation, a recipe or a finished pipeline, `key=value`. Out: a run directory per
+variant, and a page. Heavy imports wait inside the command.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zerone.config.arguments import ConfigFile, Recipe
+from zerone.config.recipes import new_run_path, recipe_file
+from zerone.errors import ConfigError
+
+
+def ablate(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="without a name, all are listed")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[[VARIANT.]KEY=VALUE]...", help="dotted overrides, for all variants or one"),
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where it is kept [default: runs/ablate_NAME-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the ablation in --run-dir")] = False,
+    pipeline: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="a finished `zerone r1` to start from, in place of a recipe"),
+    ] = None,
+    recipe: Recipe = "r1_embedded",
+    config: ConfigFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show what would run and what that takes")
+    ] = False,
+) -> None:
+    """Run a stage of R1 in several variants and draw them in one figure."""
+    from zerone.stages.ablations import ABLATIONS, ablation_named, ablation_pipeline, take_over
+
+    console = Console()
+    if name is None:
+        for known, each in ABLATIONS.items():
+            print(f"{known:<12} {each.stage}: {', '.join(each.variants)}. {each.shows}")
+        return
+    if resume and run_dir is None:
+        raise ConfigError("--resume needs --run-dir DIR, the ablation to go on with")
+    from zerone.report.ablation import render_ablation
+    from zerone.run_dir import write_atomically
+    from zerone.stage_view import PipelineView, plan_table
+    from zerone.stages.r1 import r1_graph
+
+    ablation, graph = ablation_named(name), r1_graph()
+    directory = run_dir or new_run_path(f"ablate_{name}")
+    # Before anything is copied, a plan finds what is done where it was made.
+    place = pipeline if dry_run and pipeline is not None and not directory.exists() else directory
+    source = config or recipe_file(recipe)
+    work = ablation_pipeline(graph, ablation, place, source, overrides or (), pipeline)
+    if dry_run:
+        console.print(plan_table(work.plan()))
+        return
+    if pipeline is not None:
+        take_over(graph, ablation, pipeline, directory)
+    with PipelineView(console) as view:
+        work.run(resume, view)
+    page = directory / f"{name}.html"
+    write_atomically(page, render_ablation(name, ablation, directory))
+    console.print(f"figure: {page.resolve()}", highlight=False, soft_wrap=True)
