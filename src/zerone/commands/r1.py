@@ -62,7 +62,11 @@ def r1(
         summary = pipeline.run(resume, view)
     for stage, model in summary["models"].items():
         console.print(f"{stage:<10} {model['path']}", highlight=False, soft_wrap=True)
-    console.print(f"look: zerone lineage {directory}/STAGE", highlight=False, soft_wrap=True)
+    look = {"origins": f"zerone lineage {directory}/STAGE", "answers": f"zerone rollouts {directory}/STAGE"}
+    if (directory / "summary.json").exists():
+        look = {"figures": f"{directory}/summary.json", "page": f"zerone report {directory}"} | look
+    for what, where in look.items():
+        console.print(f"{what:<10} {where}", highlight=False, soft_wrap=True)
 
 
 def lineage(

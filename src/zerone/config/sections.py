@@ -206,7 +206,12 @@ class CurateConfig(Section):
     prompts: int = Field(
         256, ge=0, description="reasoning problems that answers are drawn for (paper: not reported)"
     )
-    general: int = Field(96, ge=0, description="general requests beside them, where data.path is unset")
+    general: int = Field(
+        96,
+        ge=0,
+        description="general requests beside them, where data.path is unset; of a reward model's stage, "
+        "those that its preferences are about",
+    )
     samples: int = Field(4, ge=1, description="answers per problem and source (paper: several)")
     cap: int = Field(2, ge=1, description="most samples kept per problem (paper: not reported)")
     designed: int = Field(
