@@ -151,7 +151,7 @@ def test_a_file_of_preferences_is_learned_from(folder: Path) -> None:
 def test_a_file_of_the_other_kind_is_refused(folder: Path) -> None:
     path = write_rows(folder / "pairs_of_safety.jsonl", "safety")
     work = pipeline(folder, "other", f"data.path={path}")
-    with pytest.raises(DataError, match=r"is about safety; name a file .* helpfulness\.data\.path=FILE"):
+    with pytest.raises(DataError, match=r"is about safety; give helpfulness\.data\.path=FILE"):
         work.run(False, Notes())
 
 
