@@ -1,7 +1,6 @@
 """Ablations: variants side by side, each done once, and one figure of what their runs recorded."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -165,4 +164,3 @@ def test_one_command_runs_the_variants_and_writes_the_figure(tmp_path: Path) -> 
     assert call_main(tmp_path, *command, "--resume")[0] == 0
     code, out, _ = call_main(tmp_path, "ablate")
     assert (code, out.count("\n")) == (0, len(ABLATIONS))
-    shutil.rmtree(tmp_path / "run")

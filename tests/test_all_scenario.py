@@ -140,8 +140,7 @@ def test_a_file_of_preferences_is_learned_from(folder: Path) -> None:
     path = write_rows(folder / "pairs.jsonl", "helpfulness")
     shutil.copytree(folder / "run", folder / "own")
     notes = Notes()
-    pipeline(folder, "own", only="helpfulness")  # the recipe is another one now
-    (folder / "own" / "recipe.yaml").unlink()
+    (folder / "own" / "recipe.yaml").unlink()  # it would say that the recipe was another one
     pipeline(folder, "own", f"data.path={path}", only="helpfulness").run(True, notes)
     assert [name for name, _ in notes.begun] == ["helpfulness"]
     nodes = lineage_of_model(str(folder / "own" / "helpfulness" / "model")).nodes.values()
