@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from zerone import __version__
+from zerone.commands.distill import distill
 from zerone.commands.eval import app as eval_app
 from zerone.commands.r1 import lineage, r1
 from zerone.commands.reward_model import app as reward_model_app
@@ -97,6 +98,7 @@ def zero(
 
 
 app.command()(r1)
+app.command()(distill)
 
 
 @app.command()

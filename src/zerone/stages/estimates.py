@@ -19,6 +19,9 @@ _SHARE_OF_ROOM = 0.15
 
 _SECONDS_TO_START = 5.0
 
+_TOKENS_OF_A_DOCUMENT = 110
+"""Of the corpus, on average."""
+
 _TRAINING_FLOPS = 6
 """For each parameter and token: two forward, four backward."""
 
@@ -43,6 +46,20 @@ def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
         seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * config.sft.epochs),
         num_bytes=_saved_bytes(config, has_reference=False),
     )
+
+
+def pretraining_estimate(num_parameters: int) -> Callable[[Config], Estimate]:
+    """Return the estimate for a model of so many parameters, from nothing."""
+
+    def estimate(config: Config) -> Estimate:
+        num_tokens = config.pretrain.steps * config.pretrain.documents_per_step * _TOKENS_OF_A_DOCUMENT
+        speed = max(known_machine().gflops.values(), default=50.0) * 1e9 * _SHARE_OF_PEAK
+        return Estimate(
+            seconds=_TRAINING_FLOPS * num_parameters * num_tokens / speed + _SECONDS_TO_START,
+            num_bytes=4 * num_parameters,
+        )
+
+    return estimate
 
 
 def sampling_estimate(config: Config, num_answers: int) -> Estimate:
