@@ -16,7 +16,7 @@ Dimensions: C completion tokens, V vocabulary.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -68,11 +68,11 @@ def check_same_vocabulary(student: ModelFiles, teacher: ModelFiles) -> None:
 
 
 @dataclass(slots=True)
-class _Sums:
+class Sums:
     """Sums over the micro-batches of a step, from which its means come."""
 
-    losses: list[float]
-    norms: list[float]
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
     kl: float = 0.0
     sampled_kl: float = 0.0
     entropy: float = 0.0
@@ -113,7 +113,7 @@ def train(
         between.mark("between_s")
         clock = Clock()
         credited = credit(collect(config, engine, mixture, to_prompt, step, clock), "none")
-        sums = _Sums(losses=[], norms=[])
+        sums = Sums()
         for minibatch in split_minibatches(credited, config.rl.minibatches, (config.seed, step, 0)):
             update(config, learner, teacher, minibatch, sums)
         updates = learner.progress.updates
@@ -134,7 +134,7 @@ def _learning_rate(config: Config, update: int) -> float:
 
 
 def update(
-    config: Config, learner: Learner, teacher: nn.Module, minibatch: Sequence[Credited], sums: _Sums
+    config: Config, learner: Learner, teacher: nn.Module, minibatch: Sequence[Credited], sums: Sums
 ) -> None:
     """Add up the gradients of a minibatch's micro-batches and apply them."""
     batches = make_batches(
@@ -163,7 +163,7 @@ def update(
 
 
 def backward(
-    learner: Learner, teacher: nn.Module, batches: Iterable[Batch], temperature: float, sums: _Sums
+    learner: Learner, teacher: nn.Module, batches: Iterable[Batch], temperature: float, sums: Sums
 ) -> float:
     """Add the gradient of the mean KL per token of a whole minibatch; return that mean.
 

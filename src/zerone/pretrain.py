@@ -10,7 +10,7 @@ Dimensions: N tokens of a batch, V vocabulary.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,9 +29,8 @@ _TOKENS_PER_MICROBATCH = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Architecture:
-    """The shape of a model, by default of the embedded one: a stock configuration of transformers."""
+    """The shape of the embedded model (a stock Qwen3 configuration)."""
 
-    family: Literal["qwen3", "llama"] = "qwen3"
     width: int = 128
     layers: int = 5
     heads: int = 4
@@ -43,13 +42,11 @@ class Architecture:
 
 
 def new_model(architecture: Architecture, seed: int, end_id: int) -> Any:
-    """Return a randomly initialised model in fp32."""
-    from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    """Return a randomly initialised Qwen3 model in fp32."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    is_llama = architecture.family == "llama"
-    make_config: Any = LlamaConfig if is_llama else Qwen3Config  # they share the arguments below
     torch.manual_seed(seed)
-    config = make_config(
+    config = Qwen3Config(
         vocab_size=architecture.vocabulary,
         hidden_size=architecture.width,
         intermediate_size=architecture.mlp_width,
@@ -63,8 +60,7 @@ def new_model(architecture: Architecture, seed: int, end_id: int) -> Any:
         eos_token_id=end_id,
         pad_token_id=end_id,
     )
-    module: Any = LlamaForCausalLM(config) if is_llama else Qwen3ForCausalLM(config)
-    return module.float()
+    return Qwen3ForCausalLM(config).float()
 
 
 def build_tokenizer(seed: int, vocabulary: int, habits: Habits) -> Any:

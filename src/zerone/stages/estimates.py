@@ -48,15 +48,13 @@ def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
     )
 
 
-def pretraining_estimate(num_parameters: int) -> Callable[[Config], Estimate]:
-    """Return the estimate for a model of so many parameters, from nothing."""
+def pretraining_estimate(share: float) -> Callable[[Config], Estimate]:
+    """Return the estimate for a model that has this share of the base's layers."""
 
     def estimate(config: Config) -> Estimate:
         num_tokens = config.pretrain.steps * config.pretrain.documents_per_step * _TOKENS_OF_A_DOCUMENT
-        speed = max(known_machine().gflops.values(), default=50.0) * 1e9 * _SHARE_OF_PEAK
         return Estimate(
-            seconds=_TRAINING_FLOPS * num_parameters * num_tokens / speed + _SECONDS_TO_START,
-            num_bytes=4 * num_parameters,
+            seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * share), num_bytes=_weight_bytes(config)
         )
 
     return estimate

@@ -1,14 +1,15 @@
 """The students: models smaller than the embedded one, in two architectures, and how each gets its base.
 
-In: a name and the embedded base, whose tokenizer all share. Out: a base model that was pre-trained for a
-short while on the package's corpus: a student that knows nothing could not show what distillation adds
-to a base, and what reinforcement learning makes of the same one. The six mirror the article's set, four
-of Qwen and two of Llama, by growing size.
+In: a name and the embedded base, whose tokenizer all share. Out: a base model of that size. It is cut
+out of the embedded base (model/cutting.py) and pre-trained for a while on the same corpus, as small
+models of real families are: from nothing it would take as long as the embedded one, and a base that
+knows nothing can show neither what distillation adds nor what reinforcement learning makes of it. The six
+mirror the article's set, four of Qwen and two of Llama, by growing size.
 """
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -19,26 +20,27 @@ from zerone.errors import ConfigError
 from zerone.identity import sha256_of_value
 from zerone.lineage import Lineage, Node, lineage_of_model, model_directory
 from zerone.machine import keep_freed_memory, known_machine
+from zerone.model.cutting import Cut, cut_model
 from zerone.model.loading import load_model, quiet_transformers, save_model
-from zerone.pretrain import Architecture, new_model, pretrain
+from zerone.pretrain import pretrain
 from zerone.stages.estimates import pretraining_estimate
 from zerone.stages.graph import Source, Stage, StageDisplay, StageInputs
 from zerone.stages.rl_stage import BASE_MODEL
 
-STUDENTS: Mapping[str, Architecture] = {
-    "qwen_xs": Architecture(family="qwen3", width=64, layers=3, heads=2, kv_heads=1, mlp_width=192),
-    "qwen_s": Architecture(family="qwen3", width=96, layers=4, heads=3, kv_heads=1, mlp_width=256),
-    "llama_s": Architecture(family="llama", width=96, layers=4, heads=3, kv_heads=1, mlp_width=256),
-    "qwen_m": Architecture(family="qwen3", width=128, layers=4, heads=4, kv_heads=2, mlp_width=320),
-    "llama_m": Architecture(family="llama", width=128, layers=4, heads=4, kv_heads=2, mlp_width=320),
-    "qwen_l": Architecture(family="qwen3", width=128, layers=5, heads=4, kv_heads=2, mlp_width=384),
+STUDENTS: Mapping[str, Cut] = {
+    "qwen_xs": Cut(family="qwen3", layers=0.4, neurons=0.5),
+    "qwen_s": Cut(family="qwen3", layers=0.6, neurons=0.5),
+    "llama_s": Cut(family="llama", layers=0.6, neurons=0.6),
+    "qwen_m": Cut(family="qwen3", layers=0.8, neurons=0.7),
+    "llama_m": Cut(family="llama", layers=0.8, neurons=0.9),
+    "qwen_l": Cut(family="qwen3", layers=1.0, neurons=0.9),
 }
-"""By name; `qwen_l` is of the embedded base's own shape."""
+"""By name, as shares of the embedded base, which has 1.1 M parameters: from about 0.35 M to 1 M."""
 
 DEFAULT_STUDENTS = ("qwen_xs", "llama_s", "qwen_m")
 
 OPTIONS = ("model.threads", "pretrain")
-"""What shapes the base of a student, beside its architecture."""
+"""What shapes the base of a student, beside the model that it is cut out of."""
 
 
 def base_stage(name: str) -> Stage:
@@ -47,47 +49,37 @@ def base_stage(name: str) -> Stage:
         raise ConfigError(
             f"no student is named {name!r}; there are {', '.join(STUDENTS)}, or give the directory of a model"
         )
-    shape = asdict(STUDENTS[name])
 
     def run(
         inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
     ) -> Mapping[str, Path]:
         return {"student": _pretrain(name, inputs.config, directory / "model", display)}
 
-    def architecture(config: Config) -> Lineage:
-        return Lineage.of(
-            Node(name=name, kind="architecture", sha256=sha256_of_value(shape), about={"shape": shape})
-        )
+    def shape(config: Config) -> Lineage:
+        kept = asdict(STUDENTS[name])
+        return Lineage.of(Node(name=name, kind="shape", sha256=sha256_of_value(kept), about=kept))
 
     return Stage(
         name=f"{name}_base",
-        makes=f"the base of student {name}, by a short pre-training",
+        makes=f"the base of {name}, cut out of the embedded one and pre-trained on",
         run=run,
-        inputs={"tokenizer": BASE_MODEL, "architecture": Source(lineage=architecture)},
+        inputs={"base": BASE_MODEL, "shape": Source(lineage=shape)},
         outputs=("student",),
         options=OPTIONS,
-        estimate=pretraining_estimate(_num_parameters(STUDENTS[name])),
+        estimate=pretraining_estimate(STUDENTS[name].layers),
     )
 
 
-def _num_parameters(a: Architecture) -> int:
-    """Return about how many there are; norms are left out."""
-    attention = a.width * a.head_size * (2 * a.heads + 2 * a.kv_heads)
-    return a.vocabulary * a.width + a.layers * (attention + 3 * a.width * a.mlp_width)
-
-
 def _pretrain(name: str, config: Config, path: Path, display: StageDisplay) -> Path:
-    """Pre-train a student; it takes a minute or two, so a killed one begins anew."""
+    """Cut and pre-train a student; it takes a minute or so, so a killed one begins anew."""
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or known_machine().threads)
     with quiet_transformers():
         base = load_model(config.model.path, torch.float32)
-    # Outputs of the base's number, so that teacher and student can be compared token by token.
-    architecture = replace(STUDENTS[name], vocabulary=base.module.config.vocab_size)
-    module = new_model(architecture, config.seed, base.tokenizer.eos_token_id)
+    module = cut_model(base.module, STUDENTS[name])
     p = config.pretrain
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
-    display.say(f"{architecture.family} of {num_parameters:,} parameters: {p.steps} steps of pre-training")
+    display.say(f"{STUDENTS[name].family} of {num_parameters:,} parameters: {p.steps} steps of pre-training")
     num_tokens = 0
 
     def on_step(step: int, loss: float, tokens: int) -> None:
