@@ -1,4 +1,4 @@
-"""On-policy distillation: the divergence, its estimate from single tokens, the loop, and who may take part."""
+"""On-policy distillation: the divergence, its estimate from single tokens, the loop, who may take part."""
 
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,9 @@ def test_reverse_kl_is_what_torch_computes_with_the_arguments_swapped() -> None:
     forward = functional.kl_div(
         student.log_softmax(-1), teacher.log_softmax(-1), reduction="none", log_target=True
     ).sum(-1)
-    assert (reverse_kl(student, teacher) - forward).abs().min() > 1e-3, "the other direction is another number"
+    assert (reverse_kl(student, teacher) - forward).abs().min() > 1e-3, (
+        "the other direction is another number"
+    )
 
 
 def test_reverse_kl_is_zero_for_equals_whatever_the_logits_level() -> None:

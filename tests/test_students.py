@@ -130,7 +130,9 @@ def test_the_shape_of_a_student_is_part_of_what_its_base_is_made_from() -> None:
 def test_every_recipe_with_students_fits_its_graph() -> None:
     for name in ("distill", "distill_six"):
         recipe = read_staged_recipe(recipe_paths()[name])
-        graph = Graph(stages=distillation_stages(Source(lineage=base_lineage), recipe.students, on_policy=True))
+        graph = Graph(
+            stages=distillation_stages(Source(lineage=base_lineage), recipe.students, on_policy=True)
+        )
         configs = build_stage_configs(recipe, graph.names)
         for student in recipe.students:
             assert configs[f"{student}_base"].pretrain.steps == configs["qwen_xs_base"].pretrain.steps
@@ -166,12 +168,15 @@ def test_a_pattern_speaks_for_several_stages_and_a_name_has_the_last_word(tmp_pa
     recipe = read_staged_recipe(path)
     assert recipe.students == ("a", "b")
     found = build_stage_configs(recipe, ("a_base", "b_base", "other"), ["*_base.seed=5"])
-    assert [(found[name].pretrain.steps, found[name].seed) for name in ("a_base", "b_base")] == [(2, 5), (3, 5)]
+    assert [(found[name].pretrain.steps, found[name].seed) for name in ("a_base", "b_base")] == [
+        (2, 5),
+        (3, 5),
+    ]
     assert found["other"].seed == 0
     with pytest.raises(ConfigError, match=r"no stage is named '\*_bse'|unknown option"):
         build_stage_configs(recipe, ("a_base", "b_base"), ["*_bse.seed=5"])
     path.write_text("students: qwen_xs", encoding="utf-8")
-    with pytest.raises(ConfigError, match="`students` in .* must be a list"):
+    with pytest.raises(ConfigError, match=r"`students` in .* must be a list"):
         read_staged_recipe(path)
 
 
@@ -238,7 +243,9 @@ def test_reinforcement_learning_gets_the_compute_of_the_sft_at_the_price_of_its_
 ) -> None:
     for name in ("talker", "qwen_xs"):
         spent, paid = (
-            json.loads((folder / "run" / f"{name}_{way}" / "compute.json").read_text(encoding="utf-8"))["flops"]
+            json.loads((folder / "run" / f"{name}_{way}" / "compute.json").read_text(encoding="utf-8"))[
+                "flops"
+            ]
             for way in ("direct_rl", "distilled")
         )
         sft, rl = RunDir(folder / "run" / f"{name}_distilled"), RunDir(folder / "run" / f"{name}_direct_rl")
@@ -253,8 +260,8 @@ def test_reinforcement_learning_gets_the_compute_of_the_sft_at_the_price_of_its_
 def work_of(run: RunDir, step: int, parameters: int) -> int:
     """Count again, from the tokens themselves: 2 to sample each, 6 to train on a group with signal."""
     rows = run.query(
-        "SELECT position, prompt_ids, completion_ids, advantage FROM rollouts JOIN groups USING (step, position) "
-        "WHERE step = ?",
+        "SELECT position, prompt_ids, completion_ids, advantage "
+        "FROM rollouts JOIN groups USING (step, position) WHERE step = ?",
         (step,),
     )
     tokens: dict[int, int] = {}

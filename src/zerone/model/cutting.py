@@ -110,5 +110,7 @@ def _with_norm_inside(weight: Tensor, norm_E: Tensor, gain_D: Tensor) -> Tensor:
 
 def _strongest(mlp: Any, number: int) -> Tensor:
     """Return the neurons whose weights in and out are the largest together, in their old order."""
-    sizes_F = mlp.gate_proj.weight.norm(dim=1) * mlp.up_proj.weight.norm(dim=1) * mlp.down_proj.weight.norm(dim=0)
+    sizes_F = (
+        mlp.gate_proj.weight.norm(dim=1) * mlp.up_proj.weight.norm(dim=1) * mlp.down_proj.weight.norm(dim=0)
+    )
     return sizes_F.topk(number).indices.sort().values

@@ -175,9 +175,7 @@ def _first_groups(config: Config, model: Model) -> list[Credited]:
     torch.set_num_threads(config.model.threads or known_machine().threads)
     precision = known_machine().precision if config.model.precision == "auto" else config.model.precision
     context = int(model.module.config.max_position_embeddings)
-    engine = TorchEngine(
-        model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[precision]
-    )
+    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[precision])
     engine.load_weights(model.module, 0)
     groups = collect(config, engine, data_of(config).mixture, prompt_encoder(config, model), 0, Clock())
     return credit(groups, config.advantage.scale)

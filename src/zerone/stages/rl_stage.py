@@ -11,10 +11,10 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.lineage import lineage_of_model
+from zerone.rl import train
 from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.stages.origins import problems_lineage
-from zerone.rl import train
 from zerone.stages.zero import Loop, run_zero
 from zerone.types import Credited
 

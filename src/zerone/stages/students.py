@@ -50,9 +50,7 @@ def base_stage(name: str) -> Stage:
             f"no student is named {name!r}; there are {', '.join(STUDENTS)}, or give the directory of a model"
         )
 
-    def run(
-        inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
-    ) -> Mapping[str, Path]:
+    def run(inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay) -> Mapping[str, Path]:
         return {"student": _pretrain(name, inputs.config, directory / "model", display)}
 
     def shape(config: Config) -> Lineage:
