@@ -70,7 +70,7 @@ def cut_model(module: Any, cut: Cut) -> Any:
 
 
 def kept_positions(total: int, share: float) -> list[int]:
-    """Return which of `total` layers are kept: evenly spread, the last one always, the first of two or more."""
+    """Return which of `total` layers are kept: evenly spread, the last one and, of several, the first."""
     number = max(1, min(total, round(share * total)))
     if number == 1:
         return [total - 1]

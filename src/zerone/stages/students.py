@@ -22,7 +22,7 @@ from zerone.lineage import Lineage, Node, lineage_of_model, model_directory
 from zerone.machine import keep_freed_memory, known_machine
 from zerone.model.cutting import Cut, cut_model
 from zerone.model.loading import load_model, quiet_transformers, save_model
-from zerone.pretrain import pretrain
+from zerone.pretrain import Course, pretrain
 from zerone.stages.estimates import pretraining_estimate
 from zerone.stages.graph import Source, Stage, StageDisplay, StageInputs
 from zerone.stages.rl_stage import BASE_MODEL
@@ -85,16 +85,14 @@ def _pretrain(name: str, config: Config, path: Path, display: StageDisplay) -> P
         num_tokens += tokens
         display.progress((step + 1) / p.steps, f"step {step + 1}/{p.steps}  loss {loss:.4f}")
 
-    pretrain(
-        module,
-        base.tokenizer,
+    course = Course(
         seed=config.seed,
         num_steps=p.steps,
         documents_per_step=p.documents_per_step,
         learning_rate=p.learning_rate,
         habits=Habits(**p.habits.model_dump()),
-        on_step=on_step,
     )
+    pretrain(module, base.tokenizer, course, on_step)
     module.generation_config.temperature = 1.0
     module.generation_config.do_sample = True
     save_model(module, base.tokenizer, path)
