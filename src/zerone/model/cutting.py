@@ -91,7 +91,7 @@ def _fill_layer(target: Any, source: Any, num_neurons: int, is_llama: bool) -> N
         else:
             getattr(ours, f"{name}_norm").weight.copy_(norm)
         getattr(ours, f"{name}_proj").weight.copy_(weight)
-    kept_F = _strongest(source.mlp, num_neurons)
+    kept_F = _strongest(source.mlp, source.post_attention_layernorm.weight, num_neurons)
     target.mlp.gate_proj.weight.copy_(source.mlp.gate_proj.weight[kept_F])
     target.mlp.up_proj.weight.copy_(source.mlp.up_proj.weight[kept_F])
     target.mlp.down_proj.weight.copy_(source.mlp.down_proj.weight[:, kept_F])
@@ -108,9 +108,8 @@ def _with_norm_inside(weight: Tensor, norm_E: Tensor, gain_D: Tensor) -> Tensor:
     return (heads_HED * norm_E[:, None] * mean_square_H.rsqrt()[:, None, None]).flatten(0, 1)
 
 
-def _strongest(mlp: Any, number: int) -> Tensor:
+def _strongest(mlp: Any, gain_D: Tensor, number: int) -> Tensor:
     """Return the neurons whose weights in and out are the largest together, in their old order."""
-    sizes_F = (
-        mlp.gate_proj.weight.norm(dim=1) * mlp.up_proj.weight.norm(dim=1) * mlp.down_proj.weight.norm(dim=0)
-    )
+    into_F = (mlp.gate_proj.weight * gain_D).norm(dim=1) * (mlp.up_proj.weight * gain_D).norm(dim=1)
+    sizes_F = into_F * mlp.down_proj.weight.norm(dim=0)
     return sizes_F.topk(number).indices.sort().values
