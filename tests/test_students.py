@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fakes import NUM_TOKENS, Shape, byte_tokenizer, tiny_model
+from pipelines import Notes
 from processes import call_main
 from scripted import save_talking_model, write_problems
 from zerone.config import Config
@@ -21,8 +22,9 @@ from zerone.model.cutting import Cut, cut_model, kept_positions
 from zerone.model.loading import load_model, save_model
 from zerone.report.stages_table import students as table_of
 from zerone.run_dir import RunDir
+from zerone.stages.comparison import compare_students
 from zerone.stages.distillation import distillation_stages
-from zerone.stages.graph import Graph, Source, options_of
+from zerone.stages.graph import Graph, Source, StageInputs, options_of
 from zerone.stages.r1 import r1_graph
 from zerone.stages.students import DEFAULT_STUDENTS, STUDENTS, base_stage, name_of_directory
 
@@ -318,3 +320,26 @@ def test_two_students_of_one_name_and_a_missing_teacher_are_refused(folder: Path
     assert (code, "is no model" in err) == (2, True)
     code, _, err = call_main(folder, "distill", str(folder / "talker"), "--resume")
     assert (code, "--resume needs --run-dir" in err) == (2, True)
+
+
+def test_a_comparison_that_was_killed_measures_nothing_twice(tmp_path: Path) -> None:
+    """With every figure on file no model is opened; none of the paths exists."""
+    score = {"score": 0.5, "ci": [0.4, 0.6], "n": 2}
+    for role in ("a_base", "a_distilled", "a_direct_rl", "larger", "teacher"):
+        figures = {"architecture": "qwen3", "parameters": 7, "score": {**score, "of": role}}
+        (tmp_path / f"{role}.json").write_text(json.dumps(figures), encoding="utf-8")
+    paths = dict.fromkeys(("a_base", "a_distilled", "a_direct_rl", "teacher"), tmp_path / "nowhere")
+    for way, flops in (("distilled", 10), ("direct_rl", 11)):
+        paths[f"a_{way}_compute"] = tmp_path / f"compute_{way}.json"
+        paths[f"a_{way}_compute"].write_text(json.dumps({"flops": flops, "style": "tags"}), encoding="utf-8")
+    inputs = StageInputs(config=Config(), paths=paths)
+    made = compare_students(("a",), inputs, tmp_path, True, Notes())
+    summary = json.loads(made["summary"].read_text(encoding="utf-8"))
+    (student,) = summary["students"]
+    assert student["flops"] == {"distilled": 10, "direct_rl": 11}
+    assert {way: student[f"{way}_score"]["of"] for way in ("base", "distilled", "direct_rl")} == {
+        "base": "a_base",
+        "distilled": "a_distilled",
+        "direct_rl": "a_direct_rl",
+    }
+    assert [base["score"]["of"] for base in summary["distillation"]["bases"]] == ["a_base", "larger"]

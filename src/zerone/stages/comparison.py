@@ -8,7 +8,6 @@ comparison goes on.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,81 +34,59 @@ def compare_students(
     names: Sequence[str], inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
 ) -> Mapping[str, Path]:
     """Measure every model that is given, and write what the summary says of them."""
-    work = _Measuring(
-        inputs=inputs, directory=directory, display=display, num_models=2 + len(names) * len(_WAYS)
-    )
-    home = inputs.config.prompt.style
-    students, bases = [], []
+    spent = {
+        name: {way: _read(inputs.paths[f"{name}_{way}_compute"]) for way in ("distilled", "direct_rl")}
+        for name in names
+    }
+    home, of_bases = inputs.config.prompt.style, spent[names[0]]["direct_rl"]["style"]
+    wanted = {"larger": (inputs.config.model.path, of_bases), "teacher": (str(inputs.paths["teacher"]), home)}
     for name in names:
-        compute = {way: _read(inputs.paths[f"{name}_{way}_compute"]) for way in ("distilled", "direct_rl")}
-        styles = {"base": compute["direct_rl"]["style"], "direct_rl": compute["direct_rl"]["style"]}
-        found = {
-            way: work.measure(f"{name}_{way}", styles.get(way, home))
-            for way in _WAYS
-            if f"{name}_{way}" in inputs.paths
-        }
-        students.append(
-            {
-                "name": name,
-                "architecture": found["base"].architecture,
-                "parameters": found["base"].parameters,
-                **{f"{way}_score": measured.score for way, measured in found.items()},
-                "flops": {way: spent["flops"] for way, spent in compute.items()},
-            }
-        )
-        bases.append(found["base"].told(name))
-    style = next(iter(_read(inputs.paths[f"{name}_direct_rl_compute"])["style"] for name in names))
-    larger = work.measure("larger", style, inputs.config.model.path)
-    about = {
-        "suite": "mixed",
-        "teacher": work.measure("teacher", home).told("teacher"),
-        "bases": [*bases, larger.told(inputs.config.model.path)],
+        of_rl = spent[name]["direct_rl"]["style"]
+        styles = {"base": of_rl, "distilled": home, "direct_rl": of_rl, "on_policy": home}
+        for way, style in styles.items():
+            if (role := f"{name}_{way}") in inputs.paths:
+                wanted[role] = (str(inputs.paths[role]), style)
+    found: dict[str, Mapping[str, Any]] = {}
+    for role, (path, style) in wanted.items():
+        file = directory / f"{role}.json"
+        if not file.exists():
+            write_atomically(file, json.dumps(_measure(inputs.config, path, style), indent=2) + "\n")
+        found[role] = _read(file)
+        display.progress(len(found) / len(wanted), f"{role} {found[role]['score']['score']:.1%}")
+    bases = {**{name: f"{name}_base" for name in names}, inputs.config.model.path: "larger"}
+    summary = {
+        "students": [_student(name, found, spent[name]) for name in names],
+        "distillation": {
+            "suite": "mixed",
+            "teacher": _told("teacher", found["teacher"]),
+            "bases": [_told(name, found[role]) for name, role in bases.items()],
+        },
     }
     path = directory / "summary.json"
-    text = json.dumps({"students": students, "distillation": about}, indent=2, ensure_ascii=False)
-    write_atomically(path, f"{text}\n")
+    write_atomically(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return {"summary": path}
-
-
-_WAYS = ("base", "distilled", "direct_rl", "on_policy")
 
 
 def _read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
-    """What was measured of a model, and what it is."""
+def _student(
+    name: str, found: Mapping[str, Mapping[str, Any]], spent: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    base = found[f"{name}_base"]
+    ways = ("base", "distilled", "direct_rl", "on_policy")
+    return {
+        "name": name,
+        "architecture": base["architecture"],
+        "parameters": base["parameters"],
+        **{f"{way}_score": found[role]["score"] for way in ways if (role := f"{name}_{way}") in found},
+        "flops": {way: compute["flops"] for way, compute in spent.items()},
+    }
 
-    architecture: str
-    parameters: int
-    score: Mapping[str, Any]
 
-    def told(self, name: str) -> dict[str, Any]:
-        """Return a line of the summary."""
-        return {"name": name, "parameters": self.parameters, "score": self.score}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Measuring:
-    """Measures models, each once."""
-
-    inputs: StageInputs
-    directory: Path
-    display: StageDisplay
-    num_models: int
-
-    def measure(self, role: str, style: str, path: str | None = None) -> Measured:
-        """Return the figures of a model, from an earlier try where they are there."""
-        file = self.directory / f"{role}.json"
-        if not file.exists():
-            found = _measure(self.inputs.config, path or str(self.inputs.paths[role]), style)
-            write_atomically(file, json.dumps(found, indent=2) + "\n")
-        measured = Measured(**_read(file))
-        done = len([*self.directory.glob("*.json")]) / (self.num_models + 2)
-        self.display.progress(min(1.0, done), f"{role} {measured.score['score']:.1%}")
-        return measured
+def _told(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "parameters": measured["parameters"], "score": measured["score"]}
 
 
 def _measure(config: Config, path: str, style: str) -> dict[str, Any]:
