@@ -33,6 +33,7 @@ FLOW = (
     "pretrain",
     "rl",
     "sft",
+    "distill",
     "evals",
     "curation",
     "reward_model",

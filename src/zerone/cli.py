@@ -16,6 +16,7 @@ from rich.console import Console
 
 from zerone import __version__
 from zerone.commands.ablate import ablate
+from zerone.commands.distill import distill
 from zerone.commands.eval import app as eval_app
 from zerone.commands.r1 import lineage, r1
 from zerone.commands.reward_model import app as reward_model_app
@@ -98,6 +99,7 @@ def zero(
 
 
 app.command()(r1)
+app.command()(distill)
 
 
 @app.command()

@@ -7,6 +7,7 @@ elsewhere (a pipe, a log file, NO_COLOR) plain lines that begin with the stage's
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.console import Console
 from rich.live import Live
@@ -18,6 +19,7 @@ from zerone.stages.pipeline import Planned, State
 
 _MARKS = {State.DONE: "[green]ok[/]", State.LEFT_OUT: "--"}
 _ENDED = (State.DONE, State.LEFT_OUT)
+_SHOWN_NEEDS = 5
 
 
 def duration(seconds: float) -> str:
@@ -36,12 +38,13 @@ def plan_table(plan: Sequence[Planned]) -> Table:
     """Return the graph with what would run, and what that would roughly take."""
     table = Table(box=None, pad_edge=False)
     for column in ("stage", "makes", "needs", "state", "about", "disk"):
-        table.add_column(column, justify="right" if column in ("about", "disk") else "left")
+        justify: Literal["left", "right"] = "right" if column in ("about", "disk") else "left"
+        table.add_column(column, justify=justify, no_wrap=column == "stage")
     for planned in plan:
         stage = planned.stage
-        needs = ", ".join(
-            given if isinstance(given, str) else f"({role})" for role, given in stage.inputs.items()
-        )
+        needed = [given if isinstance(given, str) else f"({role})" for role, given in stage.inputs.items()]
+        more = [f"and {len(needed) - _SHOWN_NEEDS} more"] if len(needed) > _SHOWN_NEEDS else []
+        needs = ", ".join([*needed[:_SHOWN_NEEDS], *more])
         state = f"{planned.state.value}: {planned.reason}" if planned.reason else planned.state.value
         cells = (stage.name, stage.makes, needs, state, duration(planned.seconds), size(planned.num_bytes))
         table.add_row(*(Text(cell) for cell in cells))

@@ -49,9 +49,9 @@ def r1(
     from zerone.stages.pipeline import Pipeline, Selection
     from zerone.stages.r1 import r1_graph
 
-    graph = r1_graph()
-    source = config or recipe_file(recipe)
-    configs = build_stage_configs(read_staged_recipe(source), graph.names, overrides or ())
+    staged = read_staged_recipe(config or recipe_file(recipe))
+    graph = r1_graph(*([staged.students] if staged.students else []))
+    configs = build_stage_configs(staged, graph.names, overrides or ())
     directory = run_dir or new_run_path(recipe)
     pipeline = Pipeline(graph, configs, directory, Selection(start=start, only=only))
     console = Console()

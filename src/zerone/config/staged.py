@@ -3,11 +3,13 @@
 In: a recipe file whose section `stages` maps a stage's name to what differs there from the rest of
 the file, and `key=value` arguments, where `STAGE.key=value` is for one stage. Out: a `Config` for
 each stage. The later wins: defaults, recipe, recipe of the stage, arguments, arguments of the stage.
+A name may stand for several stages (`*_distilled`); what is said of one stage alone comes after it.
 """
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,17 @@ from zerone.config.reading import SEVERAL_STAGES, build_config, flat_options, re
 from zerone.config.tree import Config, options
 from zerone.errors import ConfigError
 
+STUDENTS = "students"
+"""The section of a recipe that names the students which learn from R1 (stages/students.py)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedRecipe:
-    """What differs from the defaults: for all stages, and by stage."""
+    """What differs from the defaults: for all stages, and by stage; and which students are distilled."""
 
     common: Mapping[str, Any]
     stages: Mapping[str, Mapping[str, Any]]
+    students: tuple[str, ...] = ()
 
 
 def read_staged_recipe(path: Path) -> StagedRecipe:
@@ -30,12 +36,19 @@ def read_staged_recipe(path: Path) -> StagedRecipe:
     stages = tree.pop(SEVERAL_STAGES, None) or {}
     if not isinstance(stages, Mapping):
         raise ConfigError(f"`{SEVERAL_STAGES}` in {path} must map names of stages to options")
+    students = _students(tree.pop(STUDENTS, None) or (), path)
     of_stages = {}
     for name, section in stages.items():
         if not isinstance(section, Mapping | None):
             raise ConfigError(f"`{SEVERAL_STAGES}.{name}` in {path} must be a mapping of options")
         of_stages[str(name)] = flat_options(section or {})
-    return StagedRecipe(common=flat_options(tree), stages=of_stages)
+    return StagedRecipe(common=flat_options(tree), stages=of_stages, students=students)
+
+
+def _students(names: Any, path: Path) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise ConfigError(f"`{STUDENTS}` in {path} must be a list of names of students")
+    return tuple(map(str, names))
 
 
 def build_stage_configs(
@@ -43,13 +56,17 @@ def build_stage_configs(
 ) -> dict[str, Config]:
     """Return the configuration of every stage in `names`; raises ConfigError for what cannot be."""
     for name in recipe.stages:
-        _refuse_unknown_stage(name, names)
+        if "*" not in name:  # a recipe may speak of kinds of stages that are not wanted this time
+            _refuse_unknown_stage(name, names)
+    sections = sorted(recipe.stages, key=lambda pattern: pattern in names)
     for key in recipe.common:
         refuse_unknown(key)
     common, of_stages = _shared_out(overrides, names)
     configs = {}
     for name in names:
-        flat = {**recipe.common, **recipe.stages.get(name, {})}
+        flat = dict(recipe.common)
+        for pattern in sections:
+            flat |= recipe.stages[pattern] if fnmatchcase(name, pattern) else {}
         try:
             configs[name] = build_config(flat, [*common, *of_stages[name]])
         except ConfigError as error:
@@ -67,8 +84,9 @@ def _shared_out(overrides: Iterable[str], names: Sequence[str]) -> tuple[list[st
         first, _, rest = given.removeprefix(f"{SEVERAL_STAGES}.").partition(".")
         is_marked = given.startswith(f"{SEVERAL_STAGES}.")
         key = rest.partition("=")[0]
-        if first in of_stages:
-            of_stages[first].append(rest)
+        if named := [name for name in names if fnmatchcase(name, first)]:
+            for name in named:
+                of_stages[name].append(rest)
         elif is_marked or (first not in sections and key in options()):
             _refuse_unknown_stage(first, names)
         else:
@@ -79,7 +97,7 @@ def _shared_out(overrides: Iterable[str], names: Sequence[str]) -> tuple[list[st
 
 
 def _refuse_unknown_stage(name: str, names: Sequence[str]) -> None:
-    if name in names:
+    if any(fnmatchcase(known, name) for known in names):
         return
     close = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

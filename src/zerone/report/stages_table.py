@@ -20,6 +20,7 @@ MODELS = {
 }
 _SUITES = ("reasoning", "code", "format", "language", "helpfulness", "safety")
 _SCORES = {"base_score": "before", "distilled_score": "distilled", "direct_rl_score": "RL directly"}
+_MAYBE = {"on_policy_score": "distilled, then on policy"}
 
 Summary = Mapping[str, Any]
 
@@ -91,14 +92,15 @@ def students(summary: Summary) -> Table | None:
     found = summary.get("students")
     if not found:
         return None
+    scores = {**_SCORES, **{k: head for k, head in _MAYBE.items() if any(k in student for student in found)}}
     rows = [
         (
             f"{student.get('name', MISSING)}, {student.get('architecture', MISSING)}",
-            [Cell(value=_size(student.get("parameters"))), *(_of_student(student, key) for key in _SCORES)],
+            [Cell(value=_size(student.get("parameters"))), *(_of_student(student, key) for key in scores)],
         )
         for student in found
     ]
-    return Table(heads=["student", "parameters", *_SCORES.values()], rows=rows)
+    return Table(heads=["student", "parameters", *scores.values()], rows=rows)
 
 
 def _of_student(student: Mapping[str, Any], key: str) -> Cell:

@@ -28,7 +28,7 @@ def run_cold_start(
     """Build the cold start from the input `zero` and the base model."""
     path = directory / "cold_start.jsonl"
     card = make_cold_start(with_inputs(inputs), path, str(inputs.paths["zero"]), None, display.say)
-    return {"data": path, "summary": _summary(directory, "cold_start", card)}
+    return {"data": path, "summary": write_counts(directory, "cold_start", card)}
 
 
 def run_rejection_sampling(
@@ -37,10 +37,11 @@ def run_rejection_sampling(
     """Sample from the input `model` and keep what is right and readable."""
     path = directory / "samples.jsonl"
     card = make_rejection_samples(with_inputs(inputs), path, display.say)
-    return {"data": path, "summary": _summary(directory, "rejection_sampling", card)}
+    return {"data": path, "summary": write_counts(directory, "rejection_sampling", card)}
 
 
-def _summary(directory: Path, name: str, card: Mapping[str, Any]) -> Path:
+def write_counts(directory: Path, name: str, card: Mapping[str, Any]) -> Path:
+    """Write what the card of a data set counts, for the pipeline's summary."""
     path = directory / "counts.json"
     counts = {"table": card["table"], "dropped": card["dropped"]}
     write_atomically(path, json.dumps({"data": {name: counts}}, indent=2) + "\n")

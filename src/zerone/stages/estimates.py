@@ -19,6 +19,9 @@ _SHARE_OF_ROOM = 0.15
 
 _SECONDS_TO_START = 5.0
 
+_TOKENS_OF_A_DOCUMENT = 110
+"""Of the corpus, on average."""
+
 _TRAINING_FLOPS = 6
 """For each parameter and token: two forward, four backward."""
 
@@ -56,6 +59,18 @@ def reward_model_estimate(config: Config) -> Estimate:
         seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * config.reward_model.epochs),
         num_bytes=_saved_bytes(config, has_reference=False),
     )
+
+
+def pretraining_estimate(share: float) -> Callable[[Config], Estimate]:
+    """Return the estimate for a model that has this share of the base's layers."""
+
+    def estimate(config: Config) -> Estimate:
+        num_tokens = config.pretrain.steps * config.pretrain.documents_per_step * _TOKENS_OF_A_DOCUMENT
+        return Estimate(
+            seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * share), num_bytes=_weight_bytes(config)
+        )
+
+    return estimate
 
 
 def sampling_estimate(config: Config, num_answers: int) -> Estimate:

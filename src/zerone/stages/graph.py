@@ -64,9 +64,13 @@ makes is a function of its inputs: it must not depend on the clock or on where i
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """An input from outside of the pipeline: a base model, problems, data of the package."""
+    """An input from outside of the pipeline: a base model, problems, data of the package.
+
+    `path` is where it lies, if the stage is to be given it as it is given the outputs of other stages.
+    """
 
     lineage: Callable[[Config], Lineage]
+    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

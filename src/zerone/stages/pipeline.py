@@ -286,6 +286,8 @@ class Pipeline:
             if isinstance(given, str):
                 parent, _, output = given.partition(".")
                 paths[role] = self._records.path_of(parent) / self._done(parent).outputs[output].path
+            elif given.path is not None:
+                paths[role] = given.path
         return paths
 
     def _outputs(self, stage: Stage, directory: Path, made: Mapping[str, Path]) -> dict[str, Output]:

@@ -4,19 +4,26 @@ In: nothing. Out: the graph that `zerone r1` runs. A stage is one entry here and
 elsewhere; what is not said here (order, resuming, lineage) follows.
 """
 
+from collections.abc import Sequence
+
 from zerone.reward_model.data import Kind
 from zerone.stages import curation_stage, reward_stage, rl_stage, sft_stage
+from zerone.stages.distillation import distillation_stages
 from zerone.stages.estimates import reward_model_estimate, rl_estimate, sft_estimate
 from zerone.stages.graph import Graph, Stage
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
+from zerone.stages.students import DEFAULT_STUDENTS
+
+TEACHER = "r1.model"
+"""Whose answers the students learn from."""
 
 _TRAINED = ("model", "prompts")
 _TUNED = ("model", "best")
 _CURATED = ("data", "summary")
 
 
-def r1_graph() -> Graph:
-    """Return the stages in the order in which they run."""
+def r1_graph(students: Sequence[str] = DEFAULT_STUDENTS) -> Graph:
+    """Return the stages in the order in which they run, the students' last."""
     return Graph(
         stages=(
             Stage(
@@ -89,6 +96,7 @@ def r1_graph() -> Graph:
                 options=rl_stage.OPTIONS,
                 estimate=rl_estimate,
             ),
+            *distillation_stages(TEACHER, students),
         )
     )
 

@@ -29,7 +29,8 @@ from zerone.prompt import Example, Style, write_prompt
 from zerone.reward_model.scorer import RewardModel, load_reward_model, sha256_of_model
 from zerone.rewards.preference import HELPFULNESS, SAFETY
 from zerone.rewards.verifiers import prepare_verifiers
-from zerone.rl import Hooks, Learner, opened_by_prompt, rules_of, sampling_of, train
+from zerone.rl import Hooks, Learner, Mixture, opened_by_prompt, rules_of, sampling_of, train
+from zerone.rollout.engine import Engine
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
 from zerone.stages.critic import critic_of
@@ -56,6 +57,23 @@ class Display(Protocol):
         ...
 
 
+class Loop(Protocol):
+    """What trains on the policy's own answers: `rl.train`, or on-policy distillation."""
+
+    def __call__(
+        self,
+        config: Config,
+        learner: Learner,
+        engine: Engine,
+        mixture: Mixture,
+        to_prompt: Callable[[Problem], tuple[int, ...]],
+        run: RunDir,
+        hooks: Hooks,
+    ) -> None:
+        """Train until `rl.steps` steps are done."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """Everything that a run needs besides its learner."""
@@ -69,8 +87,10 @@ class Session:
     reward_models: Mapping[str, RewardModel]
 
 
-def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dict[str, Any]:
-    """Run R1-Zero to its end and return the summary.
+def run_zero(
+    config: Config, run: RunDir, resume: bool, display: Display, loop: Loop = train
+) -> dict[str, Any]:
+    """Run R1-Zero, or another loop of its shape, to its end and return the summary.
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
@@ -79,7 +99,7 @@ def run_zero(config: Config, run: RunDir, resume: bool, display: Display) -> dic
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
         learner = _new_learner(session)
-        return _train_and_measure(session, learner, display)
+        return _train_and_measure(session, learner, display, loop)
     finally:
         run.unlock()
 
@@ -192,7 +212,7 @@ def _new_learner(session: Session) -> Learner:
     )
 
 
-def _train_and_measure(session: Session, learner: Learner, display: Display) -> dict[str, Any]:
+def _train_and_measure(session: Session, learner: Learner, display: Display, loop: Loop) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, learner=learner, tokenizer=session.model.tokenizer)
     upkeep.restore(has_rollouts=True)
@@ -208,7 +228,7 @@ def _train_and_measure(session: Session, learner: Learner, display: Display) -> 
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         hooks = Hooks(before_step=attend.before_step, after_step=after_step, preferences=preferences)
-        train(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks)
+        loop(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks)
         upkeep.save()
         _evaluate_once(session, learner, config.rl.steps, display)
     save_model(session.model.module, session.model.tokenizer, run.model_path)

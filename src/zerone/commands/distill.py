@@ -1,0 +1,110 @@
+"""`zerone distill`: smaller students learn from a teacher, and are compared with themselves without one.
+
+In: a teacher, students (names of the package, or directories of models), a recipe. Out: a pipeline's
+directory with a stage for each student's base, SFT and RL, and a table. Heavy imports wait inside the
+command.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zerone.config.arguments import ConfigFile, Recipe
+from zerone.config.recipes import new_run_path, recipe_file
+from zerone.config.staged import build_stage_configs, read_staged_recipe
+from zerone.errors import ConfigError
+
+if TYPE_CHECKING:
+    from zerone.stages.graph import Source
+
+
+def distill(
+    teacher: Annotated[str, typer.Argument(help="whose answers are learnt from: a directory, or `embedded`")],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[STUDENT]... [[STAGE.]KEY=VALUE]...",
+            help="students by name or directory [default: the recipe's]; dotted overrides",
+        ),
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where the students are kept [default: runs/RECIPE-N]")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on in --run-dir")] = False,
+    on_policy: Annotated[
+        bool,
+        typer.Option("--on-policy", help="then go on on each student's own answers, by reverse KL"),
+    ] = False,
+    recipe: Recipe = "distill",
+    config: ConfigFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
+    ] = False,
+) -> None:
+    """Distil a teacher into students, each beside its own base and the same base after RL alone."""
+    if resume and run_dir is None:
+        raise ConfigError("--resume needs --run-dir DIR, the students to go on with")
+    from zerone.stage_view import PipelineView, plan_table
+    from zerone.stages.distillation import distillation_stages, require_one_tokenizer
+    from zerone.stages.graph import Graph
+    from zerone.stages.pipeline import Pipeline, Selection
+    from zerone.stages.students import DEFAULT_STUDENTS, model_source
+
+    staged = read_staged_recipe(config or recipe_file(recipe))
+    overrides = [argument for argument in given or () if "=" in argument]
+    named = [argument for argument in given or () if "=" not in argument]
+    students = _by_name(named or staged.students or DEFAULT_STUDENTS)
+    source = model_source(teacher, "teacher")
+    bases = {name: base for name, base in students.items() if base is not None}
+    graph = Graph(stages=distillation_stages(source, tuple(students), bases, on_policy=on_policy))
+    configs = build_stage_configs(staged, graph.names, overrides)
+    if on_policy:
+        require_one_tokenizer(source, students, configs)
+    directory = run_dir or new_run_path(recipe)
+    pipeline = Pipeline(graph, configs, directory, Selection())
+    console = Console()
+    if dry_run:
+        console.print(plan_table(pipeline.plan()))
+        return
+    with PipelineView(console) as view:
+        summary = pipeline.run(resume, view)
+    _print_students(console, summary)
+    console.print(f"students: {directory.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _by_name(given: Sequence[str]) -> "dict[str, Source | None]":
+    """Return the students by name; one that is named by a directory has its base already."""
+    from zerone.stages.students import STUDENTS, model_source, name_of_directory
+
+    students: dict[str, Source | None] = {}
+    for argument in given:
+        name = argument if argument in STUDENTS else name_of_directory(argument)
+        if name in students:
+            raise ConfigError(f"two students are named {name}; rename the directory of one of them")
+        students[name] = None if argument in STUDENTS else model_source(argument, name)
+    return students
+
+
+def _print_students(console: Console, summary: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None)
+    ways = ("base", "distilled", "direct_rl", "on_policy")
+    shown = [way for way in ways if any(f"{way}_score" in student for student in summary["students"])]
+    for column in ("model", "parameters", *shown):
+        table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
+    for student in summary["students"]:
+        cells = [_score(student[f"{way}_score"]) for way in shown]
+        table.add_row(student["name"], f"{student['parameters']:,}", *cells)
+    about = summary["distillation"]
+    for model in (about["bases"][-1], about["teacher"]):
+        table.add_row(model["name"], f"{model['parameters']:,}", _score(model["score"]))
+    console.print(table)
+
+
+def _score(found: Mapping[str, Any]) -> str:
+    low, high = found["ci"]
+    return f"{found['score']:.1%} \\[{low:.1%}, {high:.1%}]"

@@ -1,0 +1,134 @@
+"""Compares students: the same base distilled and trained by RL directly, beside larger bases.
+
+In: models by role. Out: `students` and `distillation` of the pipeline's summary. All answer the same
+problems with the same seeds, each in the template that it was trained in; a base in that of its RL run,
+which is the one that bases know. A model's score is written down once it is known, so that a killed
+comparison goes on.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zerone.config import Config
+from zerone.evals.evaluate import evaluate
+from zerone.evals.suites import data_of
+from zerone.machine import DTYPES, keep_freed_memory, known_machine
+from zerone.model.loading import end_ids, load_model, quiet_transformers
+from zerone.rewards.verifiers import prepare_verifiers
+from zerone.rl import opened_by_prompt, rules_of, sampling_of
+from zerone.rollout.torch_engine import TorchEngine
+from zerone.run_dir import write_atomically
+from zerone.stages.estimates import sampling_estimate
+from zerone.stages.graph import Estimate, StageDisplay, StageInputs
+from zerone.stages.zero import check_lengths, prompt_encoder
+
+COMPARED = ("model.path", "model.precision", "model.threads", "data", "prompt", "sampling", "eval")
+"""What shapes the figures."""
+
+
+def compare_students(
+    names: Sequence[str], inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
+) -> Mapping[str, Path]:
+    """Measure every model that is given, and write what the summary says of them."""
+    spent = {
+        name: {way: _read(inputs.paths[f"{name}_{way}_compute"]) for way in ("distilled", "direct_rl")}
+        for name in names
+    }
+    home, of_bases = inputs.config.prompt.style, spent[names[0]]["direct_rl"]["style"]
+    wanted = {"larger": (inputs.config.model.path, of_bases), "teacher": (str(inputs.paths["teacher"]), home)}
+    for name in names:
+        of_rl = spent[name]["direct_rl"]["style"]
+        styles = {"base": of_rl, "distilled": home, "direct_rl": of_rl, "on_policy": home}
+        for way, style in styles.items():
+            if (role := f"{name}_{way}") in inputs.paths:
+                wanted[role] = (str(inputs.paths[role]), style)
+    found: dict[str, Mapping[str, Any]] = {}
+    for role, (path, style) in wanted.items():
+        file = directory / f"{role}.json"
+        if not file.exists():
+            write_atomically(file, json.dumps(_measure(inputs.config, path, style), indent=2) + "\n")
+        found[role] = _read(file)
+        display.progress(len(found) / len(wanted), f"{role} {found[role]['score']['score']:.1%}")
+    bases = {**{name: f"{name}_base" for name in names}, inputs.config.model.path: "larger"}
+    summary = {
+        "students": [_student(name, found, spent[name]) for name in names],
+        "distillation": {
+            "suite": "mixed",
+            "teacher": _told("teacher", found["teacher"]),
+            "bases": [_told(name, found[role]) for name, role in bases.items()],
+        },
+    }
+    path = directory / "summary.json"
+    write_atomically(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return {"summary": path}
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _student(
+    name: str, found: Mapping[str, Mapping[str, Any]], spent: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    base = found[f"{name}_base"]
+    ways = ("base", "distilled", "direct_rl", "on_policy")
+    return {
+        "name": name,
+        "architecture": base["architecture"],
+        "parameters": base["parameters"],
+        **{f"{way}_score": found[role]["score"] for way in ways if (role := f"{name}_{way}") in found},
+        "flops": {way: compute["flops"] for way, compute in spent.items()},
+    }
+
+
+def _told(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "parameters": measured["parameters"], "score": measured["score"]}
+
+
+def _measure(config: Config, path: str, style: str) -> dict[str, Any]:
+    """Return pass@1 on the suite of all levels, with its interval."""
+    config = config.model_copy(update={"prompt": config.prompt.model_copy(update={"style": style})})
+    keep_freed_memory()
+    torch.set_num_threads(config.model.threads or known_machine().threads)
+    precision = known_machine().precision if config.model.precision == "auto" else config.model.precision
+    with quiet_transformers():
+        model = load_model(path, torch.float32)
+    suite = data_of(config).mixed
+    prepare_verifiers({problem.verifier for problem in suite.problems})
+    to_prompt = prompt_encoder(config, model)
+    context = int(model.module.config.max_position_embeddings)
+    check_lengths(config, to_prompt, suite.problems, context)
+    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[precision])
+    engine.load_weights(model.module, 0)
+    found = evaluate(
+        engine,
+        suite,
+        sampling_of(config),
+        to_prompt,
+        config.seed,
+        opened_by_prompt(config),
+        rules_of(config),
+    )
+    return {
+        "architecture": model.module.config.model_type,
+        "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
+        "score": {
+            "score": found["pass_at_1"],
+            "ci": found["pass_at_1_ci"],
+            "n": len(suite.problems),
+            "samples": suite.num_samples,
+            "response_tokens": found["response_tokens"],
+            "style": style,
+        },
+    }
+
+
+def comparison_estimate(num_models: int) -> Callable[[Config], Estimate]:
+    """Return what it takes to measure so many models."""
+    return lambda config: sampling_estimate(
+        config, num_models * config.eval.problems * config.eval.mixed_samples
+    )

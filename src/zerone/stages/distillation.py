@@ -1,0 +1,274 @@
+"""Distillation as stages: the teacher's samples, and for each student what is compared (R1 paper, 2.4).
+
+In: a teacher and students. Out: stages for a graph. Each student's base is trained twice, by SFT on the
+teacher's samples (NAME_distilled) and by reinforcement learning (NAME_direct_rl) with the same compute;
+on request the distilled one goes on under the teacher's eyes (NAME_on_policy). The last stage measures
+them all.
+
+Compute is counted in floating-point operations, 2 per parameter and token for a forward pass and 4 more
+for a backward one; what the teacher's samples cost is not counted, as they serve all students. Clocks
+would make the number of steps depend on the machine.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from zerone.advantage import credit
+from zerone.config import Config
+from zerone.curation.settings import make_rejection_samples
+from zerone.distill import check_same_vocabulary, train
+from zerone.evals.suites import data_of
+from zerone.machine import DTYPES, keep_freed_memory, known_machine
+from zerone.model.loading import (
+    Model,
+    end_ids,
+    load_model,
+    load_weights,
+    quiet_transformers,
+    read_model_files,
+)
+from zerone.rl import Clock, collect
+from zerone.rollout.torch_engine import TorchEngine
+from zerone.run_dir import RunDir, write_atomically
+from zerone.stages import curation_stage, rl_stage, sft_stage
+from zerone.stages.comparison import COMPARED, compare_students, comparison_estimate
+from zerone.stages.estimates import rl_estimate, sft_estimate
+from zerone.stages.graph import Source, Stage, StageDisplay, StageInputs, with_inputs
+from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
+from zerone.stages.students import base_stage
+from zerone.stages.zero import prompt_encoder
+from zerone.types import Credited
+
+SAMPLES = "teacher_samples"
+_FORWARD, _BACKWARD = 2, 4
+
+
+def distillation_stages(
+    teacher: str | Source,
+    students: Sequence[str],
+    given: Mapping[str, Source] | None = None,
+    *,
+    on_policy: bool = False,
+) -> tuple[Stage, ...]:
+    """Return all stages from a teacher's samples to the comparison.
+
+    `given` are students whose base is there already, by name; all others are made (students.py).
+    """
+    bases: dict[str, str | Source] = dict(given or {})
+    stages = [_samples_stage(teacher)]
+    for name in students:
+        if name not in bases:
+            stages.append(base_stage(name))
+            bases[name] = f"{name}_base.student"
+        stages += [_distilled_stage(name, bases[name]), _direct_stage(name, bases[name])]
+        if on_policy:
+            stages.append(_on_policy_stage(name, teacher))
+    return (*stages, _comparison_stage(teacher, bases, on_policy))
+
+
+# The teacher's samples ----------------------------------------------------------------------------
+
+
+def _samples_stage(teacher: str | Source) -> Stage:
+    return Stage(
+        name=SAMPLES,
+        makes="right and readable answers of the teacher",
+        run=_run_samples,
+        inputs={"model": teacher, "problems": PROBLEMS},
+        outputs=("data", "summary"),
+        options=curation_stage.OPTIONS,
+        estimate=curation_stage.curation_estimate,
+    )
+
+
+def _run_samples(
+    inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
+) -> Mapping[str, Path]:
+    path = directory / "samples.jsonl"
+    card = make_rejection_samples(with_inputs(inputs), path, display.say)
+    return {"data": path, "summary": curation_stage.write_counts(directory, SAMPLES, card)}
+
+
+# SFT on them --------------------------------------------------------------------------------------
+
+
+def _distilled_stage(name: str, base: str | Source) -> Stage:
+    return Stage(
+        name=f"{name}_distilled",
+        makes=f"{name} by SFT on the teacher's samples",
+        run=_run_distilled,
+        inputs={"model": base, "data": f"{SAMPLES}.data"},
+        outputs=("student", "compute"),
+        options=sft_stage.OPTIONS,
+        estimate=sft_estimate(300_000),
+    )
+
+
+def _run_distilled(
+    inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
+) -> Mapping[str, Path]:
+    made = sft_stage.run_sft_stage(inputs, directory, resume, display)
+    num_tokens = sum(line["num_tokens"] for line in RunDir(directory).read_metrics())
+    flops = (_FORWARD + _BACKWARD) * _num_parameters(made["model"]) * num_tokens
+    path = _write_compute(directory, flops, inputs.config)
+    return {"student": made["model"], "compute": path}
+
+
+def _num_parameters(path: Path) -> int:
+    with quiet_transformers():
+        module = load_model(str(path), torch.float32).module
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _write_compute(directory: Path, flops: int, config: Config) -> Path:
+    path = directory / "compute.json"
+    value = {"flops": flops, "style": config.prompt.style}
+    write_atomically(path, json.dumps(value, indent=2) + "\n")
+    return path
+
+
+# Reinforcement learning with the same compute -----------------------------------------------------
+
+
+def _direct_stage(name: str, base: str | Source) -> Stage:
+    return Stage(
+        name=f"{name}_direct_rl",
+        makes=f"{name} by RL alone, with the compute of its SFT",
+        run=_run_direct,
+        inputs={"model": base, "problems": PROBLEMS, "budget": f"{name}_distilled.compute"},
+        outputs=("student", "prompts", "compute"),
+        options=rl_stage.OPTIONS,
+        estimate=rl_estimate,
+    )
+
+
+def _run_direct(
+    inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
+) -> Mapping[str, Path]:
+    """Train for as many steps as the compute of the SFT pays for, at the price of the first one."""
+    budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"]
+    config = with_inputs(inputs)
+    with quiet_transformers():
+        model = load_model(config.model.path, torch.float32)
+    parameters = sum(parameter.numel() for parameter in model.module.parameters())
+    price = parameters * _work(_first_groups(config, model), config.rl.epochs)
+    num_steps = max(1, math.ceil(budget / price))
+    changed = config.rl.model_copy(update={"steps": num_steps})
+    inputs = StageInputs(config=inputs.config.model_copy(update={"rl": changed}), paths=inputs.paths)
+    made = rl_stage.run_rl(inputs, directory, resume, display)
+    flops = parameters * _work_of_run(RunDir(directory), config.rl.epochs)
+    return {
+        "student": made["model"],
+        "prompts": made["prompts"],
+        "compute": _write_compute(directory, flops, config),
+    }
+
+
+def _first_groups(config: Config, model: Model) -> list[Credited]:
+    """Return what the first step will sample."""
+    keep_freed_memory()
+    torch.set_num_threads(config.model.threads or known_machine().threads)
+    precision = known_machine().precision if config.model.precision == "auto" else config.model.precision
+    context = int(model.module.config.max_position_embeddings)
+    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[precision])
+    engine.load_weights(model.module, 0)
+    groups = collect(config, engine, data_of(config).mixture, prompt_encoder(config, model), 0, Clock())
+    return credit(groups, config.advantage.scale)
+
+
+def _work(groups: Sequence[Credited], epochs: int) -> int:
+    """Return the operations per parameter of a step: all is sampled, groups with signal are trained on.
+
+    A group's prompt is computed once.
+    """
+    work = 0
+    for credited in groups:
+        rollouts = [graded.rollout for graded in credited.group.members]
+        num_tokens = len(rollouts[0].prompt_ids) + sum(len(rollout.completion_ids) for rollout in rollouts)
+        work += _work_of_group(num_tokens, credited.has_signal, epochs)
+    return work
+
+
+def _work_of_group(num_tokens: int, has_signal: bool, epochs: int) -> int:
+    return num_tokens * (_FORWARD + ((_FORWARD + _BACKWARD) * epochs if has_signal else 0))
+
+
+_GROUPS = (
+    "SELECT length(g.prompt_ids) / 4 + sum(r.num_tokens) AS tokens, max(abs(r.advantage)) > 0 AS has_signal "
+    "FROM groups g JOIN rollouts r USING (step, position) GROUP BY step, position"
+)
+"""Tokens of a prompt are stored in four bytes each."""
+
+
+def _work_of_run(run: RunDir, epochs: int) -> int:
+    return sum(_work_of_group(row["tokens"], bool(row["has_signal"]), epochs) for row in run.query(_GROUPS))
+
+
+# On the student's own samples ---------------------------------------------------------------------
+
+
+def _on_policy_stage(name: str, teacher: str | Source) -> Stage:
+    return Stage(
+        name=f"{name}_on_policy",
+        makes=f"{name}, after SFT also on its own answers, by reverse KL to the teacher",
+        run=_run_on_policy,
+        inputs={"model": f"{name}_distilled.student", "teacher": teacher, "problems": PROBLEMS},
+        outputs=("student", "prompts"),
+        options=rl_stage.OPTIONS,
+        estimate=rl_estimate,
+    )
+
+
+def _run_on_policy(
+    inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
+) -> Mapping[str, Path]:
+    files = read_model_files(str(inputs.paths["teacher"]))
+    check_same_vocabulary(read_model_files(str(inputs.paths["model"])), files)
+    teacher = load_weights(files, torch.float32).requires_grad_(False)
+    loop = partial(train, teacher=teacher)
+    made = rl_stage.run_rl(inputs, directory, resume, display, loop)
+    return {"student": made["model"], "prompts": made["prompts"]}
+
+
+def require_one_tokenizer(
+    teacher: Source, students: Mapping[str, Source | None], configs: Mapping[str, Config]
+) -> None:
+    """Raise ModelError, before any work, for a student whose tokenizer is not the teacher's.
+
+    A student whose base is still to be made will have that of `model.path`.
+    """
+    judge = read_model_files(str(teacher.path))
+    for name, base in students.items():
+        path = configs[f"{name}_base"].model.path if base is None else str(base.path)
+        check_same_vocabulary(read_model_files(path), judge)
+
+
+# The comparison -----------------------------------------------------------------------------------
+
+
+def _comparison_stage(teacher: str | Source, bases: Mapping[str, str | Source], on_policy: bool) -> Stage:
+    inputs: dict[str, str | Source] = {"larger": BASE_MODEL, "teacher": teacher, "problems": PROBLEMS}
+    for name, base in bases.items():
+        inputs |= {
+            f"{name}_base": base,
+            f"{name}_distilled": f"{name}_distilled.student",
+            f"{name}_distilled_compute": f"{name}_distilled.compute",
+            f"{name}_direct_rl": f"{name}_direct_rl.student",
+            f"{name}_direct_rl_compute": f"{name}_direct_rl.compute",
+        }
+        if on_policy:
+            inputs[f"{name}_on_policy"] = f"{name}_on_policy.student"
+    return Stage(
+        name="students",
+        makes="scores of all students, before and after, and of larger bases",
+        run=partial(compare_students, tuple(bases)),
+        inputs=inputs,
+        outputs=("summary",),
+        options=COMPARED,
+        estimate=comparison_estimate(2 + 3 * len(bases)),
+    )
