@@ -21,10 +21,12 @@ from zerone.problems.mixture import (
     distinct_problems,
     family_suite,
     hard_suite,
+    languages_suite,
     mix_hard_suite,
     mix_suite,
     mixed_suite,
 )
+from zerone.problems.request_suites import helpfulness_suite, safety_suite
 from zerone.rewards.golds import gold_complaint
 from zerone.rl import Mixture
 from zerone.types import Problem
@@ -38,6 +40,10 @@ _SUITES: Mapping[str, Callable[[], list[Problem]]] = {
     "code": lambda: family_suite("code", functions),
     "choice": lambda: family_suite("choice", selections),
     "sums": lambda: _sums_problems()[0],
+    "languages": languages_suite,
+    "helpfulness": helpfulness_suite,
+    "safety": safety_suite,
+    "requests": lambda: [*helpfulness_suite(), *safety_suite()],
 }
 SUITE_NAMES = tuple(_SUITES)
 

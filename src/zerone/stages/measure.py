@@ -81,7 +81,11 @@ def is_address(model: str) -> bool:
 
 def measure_model(config: Config, wanted: Wanted, progress: Progress) -> dict[str, Any]:
     """Return the record of a model on a suite; raises UserError kinds before anything is sampled."""
-    source = _source(config, wanted)
+    return measure_on(config, wanted, _source(config, wanted), progress)
+
+
+def measure_on(config: Config, wanted: Wanted, source: Source, progress: Progress) -> dict[str, Any]:
+    """Return the record of a model on problems that are already at hand, whatever `wanted` names."""
     with ExitStack() as stack:
         judge = _judge(wanted, source, stack)
         answerer: EndpointAnswerer | LocalAnswerer

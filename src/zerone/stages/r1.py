@@ -8,6 +8,8 @@ from zerone.stages import curation_stage, rl_stage, sft_stage
 from zerone.stages.estimates import rl_estimate, sft_estimate
 from zerone.stages.graph import Graph, Stage
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
+from zerone.stages.suites_stage import with_measurements
+from zerone.stages.suites_stage import with_measurements
 
 _TRAINED = ("model", "prompts")
 _TUNED = ("model", "best")
@@ -15,7 +17,12 @@ _CURATED = ("data", "summary")
 
 
 def r1_graph() -> Graph:
-    """Return the stages in the order in which they run."""
+    """Return the stages in the order in which they run, and a measurement after each model."""
+    return Graph(stages=with_measurements(_making().stages))
+
+
+def _making() -> Graph:
+    """Return the stages that make data and models."""
     return Graph(
         stages=(
             Stage(
