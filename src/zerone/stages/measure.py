@@ -54,7 +54,8 @@ class Wanted:
     """What a user asked `zerone eval` for; None where the suite's or the model's own way is wanted.
 
     `endpoint_model`, `judge`, `judge_model`: names and addresses behind HTTP. `fits_budget`: the tokens
-    of a completion may be lowered to the model's context.
+    of a completion may be lowered to the model's context. `turns`: how often each slot is filled before
+    what was answered is kept; more of them wait less for the longest answer, and lose more to a kill.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Wanted:
     judge_model: str | None = None
     baseline: Path | None = None
     fits_budget: bool = True
+    turns: int = 1
     inspect_log: Path | None = None
 
 
@@ -204,9 +206,17 @@ def _local(config: Config, wanted: Wanted, source: Source) -> tuple[LocalAnswere
         form=form,
         render=render,
         encode=encode,
-        problems_at_once=len(source.problems) if wanted.out is None else max(1, slots // 4),
+        problems_at_once=_at_once(wanted, source, slots),
     )
     return answerer, {"model": wanted.model, "model_sha256": model.sha256}
+
+
+def _at_once(wanted: Wanted, source: Source, slots: int) -> int:
+    """Return how many problems are asked together: all, where nothing is kept of a part of them."""
+    if wanted.out is None:
+        return len(source.problems)
+    samples = wanted.num_samples or DEFAULT_SAMPLES
+    return max(1, wanted.turns * slots // samples)
 
 
 Render = Callable[[Problem], str]

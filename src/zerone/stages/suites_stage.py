@@ -43,6 +43,9 @@ MEASURED = ("r1_zero", "dev1", "dev2", "dev3", "r1")
 MOST_PROBLEMS = 200
 """Of each suite: an interval of 7 points either way at most, and six models in a few minutes."""
 
+_TURNS = 8
+"""A suite of the package is asked as a whole; it takes seconds."""
+
 _VOTE = "cons_at_16"
 _OPTIONS = (
     *("model.precision", "model.threads", "data", "prompt", "sampling"),
@@ -164,6 +167,7 @@ def _records(config: Config, out: Path, display: StageDisplay) -> dict[str, _Rec
                 num_samples=suite.num_samples,
                 is_chat=False,
                 out=out,
+                turns=_TURNS,
             )
             records[suite.name] = measure_on(config, wanted, source, progress)
         except SandboxUnavailable as error:
