@@ -46,6 +46,8 @@ MOST_PROBLEMS = 200
 _TURNS = 8
 """A suite of the package is asked as a whole; it takes seconds."""
 
+_SHOWN_EVERY = 100
+
 _VOTE = "cons_at_16"
 _OPTIONS = (
     *("model.precision", "model.threads", "data", "prompt", "sampling"),
@@ -178,7 +180,9 @@ def _records(config: Config, out: Path, display: StageDisplay) -> dict[str, _Rec
 
 
 def _show(display: StageDisplay, suite: str, before: int, total: int, done: int, own: int) -> None:
-    display.progress((before + done) / total, f"{suite}: {done} of {own} answers")
+    """Show how far it is; answers come by the hundred, and a log has a line for each that is shown."""
+    if done % _SHOWN_EVERY == 0 or done == own:
+        display.progress((before + done) / total, f"{suite}: {done} of {own} answers")
 
 
 def _figures(records: Mapping[str, _Record]) -> dict[str, Any]:
