@@ -4,6 +4,7 @@ In: the data section of a configuration. Out: a training mixture and the two sui
 run reports: `mixed` (all levels) and `hard` (the highest level; "mini-aime" in the embedded world).
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,4 +184,10 @@ def suite_named(name: str, num_samples: int) -> Suite:
     if name not in _SUITES:
         raise UserError(f"no suite is named {name!r}; there are {', '.join(SUITE_NAMES)}")
     shown = "hard" if name == "mini-aime" else name
-    return Suite(name=shown, problems=_SUITES[name](), num_samples=num_samples)
+    return Suite(name=shown, problems=_problems_of(name), num_samples=num_samples)
+
+
+@functools.cache
+def _problems_of(name: str) -> tuple[Problem, ...]:
+    """Return the problems of a suite, which take up to some seconds to draw."""
+    return tuple(_SUITES[name]())

@@ -86,15 +86,20 @@ def measure_model(config: Config, wanted: Wanted, progress: Progress) -> dict[st
     return measure_on(config, wanted, _source(config, wanted), progress)
 
 
-def measure_on(config: Config, wanted: Wanted, source: Source, progress: Progress) -> dict[str, Any]:
-    """Return the record of a model on problems that are already at hand, whatever `wanted` names."""
+def measure_on(
+    config: Config, wanted: Wanted, source: Source, progress: Progress, model: Model | None = None
+) -> dict[str, Any]:
+    """Return the record of a model on problems at hand, whatever suite `wanted` names.
+
+    A model that is loaded already may be given, so that several suites load it once.
+    """
     with ExitStack() as stack:
         judge = _judge(wanted, source, stack)
         answerer: EndpointAnswerer | LocalAnswerer
         if is_address(wanted.model):
             answerer, about = _endpoint(config, wanted, source, stack)
         else:
-            answerer, about = _local(config, wanted, source)
+            answerer, about = _local(config, wanted, source, model)
         published = source.published
         default = DEFAULT_SAMPLES if published is None else published.num_samples
         evaluation = Evaluation(
@@ -181,12 +186,14 @@ def _endpoint(
     return answerer, about
 
 
-def _local(config: Config, wanted: Wanted, source: Source) -> tuple[LocalAnswerer, dict[str, Any]]:
+def _local(
+    config: Config, wanted: Wanted, source: Source, loaded: Model | None
+) -> tuple[LocalAnswerer, dict[str, Any]]:
     """Open a model directory. A chat template is used where there is one, but for embedded suites."""
     machine = known_machine()
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or machine.threads)
-    model = load_model(wanted.model, torch.float32)
+    model = loaded or load_model(wanted.model, torch.float32)
     has_template = bool(getattr(model.tokenizer, "chat_template", None))
     if wanted.is_chat and not has_template:
         raise ModelError(f"{model.path} has no chat template; leave out --chat")

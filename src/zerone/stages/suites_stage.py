@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from zerone.config import Config
 from zerone.config.reading import read_tree
 from zerone.config.sections import PromptConfig
@@ -29,7 +31,7 @@ from zerone.errors import SandboxUnavailable
 from zerone.evals import sources
 from zerone.evals.evaluate import Suite
 from zerone.evals.suites import data_of, suite_named
-from zerone.model.loading import find_directory
+from zerone.model.loading import find_directory, load_model
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.estimates import sampling_estimate
@@ -137,8 +139,10 @@ def _suites(config: Config) -> list[Suite]:
 
 
 def measurement_estimate(config: Config) -> Estimate:
-    """Return what asking all of it takes."""
-    return sampling_estimate(config, sum(map(_num_answers, _suites(config))))
+    """Return what asking all of it takes; most suites have half as many problems as there may be."""
+    most = min(config.eval.problems, MOST_PROBLEMS)
+    per_problem = config.eval.mixed_samples + config.eval.hard_samples // 4 + 3
+    return sampling_estimate(config, most * per_problem)
 
 
 def _num_answers(suite: Suite) -> int:
@@ -155,6 +159,7 @@ def _records(config: Config, out: Path, display: StageDisplay) -> dict[str, _Rec
     """Ask and judge every suite; one that needs a sandbox is left out where there is none."""
     suites = _suites(config)
     total, before, records = sum(map(_num_answers, suites)), 0, dict[str, _Record]()
+    model = load_model(config.model.path, torch.float32)
     for suite in suites:
         try:
             prepare_verifiers({problem.verifier for problem in suite.problems})
@@ -171,7 +176,7 @@ def _records(config: Config, out: Path, display: StageDisplay) -> dict[str, _Rec
                 out=out,
                 turns=_TURNS,
             )
-            records[suite.name] = measure_on(config, wanted, source, progress)
+            records[suite.name] = measure_on(config, wanted, source, progress, model)
         except SandboxUnavailable as error:
             display.say(f"{suite.name} is left out: {error}")
             records[suite.name] = {_LEFT_OUT: str(error)}
