@@ -71,7 +71,9 @@ def answer_of(problem: Problem, text: str, form: Form) -> str | None:
     if not form.is_chat:
         # Mathematics looks at what surrounds a box, as in training.
         is_boxed = form.style is Style.BOXED and problem.verifier == "math"
-        return answer_for("math", text) if is_boxed else parse_completion(text, _style_of(problem, form)).answer
+        return (
+            answer_for("math", text) if is_boxed else parse_completion(text, _style_of(problem, form)).answer
+        )
     match problem.verifier:
         case "math" | "code":
             return answer_for(problem.verifier, text)

@@ -21,8 +21,8 @@ from zerone.evals.figures import details_of, figures_of, shares_of
 from zerone.evals.ifeval.follow import instruction_figures
 from zerone.evals.inspect_log import write_inspect_log
 from zerone.evals.judged import Judged
-from zerone.evals.parts import mean_parts
 from zerone.evals.pairwise import judge_pairs, pairwise_figures
+from zerone.evals.parts import mean_parts
 from zerone.evals.rating import estimate_rating
 from zerone.evals.store import FILE_NAME, Answer, AnswerStore, key_of
 from zerone.evals.verdicts import judge_all

@@ -15,7 +15,7 @@ import yaml
 from zerone.errors import RunDirError
 from zerone.report import pipeline_tables, stages_table
 from zerone.report.charts import Chart
-from zerone.report.figures import Figure, accuracy_figure, figure_of, length_figure, series_of
+from zerone.report.figures import Figure, accuracy_figure, entropy_figure, figure_of, length_figure, series_of
 from zerone.report.numbers import duration, percent, plural
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
@@ -108,6 +108,8 @@ def render_pipeline(run: RunDir) -> str:
 
 def _title(record: PipelineRecord) -> str:
     headline = stages_table.headline(record.summary)
+    if headline is None and record.is_finished:
+        return f"All {plural(len(record.configs), 'stage')} done"
     return headline or f"{len(record.done)} of {plural(len(record.configs), 'stage')} done"
 
 
@@ -146,7 +148,12 @@ def _learning(run: RunDir, name: str, config: Mapping[str, Any]) -> Learning | N
     record = read_record(stage)
     if not any("reward_mean" in entry for entry in record.metrics):
         return None
-    found = (accuracy_figure(record), _parts_figure(record), length_figure(record))
+    found = (
+        accuracy_figure(record),
+        _parts_figure(record),
+        length_figure(record),
+        entropy_figure(record),
+    )
     last = record.metrics[-1]
     shown = str(stages_table.MODELS.get(name, name))
     wanted = record.setting("rl.steps")

@@ -19,7 +19,10 @@ def data_tables(summary: Summary) -> list[tuple[str, Table]]:
     found = []
     for name, counts in _sets(summary):
         rows = [
-            (str(row["domain"]), [Cell(value=number(row.get(key))) for key in ("samples", "rounds", "tokens")])
+            (
+                str(row["domain"]),
+                [Cell(value=number(row.get(key))) for key in ("samples", "rounds", "tokens")],
+            )
             for row in counts.get("table", ())
         ]
         if rows:

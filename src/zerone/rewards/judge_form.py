@@ -34,7 +34,9 @@ def follows_form(answer: str, spec: Spec) -> bool | None:
         case "sentences":
             wanted = spec["word"]
             is_used = not wanted or any(_has(sentence, wanted, language) for sentence in sentences)
-            return is_used and _are_sentences(sentences, spec["count"], language, _SHORTEST_SENTENCE[language])
+            return is_used and _are_sentences(
+                sentences, spec["count"], language, _SHORTEST_SENTENCE[language]
+            )
         case "list":
             things = listed_things(normalised(answer), language)
             has_excluded = any(thing in (out, f"{out}s") for thing in things for out in spec["without"])

@@ -9,7 +9,6 @@ from zerone.stages.estimates import rl_estimate, sft_estimate
 from zerone.stages.graph import Graph, Stage
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.stages.suites_stage import with_measurements
-from zerone.stages.suites_stage import with_measurements
 
 _TRAINED = ("model", "prompts")
 _TUNED = ("model", "best")

@@ -193,7 +193,9 @@ def _show(display: StageDisplay, suite: str, before: int, total: int, done: int,
 def _figures(records: Mapping[str, _Record]) -> dict[str, Any]:
     reasoning = records["mixed"]
     return {
-        "suites": {name: _score(records[row.suite], row) for name, row in _ROWS.items() if row.suite in records},
+        "suites": {
+            name: _score(records[row.suite], row) for name, row in _ROWS.items() if row.suite in records
+        },
         _VOTE: records.get("hard", reasoning).get(_VOTE),
         "response_tokens": reasoning.get("response_tokens"),
     }
@@ -203,9 +205,7 @@ def _score(record: _Record, row: _Row) -> dict[str, Any]:
     if _LEFT_OUT in record:
         return {"score": None, "ci": None, "n": 0, _LEFT_OUT: record[_LEFT_OUT]}
     if row.part is None:
-        return {
-            "score": record["pass_at_1"],
-            "ci": record["pass_at_1_ci"],
-            "n": record["num_problems"],
-        }
+        low, high = record["pass_at_1_ci"]
+        interval = record["pass_at_1_wilson"] if low == high else [low, high]
+        return {"score": record["pass_at_1"], "ci": interval, "n": record["num_problems"]}
     return dict(record["parts"][row.part])
