@@ -152,7 +152,7 @@ def _measured(models: Mapping[str, Any], name: str, suite: str) -> Mapping[str, 
 
 
 def _verdict(after: Mapping[str, Any], before: Mapping[str, Any], direction: int) -> str:
-    """Say so only where the 95% intervals lie apart; no loss is shown where they do not lie apart downwards."""
+    """Say so only where the 95% intervals lie apart; `no loss` holds unless they lie apart downwards."""
     is_above, is_below = after["ci"][0] > before["ci"][1], after["ci"][1] < before["ci"][0]
     if direction == 0:
         return "no" if is_below else "yes"
