@@ -39,7 +39,7 @@ def follows_form(answer: str, spec: Spec) -> bool | None:
             )
         case "list":
             things = listed_things(normalised(answer), language)
-            has_excluded = any(thing in (out, f"{out}s") for thing in things for out in spec["without"])
+            has_excluded = any(_names(thing, out, language) for thing in things for out in spec["without"])
             return len(things) == spec["count"] and not has_excluded
         case "fact" | "self" if spec["form"] in _SENTENCES:
             count = _SENTENCES[spec["form"]]
@@ -67,3 +67,9 @@ def _length(sentence: Sentence, language: str) -> int:
 
 def _has(sentence: Sentence, word: str, language: str) -> bool:
     return word in sentence.text if language == "zh" else word in sentence.text.split()
+
+
+def _names(thing: str, word: str, language: str) -> bool:
+    if language == "zh":
+        return word in thing
+    return not {word.casefold(), f"{word.casefold()}s"}.isdisjoint(thing.split())
