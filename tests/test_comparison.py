@@ -174,7 +174,6 @@ def test_summary_of_another_kind_has_no_such_tables(summary: dict[str, Any]) -> 
 
 def test_summary_of_all_stages_is_on_the_page_of_one_run_and_of_several(tmp_path: Path) -> None:
     run = RunDir(tmp_path / "r1").lock()
-    run.start(to_yaml(build_config({}, [])), {"cores": 2})
     run.write_summary(summary_of_stages())
     run.unlock()
     other = make_run(tmp_path / "zero", [0.1, 0.2])

@@ -173,6 +173,10 @@ def _show(record: Mapping[str, Any]) -> None:
         for name, value in record.get(key, {}).items():
             shown = f"{value:.3f}" if isinstance(value, float) else value
             console.print(f"  {key} {name:<26} {shown}", markup=False)
+    for part, found in record["parts"].items():
+        low, high = found["ci"]
+        shown = f"{part} {found['score']:.1%} ({low:.1%} to {high:.1%}), {found['n']} problems"
+        console.print(f"  {shown}", markup=False)
     for part in ("levels", "domains"):
         for cell, level in record[part].items():
             console.print(f"  {cell:<32} {level['pass_at_1']:.1%} of {level['num_problems']}", markup=False)

@@ -16,6 +16,7 @@ from zerone.prompt import (
     is_visible,
     last_answer,
     parse_completion,
+    style_for,
     write_prompt,
 )
 from zerone.rewards.verifiers import answer_for
@@ -70,7 +71,9 @@ def answer_of(problem: Problem, text: str, form: Form) -> str | None:
     if not form.is_chat:
         # Mathematics looks at what surrounds a box, as in training.
         is_boxed = form.style is Style.BOXED and problem.verifier == "math"
-        return answer_for("math", text) if is_boxed else parse_completion(text, form.style).answer
+        return (
+            answer_for("math", text) if is_boxed else parse_completion(text, _style_of(problem, form)).answer
+        )
     match problem.verifier:
         case "math" | "code":
             return answer_for(problem.verifier, text)
@@ -98,7 +101,7 @@ def said(text: str) -> str | None:
 
 
 def _style_of(problem: Problem, form: Form) -> Style:
-    return Style.SUMMARY if problem.verifier in _FREE else form.style
+    return Style.SUMMARY if problem.verifier in _FREE else style_for(problem, form.style)
 
 
 _ANSWER_LINE = re.compile(

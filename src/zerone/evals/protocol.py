@@ -22,6 +22,7 @@ from zerone.evals.ifeval.follow import instruction_figures
 from zerone.evals.inspect_log import write_inspect_log
 from zerone.evals.judged import Judged
 from zerone.evals.pairwise import judge_pairs, pairwise_figures
+from zerone.evals.parts import mean_parts
 from zerone.evals.rating import estimate_rating
 from zerone.evals.store import FILE_NAME, Answer, AnswerStore, key_of
 from zerone.evals.verdicts import judge_all
@@ -123,6 +124,7 @@ def _record(evaluation: Evaluation, answerer: Answerer, answers: list[list[Judge
     record = {"suite": evaluation.suite, **evaluation.about}
     record |= figures_of(answers)
     record |= details_of(answers)
+    record["parts"] = mean_parts(answers)
     judged = [one for own in answers for one in own]
     if any("strict" in one.details for one in judged):
         record["instructions"] = instruction_figures([one.details for one in judged])

@@ -4,6 +4,7 @@ In: the data section of a configuration. Out: a training mixture and the two sui
 run reports: `mixed` (all levels) and `hard` (the highest level; "mini-aime" in the embedded world).
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,10 +22,12 @@ from zerone.problems.mixture import (
     distinct_problems,
     family_suite,
     hard_suite,
+    languages_suite,
     mix_hard_suite,
     mix_suite,
     mixed_suite,
 )
+from zerone.problems.request_suites import helpfulness_suite, safety_suite
 from zerone.problems.scenarios import AllScenarios
 from zerone.rewards.golds import gold_complaint
 from zerone.rewards.preference import first_due
@@ -40,6 +43,10 @@ _SUITES: Mapping[str, Callable[[], list[Problem]]] = {
     "code": lambda: family_suite("code", functions),
     "choice": lambda: family_suite("choice", selections),
     "sums": lambda: _sums_problems()[0],
+    "languages": languages_suite,
+    "helpfulness": helpfulness_suite,
+    "safety": safety_suite,
+    "requests": lambda: [*helpfulness_suite(), *safety_suite()],
 }
 SUITE_NAMES = tuple(_SUITES)
 
@@ -196,4 +203,10 @@ def suite_named(name: str, num_samples: int) -> Suite:
     if name not in _SUITES:
         raise UserError(f"no suite is named {name!r}; there are {', '.join(SUITE_NAMES)}")
     shown = "hard" if name == "mini-aime" else name
-    return Suite(name=shown, problems=_SUITES[name](), num_samples=num_samples)
+    return Suite(name=shown, problems=_problems_of(name), num_samples=num_samples)
+
+
+@functools.cache
+def _problems_of(name: str) -> tuple[Problem, ...]:
+    """Return the problems of a suite, which take up to some seconds to draw."""
+    return tuple(_SUITES[name]())

@@ -12,6 +12,7 @@ from zerone.evals.answerers import Question, Refusal
 from zerone.evals.asking import Form, answer_of, is_well_formed
 from zerone.evals.ifeval.follow import follow_all
 from zerone.evals.judged import Judged
+from zerone.evals.parts import parts_of
 from zerone.evals.store import Answer
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.rewards.verifiers import FAILURES, verifier_named
@@ -29,7 +30,9 @@ def judge(question: Question, answer: Answer | Refusal, form: Form) -> Judged:
     if isinstance(answer, Refusal):
         details = {"refused": answer.reason}
     else:
-        verdict, details = verdict_on(problem, answer_of(problem, text, form))
+        found = answer_of(problem, text, form)
+        verdict, details = verdict_on(problem, found)
+        details |= {"parts": parts_of(problem, text, found)}
     return Judged(
         problem=problem,
         sample=question.sample,

@@ -145,6 +145,7 @@ _HARD_SIZE = 48
 _MIX_SIZE = 304
 _MIX_HARD_PER_FAMILY = 16
 _FAMILY_SIZE = 100
+_LANGUAGES_SIZE = 100
 
 
 def distinct_problems(
@@ -179,6 +180,13 @@ def mix_suite() -> list[Problem]:
 def mix_hard_suite() -> list[Problem]:
     """Evaluation problems of the highest level of every family."""
     return _cells("mix-hard", _highest(MIX_FAMILIES), _MIX_HARD_PER_FAMILY * len(MIX_FAMILIES))
+
+
+def languages_suite() -> list[Problem]:
+    """100 evaluation problems of countdown and word problems, every level, half of them in Chinese."""
+    levels = _levels(tuple(FAMILIES.values()))
+    cells = [levels[i % len(levels)] for i in range(_LANGUAGES_SIZE)]
+    return distinct_problems("languages", cells, chinese_share=0.5)
 
 
 def family_suite(name: str, family: Family) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""`zerone report RUN...`: one run's page, or several runs on one page."""
+"""`zerone report RUN...`: the page of a run or of a pipeline, or several runs on one page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,12 +21,13 @@ def report(
     """Write a run's report, also while it goes on, or compare several runs in one file."""
     from zerone.report.comparison import render_comparison
     from zerone.report.page import write_report
+    from zerone.report.pipeline_page import is_pipeline
     from zerone.run_dir import RunDir, write_atomically
 
     runs = [RunDir(path) for path in run_dirs]
     for run in runs:
-        if not run.has_run and run.read_summary() is None:
-            raise RunDirError(f"{run.path} is not a run directory (it has no config.yaml)")
+        if not run.has_run and not is_pipeline(run):
+            raise RunDirError(f"{run.path} is not a run directory (it has no config.yaml and no recipe.yaml)")
     if len(runs) == 1:
         print(write_report(runs[0], out, core_price).resolve())
         return

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from zerone.report import aha, cost, stages_table, tables
+from zerone.report import aha, cost, tables
 from zerone.report.charts import Estimate, before_after_bar
 from zerone.report.figures import all_figures
 from zerone.report.numbers import MISSING, duration, percent, plural
+from zerone.report.pipeline_page import is_pipeline, render_pipeline
 from zerone.report.record import RunRecord, read_record, vote_key, vote_size
 from zerone.report.template import template
 from zerone.run_dir import RunDir, write_atomically
@@ -40,7 +41,9 @@ def write_report(run: RunDir, out: Path | None = None, core_price: float = cost.
 
 
 def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
-    """Return the page of a run."""
+    """Return the page of a run, or of a pipeline where the directory holds one."""
+    if is_pipeline(run):
+        return render_pipeline(run)
     record = read_record(run)
     findings = aha.find(run)
     figure, figures = all_figures(record, findings.recoveries)
@@ -59,9 +62,6 @@ def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
         findings=findings,
         failure_words=aha.FAILURE_WORDS,
         scope=scope_of(record, findings),
-        stages=stages_table.stages(record.summary or {}),
-        students=stages_table.students(record.summary or {}),
-        paper_stages=stages_table.PAPER,
         costs=[cost.cost_of(record, core_price)],
         core_price=core_price,
         prices={"rows": cost.rows, "apis": cost.APIS},
@@ -75,8 +75,6 @@ def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
 
 def title(record: RunRecord) -> str:
     """Say the result in one line, or how far an unfinished run has come."""
-    if (through_stages := stages_table.headline(record.summary or {})) is not None:
-        return through_stages
     for suite in record.suites:
         base, final = record.base(suite), record.final(suite)
         if "pass_at_1" in base and "pass_at_1" in final:
@@ -96,9 +94,6 @@ def lead(record: RunRecord) -> str:
         else record.setting("model.path")
     )
     clock = "including evaluations" if record.is_finished else "of training so far"
-    if stages_table.stages(record.summary or {}):
-        how = "Cold start, reasoning RL, rejection sampling and RL for all scenarios"
-        return f"{how}, seed {(record.summary or {}).get('seed')}: {duration(record.wall_s)}{cores}."
     return (
         f"Reinforcement learning alone on {model}, seed {record.setting('seed')}: "
         f"{plural(record.num_steps, 'step')}, {duration(record.wall_s)} {clock}{cores}."

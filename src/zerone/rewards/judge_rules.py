@@ -235,13 +235,18 @@ _SEPARATOR = {"en": re.compile(r",|\band\b|\n"), "zh": re.compile(r"[,\u3001\u54
 _ARTICLE = re.compile(r"^(?:an?|the|some)\s")
 
 
-def _list(sentences: Sequence[Sentence], text: str, spec: Spec) -> Found:
-    """As many different things of the kind as asked for, and no other words."""
-    language, count = spec["language"], spec["count"]
+def listed_things(text: str, language: str) -> list[str]:
+    """Return what a list names, in lower case and without articles."""
     items = [
         item.strip(" .\u3002") for item in _SEPARATOR[language].split(text.casefold().replace("\uff0c", ","))
     ]
-    items = [_ARTICLE.sub("", item) for item in items if item]
+    return [_ARTICLE.sub("", item) for item in items if item]
+
+
+def _list(sentences: Sequence[Sentence], text: str, spec: Spec) -> Found:
+    """As many different things of the kind as asked for, and no other words."""
+    language, count = spec["language"], spec["count"]
+    items = listed_things(text, language)
     known = {item.casefold(): item for item in CATEGORIES[spec["category"]][language]}
     known |= {f"{item}s": whole for item, whole in known.items()} if language == "en" else {}
     good = {known[item] for item in items if item in known} - set(spec["without"])

@@ -54,7 +54,8 @@ class Wanted:
     """What a user asked `zerone eval` for; None where the suite's or the model's own way is wanted.
 
     `endpoint_model`, `judge`, `judge_model`: names and addresses behind HTTP. `fits_budget`: the tokens
-    of a completion may be lowered to the model's context.
+    of a completion may be lowered to the model's context. `turns`: how often each slot is filled before
+    what was answered is kept; more of them wait less for the longest answer, and lose more to a kill.
     """
 
     model: str
@@ -71,6 +72,7 @@ class Wanted:
     judge_model: str | None = None
     baseline: Path | None = None
     fits_budget: bool = True
+    turns: int = 1
     inspect_log: Path | None = None
 
 
@@ -81,14 +83,23 @@ def is_address(model: str) -> bool:
 
 def measure_model(config: Config, wanted: Wanted, progress: Progress) -> dict[str, Any]:
     """Return the record of a model on a suite; raises UserError kinds before anything is sampled."""
-    source = _source(config, wanted)
+    return measure_on(config, wanted, _source(config, wanted), progress)
+
+
+def measure_on(
+    config: Config, wanted: Wanted, source: Source, progress: Progress, model: Model | None = None
+) -> dict[str, Any]:
+    """Return the record of a model on problems at hand, whatever suite `wanted` names.
+
+    A model that is loaded already may be given, so that several suites load it once.
+    """
     with ExitStack() as stack:
         judge = _judge(wanted, source, stack)
         answerer: EndpointAnswerer | LocalAnswerer
         if is_address(wanted.model):
             answerer, about = _endpoint(config, wanted, source, stack)
         else:
-            answerer, about = _local(config, wanted, source)
+            answerer, about = _local(config, wanted, source, model)
         published = source.published
         default = DEFAULT_SAMPLES if published is None else published.num_samples
         evaluation = Evaluation(
@@ -175,12 +186,14 @@ def _endpoint(
     return answerer, about
 
 
-def _local(config: Config, wanted: Wanted, source: Source) -> tuple[LocalAnswerer, dict[str, Any]]:
+def _local(
+    config: Config, wanted: Wanted, source: Source, loaded: Model | None
+) -> tuple[LocalAnswerer, dict[str, Any]]:
     """Open a model directory. A chat template is used where there is one, but for embedded suites."""
     machine = known_machine()
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or machine.threads)
-    model = load_model(wanted.model, torch.float32)
+    model = loaded or load_model(wanted.model, torch.float32)
     has_template = bool(getattr(model.tokenizer, "chat_template", None))
     if wanted.is_chat and not has_template:
         raise ModelError(f"{model.path} has no chat template; leave out --chat")
@@ -200,9 +213,17 @@ def _local(config: Config, wanted: Wanted, source: Source) -> tuple[LocalAnswere
         form=form,
         render=render,
         encode=encode,
-        problems_at_once=len(source.problems) if wanted.out is None else max(1, slots // 4),
+        problems_at_once=_at_once(wanted, source, slots),
     )
     return answerer, {"model": wanted.model, "model_sha256": model.sha256}
+
+
+def _at_once(wanted: Wanted, source: Source, slots: int) -> int:
+    """Return how many problems are asked together: all, where nothing is kept of a part of them."""
+    if wanted.out is None:
+        return len(source.problems)
+    samples = wanted.num_samples or DEFAULT_SAMPLES
+    return max(1, wanted.turns * slots // samples)
 
 
 Render = Callable[[Problem], str]

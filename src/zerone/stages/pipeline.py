@@ -6,7 +6,6 @@ revision and the hashes of its inputs. While these are the same, a finished stag
 an unfinished one goes on where it was, wherever the process was killed.
 """
 
-import json
 import resource
 import sys
 import time
@@ -30,10 +29,9 @@ from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
 from zerone.stages.origins import differences_from_defaults
 from zerone.stages.records import Output, Record, Records
+from zerone.stages.summing_up import sum_up
 
 RECIPE_NAME = "recipe.yaml"
-SUMMARY = "summary"
-"""An output of this name is a JSON object that goes into `summary.json` (figures of an evaluation)."""
 
 
 class State(StrEnum):
@@ -338,25 +336,9 @@ class Pipeline:
 
     def _summarise(self) -> dict[str, Any]:
         """Return, and write where all stages are done, what the pipeline came to."""
-        records = [record for name in self._graph.names if (record := self._records.read(name))]
-        models = {
-            record.stage: {"path": str(path), "sha256": output.sha256}
-            for record in records
-            for name, output in record.outputs.items()
-            if name == "model" and is_model(path := self._records.path_of(record.stage) / output.path)
-        }
-        summary: dict[str, Any] = {
-            "models": models,
-            "stages": {record.stage: {"seconds": record.seconds} for record in records},
-            "wall_s": round(sum(record.seconds for record in records), 1),
-            "peak_rss_bytes": max((record.peak_rss_bytes for record in records), default=0),
-            "seed": self._configs[self._graph.names[0]].seed,
-        }
-        for record in records:
-            if SUMMARY in record.outputs:
-                path = self._records.path_of(record.stage) / record.outputs[SUMMARY].path
-                summary = _merged(summary, json.loads(path.read_text(encoding="utf-8")))
-        if len(records) == len(self._graph.stages) and all(record.is_done for record in records):
+        names = self._graph.names
+        summary = sum_up(self._records, names, self._configs[names[0]].seed)
+        if all((record := self._records.read(name)) and record.is_done for name in names):
             RunDir(self.directory).write_summary(summary)
         return summary
 
@@ -370,16 +352,6 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     return found + [
         f"its {role} changed" for role in {**before, **after} if before.get(role) != after.get(role)
     ]
-
-
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two trees as one; where both have a value, the other's counts."""
-    return {**one} | {
-        key: _merged(one[key], value)
-        if isinstance(value, Mapping) and isinstance(one.get(key), Mapping)
-        else value
-        for key, value in other.items()
-    }
 
 
 def _peak_rss_bytes() -> int:

@@ -1,0 +1,168 @@
+"""The tables of a run through all stages besides the models and students: data, drops, judges, time.
+
+In: the summary of a pipeline, finished or not. Out: tables of plain strings; what is not there yet is
+left out. `shape` holds the figures against what the R1 paper found, claim by claim.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zerone.report.numbers import MISSING, duration, number, percent
+from zerone.report.stages_table import MODELS, Cell, Summary, Table
+
+# What was made --------------------------------------------------------------------------------------
+
+
+def data_tables(summary: Summary) -> list[tuple[str, Table]]:
+    """Return each data set by domain, as the paper's Table 5 has it."""
+    found = []
+    for name, counts in _sets(summary):
+        rows = [
+            (
+                str(row["domain"]),
+                [Cell(value=number(row.get(key))) for key in ("samples", "rounds", "tokens")],
+            )
+            for row in counts.get("table", ())
+        ]
+        if rows:
+            heads = ["domain", "samples", "rounds", "tokens per sample"]
+            found.append((name, Table(heads=heads, rows=rows)))
+    return found
+
+
+def dropped_table(summary: Summary) -> Table | None:
+    """Return why samples were dropped, a column for each data set."""
+    sets = [(name, counts.get("dropped", {})) for name, counts in _sets(summary)]
+    totals = {name: sum(dropped.values()) for name, dropped in sets}
+    reasons = sorted({reason for _, dropped in sets for reason in dropped})
+    if not reasons:
+        return None
+    rows = [
+        (reason, [_share_of(dropped.get(reason, 0), totals[name]) for name, dropped in sets])
+        for reason in reasons
+    ]
+    rows.append(("all", [Cell(value=number(totals[name])) for name, _ in sets]))
+    return Table(heads=["dropped because", *(name for name, _ in sets)], rows=rows)
+
+
+def _share_of(count: int, total: int) -> Cell:
+    return Cell(value=number(count), interval=percent(count / total) if total else "")
+
+
+def _sets(summary: Summary) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the data sets whose counts are of the usual form."""
+    for name, counts in (summary.get("data") or {}).items():
+        if isinstance(counts, Mapping) and isinstance(counts.get("table", ()), Sequence):
+            yield str(name).replace("_", " "), counts
+
+
+def reward_models(summary: Summary) -> Table | None:
+    """Return how good the reward models are on preferences that they have not seen."""
+    found = summary.get("reward_models")
+    if not found:
+        return None
+    rows = []
+    for kind, quality in found.items():
+        low, high = quality.get("accuracy_ci") or (None, None)
+        interval = f"{percent(low)} to {percent(high)}" if low is not None else ""
+        length = quality.get("length") or {}
+        rows.append(
+            (
+                str(kind),
+                [
+                    Cell(value=number(quality.get("num_pairs", quality.get("num_examples")))),
+                    Cell(value=percent((quality.get("before") or {}).get("accuracy"))),
+                    Cell(value=percent(quality.get("accuracy")), interval=interval),
+                    Cell(value=percent(quality.get("ece"))),
+                    Cell(value=number(length.get("correlation"))),
+                ],
+            )
+        )
+    heads = ["reward model", "held out", "before", "right", "calibration error", "correlation with length"]
+    return Table(heads=heads, rows=rows)
+
+
+def ppo_table(summary: Summary) -> Table | None:
+    """Return what was found of PPO beside GRPO, figure by figure."""
+    rows = [
+        (key.replace("_", " "), [Cell(value=number(value))])
+        for key, value in (summary.get("ppo") or {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return Table(heads=["PPO beside GRPO", ""], rows=rows) if rows else None
+
+
+def times(summary: Summary) -> Table | None:
+    """Return what each stage took."""
+    stages = summary.get("stages") or {}
+    total = sum(stage["seconds"] for stage in stages.values())
+    rows = [
+        (name, [Cell(value=duration(stage["seconds"])), Cell(value=percent(stage["seconds"] / (total or 1)))])
+        for name, stage in stages.items()
+    ]
+    rows.append(("all", [Cell(value=duration(total)), Cell(value="")]))
+    return Table(heads=["stage", "time", "share"], rows=rows) if stages else None
+
+
+# The shape ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What the paper found of two models on a suite, and what this run has: yes, no, or cannot be told."""
+
+    text: str
+    verdict: str
+    figures: str
+
+
+_FOUND = (
+    ("dev1", "r1_zero", "reasoning", "costs reasoning", -1),
+    ("dev1", "r1_zero", "format", "gains form", 1),
+    ("dev2", "dev1", "reasoning", "regains reasoning", 1),
+    ("r1", "r1_zero", "reasoning", "reasons as well or better", 0),
+    ("r1", "dev3", "helpfulness", "is more helpful", 1),
+    ("r1", "dev3", "safety", "is safer", 1),
+)
+"""Model, the one before, suite, what the paper found, and its direction (0: no loss)."""
+
+
+def shape(summary: Summary) -> list[Claim]:
+    """Return the paper's findings whose models were both measured, with what was found here."""
+    models = summary.get("models") or {}
+    claims = []
+    for name, other, suite, said, direction in _FOUND:
+        after, before = (_measured(models, which, suite) for which in (name, other))
+        if after is None or before is None:
+            continue
+        claims.append(
+            Claim(
+                text=f"{MODELS[name]} {said} against {MODELS[other]} ({suite})",
+                verdict=_verdict(after, before, direction),
+                figures=f"{percent(before['score'])} to {percent(after['score'])}",
+            )
+        )
+    return claims
+
+
+def _measured(models: Mapping[str, Any], name: str, suite: str) -> Mapping[str, Any] | None:
+    measured: Mapping[str, Any] = models.get(name, {}).get("suites", {}).get(suite) or {}
+    return measured if measured.get("score") is not None and measured.get("ci") else None
+
+
+def _verdict(after: Mapping[str, Any], before: Mapping[str, Any], direction: int) -> str:
+    """Say so only where the 95% intervals lie apart; `no loss` holds unless they lie apart downwards."""
+    is_above, is_below = after["ci"][0] > before["ci"][1], after["ci"][1] < before["ci"][0]
+    if direction == 0:
+        return "no" if is_below else "yes"
+    if (is_above, is_below)[direction < 0]:
+        return "yes"
+    return "no, the opposite" if is_above or is_below else "not to be told: the intervals overlap"
+
+
+def missing(summary: Summary) -> str:
+    """Name the models that have no figures, as a sentence's end."""
+    models = summary.get("models") or {}
+    names = [shown for name, shown in MODELS.items() if not models.get(name, {}).get("suites")]
+    return ", ".join(names) or MISSING

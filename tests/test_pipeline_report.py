@@ -1,0 +1,134 @@
+"""The report of a pipeline: what its stages wrote, on one page, also while it goes on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import Notes, small_pipeline
+from processes import call_main
+from test_report import HOSTILE, Page
+from zerone.errors import RunDirError
+from zerone.report.page import render
+from zerone.report.pipeline_tables import data_tables, dropped_table, reward_models, shape, times
+from zerone.report.stages_table import Table
+from zerone.run_dir import RunDir
+
+
+def column(table: Table | None, label: str) -> list[str]:
+    assert table is not None
+    return [cell.value for cell in dict(table.rows)[label]]
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished pipeline of a stage of reinforcement learning and others."""
+    folder = tmp_path_factory.mktemp("reported")
+    small_pipeline(folder).run(False, Notes())
+    return folder / "run"
+
+
+def test_curves_of_each_stage_of_reinforcement_learning_are_on_the_page(pipeline: Path) -> None:
+    page = Page(render(RunDir(pipeline)))
+    assert page.open == []
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.elements}
+    assert "All 4 stages done" in page.text
+    assert "3 steps of 3" in page.text
+    assert page.text.count("Reward and its parts") == 1, "second is fine-tuned and has no reward"
+    ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
+    assert ids >= {(attributes["href"] or "")[1:] for tag, attributes in page.elements if tag == "a"}
+
+
+def test_an_unfinished_pipeline_shows_what_there_is_and_how_to_go_on(tmp_path: Path) -> None:
+    small_pipeline(tmp_path, only="base").run(False, Notes())
+    page = Page(render(RunDir(tmp_path / "run")))
+    assert "1 of 4 stages done" in page.text
+    assert f"zerone r1 --run-dir {tmp_path / 'run'} --resume" in page.text
+    assert "No step has been recorded yet" in page.text
+    code, out, _ = call_main(tmp_path, "report", str(tmp_path / "run"))
+    assert (code, out.strip()) == (0, str((tmp_path / "run" / "report.html").resolve()))
+
+
+def test_a_damaged_recipe_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("stages: 3\n", encoding="utf-8")
+    with pytest.raises(RunDirError, match=r"recipe\.yaml is damaged"):
+        render(RunDir(tmp_path))
+
+
+# Tables -------------------------------------------------------------------------------------------
+
+DATA = {
+    "cold_start": {
+        "table": [{"domain": "math", "samples": 43, "rounds": 1.0, "tokens": 107.2}],
+        "dropped": {"wrong": 3, "too long": 1},
+    },
+    HOSTILE: {"table": [], "dropped": {"wrong": 5}},
+    "answers": 1,
+}
+
+
+def test_data_are_shown_by_domain_and_drops_by_reason() -> None:
+    ((name, table),) = data_tables({"data": DATA})
+    assert (name, column(table, "math")) == ("cold start", ["43", "1", "107"])
+    dropped = dropped_table({"data": DATA})
+    assert column(dropped, "wrong") == ["3", "5"]
+    assert column(dropped, "too long") == ["1", "0"]
+    assert column(dropped, "all") == ["4", "5"]
+    assert dropped_table({"data": {}}) is None
+
+
+def test_reward_models_are_shown_before_and_after_with_their_faults() -> None:
+    quality = {
+        "before": {"accuracy": 0.5},
+        "accuracy": 0.91,
+        "accuracy_ci": [0.88, 0.94],
+        "ece": 0.031,
+        "length": {"correlation": -0.25},
+        "num_pairs": 160,
+    }
+    table = reward_models({"reward_models": {"helpfulness": quality, "safety": {}}})
+    assert column(table, "helpfulness") == ["160", "50.0%", "91.0%", "3.1%", "-0.25"]
+    assert set(column(table, "safety")) == {"\u2013"}
+    assert reward_models({}) is None
+
+
+def test_times_add_up() -> None:
+    assert column(times({"stages": {"a": {"seconds": 30}, "b": {"seconds": 90}}}), "all")[0] == "2 min 0 s"
+
+
+def model(score: float, doubt: float = 0.05) -> dict[str, Any]:
+    measured = {"score": score, "ci": [score - doubt, score + doubt], "n": 100}
+    return {"suites": {"reasoning": measured, "format": {"score": None, "ci": None, "n": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        (model(0.8), model(0.4), "yes"),
+        (model(0.4), model(0.8), "no, the opposite"),
+        (model(0.5), model(0.45), "not to be told: the intervals overlap"),
+    ],
+)
+def test_the_papers_findings_are_held_against_the_intervals(
+    before: dict[str, Any], after: dict[str, Any], verdict: str
+) -> None:
+    claims = shape({"models": {"r1_zero": before, "dev1": after}})
+    assert [(claim.text, claim.verdict) for claim in claims] == [
+        ("Dev1 costs reasoning against R1-Zero (reasoning)", verdict)
+    ]
+
+
+def test_r1_has_lost_nothing_unless_the_intervals_say_so() -> None:
+    for score, verdict in ((0.78, "yes"), (0.9, "yes"), (0.6, "no")):
+        (claim,) = shape({"models": {"r1_zero": model(0.8), "r1": model(score)}})
+        assert claim.verdict == verdict
+
+
+def test_why_a_suite_was_left_out_is_on_the_page_as_text(tmp_path: Path) -> None:
+    left_out = {"score": None, "ci": None, "n": 0, "left_out": HOSTILE}
+    summary = {"models": {"r1": {"path": "x", "suites": {"code": left_out}}}, "seed": 0, "wall_s": 1.0}
+    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    page = Page(render(RunDir(tmp_path)))
+    assert page.open == []
+    assert "Left out, code" in page.text
