@@ -209,8 +209,11 @@ def _figures(records: Mapping[str, _Record]) -> dict[str, Any]:
 
 
 def _score(record: _Record, row: _Row) -> dict[str, Any]:
-    if _LEFT_OUT in record:
-        return {"score": None, "ci": None, "n": 0, _LEFT_OUT: record[_LEFT_OUT]}
+    reason = record.get(_LEFT_OUT)
+    if reason is None and row.part is not None and row.part not in record["parts"]:
+        reason = f"none of its {record['num_problems']} problems asks for it"
+    if reason is not None:
+        return {"score": None, "ci": None, "n": 0, _LEFT_OUT: reason}
     if row.part is None:
         low, high = record["pass_at_1_ci"]
         interval = record["pass_at_1_wilson"] if low == high else [low, high]
