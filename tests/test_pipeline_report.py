@@ -70,7 +70,7 @@ DATA = {
 
 def test_data_are_shown_by_domain_and_drops_by_reason() -> None:
     ((name, table),) = data_tables({"data": DATA})
-    assert (name, column(table, "math")) == ("cold start", ["43", "1", "107"])
+    assert (name, column(table, "math")) == ("cold start", ["43", "1", "107.2"])
     dropped = dropped_table({"data": DATA})
     assert column(dropped, "wrong") == ["3", "5"]
     assert column(dropped, "too long") == ["1", "0"]

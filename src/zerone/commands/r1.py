@@ -61,6 +61,8 @@ def r1(
     with PipelineView(console) as view:
         summary = pipeline.run(resume, view)
     for stage, model in summary["models"].items():
+        if "path" not in model:  # measured once, and now to be made again
+            continue
         console.print(f"{stage:<10} {model['path']}", highlight=False, soft_wrap=True)
     look = {"origins": f"zerone lineage {directory}/STAGE", "answers": f"zerone rollouts {directory}/STAGE"}
     if (directory / "summary.json").exists():

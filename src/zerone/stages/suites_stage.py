@@ -45,6 +45,9 @@ MEASURED = ("r1_zero", "dev1", "dev2", "dev3", "r1")
 MOST_PROBLEMS = 200
 """Of each suite: an interval of 7 points either way at most, and six models in a few minutes."""
 
+HARD_PROBLEMS = 32
+"""Of the highest level, where 16 long answers to each take half of the time."""
+
 _TURNS = 8
 """A suite of the package is asked as a whole; it takes seconds."""
 
@@ -131,9 +134,13 @@ def _suites(config: Config) -> list[Suite]:
     if data.mixed.problems == data.hard.problems:  # a file of one's own has no highest level
         reasoning = [Suite(name="mixed", problems=data.hard.problems, num_samples=data.hard.num_samples)]
     others = [suite_named(name, 1) for name in ("code", "helpfulness", "languages", "safety")]
-    most = min(config.eval.problems, MOST_PROBLEMS)
+    most = {suite.name: MOST_PROBLEMS for suite in (*reasoning, *others)} | {"hard": HARD_PROBLEMS}
     return [
-        Suite(name=suite.name, problems=suite.problems[:most], num_samples=suite.num_samples)
+        Suite(
+            name=suite.name,
+            problems=suite.problems[: min(config.eval.problems, most[suite.name])],
+            num_samples=suite.num_samples,
+        )
         for suite in (*reasoning, *others)
     ]
 
@@ -202,8 +209,11 @@ def _figures(records: Mapping[str, _Record]) -> dict[str, Any]:
 
 
 def _score(record: _Record, row: _Row) -> dict[str, Any]:
-    if _LEFT_OUT in record:
-        return {"score": None, "ci": None, "n": 0, _LEFT_OUT: record[_LEFT_OUT]}
+    reason = record.get(_LEFT_OUT)
+    if reason is None and row.part is not None and row.part not in record["parts"]:
+        reason = f"none of its {record['num_problems']} problems asks for it"
+    if reason is not None:
+        return {"score": None, "ci": None, "n": 0, _LEFT_OUT: reason}
     if row.part is None:
         low, high = record["pass_at_1_ci"]
         interval = record["pass_at_1_wilson"] if low == high else [low, high]
