@@ -38,12 +38,11 @@ def ablate(
     ] = False,
 ) -> None:
     """Run a stage of R1 in several variants and draw them in one figure."""
-    from zerone.stages.ablations import ABLATIONS, ablation_named, ablation_pipeline, take_over
+    from zerone.stages.ablations import ablation_named, ablation_pipeline, take_over
 
     console = Console()
     if name is None:
-        for known, each in ABLATIONS.items():
-            print(f"{known:<12} {each.stage}: {', '.join(each.variants)}. {each.shows}")
+        _list_ablations()
         return
     if resume and run_dir is None:
         raise ConfigError("--resume needs --run-dir DIR, the ablation to go on with")
@@ -68,3 +67,10 @@ def ablate(
     page = directory / f"{name}.html"
     write_atomically(page, render_ablation(name, ablation, directory))
     console.print(f"figure: {page.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _list_ablations() -> None:
+    from zerone.stages.ablations import ABLATIONS
+
+    for known, each in ABLATIONS.items():
+        print(f"{known:<12} {each.stage}: {', '.join(each.variants)}. {each.shows}")

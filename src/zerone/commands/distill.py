@@ -54,8 +54,7 @@ def distill(
     from zerone.stages.students import DEFAULT_STUDENTS, model_source
 
     staged = read_staged_recipe(config or recipe_file(recipe))
-    overrides = [argument for argument in given or () if "=" in argument]
-    named = [argument for argument in given or () if "=" not in argument]
+    named, overrides = _told_apart(given or ())
     students = _by_name(named or staged.students or DEFAULT_STUDENTS)
     source = model_source(teacher, "teacher")
     bases = {name: base for name, base in students.items() if base is not None}
@@ -64,8 +63,7 @@ def distill(
     if on_policy:
         require_one_tokenizer(source, students, configs)
     directory = run_dir or new_run_path(recipe)
-    pipeline = Pipeline(graph, configs, directory, Selection())
-    console = Console()
+    pipeline, console = Pipeline(graph, configs, directory, Selection()), Console()
     if dry_run:
         console.print(plan_table(pipeline.plan()))
         return
@@ -73,6 +71,12 @@ def distill(
         summary = pipeline.run(resume, view)
     _print_students(console, summary)
     console.print(f"students: {directory.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _told_apart(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell the names of students from dotted overrides."""
+    named = [argument for argument in given if "=" not in argument]
+    return named, [argument for argument in given if "=" in argument]
 
 
 def _by_name(given: Sequence[str]) -> "dict[str, Source | None]":
