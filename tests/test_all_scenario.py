@@ -30,8 +30,8 @@ OPTIONS = [
     *("model.precision=fp32", "model.threads=1", "prompt.style=boxed", "checkpoint.every=1"),
     *("rl.steps=4", "rl.problems_per_step=4", "rl.group_size=2", "rl.microbatch_tokens=1024"),
     *("sampling.max_tokens=24", "sampling.slots=16", "sampling.temperature=0.7", "reward.language=0.2"),
-    *("reward.preference=1", "reward.preference_share=0.5", "curate.general=16", "reward_model.epochs=1"),
-    "data.eval_share=0.25",
+    *("reward.preference=1", "reward.preference_share=0.5", "curate.general=24", "reward_model.epochs=1"),
+    "data.eval_share=0.4",
     *("eval.problems=1", "eval.hard_samples=1", "eval.mixed_samples=1", "eval.every=0"),
 ]
 LAST = ("helpfulness", "safety", "r1")

@@ -9,6 +9,7 @@ done twice, lineage) holds here. A new ablation is one entry in ABLATIONS.
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -164,11 +165,13 @@ def ablation_configs(
     """
     shown = ablation_graph(graph, ablation)
     needed = [name for name in shown.names if name not in ablation.variants]
-    own = dict(recipe.stages.get(ablation.stage, {}))
+    own: dict[str, Any] = {}
+    for pattern in sorted(recipe.stages, key=lambda pattern: pattern == ablation.stage):
+        own |= recipe.stages[pattern] if fnmatchcase(ablation.stage, pattern) else {}
     of_variants = {
         name: {**own, **ablation.settings, **differing} for name, differing in ablation.variants.items()
     }
-    known = {name: options for name, options in recipe.stages.items() if name in needed}
+    known = {name: options for name, options in recipe.stages.items() if name in needed or "*" in name}
     staged = StagedRecipe(common=recipe.common, stages={**known, **of_variants})
     configs = build_stage_configs(staged, shown.names, overrides)
     if only_variants:
@@ -198,7 +201,8 @@ def ablation_pipeline(
         if not recipe.is_file():
             raise RunDirError(f"{parents} is no pipeline (it has no {RECIPE_NAME}); run `zerone r1` first")
     staged = read_staged_recipe(recipe)
-    staged = replace(staged, stages={name: o for name, o in staged.stages.items() if name in graph.names})
+    kept = {name: o for name, o in staged.stages.items() if name in graph.names or "*" in name}
+    staged = replace(staged, stages=kept)
     configs = ablation_configs(graph, ablation, staged, overrides, only_variants=parents is not None)
     return Pipeline(ablation_graph(graph, ablation), configs, directory, Selection())
 
