@@ -6,14 +6,13 @@ command.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from zerone.config.arguments import ConfigFile, Recipe
-from zerone.config.recipes import new_run_path, recipe_file
+from zerone.config.arguments import ConfigFile, KeptIn, Recipe, Resume
+from zerone.config.recipes import recipe_file, run_path
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
 
@@ -30,10 +29,8 @@ def distill(
             help="students by name or directory [default: the recipe's]; dotted overrides",
         ),
     ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="where the students are kept [default: runs/RECIPE-N]")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on in --run-dir")] = False,
+    run_dir: KeptIn = None,
+    resume: Resume = False,
     on_policy: Annotated[
         bool,
         typer.Option("--on-policy", help="then go on on each student's own answers, by reverse KL"),
@@ -45,8 +42,7 @@ def distill(
     ] = False,
 ) -> None:
     """Distil a teacher into students, each beside its own base and the same base after RL alone."""
-    if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the students to go on with")
+    directory = run_path(run_dir, resume, recipe)
     from zerone.stage_view import PipelineView, plan_table
     from zerone.stages.distillation import distillation_stages, require_one_tokenizer
     from zerone.stages.graph import Graph
@@ -63,7 +59,6 @@ def distill(
     configs = build_stage_configs(staged, graph.names, overrides)
     if on_policy:
         require_one_tokenizer(source, students, configs)
-    directory = run_dir or new_run_path(recipe)
     pipeline = Pipeline(graph, configs, directory, Selection())
     console = Console()
     if dry_run:
