@@ -105,7 +105,8 @@ def _with_norm_inside(weight: Tensor, norm_E: Tensor, gain_D: Tensor) -> Tensor:
     """
     heads_HED = weight.unflatten(0, (-1, len(norm_E)))
     mean_square_H = (heads_HED * gain_D).square().sum(-1).mean(-1)
-    return (heads_HED * norm_E[:, None] * mean_square_H.rsqrt()[:, None, None]).flatten(0, 1)
+    folded_HED: Tensor = heads_HED * norm_E[:, None] * mean_square_H.rsqrt()[:, None, None]
+    return folded_HED.flatten(0, 1)
 
 
 def _strongest(mlp: Any, gain_D: Tensor, number: int) -> Tensor:
