@@ -6,6 +6,7 @@ command.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -90,16 +91,20 @@ def _print_students(console: Console, summary: Mapping[str, Any]) -> None:
     ways = ("base", "distilled", "direct_rl", "on_policy")
     shown = [way for way in ways if any(f"{way}_score" in student for student in summary["students"])]
     for column in ("model", "parameters", *shown):
-        table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
+        is_name = column == "model"
+        table.add_column(
+            column.replace("_", " "), justify="left" if is_name else "right", no_wrap=not is_name
+        )
     for student in summary["students"]:
         cells = [_score(student[f"{way}_score"]) for way in shown]
         table.add_row(student["name"], f"{student['parameters']:,}", *cells)
     about = summary["distillation"]
     for model in (about["bases"][-1], about["teacher"]):
-        table.add_row(model["name"], f"{model['parameters']:,}", _score(model["score"]))
+        name = PurePath(model["name"]).name
+        table.add_row(name, f"{model['parameters']:,}", _score(model["score"]))
     console.print(table)
 
 
 def _score(found: Mapping[str, Any]) -> str:
     low, high = found["ci"]
-    return f"{found['score']:.1%} \\[{low:.1%}, {high:.1%}]"
+    return f"{found['score']:.1%}\n{100 * low:.1f}-{100 * high:.1f}"
