@@ -218,8 +218,17 @@ def arguments(folder: Path, *changes: str) -> list[str]:
             "*_pretrained.pretrain.documents_per_step=2",
         ),
         *("*_distilled.sft.epochs=8", "*_distilled.sft.batch_size=2", "eval.problems=2"),
-        *("*_direct_rl.rl.problems_per_step=2", "*_direct_rl.rl.group_size=2", "*_on_policy.rl.steps=1"),
-        *("*_on_policy.rl.problems_per_step=2", "*_on_policy.rl.group_size=2", "eval.mixed_samples=1"),
+        *(
+            "*_direct_rl.rl.problems_per_step=2",
+            "*_direct_rl.rl.group_size=2",
+            "*_direct_rl.rl.minibatches=2",
+        ),
+        *(
+            "*_on_policy.rl.steps=1",
+            "*_on_policy.rl.problems_per_step=2",
+            "*_on_policy.rl.group_size=2",
+            "eval.mixed_samples=1",
+        ),
         *changes,
     ]
 
