@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -137,12 +137,15 @@ def test_every_recipe_with_students_fits_its_graph() -> None:
         )
         configs = build_stage_configs(recipe, graph.names)
         for student in recipe.students:
-            assert configs[f"{student}_base"].pretrain.steps == configs["qwen_xs_base"].pretrain.steps
+            assert (
+                configs[f"{student}_pretrained"].pretrain.steps
+                == configs["qwen_xs_pretrained"].pretrain.steps
+            )
             assert configs[f"{student}_distilled"].sft.suite == "none"
     assert set(read_staged_recipe(recipe_paths()["distill_six"]).students) == set(STUDENTS)
 
 
-def base_lineage(config: object) -> object:
+def base_lineage(config: Config) -> NoReturn:
     raise AssertionError("a graph is built without reading any model")
 
 
@@ -150,14 +153,14 @@ def test_the_pipeline_of_r1_ends_with_the_students_that_its_recipe_names() -> No
     names = r1_graph(("llama_s",)).names
     assert names[-5:] == (
         "teacher_samples",
-        "llama_s_base",
+        "llama_s_pretrained",
         "llama_s_distilled",
         "llama_s_direct_rl",
         "students",
     )
-    assert {name.removesuffix("_base") for name in r1_graph().names if name.endswith("_base")} == set(
-        DEFAULT_STUDENTS
-    )
+    assert {
+        name.removesuffix("_pretrained") for name in r1_graph().names if name.endswith("_pretrained")
+    } == set(DEFAULT_STUDENTS)
 
 
 def test_a_pattern_speaks_for_several_stages_and_a_name_has_the_last_word(tmp_path: Path) -> None:
@@ -209,10 +212,23 @@ def arguments(folder: Path, *changes: str) -> list[str]:
         *(f"data.path={folder / 'problems.jsonl'}", "data.eval_share=0.5", "*_distilled.data.eval_share=0.6"),
         *("model.precision=fp32", "model.threads=1", "sampling.max_tokens=16", "sampling.slots=32"),
         *("teacher_samples.curate.prompts=12", "teacher_samples.curate.samples=8", "curate.minimum=1"),
-        *("teacher_samples.curate.cap=8", "*_base.pretrain.steps=1", "*_base.pretrain.documents_per_step=2"),
+        *(
+            "teacher_samples.curate.cap=8",
+            "*_pretrained.pretrain.steps=1",
+            "*_pretrained.pretrain.documents_per_step=2",
+        ),
         *("*_distilled.sft.epochs=8", "*_distilled.sft.batch_size=2", "eval.problems=2"),
-        *("*_direct_rl.rl.problems_per_step=2", "*_direct_rl.rl.group_size=2", "*_on_policy.rl.steps=1"),
-        *("*_on_policy.rl.problems_per_step=2", "*_on_policy.rl.group_size=2", "eval.mixed_samples=1"),
+        *(
+            "*_direct_rl.rl.problems_per_step=2",
+            "*_direct_rl.rl.group_size=2",
+            "*_direct_rl.rl.minibatches=2",
+        ),
+        *(
+            "*_on_policy.rl.steps=1",
+            "*_on_policy.rl.problems_per_step=2",
+            "*_on_policy.rl.group_size=2",
+            "eval.mixed_samples=1",
+        ),
         *changes,
     ]
 
@@ -281,7 +297,7 @@ def test_a_student_knows_its_teacher_its_samples_and_its_shape(folder: Path) -> 
     assert names >= {
         "qwen_xs_on_policy.student",
         "qwen_xs_distilled.student",
-        "qwen_xs_base.student",
+        "qwen_xs_pretrained.student",
         "teacher_samples.data",
         "qwen_xs",
     }
@@ -299,7 +315,7 @@ def test_a_finished_distillation_is_left_alone_and_another_student_adds_only_its
     code, out, _ = call_main(folder, *arguments(folder, "--resume", "llama_s", "--dry-run"))
     assert code == 0
     states = {line.split()[0]: line for line in out.splitlines() if line and not line.startswith(" ")}
-    assert "done" in states["qwen_xs_distilled"] and "runs" in states["llama_s_base"]
+    assert "done" in states["qwen_xs_distilled"] and "runs" in states["llama_s_pretrained"]
 
 
 def test_on_policy_with_another_tokenizer_is_refused_before_any_work(folder: Path) -> None:

@@ -6,14 +6,14 @@ command.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from zerone.config.arguments import ConfigFile, Recipe
-from zerone.config.recipes import new_run_path, recipe_file
+from zerone.config.arguments import ConfigFile, KeptIn, Recipe, Resume
+from zerone.config.recipes import recipe_file, run_path
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
 
@@ -30,10 +30,8 @@ def distill(
             help="students by name or directory [default: the recipe's]; dotted overrides",
         ),
     ] = None,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="where the students are kept [default: runs/RECIPE-N]")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on in --run-dir")] = False,
+    run_dir: KeptIn = None,
+    resume: Resume = False,
     on_policy: Annotated[
         bool,
         typer.Option("--on-policy", help="then go on on each student's own answers, by reverse KL"),
@@ -45,8 +43,7 @@ def distill(
     ] = False,
 ) -> None:
     """Distil a teacher into students, each beside its own base and the same base after RL alone."""
-    if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the students to go on with")
+    directory = run_path(run_dir, resume, recipe)
     from zerone.stage_view import PipelineView, plan_table
     from zerone.stages.distillation import distillation_stages, require_one_tokenizer
     from zerone.stages.graph import Graph
@@ -54,7 +51,8 @@ def distill(
     from zerone.stages.students import DEFAULT_STUDENTS, model_source
 
     staged = read_staged_recipe(config or recipe_file(recipe))
-    named, overrides = _told_apart(given or ())
+    overrides = [argument for argument in given or () if "=" in argument]
+    named = [argument for argument in given or () if "=" not in argument]
     students = _by_name(named or staged.students or DEFAULT_STUDENTS)
     source = model_source(teacher, "teacher")
     bases = {name: base for name, base in students.items() if base is not None}
@@ -62,8 +60,8 @@ def distill(
     configs = build_stage_configs(staged, graph.names, overrides)
     if on_policy:
         require_one_tokenizer(source, students, configs)
-    directory = run_dir or new_run_path(recipe)
-    pipeline, console = Pipeline(graph, configs, directory, Selection()), Console()
+    pipeline = Pipeline(graph, configs, directory, Selection())
+    console = Console()
     if dry_run:
         console.print(plan_table(pipeline.plan()))
         return
@@ -71,12 +69,6 @@ def distill(
         summary = pipeline.run(resume, view)
     _print_students(console, summary)
     console.print(f"students: {directory.resolve()}", highlight=False, soft_wrap=True)
-
-
-def _told_apart(given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Tell the names of students from dotted overrides."""
-    named = [argument for argument in given if "=" not in argument]
-    return named, [argument for argument in given if "=" in argument]
 
 
 def _by_name(given: Sequence[str]) -> "dict[str, Source | None]":
@@ -99,16 +91,20 @@ def _print_students(console: Console, summary: Mapping[str, Any]) -> None:
     ways = ("base", "distilled", "direct_rl", "on_policy")
     shown = [way for way in ways if any(f"{way}_score" in student for student in summary["students"])]
     for column in ("model", "parameters", *shown):
-        table.add_column(column.replace("_", " "), justify="left" if column == "model" else "right")
+        is_name = column == "model"
+        table.add_column(
+            column.replace("_", " "), justify="left" if is_name else "right", no_wrap=not is_name
+        )
     for student in summary["students"]:
         cells = [_score(student[f"{way}_score"]) for way in shown]
         table.add_row(student["name"], f"{student['parameters']:,}", *cells)
     about = summary["distillation"]
     for model in (about["bases"][-1], about["teacher"]):
-        table.add_row(model["name"], f"{model['parameters']:,}", _score(model["score"]))
+        name = PurePath(model["name"]).name
+        table.add_row(name, f"{model['parameters']:,}", _score(model["score"]))
     console.print(table)
 
 
 def _score(found: Mapping[str, Any]) -> str:
     low, high = found["ci"]
-    return f"{found['score']:.1%} \\[{low:.1%}, {high:.1%}]"
+    return f"{found['score']:.1%}\n{100 * low:.1f}-{100 * high:.1f}"

@@ -105,11 +105,12 @@ def _with_norm_inside(weight: Tensor, norm_E: Tensor, gain_D: Tensor) -> Tensor:
     """
     heads_HED = weight.unflatten(0, (-1, len(norm_E)))
     mean_square_H = (heads_HED * gain_D).square().sum(-1).mean(-1)
-    return (heads_HED * norm_E[:, None] * mean_square_H.rsqrt()[:, None, None]).flatten(0, 1)
+    folded_HED: Tensor = heads_HED * norm_E[:, None] * mean_square_H.rsqrt()[:, None, None]
+    return folded_HED.flatten(0, 1)
 
 
 def _strongest(mlp: Any, gain_D: Tensor, number: int) -> Tensor:
     """Return the neurons whose weights in and out are the largest together, in their old order."""
     into_F = (mlp.gate_proj.weight * gain_D).norm(dim=1) * (mlp.up_proj.weight * gain_D).norm(dim=1)
-    sizes_F = into_F * mlp.down_proj.weight.norm(dim=0)
+    sizes_F: Tensor = into_F * mlp.down_proj.weight.norm(dim=0)
     return sizes_F.topk(number).indices.sort().values

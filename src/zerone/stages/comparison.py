@@ -62,9 +62,9 @@ def compare_students(
             "bases": [_told(name, found[role]) for name, role in bases.items()],
         },
     }
-    path = directory / "summary.json"
-    write_atomically(path, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    return {"summary": path}
+    written = directory / "summary.json"
+    write_atomically(written, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    return {"summary": written}
 
 
 def _read(path: Path) -> Any:

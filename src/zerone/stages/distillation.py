@@ -64,7 +64,7 @@ def distillation_stages(
     for name in students:
         if name not in bases:
             stages.append(base_stage(name))
-            bases[name] = f"{name}_base.student"
+            bases[name] = f"{name}_pretrained.student"
         stages += [_distilled_stage(name, bases[name]), _direct_stage(name, bases[name])]
         if on_policy:
             stages.append(_on_policy_stage(name, teacher))
@@ -244,7 +244,7 @@ def require_one_tokenizer(
     """
     judge = read_model_files(str(teacher.path))
     for name, base in students.items():
-        path = configs[f"{name}_base"].model.path if base is None else str(base.path)
+        path = configs[f"{name}_pretrained"].model.path if base is None else str(base.path)
         check_same_vocabulary(read_model_files(path), judge)
 
 

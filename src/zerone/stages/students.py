@@ -61,7 +61,7 @@ def base_stage(name: str) -> Stage:
         return Lineage.of(Node(name=name, kind="shape", sha256=sha256_of_value(kept), about=kept))
 
     return Stage(
-        name=f"{name}_base",
+        name=f"{name}_pretrained",
         makes=f"the base of {name}, cut out of the embedded one and pre-trained on",
         run=run,
         inputs={"base": BASE_MODEL, "shape": Source(lineage=shape)},
