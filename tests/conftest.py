@@ -1,12 +1,20 @@
 """What every test runs under: one thread, no network, and hypothesis without a clock."""
 
+import gc
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
 import torch
 from hypothesis import Phase, settings
+
+if TYPE_CHECKING:
+    from serving import Live
 
 # The models are tiny: a second thread costs more than it brings and would make timings depend on
 # what else runs. No deadline and fixed examples: a test that passes passes again. Explaining a
@@ -20,3 +28,27 @@ settings.register_profile(
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
 )
 settings.load_profile("zerone")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector the modules and tests that are all loaded now and stay to the end."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Live]":
+    """A live server of the embedded model with a key, shared as it takes seconds to start."""
+    from serving import live_server
+
+    with live_server(tmp_path_factory.mktemp("serve")) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def open_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Live]":
+    """The same without a key."""
+    from serving import live_server
+
+    with live_server(tmp_path_factory.mktemp("serve-open"), key=None) as live:
+        yield live

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from fakes import byte_tokenizer, number_problem
-from processes import call_main, start
+from forking import fork
+from processes import call_main
 from scripted import make_engine, save_talking_model, talking_model, write_problems
 from zerone.curation.designed import designed_problems, draw_designed
 from zerone.curation.few_shot import FewShotDraw, few_shot_prompt, worked_examples
@@ -144,8 +145,7 @@ def test_a_sampling_that_was_killed_ends_like_one_left_alone(talker: Path, tmp_p
     whole, killed = tmp_path / "whole.jsonl", tmp_path / "killed.jsonl"
     code, _, err = call_main(tmp_path, *reject_arguments(talker, whole))
     assert code == 0, err
-    process = start(tmp_path, *reject_arguments(talker, killed))
-    assert process.stderr is not None
+    process = fork(tmp_path, *reject_arguments(talker, killed))
     for line in process.stderr:
         if line.startswith("1/3 "):
             break

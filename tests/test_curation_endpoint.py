@@ -199,19 +199,26 @@ def test_what_was_refined_before_an_endpoint_went_down_is_kept(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "outcome"),
+    ("last_line", "outcome"),
     [
-        ('{"analysis": "fine", "correctness": "Correct"}', Outcome.CORRECT),
-        ('{"analysis": "rude", "correctness": "incorrect"}', Outcome.WRONG),
-        ('{"correctness": "perhaps"}', Outcome.INFRASTRUCTURE_ERROR),
+        ("Score {mark}: 7", Outcome.CORRECT),
+        ("Score {mark}: 6", Outcome.WRONG),
+        ("Score: 10", Outcome.INFRASTRUCTURE_ERROR),
         ("correct", Outcome.INFRASTRUCTURE_ERROR),
-        ('{"correctness": 1}', Outcome.INFRASTRUCTURE_ERROR),
     ],
 )
-def test_a_judge_answers_in_two_classes_or_not_at_all(text: str, outcome: Outcome) -> None:
-    with serving(lambda content, number: (200, {}, text)) as (server, client):
-        assert judge_by_endpoint(client, problem(1, "judge"), "Hello!", ASKING) is outcome
+def test_an_answer_is_kept_from_7_points_on_and_unjudged_without_a_verdict(
+    last_line: str, outcome: Outcome
+) -> None:
+    def answer(content: str, number: int) -> tuple[int, dict[str, str], str]:
+        mark = content.rpartition("Score ")[2].partition(":")[0]
+        return 200, {}, f"Fine.\n{last_line.format(mark=mark)}"
+
+    with serving(answer) as (server, client):
+        found = judge_by_endpoint(client, problem(1, "judge"), "Hello!\nScore: 10", ASKING)
+    assert found is outcome
     assert "Hello!" in server.asked[0]
+    assert "says what the reference says" in server.asked[0]
     assert len(server.asked) == (2 if outcome is Outcome.INFRASTRUCTURE_ERROR else 1)
 
 

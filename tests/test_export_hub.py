@@ -4,7 +4,8 @@ import base64
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -71,17 +72,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture
 def model(tmp_path: Path) -> Path:
     save_model(tiny_model(), byte_tokenizer(), tmp_path / "model", {"model": "tiny", "licence": "MIT"})
     return tmp_path / "model"
@@ -102,12 +92,51 @@ def publish(folder: Path, hub: Hub, model: Path, *arguments: str, token: str = "
     )
 
 
-def test_a_push_uploads_the_directory_to_a_private_repository(tmp_path: Path, hub: Hub, model: Path) -> None:
-    done = publish(tmp_path, hub, model, "--push")
+@dataclass(frozen=True, slots=True)
+class Push:
+    """A push that is over: its folder, its Hub, what the command did."""
+
+    folder: Path
+    hub: Hub
+    done: Any
+
+
+def push(folder: Path, case: str) -> Push:
+    """Push to a Hub of its own that is as the case says."""
+    saved = folder / "model"
+    save_model(tiny_model(), byte_tokenizer(), saved, {"model": "tiny", "licence": "MIT"})
+    hub = Hub(is_public=case == "public")
+    if case == "away":
+        hub.server_close()
+        return Push(folder, hub, publish(folder, hub, saved, "--push"))
+    thread = threading.Thread(target=hub.serve_forever, daemon=True)
+    thread.start()
+    try:
+        token = "hf_wrong" if case == "wrong token" else "hf_right"
+        return Push(folder, hub, publish(folder, hub, saved, "--push", token=token))
+    finally:
+        hub.shutdown()
+        thread.join()
+        hub.server_close()
+
+
+@pytest.fixture(scope="module")
+def pushes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Push]:
+    """Return a push of each case; all at once, as each starts an interpreter."""
+    cases = ("private", "public", "wrong token", "away")
+    folders = [tmp_path_factory.mktemp("hub") for _ in cases]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return dict(zip(cases, pool.map(push, folders, cases), strict=True))
+
+
+def test_a_push_uploads_the_directory_to_a_private_repository(pushes: dict[str, Push]) -> None:
+    hub, done = pushes["private"].hub, pushes["private"].done
     assert done.returncode == 0, done.stderr
     created = next(body for route, body in hub.requests if route == "POST /api/repos/create")
     assert created.get("visibility", created.get("private")) in ("private", True)
-    assert hub.files == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert hub.files == {
+        path.name: path.read_bytes() for path in (pushes["private"].folder / "out").iterdir()
+    }
     assert done.stdout.splitlines()[-1] == f"{hub.url}/{REPO}/commit/1"
 
 
@@ -121,28 +150,24 @@ def test_without_push_nothing_is_contacted(tmp_path: Path, model: Path) -> None:
     assert said.endswith("nothing was uploaded; add --push to do so\n")
 
 
-def test_a_public_repository_is_left_alone_unless_that_is_meant(
-    tmp_path: Path, hub: Hub, model: Path
-) -> None:
-    hub.is_public = True
-    done = publish(tmp_path, hub, model, "--push")
-    assert (done.returncode, hub.files) == (2, {})
+def test_a_public_repository_is_left_alone_unless_that_is_meant(pushes: dict[str, Push]) -> None:
+    done = pushes["public"].done
+    assert (done.returncode, pushes["public"].hub.files) == (2, {})
     assert "is there already and public; add --public" in done.stderr
 
 
-def test_a_wrong_token_is_told_with_what_to_do(tmp_path: Path, hub: Hub, model: Path) -> None:
-    done = publish(tmp_path, hub, model, "--push", token="hf_wrong")
-    assert (done.returncode, hub.files) == (2, {})
+def test_a_wrong_token_is_told_with_what_to_do(pushes: dict[str, Push]) -> None:
+    done = pushes["wrong token"].done
+    assert (done.returncode, pushes["wrong token"].hub.files) == (2, {})
     assert "log in by `hf auth login`" in done.stderr
     assert "Traceback" not in done.stderr
     assert "hf_wrong" not in done.stdout + done.stderr
 
 
-def test_a_hub_that_cannot_be_reached_is_told(tmp_path: Path, hub: Hub, model: Path) -> None:
-    hub.server_close()
-    done = publish(tmp_path, hub, model, "--push")
+def test_a_hub_that_cannot_be_reached_is_told(pushes: dict[str, Push]) -> None:
+    done = pushes["away"].done
     assert (done.returncode, "the Hub did not take someone/tiny" in done.stderr) == (2, True)
-    assert (tmp_path / "out" / "model.safetensors").exists(), "what was written is kept"
+    assert (pushes["away"].folder / "out" / "model.safetensors").exists(), "what was written is kept"
 
 
 def test_a_model_of_unknown_licence_is_not_pushed(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import httpx2 as httpx
@@ -11,7 +10,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import zerone.model.loading
-from serving import KEY, Live, chat, events, live_server
+from serving import KEY, Live, chat, events
 from zerone.prompt import write_prompt
 
 openai = pytest.importorskip("openai")
@@ -19,12 +18,6 @@ openai = pytest.importorskip("openai")
 SHORT = {"max_tokens": 24, "seed": 7}
 QUESTION = "What is 3 + 4?"
 ASKED = [{"role": "user", "content": QUESTION}]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live_server(tmp_path_factory.mktemp("serve")) as live:
-        yield live
 
 
 @pytest.fixture(scope="module")
@@ -517,3 +510,124 @@ def test_metrics_count_tokens_and_cost_per_key(server: Live, client: Any) -> Non
 def test_metrics_have_no_label_from_a_client(server: Live) -> None:
     httpx.get(server.url + '/x"%0A1', headers={"Authorization": f"Bearer {KEY}"})
     assert 'route="other"' in server.get("/metrics")
+
+
+# Responses ----------------------------------------------------------------------------------------
+
+
+def respond(client: Any, **more: Any) -> Any:
+    return client.responses.create(
+        **{"model": "embedded", "input": QUESTION, "temperature": 0, "max_output_tokens": 24, **more}
+    )
+
+
+def test_a_response_says_what_a_chat_says(client: Any) -> None:
+    message = ask(client, max_tokens=400).choices[0].message
+    found = respond(client, max_output_tokens=400)
+    assert (found.object, found.status, found.model) == ("response", "completed", "embedded")
+    assert found.output_text == message.content
+    thought, answer = found.output
+    assert (thought.type, answer.type, answer.role) == ("reasoning", "message", "assistant")
+    assert thought.content[0].text == message.reasoning_content
+    assert (thought.summary, thought.encrypted_content) == ([], None)
+
+
+def test_a_response_counts_tokens_as_a_chat_does(client: Any) -> None:
+    chat_usage, usage = ask(client).usage, respond(client).usage
+    assert usage.input_tokens == chat_usage.prompt_tokens
+    assert usage.output_tokens == chat_usage.completion_tokens
+    details = chat_usage.completion_tokens_details
+    assert usage.output_tokens_details.reasoning_tokens == details.reasoning_tokens > 0
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+
+
+def test_a_response_that_ran_out_of_room_is_incomplete(client: Any) -> None:
+    found = respond(client, max_output_tokens=3)
+    assert (found.status, found.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert found.usage.output_tokens == 3
+
+
+def test_items_that_came_back_can_be_sent_again_and_thoughts_are_left_out(client: Any) -> None:
+    first = respond(client, max_output_tokens=400)
+    asked = [{"role": "user", "content": QUESTION}]
+    again = [{"role": "user", "content": [{"type": "input_text", "text": "And 5 + 6?"}]}]
+    given = [item.model_dump(exclude_none=True) for item in first.output]
+    found = respond(client, input=[*asked, *given, *again], instructions="Be short.")
+    without = respond(client, input=[*asked, given[-1], *again], instructions="Be short.")
+    assert found.usage.input_tokens == without.usage.input_tokens > first.usage.input_tokens
+    assert found.output_text == without.output_text
+
+
+def test_a_response_without_thought_has_no_reasoning_tokens(client: Any) -> None:
+    found = respond(client, reasoning={"effort": "none"})
+    assert [item.type for item in found.output] == ["message"]
+    assert found.usage.output_tokens_details.reasoning_tokens == 0
+
+
+@pytest.mark.parametrize("num_tokens", [3, 400])
+def test_the_events_of_a_response_build_what_the_whole_one_says(client: Any, num_tokens: int) -> None:
+    whole = respond(client, max_output_tokens=num_tokens)
+    told = list(respond(client, max_output_tokens=num_tokens, stream=True))
+    assert [one.sequence_number for one in told] == list(range(len(told)))
+    assert [one.type for one in told[:2]] == ["response.created", "response.in_progress"]
+    assert told[-1].type == f"response.{whole.status}"
+    last = told[-1].response
+    assert [(item.type, item.status, item.content[0].text) for item in last.output] == [
+        (item.type, item.status, item.content[0].text) for item in whole.output
+    ]
+    assert last.usage == whole.usage
+    for kind, name in (("reasoning", "reasoning_text"), ("message", "output_text")):
+        text = "".join(item.content[0].text for item in whole.output if item.type == kind)
+        assert "".join(one.delta for one in told if one.type == f"response.{name}.delta") == text
+        done = [one.text for one in told if one.type == f"response.{name}.done"]
+        assert done == [item.content[0].text for item in whole.output if item.type == kind]
+    items = [one.item.id for one in told if one.type == "response.output_item.added"]
+    assert items == [one.item.id for one in told if one.type == "response.output_item.done"]
+    assert items == [item.id for item in last.output]
+
+
+def test_the_clients_own_helper_follows_a_stream_of_events(client: Any) -> None:
+    more = {"model": "embedded", "input": QUESTION, "temperature": 0, "max_output_tokens": 400}
+    with client.responses.stream(**more) as stream:
+        for _ in stream:
+            pass
+        found = stream.get_final_response()
+    assert found.output_text == respond(client, max_output_tokens=400).output_text
+
+
+def test_the_async_client_gets_a_response(server: Live) -> None:
+    async def run() -> Any:
+        async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key=KEY) as client:
+            return [one async for one in await respond(client, max_output_tokens=12, stream=True)]
+
+    assert asyncio.run(run())[-1].response.usage.output_tokens == 12
+
+
+@pytest.mark.parametrize(
+    ("fault", "param"),
+    [
+        ({"input": []}, "input"),
+        ({"input": ""}, "input"),
+        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input"),
+        ({"input": [{"role": "assistant", "content": "7"}]}, None),
+        ({"input": [{"type": "function_call_output", "call_id": "1", "output": "2"}]}, "input"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, None),
+        ({"tools": [{"type": "web_search"}]}, "tools"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"store": True}, "store"),
+        ({"background": True}, "background"),
+        ({"truncation": "auto"}, "truncation"),
+        ({"include": ["reasoning.encrypted_content"]}, "include"),
+        ({"text": {"format": {"type": "json_object"}}}, "text"),
+        ({"reasoning": {"summary": "auto"}}, "reasoning"),
+        ({"max_output_tokens": 0}, "max_output_tokens"),
+        ({"max_output_tokens": 100_000}, "messages"),
+        ({"n": 2}, "n"),
+        ({"input": "\ud800"}, "input"),
+    ],
+)
+def test_what_a_response_cannot_be_is_refused(server: Live, fault: dict[str, Any], param: str | None) -> None:
+    body = {"model": "embedded", "input": QUESTION, **fault}
+    error = error_of(post(server, body, "/v1/responses"))
+    assert error["param"] == param
+    assert param is not None or "must be a message of the user's" in error["message"]

@@ -10,13 +10,7 @@ from pathlib import Path
 import pytest
 
 import zerone.serve.guard
-from serving import KEY, Live, chat, live_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live_server(tmp_path_factory.mktemp("hostile")) as live:
-        yield live
+from serving import KEY, Live, chat
 
 
 @pytest.fixture(autouse=True)
@@ -250,11 +244,10 @@ def test_expect_continue_is_honoured(server: Live) -> None:
         assert connection.recv(65536).startswith(b"HTTP/1.1 200")
 
 
-def test_without_keys_a_foreign_host_name_is_refused(tmp_path: Path) -> None:
+def test_without_keys_a_foreign_host_name_is_refused(open_server: Live) -> None:
     """A page on the web can let a name of its own point to 127.0.0.1."""
-    with live_server(tmp_path, key=None) as open_server:
-        foreign = request("/v1/models").replace(b"Host: 127.0.0.1", b"Host: evil.example")
-        assert status_of(send(open_server, foreign)) == 403
-        assert b"embedded" in send(open_server, request("/v1/models"))
-        local = request("/v1/models").replace(b"127.0.0.1", b"localhost:%d" % open_server.port)
-        assert status_of(send(open_server, local)) == 200
+    foreign = request("/v1/models").replace(b"Host: 127.0.0.1", b"Host: evil.example")
+    assert status_of(send(open_server, foreign)) == 403
+    assert b"embedded" in send(open_server, request("/v1/models"))
+    local = request("/v1/models").replace(b"127.0.0.1", b"localhost:%d" % open_server.port)
+    assert status_of(send(open_server, local)) == 200

@@ -47,16 +47,16 @@ def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> N
         assert browser.log == []
 
 
-def test_an_answer_is_stopped_and_made_again_by_key(tmp_path: Path) -> None:
-    with live_server(tmp_path, key=None) as server, Browser() as browser:
-        open_page(browser, server)
+def test_an_answer_is_stopped_and_made_again_by_key(open_server: Live) -> None:
+    with Browser() as browser:
+        open_page(browser, open_server)
         assert browser.value("document.getElementById('both').hidden") is True
         browser.value("document.getElementById('temperature').value = 2")
         ask(browser, "@@")
         browser.wait_for(f"!({IDLE}) || document.querySelector('.actions') !== null")
         browser.press("Escape")
         browser.wait_for(f"document.querySelector('.actions') !== null && {IDLE}")
-        server.wait_until_idle()
+        open_server.wait_until_idle()
         browser.value("again()")
         browser.press("Escape")
         browser.wait_for(f"document.querySelector('.actions') !== null && {IDLE}")

@@ -1,22 +1,15 @@
 """Requests made from the server's own OpenAPI description, valid and invalid: never a 5xx."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from serving import KEY, Live, live_server
+from serving import KEY, Live
 
 schemathesis = pytest.importorskip("schemathesis")
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with live_server(tmp_path_factory.mktemp("schema")) as live:
-        yield live
 
 
 @pytest.mark.parametrize("mode", ["positive", "negative"])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from processes import call_main, metrics_of, start
+from forking import fork
+from processes import call_main, metrics_of
 from scripted import save_talking_model, write_problems
 from zerone.model.loading import load_model
 from zerone.run_dir import RunDir
@@ -159,8 +160,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_ends_like_one_left_alone(
 
 
 def test_a_killed_run_ends_like_one_left_alone(folder: Path, finished: Path) -> None:
-    process = start(folder, *arguments(folder, "killed"))
-    assert process.stdout is not None
+    process = fork(folder, *arguments(folder, "killed"))
     for line in process.stdout:
         if line.startswith("step 5/"):
             break

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fakes import Shape, byte_tokenizer, tiny_model
+from forking import fork
 from processes import arguments_of, call_main, metrics_of, start
 from scripted import save_talking_model, write_problems
 from zerone.lineage import lineage_of_model
@@ -191,8 +192,7 @@ def test_a_signal_saves_and_exits_with_130_and_resume_finishes_the_same_run(
 ) -> None:
     expected, _ = finished
     name = f"stopped-{number.name}"
-    process = start(folder, *arguments_of(folder, name))
-    assert process.stdout is not None
+    process = fork(folder, *arguments_of(folder, name))
     for line in process.stdout:
         if line.startswith("step 1 "):
             break
@@ -253,7 +253,7 @@ def test_a_full_disk_exits_with_1_and_the_run_goes_on_when_there_is_room(
 ) -> None:
     expected, _ = finished
     size = (expected / "checkpoints" / "step_000004" / "optimizer.safetensors").stat().st_size
-    process = start(folder, *arguments_of(folder, "full"), preexec_fn=_small_files(size - 1))
+    process = fork(folder, *arguments_of(folder, "full"), before=_small_files(size - 1))
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1, err
     assert "cannot write" in err
@@ -270,9 +270,8 @@ def test_a_full_disk_exits_with_1_and_the_run_goes_on_when_there_is_room(
 def test_an_existing_run_is_not_overwritten(finished: tuple[Path, str], folder: Path) -> None:
     run, _ = finished
     before = (run / "metrics.jsonl").read_bytes()
-    process = start(folder, *arguments_of(folder, "finished"))
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2
+    code, _, err = call_main(folder, *arguments_of(folder, "finished"))
+    assert code == 2
     assert f"{run} already holds a run; go on with it by --resume or choose another --run-dir" in err
     assert (run / "metrics.jsonl").read_bytes() == before
 

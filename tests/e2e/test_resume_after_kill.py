@@ -2,7 +2,8 @@
 
 Real processes, real SIGKILL. Where a kill falls is drawn at random: after some lines of output
 (steps and evaluations) and then a part of a step, so that it hits sampling, updates, records,
-checkpoints, the rewinding after the kill before, and now and then the start-up.
+checkpoints, and the rewinding after the kill before. The slow tests start an interpreter each time,
+and now and then a kill hits the start-up; the quick one forks, which saves most of its time.
 """
 
 import json
@@ -11,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,24 +20,31 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from forking import Forked, fork
 from processes import arguments_of, start
 from scripted import save_talking_model, write_problems
 
 PART_OF_A_STEP_S = 0.4
+START_UP_S = {False: 2.0, True: 0.2}
+"""How long a process starts, by whether it is forked."""
+
+Process = subprocess.Popen[str] | Forked
+Launch = Callable[..., Process]
 
 
 class Case:
     """One configuration, to be run in several directories."""
 
-    def __init__(self, folder: Path, steps: int, options: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, steps: int, options: tuple[str, ...], launch: Launch) -> None:
         self.folder = folder
+        self._launch = launch
         self.model = save_talking_model(folder / "base")
         self._options = (f"rl.steps={steps}", "rl.reference_every=3", "log.sample_every=0", *options)
         write_problems(folder / "problems.jsonl")
 
-    def start(self, name: str) -> subprocess.Popen[str]:
+    def start(self, name: str) -> Process:
         """Start the run, or go on with it."""
-        return start(self.folder, *arguments_of(self.folder, name, *self._options), "--resume")
+        return self._launch(self.folder, *arguments_of(self.folder, name, *self._options), "--resume")
 
     def finish(self, name: str) -> Path:
         """Run without disturbance to the end."""
@@ -45,11 +54,11 @@ class Case:
         return self.folder / name
 
 
-def kill_once(process: subprocess.Popen[str], rng: Random) -> bool:
+def kill_once(process: Process, rng: Random) -> bool:
     """Kill the process at a random moment of its work; return whether it was still alive."""
     assert process.stdout is not None
     if rng.random() < 0.15:
-        time.sleep(rng.random() * 2)  # while it starts
+        time.sleep(rng.random() * START_UP_S[isinstance(process, Forked)])
     else:
         for line in process.stdout:
             if line.startswith("R1-Zero on"):
@@ -84,9 +93,11 @@ def evaluations_of(run: Path) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text(encoding="utf-8"))["suites"] for path in paths}
 
 
-def kill_and_compare(folder: Path, steps: int, num_kills: int, seed: int, *options: str) -> Path:
+def kill_and_compare(
+    folder: Path, steps: int, num_kills: int, seed: int, *options: str, launch: Launch = start
+) -> Path:
     """Run once undisturbed and once with kills; return the killed run, which ended the same."""
-    case, rng = Case(folder, steps, options), Random(seed)
+    case, rng = Case(folder, steps, options, launch), Random(seed)
     expected = case.finish("left-alone")
     kills = sum(kill_once(case.start("killed"), rng) for _ in range(num_kills))
     found = case.finish("killed")
@@ -101,7 +112,7 @@ def kill_and_compare(folder: Path, steps: int, num_kills: int, seed: int, *optio
 
 
 def test_run_killed_five_times_ends_like_one_left_alone(tmp_path: Path) -> None:
-    kill_and_compare(tmp_path, steps=8, num_kills=5, seed=0)
+    kill_and_compare(tmp_path, steps=8, num_kills=5, seed=0, launch=fork)
 
 
 @pytest.mark.slow

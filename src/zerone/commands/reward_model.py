@@ -70,6 +70,31 @@ def data(
     print(f"{count} rows of {kind}: {out}")
 
 
+@app.command()
+def judge(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help='pairs: {"prompt", "a", "b"}')],
+    by: Annotated[str, typer.Option(metavar="URL#MODEL", help="the judge, at an OpenAI-compatible endpoint")],
+    out: Annotated[Path, typer.Option(help="where judged pairs are appended (JSONL); goes on if it exists")],
+    judgments: Annotated[
+        int, typer.Option(min=2, max=64, help="verdicts per pair, half with each first")
+    ] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="of the judge's draws")] = 0,
+) -> None:
+    """Have a language model judge pairs by a rubric, in both positions."""
+    from zerone.reward_model.by_endpoint import judge_endpoint
+    from zerone.reward_model.pair_judging import judge_pairs
+
+    found = judge_pairs(judge_endpoint(by, "--by"), file, out, judgments, seed)
+    print(f"judged        {found.judged}, and {found.judged_before} before: {out}")
+    print(f"no verdict    {found.without_verdict}")
+    if found.bias is not None:
+        low, high = found.bias.first_wins_ci
+        print(f"first wins    {found.bias.first_wins:.1%} [{low:.1%}, {high:.1%}]")
+        print(f"consistent    {found.bias.consistent:.1%} when swapped")
+        if found.bias.is_biased:
+            print("              THE JUDGE GOES BY POSITION")
+
+
 @app.command("eval")
 def eval_(
     model: Annotated[Path, typer.Argument(help="a reward model or its run directory")],

@@ -105,8 +105,12 @@ class RewardConfig(Section):
     preference_share: float = Field(
         0.25, gt=0, le=1, description="last share of the steps in which it counts (paper: 400 of 1,700)"
     )
-    helpfulness_model: str | None = Field(None, description="reward model of helpful answers, a directory")
-    safety_model: str | None = Field(None, description="reward model of harmful requests, a directory")
+    helpfulness_model: str | None = Field(
+        None, description="judge of helpful answers: a reward model's directory, or http://HOST/v1#MODEL"
+    )
+    safety_model: str | None = Field(
+        None, description="judge of harmful requests: a reward model's directory, or http://HOST/v1#MODEL"
+    )
     latin_languages: tuple[str, ...] = Field(
         (), description="languages of Latin letters to tell apart (needs the extra `language`)"
     )

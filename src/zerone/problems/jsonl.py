@@ -27,6 +27,9 @@ FAMILY = "jsonl"
 NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
 """What a line's own field `verifier` may say; anything else in it is ignored."""
 
+_JUDGE = "judge"
+"""A line may also say that no rule can judge it; a model must then."""
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_NUMBER = 40
 """Digits; the verifier of numbers reads no more than that."""
@@ -201,7 +204,7 @@ def _problem(
     if verifier == "choice":
         spec = _choice_spec(record, fields, place)
         prompt = choice_prompt(prompt, spec["choices"], language)
-    elif verifier == "code":
+    elif verifier in ("code", _JUDGE):
         rest = {key: value for key, value in record.items() if key not in (fields.prompt, "verifier")}
         spec = json.loads(json.dumps(rest, default=float))
     else:
@@ -233,7 +236,7 @@ def _verifier_of(record: Mapping[str, Any], fields: Fields) -> str:
     named = record.get("verifier")
     if fields.verifier != "auto":
         return fields.verifier
-    if isinstance(named, str) and named in NAMED_VERIFIERS:
+    if isinstance(named, str) and named in (*NAMED_VERIFIERS, _JUDGE):
         return named
     return "choice" if fields.choices in record else "auto"
 

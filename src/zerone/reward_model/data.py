@@ -168,7 +168,7 @@ def _split(examples: Sequence[Example], eval_share: float) -> tuple[list[Example
 
 def _rows_of_a_kind(path: Path) -> tuple[Kind, list[Row]]:
     """Read a file, which must be about one thing."""
-    rows = list(_rows(path))
+    rows = list(read_rows(path))
     are_safety = {isinstance(row, SafetyExample) for row in rows}
     if len(are_safety) != 1:
         what = "has no lines" if not rows else "mixes preference pairs and safety examples; split it"
@@ -176,9 +176,10 @@ def _rows_of_a_kind(path: Path) -> tuple[Kind, list[Row]]:
     return "safety" if True in are_safety else "helpfulness", rows
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield the lines as they are; raises DataError with the line for one that cannot be read."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     for number, line in enumerate(lines, start=1):

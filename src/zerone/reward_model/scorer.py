@@ -59,6 +59,12 @@ class RewardModel:
     deviation: float = 1.0
     weights_sha256: str = ""
 
+    @property
+    def sha256(self) -> str:
+        """The hash of all that decides the rewards."""
+        head = [*self.head.weight.flatten().tolist(), self.head.bias.item()]
+        return sha256_of_value([self.weights_sha256, head, self.kind, self.mean, self.deviation])
+
     def score(self, prompt: str, response: str) -> float:
         """Return the score of one response."""
         return self.scores([(prompt, response)])[0]
@@ -160,12 +166,6 @@ def _ends(packed: Packed, questions: Sequence[Question], num_prefix: int) -> Ten
     if position != len(packed.tokens_N):
         raise AssertionError("the packed batch is not what was put into it")
     return torch.tensor(ends)
-
-
-def sha256_of_model(model: RewardModel) -> str:
-    """Return the hash of all that decides the rewards of a loaded model."""
-    head = [*model.head.weight.flatten().tolist(), model.head.bias.item()]
-    return sha256_of_value([model.weights_sha256, head, model.kind, model.mean, model.deviation])
 
 
 def _sigmoid(x: float) -> float:

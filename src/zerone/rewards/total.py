@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 from zerone.prompt import Parsed, Style, parse_completion, reasoning_of, style_for
-from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
+from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.language import Detector, language_share
 from zerone.rewards.preference import KINDS, Preference, kind_of, preferences_of
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
 from zerone.rewards.user import UserReward, user_reward
 from zerone.rewards.verifiers import FAILURES, answer_for, verifier_named
 from zerone.types import Graded, Outcome, Rollout
+
+_GOOD = 2 / 3
+"""A preference reward that counts as right where no rule says what is: 7 of 10 points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,8 @@ def grade(
     style = style_for(rollout.problem, rules.style)
     parsed = parse_completion(text, style)
     verdict = _verify(_answer(parsed, text, rollout, style), rollout)
+    if preferred and verdict is NO_VERDICT:
+        verdict = _preferred_verdict(parsed.answer or "", preferred)
     parts = {
         "accuracy": float(verdict.outcome is Outcome.CORRECT),
         "format": float(parsed.is_well_formed),
@@ -100,6 +105,11 @@ def grade_all(
         else grade(rollout, weights, opened, rules, preferred)
         for rollout, preferred in zip(rollouts, preferences_of(rollouts, opened, models), strict=True)
     )
+
+
+def _preferred_verdict(answer: str, preferred: Mapping[str, float]) -> Verdict:
+    """Return the verdict on a request that has no rule (a user's own): what its model finds good is right."""
+    return verdict_of(min(preferred.values()) >= _GOOD, answer)
 
 
 def _without_verdict(graded: Graded) -> Graded:

@@ -12,13 +12,13 @@ from starlette.types import Receive, Scope, Send
 from zerone.serve.exchange import Exchange
 from zerone.serve.jobs import Delta
 from zerone.serve.refusals import Refusal
-from zerone.serve.wire import DONE, Wire, event, merged
+from zerone.serve.wire import DONE, WholeWire, Wire, event, merged
 
 _CLIENT_LEFT = 499
 """Nobody reads this status; it is counted in the metrics."""
 
 
-async def answer_whole(request: Request, exchange: Exchange, wire: Wire) -> Response:
+async def answer_whole(request: Request, exchange: Exchange, wire: WholeWire) -> Response:
     """Return the finished answer, or nothing of use when the client leaves first."""
     work = asyncio.create_task(_collect(exchange))
     gone = asyncio.create_task(_until_gone(request.receive))
@@ -44,18 +44,16 @@ async def _until_gone(receive: Receive) -> None:
 
 
 class AnswerStream(StreamingResponse):
-    """The answer as server-sent events, ending with `[DONE]`.
+    """The answer as server-sent events.
 
     The exchange is closed here and not in the generator, which never begins when the client leaves
     before the first chunk.
     """
 
-    def __init__(self, exchange: Exchange, wire: Wire, *, wants_usage: bool) -> None:
+    def __init__(self, exchange: Exchange, events: AsyncIterator[bytes]) -> None:
         self._exchange = exchange
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(
-            _events(exchange, wire, wants_usage), headers=headers, media_type="text/event-stream"
-        )
+        super().__init__(events, headers=headers, media_type="text/event-stream")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send everything, until the client leaves."""
@@ -65,7 +63,8 @@ class AnswerStream(StreamingResponse):
             self._exchange.close()
 
 
-async def _events(exchange: Exchange, wire: Wire, wants_usage: bool) -> AsyncIterator[bytes]:
+async def events_of(exchange: Exchange, wire: Wire, *, wants_usage: bool) -> AsyncIterator[bytes]:
+    """Yield the chunks of a stream that ends with `[DONE]`."""
     opening = wire.opening(exchange.asked.num_choices)
     if opening:
         yield b"".join(map(event, opening))

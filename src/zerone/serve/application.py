@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 import zerone
-from zerone.serve.answers import AnswerStream, answer_whole
+from zerone.serve.answers import AnswerStream, answer_whole, events_of
 from zerone.serve.exchange import Asked, Exchange, deliver_in, room_for
 from zerone.serve.guard import Guard
 from zerone.serve.jobs import Decoding
@@ -33,11 +33,16 @@ from zerone.serve.refusals import (
     answer_invalid,
     answer_refusal,
 )
+from zerone.serve.response_schema import ResponsesRequest
+from zerone.serve.response_wire import ResponseWire, response_events
 from zerone.serve.schemas import ChatRequest, CompletionRequest, Sampled
 from zerone.serve.telemetry import Prices, Telemetry
 from zerone.serve.wire import ChatWire, CompletionWire, Wire
 
-_ROUTES = ("/", "/health", "/metrics", "/v1/models", "/v1/chat/completions", "/v1/completions")
+_ROUTES = (
+    *("/", "/health", "/metrics", "/v1/models"),
+    *("/v1/chat/completions", "/v1/completions", "/v1/responses"),
+)
 
 
 def create_app(models: Sequence[Served], keys: Keys | None, prices: Prices) -> ASGIApp:
@@ -130,7 +135,7 @@ def _add_inference(app: FastAPI, models: Mapping[str, Served], telemetry: Teleme
     async def answer(request: Request, body: Sampled, asked: Asked, wire: Wire) -> Response:
         exchange = Exchange(asked, telemetry)
         if body.stream:
-            return AnswerStream(exchange, wire, wants_usage=body.wants_usage)
+            return AnswerStream(exchange, events_of(exchange, wire, wants_usage=body.wants_usage))
         return await answer_whole(request, exchange, wire)
 
     @app.post("/v1/chat/completions")
@@ -148,6 +153,15 @@ def _add_inference(app: FastAPI, models: Mapping[str, Served], telemetry: Teleme
         asked = await to_thread.run_sync(_ask_completion, model, body, request.state.key)
         wire = CompletionWire(model, counts=body.wants_usage, has_logprobs=body.logprobs is not None)
         return await answer(request, body, asked, wire)
+
+    @app.post("/v1/responses")
+    async def responses(request: Request, body: ResponsesRequest) -> Response:
+        model = _pick(models, body.model)
+        asked = await to_thread.run_sync(_ask_chat, model, body.chat, request.state.key)
+        exchange, wire = Exchange(asked, telemetry), ResponseWire(model, body)
+        if body.stream:
+            return AnswerStream(exchange, response_events(exchange, wire))
+        return await answer_whole(request, exchange, wire)
 
 
 def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:

@@ -107,6 +107,8 @@ def _describe(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
     if first["type"] == "json_invalid":
         return "the body is not valid JSON", None
     names = [str(part)[:64] for part in first["loc"] if part != "body"]
+    if not names and first["type"] == "value_error":  # of fields that do not go together
+        return str(first["msg"]).removeprefix("Value error, "), None
     if not names:
         return "the body must be a JSON object, sent with Content-Type: application/json", None
     field = ".".join(names)

@@ -46,12 +46,16 @@ def merged(pieces: Sequence[tuple[int, Delta]]) -> dict[int, Choice]:
     return dict(sorted(choices.items()))
 
 
-class Wire(Protocol):
-    """How one kind of answer is written."""
+class WholeWire(Protocol):
+    """How one kind of answer is written at once."""
 
     def whole(self, choices: dict[int, Choice], usage: Usage) -> Json:
         """Return the answer to a request that does not stream."""
         ...
+
+
+class Wire(WholeWire, Protocol):
+    """How one kind of answer is written, at once or in chunks."""
 
     def opening(self, num_choices: int) -> list[Json]:
         """Return the chunks that come before any text."""

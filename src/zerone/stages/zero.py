@@ -9,7 +9,6 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +16,7 @@ import transformers
 
 from zerone.checkpoint import Progress
 from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, ModelError, RunDirError
+from zerone.errors import ConfigError, DataError, RunDirError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
 from zerone.lineage import write_lineage
@@ -26,8 +25,7 @@ from zerone.model.loading import Model, end_ids, load_model, save_model
 from zerone.optim import adamw
 from zerone.problems import sums
 from zerone.prompt import Example, Style, write_prompt
-from zerone.reward_model.scorer import RewardModel, load_reward_model, sha256_of_model
-from zerone.rewards.preference import HELPFULNESS, SAFETY
+from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import Hooks, Learner, Mixture, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.engine import Engine
@@ -84,7 +82,7 @@ class Session:
     data: Data
     engine: TorchEngine
     to_prompt: Callable[[Problem], tuple[int, ...]]
-    reward_models: Mapping[str, RewardModel]
+    reward_models: Mapping[str, Rewarding]
 
 
 def run_zero(
@@ -120,8 +118,8 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     )
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     check_lengths(config, to_prompt, problems, context)
-    reward_models = _reward_models(config)
-    judges = {kind: sha256_of_model(found) for kind, found in reward_models.items()}
+    reward_models = open_reward_models(config)
+    judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {"model_sha256": model.sha256, "reward_models": judges}
     if not run.has_run:
         run.start(to_yaml(config), environment | inputs | {"data": data.description})
@@ -141,26 +139,6 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         to_prompt=to_prompt,
         reward_models=reward_models,
     )
-
-
-def _reward_models(config: Config) -> dict[str, RewardModel]:
-    """Load the reward models by what they judge; raises ModelError for one that judges something else."""
-    paths = {HELPFULNESS: config.reward.helpfulness_model, SAFETY: config.reward.safety_model}
-    found = {}
-    if config.reward.preference and not any(paths.values()):
-        raise ConfigError(
-            f"reward.preference={config.reward.preference} needs reward.helpfulness_model or "
-            "reward.safety_model, made by `zerone reward-model train`"
-        )
-    for kind, path in paths.items():
-        if path is not None:
-            found[kind] = load_reward_model(Path(path))
-            if found[kind].kind != kind:
-                raise ModelError(
-                    f"reward.{kind}_model={path} judges {found[kind].kind}; train one of {kind} by "
-                    "`zerone reward-model train`"
-                )
-    return found
 
 
 def examples_of(config: Config) -> tuple[Example, ...]:

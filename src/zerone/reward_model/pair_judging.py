@@ -1,0 +1,123 @@
+"""Pairs judged by a language model behind HTTP, each in both positions: data for a reward model.
+
+In: JSONL of `{"prompt", "a", "b"}`, an endpoint. Out: the same lines with `judgments`, appended one by
+one as they come, so that work that was cut short goes on where it was; how many there are, and whether
+the judge goes by the position. A pair without a usable verdict is left out, counted, and asked about
+again when the work is done again.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zerone.endpoint import Endpoint, EndpointClient, ask_many
+from zerone.errors import DataError, RequestRefused
+from zerone.evals.rubric import Rubric
+from zerone.reward_model.data import read_rows
+from zerone.reward_model.judging import JudgedPair, PositionBias, judge_pair, position_bias
+from zerone.run_dir import write_atomically
+
+_FIELDS = ("prompt", "a", "b")
+Texts = tuple[str, str, str]
+"""A prompt and two responses."""
+
+
+class _NoVerdictError(ValueError):
+    """A judge was asked and gave no usable verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedFile:
+    """What became of a file of pairs; the bias is over all that is judged by now."""
+
+    judged: int
+    judged_before: int
+    without_verdict: int
+    bias: PositionBias | None
+
+
+def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int, seed: int = 0) -> JudgedFile:
+    """Judge the pairs of `source` and append them to `out`.
+
+    Raises DataError for a bad line, EndpointError where the endpoint fails; what was judged is kept.
+    """
+    asked = list(dict.fromkeys(_pairs(source)))
+    done = {(pair.prompt, pair.a, pair.b): pair for pair in _judged_before(out)}
+    waiting = [texts for texts in asked if texts not in done]
+    rubric, num_failed = Rubric(seed=seed), 0
+
+    def judge(texts: Texts) -> JudgedPair | None:
+        return _judge(client, rubric, texts, num_judgments)
+
+    with EndpointClient(endpoint) as client, out.open("a", encoding="utf-8") as file:
+        for texts, pair in ask_many(client, waiting, judge):
+            if pair is None or isinstance(pair, RequestRefused):
+                num_failed += 1
+                continue
+            done[texts] = pair
+            file.write(json.dumps(_row(pair), ensure_ascii=False) + "\n")
+            file.flush()
+    return JudgedFile(
+        judged=len(waiting) - num_failed,
+        judged_before=len(asked) - len(waiting),
+        without_verdict=num_failed,
+        bias=position_bias(list(done.values())),
+    )
+
+
+def _judge(client: EndpointClient, rubric: Rubric, texts: Texts, num_judgments: int) -> JudgedPair | None:
+    def compare(prompt: str, first: str, second: str) -> float:
+        found = rubric.compare(client, prompt, first, second)
+        if found is None:
+            raise _NoVerdictError
+        return found
+
+    try:
+        return judge_pair(compare, *texts, num_judgments)
+    except _NoVerdictError:
+        return None
+
+
+def _row(pair: JudgedPair) -> Mapping[str, Any]:
+    judgments = [{"first": one.first, "score": round(one.score, 4)} for one in pair.judgments]
+    return {"prompt": pair.prompt, "a": pair.a, "b": pair.b, "judgments": judgments}
+
+
+def _judged_before(out: Path) -> Sequence[JudgedPair]:
+    """Return what a file holds, if it is there; a line that was cut short by a kill is cut off."""
+    if not out.exists():
+        return []
+    try:
+        text = out.read_bytes().decode("utf-8", "replace")
+    except OSError as error:
+        raise DataError(f"cannot read {out}: {error.strerror}") from error
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        write_atomically(out, whole)
+    rows = list(read_rows(out))
+    judged = [row for row in rows if isinstance(row, JudgedPair)]
+    if len(judged) < len(rows):
+        raise DataError(f"{out} holds lines that are no judged pairs; choose another --out")
+    return judged
+
+
+def _pairs(source: Path) -> Iterator[Texts]:
+    try:
+        lines = source.read_text(encoding="utf-8").split("\n")  # U+2028 may stand in a text
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {source}: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            prompt, a, b = (row[name] for name in _FIELDS)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise DataError(
+                f'{source}:{number}: {{"prompt": ..., "a": ..., "b": ...}} is needed ({error})'
+            ) from error
+        if not all(isinstance(text, str) for text in (prompt, a, b)):
+            raise DataError(f"{source}:{number}: prompt, a and b must be text")
+        yield prompt, a, b
