@@ -46,17 +46,15 @@ def ablate(
         return
     if resume and run_dir is None:
         raise ConfigError("--resume needs --run-dir DIR, the ablation to go on with")
-    from zerone.report.ablation import render_ablation
-    from zerone.run_dir import write_atomically
+    from zerone.report.ablation import write_ablation
     from zerone.stage_view import PipelineView, plan_table
     from zerone.stages.r1 import r1_graph
 
     ablation, graph = ablation_named(name), r1_graph()
     directory = run_dir or new_run_path(f"ablate_{name}")
     # Before anything is copied, a plan finds what is done where it was made.
-    place = pipeline if dry_run and pipeline is not None and not directory.exists() else directory
-    source = config or recipe_file(recipe)
-    work = ablation_pipeline(graph, ablation, place, source, overrides or (), pipeline)
+    place = pipeline if dry_run and pipeline and not directory.exists() else directory
+    work = ablation_pipeline(graph, ablation, place, config or recipe_file(recipe), overrides or (), pipeline)
     if dry_run:
         console.print(plan_table(work.plan()))
         return
@@ -64,8 +62,7 @@ def ablate(
         take_over(graph, ablation, pipeline, directory)
     with PipelineView(console) as view:
         work.run(resume, view)
-    page = directory / f"{name}.html"
-    write_atomically(page, render_ablation(name, ablation, directory))
+    page = write_ablation(name, ablation, directory)
     console.print(f"figure: {page.resolve()}", highlight=False, soft_wrap=True)
 
 

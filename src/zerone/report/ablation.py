@@ -19,8 +19,15 @@ from zerone.report.numbers import MISSING, duration, number, percent
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.rewards.language import language_share
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.ablations import Ablation, Curve
+
+
+def write_ablation(name: str, ablation: Ablation, directory: Path) -> Path:
+    """Write the page into the ablation's directory and return where."""
+    page = directory / f"{name}.html"
+    write_atomically(page, render_ablation(name, ablation, directory))
+    return page
 
 
 def render_ablation(name: str, ablation: Ablation, directory: Path) -> str:
