@@ -164,3 +164,10 @@ def test_one_command_runs_the_variants_and_writes_the_figure(tmp_path: Path) -> 
     assert call_main(tmp_path, *command, "--resume")[0] == 0
     code, out, _ = call_main(tmp_path, "ablate")
     assert (code, out.count("\n")) == (0, len(ABLATIONS))
+
+
+def test_rl_without_a_cold_start_begins_at_the_base() -> None:
+    stages = ablation_graph(r1_graph(), ablation_named("cold_start")).by_name
+    assert stages["with"].inputs == r1_graph().by_name["dev2"].inputs
+    assert set(stages["without"].inputs) == {"base", "problems"}
+    assert stages["without"].parents == ()

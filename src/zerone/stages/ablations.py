@@ -16,9 +16,10 @@ from typing import Any, Literal
 from zerone.config import Config
 from zerone.config.staged import StagedRecipe, build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError, RunDirError
-from zerone.stages.graph import Graph
+from zerone.stages.graph import Graph, Source
 from zerone.stages.pipeline import RECIPE_NAME, Pipeline, Selection
 from zerone.stages.records import RECORD_NAME, Records
+from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Curve:
 class Ablation:
     """What is compared: variants of a stage, each by what differs from that stage's options.
 
-    `settings` hold for all variants.
+    `settings` hold for all variants; a variant in `inputs` starts from those in place of the stage's.
     """
 
     shows: str
@@ -49,6 +50,7 @@ class Ablation:
     variants: Mapping[str, Mapping[str, Any]]
     curves: Sequence[Curve]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Mapping[str, str | Source]] = field(default_factory=dict)
 
 
 _REASONING = Curve(title="Reasoning, held out", key="hard.pass_at_1", source="evals")
@@ -88,6 +90,26 @@ ABLATIONS: Mapping[str, Ablation] = {
             _LENGTH,
         ),
         settings=_OFTEN,
+    ),
+    "cold_start": Ablation(
+        shows="Reasoning RL from a model that has seen a few long and readable thoughts, and from the base as "
+        "it is: the first begins in a form that people can read (R1 paper, 3.2).",
+        stage="dev2",
+        variants={"with": {}, "without": {"prompt.style": "tags"}},
+        curves=(
+            _REASONING,
+            _TRAINING,
+            Curve(title="Answers in the form asked for", key="format"),
+            Curve(
+                title="Thoughts in the question's language",
+                key="language",
+                source="texts",
+                unit="share of their words",
+            ),
+            _LENGTH,
+        ),
+        settings=_OFTEN,
+        inputs={"without": {"base": BASE_MODEL, "problems": PROBLEMS}},
     ),
     "group_size": Ablation(
         shows="The same number of answers in a step, to many problems or to few: the group is the baseline.",
@@ -140,7 +162,12 @@ def ablation_graph(graph: Graph, ablation: Ablation) -> Graph:
         stages=(
             *(other for other in graph.stages if other.name in needed),
             *(
-                replace(stage, name=variant, makes=f"{stage.name} in the variant {variant}")
+                replace(
+                    stage,
+                    name=variant,
+                    makes=f"{stage.name} in the variant {variant}",
+                    inputs=ablation.inputs.get(variant, stage.inputs),
+                )
                 for variant in ablation.variants
             ),
         )
