@@ -92,8 +92,8 @@ ABLATIONS: Mapping[str, Ablation] = {
         settings=_OFTEN,
     ),
     "cold_start": Ablation(
-        shows="Reasoning RL from a model that has seen a few long and readable thoughts, and from the base as "
-        "it is: the first begins in a form that people can read (R1 paper, 3.2).",
+        shows="Reasoning RL from a model that has seen a few long and readable thoughts, and from the base "
+        "as it is: the first begins in a form that people can read (R1 paper, 3.2).",
         stage="dev2",
         variants={"with": {}, "without": {"prompt.style": "tags"}},
         curves=(
