@@ -11,6 +11,7 @@ from zerone.stages import curation_stage, reward_stage, rl_stage, sft_stage
 from zerone.stages.distillation import distillation_stages
 from zerone.stages.estimates import reward_model_estimate, rl_estimate, sft_estimate
 from zerone.stages.graph import Graph, Stage
+from zerone.stages.ppo_stage import ppo_stage
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.stages.students import DEFAULT_STUDENTS
 from zerone.stages.suites_stage import with_measurements
@@ -31,16 +32,18 @@ def r1_graph(students: Sequence[str] = DEFAULT_STUDENTS) -> Graph:
 
 def _to_dev3() -> tuple[Stage, ...]:
     """Return the stages that make R1-Zero and, from its answers, the first three models."""
+    r1_zero = Stage(
+        name="r1_zero",
+        makes="R1-Zero, by reinforcement learning alone on the base",
+        run=rl_stage.run_rl,
+        inputs={"base": BASE_MODEL, "problems": PROBLEMS},
+        outputs=_TRAINED,
+        options=rl_stage.OPTIONS,
+        estimate=rl_estimate,
+    )
     return (
-        Stage(
-            name="r1_zero",
-            makes="R1-Zero, by reinforcement learning alone on the base",
-            run=rl_stage.run_rl,
-            inputs={"base": BASE_MODEL, "problems": PROBLEMS},
-            outputs=_TRAINED,
-            options=rl_stage.OPTIONS,
-            estimate=rl_estimate,
-        ),
+        r1_zero,
+        ppo_stage(r1_zero),
         Stage(
             name="cold_start",
             makes="few and readable long thoughts, from R1-Zero and the base",

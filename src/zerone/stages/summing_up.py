@@ -10,6 +10,8 @@ from typing import Any
 
 from zerone.errors import RunDirError
 from zerone.identity import is_model
+from zerone.run_dir import RunDir
+from zerone.stages.ppo_stage import GRPO, PPO, beside_grpo
 from zerone.stages.records import Records
 
 SUMMARY = "summary"
@@ -41,6 +43,8 @@ def sum_up(records: Records, stages: Sequence[str], seed: int) -> dict[str, Any]
                 raise RunDirError(
                     f"cannot read {path}: {error}; do the stage again by --from {record.stage}"
                 ) from error
+    if {GRPO, PPO} <= {record.stage for record in found if record.is_done}:
+        summary[PPO] = beside_grpo(RunDir(records.path_of(GRPO)), RunDir(records.path_of(PPO)))
     return summary
 
 
