@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
-from zerone.prompt import Style, parse_completion
+from zerone.prompt import Style, parse_completion, style_for
 from zerone.rewards.reflection import count_reflection_words
 from zerone.types import Credited, Finish, Graded, Outcome, StepStats
 
@@ -50,7 +50,7 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
         "response_tokens_right": _mean(_length(g) for g in counted if g.outcome is Outcome.CORRECT),
         "response_tokens_wrong": _mean(_length(g) for g in counted if g.outcome is not Outcome.CORRECT),
         "truncated": fmean(float(g.rollout.finish is Finish.LENGTH) for g in everyone),
-        "no_answer": fmean(float(parse_completion(g.rollout.text, style).answer is None) for g in everyone),
+        "no_answer": fmean(float(_has_no_answer(graded, style)) for graded in everyone),
         "reflection_words": fmean(map(reflection_words, everyone)),
         "verifier_errors": len(everyone) - len(counted),
         "outcomes": {outcome.value: sum(g.outcome is outcome for g in everyone) for outcome in Outcome},
@@ -58,6 +58,11 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
         "num_sampled_tokens": sum(map(_length, everyone)),
         "accuracy_by": {cell: fmean(values) for cell, values in sorted(by_cell.items())},
     }
+
+
+def _has_no_answer(graded: Graded, style: Style) -> bool:
+    rollout = graded.rollout
+    return parse_completion(rollout.text, style_for(rollout.problem, style)).answer is None
 
 
 def _parts(counted: Sequence[Graded]) -> dict[str, float]:

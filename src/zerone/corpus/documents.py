@@ -27,7 +27,7 @@ from zerone.corpus.words import WORDS, Words
 from zerone.problems import arithmetic, countdown, functions, requests, selections
 from zerone.problems.countdown import pair_values
 from zerone.problems.mixture import draw_weighted
-from zerone.prompt import R1_ZERO_PREFIX, write_completion, write_prompt
+from zerone.prompt import R1_ZERO_PREFIX, Style, style_for, write_completion, write_prompt
 from zerone.seeding import rng_from
 from zerone.types import Problem
 
@@ -135,18 +135,21 @@ def drill(rng: Random) -> Document:
     return Document(kind="drill", parts=("", "\n".join(lines)))
 
 
+TEXTBOOK_SHARE = 0.3
+"""Of the notes on problems with a short answer: opened and boxed as textbooks do, so that the base knows
+the words that R1's answers are written in, as large bases do from what they have read."""
+
+
 def note(rng: Random) -> Document:
     """A careful solution outside the template."""
     problem = draw_weighted(rng, "train")
     words = WORDS[problem.language]
     solution = SOLUTIONS[problem.family].careful(problem, words, rng)
+    body = f"{solution.thought}\n{words.result}: {solution.answer}"
+    if style_for(problem, Style.BOXED) is Style.BOXED and rng.random() < TEXTBOOK_SHARE:
+        body = f"{words.opening}\n{solution.thought}\n{words.boxed.format(solution.answer)}"
     return Document(
-        kind="note",
-        family=problem.family,
-        parts=(
-            "",
-            f"{words.problem}: {problem.prompt}\n{solution.thought}\n{words.result}: {solution.answer}",
-        ),
+        kind="note", family=problem.family, parts=("", f"{words.problem}: {problem.prompt}\n{body}")
     )
 
 

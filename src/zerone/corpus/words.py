@@ -17,6 +17,8 @@ class Words:
     wrong: str
     problem: str
     result: str
+    opening: str
+    boxed: str
     guesses: tuple[str, ...]
 
     def hasty(self, rng: Random) -> str:
@@ -35,6 +37,8 @@ WORDS = {
         wrong="wrong",
         problem="Problem",
         result="Result",
+        opening="I work this out step by step.",
+        boxed="The answer is \\boxed{{{}}}.",
         guesses=("maybe {}", "I think {}", "this looks like {}", "easy, it is {}"),
     ),
     "zh": Words(
@@ -47,6 +51,8 @@ WORDS = {
         wrong="错",
         problem="题目",
         result="结果",
+        opening="我一步一步来算。",
+        boxed="答案是\\boxed{{{}}}。",
         guesses=("也许{}", "我想是{}", "看起来是{}"),
     ),
 }

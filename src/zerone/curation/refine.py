@@ -9,12 +9,10 @@ rewrites better is rewrite.py's work.
 import re
 from collections.abc import Sequence
 
+from zerone.corpus.words import WORDS
 from zerone.curation.drafts import GENERAL, Draft, domain_of
 from zerone.prompt import Style, parse_completion, style_for, write_completion
 from zerone.types import Problem
-
-_OPENINGS = {"en": "I work this out step by step.", "zh": "我一步一步来算。"}
-_SUMMARIES = {"en": "{}The answer is \\boxed{{{}}}.", "zh": "{}答案是\\boxed{{{}}}。"}
 
 _FIRST_PERSON = {
     "en": re.compile(r"\b(?:I|I'm|I'll|I've|me|my|mine|myself)\b"),
@@ -84,7 +82,7 @@ def first_person(thought: str, problem: Problem) -> str:
         said = _WE.sub(_as_i, said)
     if domain_of(problem) == GENERAL or _FIRST_PERSON[language].search(said):
         return said
-    return f"{_OPENINGS[language]}\n{said}"
+    return f"{WORDS[language].opening}\n{said}"
 
 
 def _as_i(match: re.Match[str]) -> str:
@@ -109,7 +107,7 @@ def summary_of(thought: str, answer: str, language: str) -> str:
     shown = ("，" if language == "zh" else ", ").join(steps)
     if shown:
         shown += "。" if language == "zh" else ". "
-    return _SUMMARIES[language].format(shown, answer)
+    return shown + WORDS[language].boxed.format(answer)
 
 
 def derivation(thought: str, answer: str) -> list[str]:
