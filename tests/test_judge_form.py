@@ -56,5 +56,5 @@ def test_form_is_what_was_asked_for_whatever_is_said(spec: Spec, answer: str, ha
 def test_about_half_of_the_general_requests_ask_for_a_form_and_none_about_safety_does() -> None:
     asked = [follows_form("", problem.spec) for problem in helpfulness_suite()]
     assert 0.4 < asked.count(False) / len(asked) < 0.8
-    assert True not in asked
+    assert True not in asked, "an empty answer has no form"
     assert {follows_form("", problem.spec) for problem in safety_suite()} == {None}

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zerone.config.arguments import ConfigFile, Recipe
-from zerone.config.recipes import new_run_path, recipe_file
-from zerone.errors import ConfigError
+from zerone.config.arguments import ConfigFile, DryPlan, Recipe
+from zerone.config.recipes import recipe_file, run_path
 
 
 def ablate(
@@ -33,9 +32,7 @@ def ablate(
     ] = None,
     recipe: Recipe = "r1_embedded",
     config: ConfigFile = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show what would run and what that takes")
-    ] = False,
+    dry_run: DryPlan = False,
 ) -> None:
     """Run a stage of R1 in several variants and draw them in one figure."""
     from zerone.stages.ablations import ablation_named, ablation_pipeline, take_over
@@ -44,14 +41,12 @@ def ablate(
     if name is None:
         _list_ablations()
         return
-    if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the ablation to go on with")
+    directory = run_path(run_dir, resume, f"ablate_{name}")
     from zerone.report.ablation import write_ablation
     from zerone.stage_view import PipelineView, plan_table
     from zerone.stages.r1 import r1_graph
 
     ablation, graph = ablation_named(name), r1_graph()
-    directory = run_dir or new_run_path(f"ablate_{name}")
     # Before anything is copied, a plan finds what is done where it was made.
     place = pipeline if dry_run and pipeline and not directory.exists() else directory
     work = ablation_pipeline(graph, ablation, place, config or recipe_file(recipe), overrides or (), pipeline)

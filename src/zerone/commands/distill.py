@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.config.arguments import ConfigFile, KeptIn, Recipe, Resume
+from zerone.config.arguments import ConfigFile, DryPlan, KeptIn, Recipe, Resume
 from zerone.config.recipes import recipe_file, run_path
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
@@ -38,9 +38,7 @@ def distill(
     ] = False,
     recipe: Recipe = "distill",
     config: ConfigFile = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
-    ] = False,
+    dry_run: DryPlan = False,
 ) -> None:
     """Distil a teacher into students, each beside its own base and the same base after RL alone."""
     directory = run_path(run_dir, resume, recipe)

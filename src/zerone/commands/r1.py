@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.config.arguments import ConfigFile, Recipe
+from zerone.config.arguments import ConfigFile, DryPlan, Recipe
 from zerone.config.recipes import new_run_path, recipe_file
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
@@ -38,9 +38,7 @@ def r1(
     only: Annotated[str | None, typer.Option(metavar="STAGE", help="do nothing but this stage")] = None,
     recipe: Recipe = "r1_embedded",
     config: ConfigFile = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
-    ] = False,
+    dry_run: DryPlan = False,
 ) -> None:
     """R1: all stages from the base model to the last, each done once."""
     if (resume or start) and run_dir is None:

@@ -9,6 +9,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...",
 Recipe = Annotated[str, typer.Option(help="a recipe of the package, see `zerone recipes`")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="a recipe file of your own (YAML)")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")]
+DryPlan = Annotated[
+    bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
 KeptIn = Annotated[Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")]
