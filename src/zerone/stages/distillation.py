@@ -20,6 +20,7 @@ import torch
 
 from zerone.advantage import credit
 from zerone.config import Config
+from zerone.config.reading import read_tree
 from zerone.curation.settings import make_rejection_samples
 from zerone.distill import check_same_vocabulary, train
 from zerone.evals.suites import data_of
@@ -151,17 +152,21 @@ def _run_direct(
     inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
 ) -> Mapping[str, Path]:
     """Train for as many steps as the compute of the SFT pays for, at the price of the first one."""
-    budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"]
     config = with_inputs(inputs)
     with quiet_transformers():
         model = load_model(config.model.path, torch.float32)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    price = parameters * _work(_first_groups(config, model), config.rl.epochs)
-    num_steps = max(1, math.ceil(budget / price))
+    run = RunDir(directory)
+    if run.has_run:  # the price may come out otherwise now, as precision is measured
+        num_steps = int(read_tree(run.config_path)["rl"]["steps"])
+    else:
+        budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"]
+        price = parameters * _work(_first_groups(config, model), config.rl.epochs)
+        num_steps = max(1, math.ceil(budget / price))
     changed = config.rl.model_copy(update={"steps": num_steps})
     inputs = StageInputs(config=inputs.config.model_copy(update={"rl": changed}), paths=inputs.paths)
     made = rl_stage.run_rl(inputs, directory, resume, display)
-    flops = parameters * _work_of_run(RunDir(directory), config.rl.epochs)
+    flops = parameters * _work_of_run(run, config.rl.epochs)
     return {
         "student": made["model"],
         "prompts": made["prompts"],

@@ -98,7 +98,7 @@ def run_measurement(
 
 def _as_trained(config: Config) -> Config:
     """Return the configuration with the prompt of the run that made the model, where a run did."""
-    run = RunDir(Path(config.model.path).parent)
+    run = RunDir(find_directory(config.model.path).resolve().parent)
     if not run.has_run:
         return config
     prompt = PromptConfig.model_validate(read_tree(run.config_path)["prompt"])
