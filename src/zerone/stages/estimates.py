@@ -11,11 +11,20 @@ from zerone.machine import known_machine
 from zerone.model.loading import find_directory
 from zerone.stages.graph import Estimate
 
-_SHARE_OF_PEAK = 0.3
-"""Of the measured matrix product, over sampling and training: 30 steps of `zerone zero` on two cores."""
+_SHARE_OF_PEAK = 0.6
+"""Of the measured matrix product, which the products of sampling and training reach."""
+
+_SECONDS_A_SAMPLED_TOKEN = 80e-6
+_SECONDS_A_TRAINED_TOKEN = 40e-6
+"""What a token takes beside the products: keys and values read, norms, kernels started. With a model of a
+million parameters it is most of the time: 9 to 12 thousand tokens a second on two cores, whatever their peak.
+"""
 
 _SHARE_OF_ROOM = 0.15
-"""Of `sampling.max_tokens` that an answer fills on average in the same run."""
+"""Of `sampling.max_tokens` that an answer fills on average in 30 steps of `zerone zero`."""
+
+_TOKENS_OF_A_PROMPT = 80
+"""Read in training beside the answer; sampling reads it once for a group."""
 
 _SECONDS_TO_START = 5.0
 
@@ -31,11 +40,15 @@ _SAMPLING_FLOPS = 2
 def rl_estimate(config: Config) -> Estimate:
     """Return what a run of reinforcement learning takes, with its two evaluations."""
     num_answers = config.rl.steps * config.rl.problems_per_step * config.rl.group_size
-    num_evaluated = 2 * config.eval.problems * config.eval.mixed_samples
+    num_evaluated = 2 * config.eval.problems * (config.eval.mixed_samples + config.eval.hard_samples)
     length = config.sampling.max_tokens * _SHARE_OF_ROOM
-    passes = _TRAINING_FLOPS * config.rl.epochs + _SAMPLING_FLOPS
+    models = 2 if config.rl.algorithm == "ppo" else 1  # its critic is a second model of the same size
     return Estimate(
-        seconds=_seconds(config, length * (passes * num_answers + _SAMPLING_FLOPS * num_evaluated)),
+        seconds=_seconds(
+            config,
+            num_sampled=length * (num_answers + num_evaluated),
+            num_trained=models * (_TOKENS_OF_A_PROMPT + length) * num_answers * config.rl.epochs,
+        ),
         num_bytes=_saved_bytes(config, bool(config.loss.kl_coef)) + int(num_answers * (12 * length + 200)),
     )
 
@@ -43,7 +56,7 @@ def rl_estimate(config: Config) -> Estimate:
 def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
     """Return the estimate for about `num_tokens` of data, which an earlier stage has still to make."""
     return lambda config: Estimate(
-        seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * config.sft.epochs),
+        seconds=_seconds(config, num_trained=num_tokens * config.sft.epochs),
         num_bytes=_saved_bytes(config, has_reference=False),
     )
 
@@ -56,7 +69,7 @@ def reward_model_estimate(config: Config) -> Estimate:
     """Return what training a reward model on the preferences of the embedded world takes."""
     num_tokens = 2 * config.curate.general * _TOKENS_PER_ROW
     return Estimate(
-        seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * config.reward_model.epochs),
+        seconds=_seconds(config, num_trained=num_tokens * config.reward_model.epochs),
         num_bytes=_saved_bytes(config, has_reference=False),
     )
 
@@ -67,7 +80,7 @@ def pretraining_estimate(share: float) -> Callable[[Config], Estimate]:
     def estimate(config: Config) -> Estimate:
         num_tokens = config.pretrain.steps * config.pretrain.documents_per_step * _TOKENS_OF_A_DOCUMENT
         return Estimate(
-            seconds=_seconds(config, _TRAINING_FLOPS * num_tokens * share), num_bytes=_weight_bytes(config)
+            seconds=_seconds(config, num_trained=num_tokens * share), num_bytes=_weight_bytes(config)
         )
 
     return estimate
@@ -76,14 +89,16 @@ def pretraining_estimate(share: float) -> Callable[[Config], Estimate]:
 def sampling_estimate(config: Config, num_answers: int) -> Estimate:
     """Return what it takes to sample answers and write them down."""
     length = config.sampling.max_tokens * _SHARE_OF_ROOM
-    return Estimate(
-        seconds=_seconds(config, length * _SAMPLING_FLOPS * num_answers), num_bytes=num_answers * 1000
-    )
+    return Estimate(seconds=_seconds(config, num_sampled=length * num_answers), num_bytes=num_answers * 1000)
 
 
-def _seconds(config: Config, flops_per_parameter: float) -> float:
-    speed = max(known_machine().gflops.values(), default=50.0) * 1e9 * _SHARE_OF_PEAK
-    return _weight_bytes(config) / 4 * flops_per_parameter / speed + _SECONDS_TO_START
+def _seconds(config: Config, num_sampled: float = 0, num_trained: float = 0) -> float:
+    machine = known_machine()
+    peak = machine.gflops.get(f"{machine.precision} x{machine.threads}", 50.0) * 1e9
+    parameters = _weight_bytes(config) / 4
+    flops = parameters * (_SAMPLING_FLOPS * num_sampled + _TRAINING_FLOPS * num_trained)
+    fixed = _SECONDS_A_SAMPLED_TOKEN * num_sampled + _SECONDS_A_TRAINED_TOKEN * num_trained
+    return flops / (peak * _SHARE_OF_PEAK) + fixed + _SECONDS_TO_START
 
 
 def _saved_bytes(config: Config, has_reference: bool) -> int:
