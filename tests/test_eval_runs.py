@@ -410,8 +410,11 @@ def test_a_log_of_inspect_ai_is_read_back_by_it(problems: Path, tmp_path: Path) 
         run(server.url, "--model", "m", "--suite", problems, "--k", "2", "--inspect-log", path)
     read = log.read_eval_log(str(path))
     assert (read.status, read.eval.model, read.eval.dataset.samples) == ("success", "m", 6)
-    assert [sample.scores["zerone"].value for sample in read.samples] == ["I", "I", "C", "C"] + ["I"] * 8
-    assert read.samples[2].output.completion == "\\boxed{3}"
+    right = [sample for sample in read.samples if sample.scores["zerone"].value == "C"]
+    assert len(read.samples) == 12
+    assert len({sample.id for sample in right}) == 1
+    assert [sample.epoch for sample in right] == [1, 2]
+    assert right[0].output.completion == "\\boxed{3}"
     assert read.results.scores[0].metrics["pass_at_1"].value == pytest.approx(1 / 6)
 
 

@@ -25,7 +25,21 @@ function colourOf(name, strength) {
 
 const TAG = /^\s*<[^<>]+>\s*$/;
 
+// A group has thousands of tokens, most of them below the window: their text is there at once, to be
+// found and measured, and each completion is coloured when it comes near.
+const awaited = new WeakMap();
+const nearby = new IntersectionObserver((entries) => {
+  for (const entry of entries) if (entry.isIntersecting) awaited.get(entry.target)();
+}, { rootMargin: "300px 0px" });
+
+function writeWhenNear(pre, rollout, most) {
+  pre.textContent = rollout.pieces.join("");
+  awaited.set(pre, () => writeTokens(pre, rollout, most));
+  nearby.observe(pre);
+}
+
 function writeTokens(pre, rollout, most) {
+  nearby.unobserve(pre);
   pre.replaceChildren(
     ...rollout.pieces.map((piece, i) => {
       const token = el("span", { className: TAG.test(piece) ? "tag" : "" }, piece);
@@ -52,7 +66,7 @@ function tell(rollout, at) {
 
 function card(group, rollout, most, isChosen = false) {
   const pre = el("pre", { className: "text", dir: "auto", lang: group.language, tabIndex: 0 });
-  writeTokens(pre, rollout, most);
+  writeWhenNear(pre, rollout, most);
   const point = (event) => event.target.dataset.at && tell(rollout, Number(event.target.dataset.at));
   pre.addEventListener("mouseover", point);
   pre.addEventListener("click", point);
