@@ -3,12 +3,13 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from zerone import machine
-from zerone.machine import Machine, Precision, choose, known_machine, measure_gflops
+from zerone.machine import Machine, Precision, choose, known_machine, measure_gflops, precision_for
 
 
 @pytest.fixture
@@ -67,6 +68,18 @@ def test_a_cache_that_cannot_be_read_is_measured_anew(
     cache.write_text(content.replace("KEY", key.replace('"', "")))
     assert known_machine() == measured
     assert json.loads(cache.read_text())[key]["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("width", "wanted", "expected"),
+    [(128, "auto", "fp32"), (576, "auto", "bf16"), (128, "bf16", "bf16"), (576, "fp32", "fp32")],
+)
+def test_a_narrow_model_computes_in_fp32_also_where_bf16_is_faster(
+    width: int, wanted: Any, expected: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = Machine(precision="bf16", threads=2, gflops={"fp32 x2": 326.0, "bf16 x2": 2656.0})
+    monkeypatch.setattr(machine, "known_machine", lambda: fast)
+    assert precision_for(width, wanted) == expected
 
 
 def test_a_busy_machine_is_neither_measured_nor_remembered(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zerone.errors import ModelError
-from zerone.machine import available_cores, cpu_name, keep_freed_memory, known_machine, measure
+from zerone.machine import NARROW, available_cores, cpu_name, keep_freed_memory, known_machine, measure
 from zerone.model.loading import load_model
 
 _EXTRAS = {"gguf": "SmolLM2-135M (`zerone model smollm2-135m`)", "datasets": "data from the Hub"}
@@ -44,7 +44,8 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     machine = measure() if remeasure else known_machine()
     speeds = ", ".join(f"{name} threads {speed:.0f} GFLOP/s" for name, speed in machine.gflops.items())
     basis = f"measured: {speeds}" if speeds else "not measured, the machine is busy"
-    detail = f"{machine.precision} on {machine.threads} threads ({basis})"
+    narrow = f", fp32 for models narrower than {NARROW}" if machine.precision == "bf16" else ""
+    detail = f"{machine.precision} on {machine.threads} threads{narrow} ({basis})"
     yield Finding(is_fine=True, subject="choice", detail=detail)
     kept = keep_freed_memory()
     yield Finding(is_fine=True, subject="allocator", detail="keeps freed memory" if kept else "left as it is")

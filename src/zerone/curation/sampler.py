@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from zerone.curation.drafts import Draft
-from zerone.machine import DTYPES, Precision, keep_freed_memory, known_machine
+from zerone.machine import DTYPES, Precision, keep_freed_memory, known_machine, precision_for
 from zerone.model.loading import end_ids, load_model, quiet_transformers
 from zerone.prompt import Style, style_for, write_prompt
 from zerone.rollout.engine import Engine, Request, Sampling
@@ -59,10 +59,10 @@ def open_model(
 ) -> ModelAtWork:
     """Load a transformers directory; precision `auto` and 0 threads are what the machine is best at."""
     keep_freed_memory()
-    chosen = known_machine().precision if precision == "auto" else precision
     torch.set_num_threads(threads or known_machine().threads)
     with quiet_transformers():
         model = load_model(path, torch.float32)
+    chosen = precision_for(model.module.config.hidden_size, precision)
     context = int(model.module.config.max_position_embeddings)
     engine = TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
     engine.load_weights(model.module, 0)

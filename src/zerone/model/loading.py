@@ -110,6 +110,11 @@ def find_directory(path: str) -> Path:
     return directory
 
 
+def width_of(path: str) -> int:
+    """Return the hidden size of the model that a `model.path` names; raises ModelError if there is none."""
+    return int(_read_config(find_directory(path)).hidden_size)
+
+
 def _read_config(directory: Path) -> PreTrainedConfig:
     """Return the configuration of a model that zerone can compute."""
     path = directory / "config.json"

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from zerone.config import Config
 from zerone.errors import ModelError
-from zerone.machine import DTYPES, keep_freed_memory, known_machine
+from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompt import Style
@@ -64,7 +64,7 @@ def open_model(given: str, limits: Limits) -> Served:
         raise ModelError(f"the model in {directory} has no tokenizer.json, which serving needs; convert it")
     context = min(int(model.module.config.max_position_embeddings), MAX_POSITIONS)
     scheduler = Scheduler(
-        Decoder(model.module, DTYPES[known_machine().precision]),
+        Decoder(model.module, DTYPES[precision_for(model.module.config.hidden_size)]),
         model.tokenizer,
         end_ids(model),
         context=context,

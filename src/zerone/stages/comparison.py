@@ -16,7 +16,7 @@ import torch
 from zerone.config import Config
 from zerone.evals.evaluate import evaluate
 from zerone.evals.suites import data_of
-from zerone.machine import DTYPES, keep_freed_memory, known_machine
+from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
 from zerone.model.loading import end_ids, load_model, quiet_transformers
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import opened_by_prompt, rules_of, sampling_of
@@ -94,9 +94,9 @@ def _measure(config: Config, path: str, style: str) -> dict[str, Any]:
     config = config.model_copy(update={"prompt": config.prompt.model_copy(update={"style": style})})
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or known_machine().threads)
-    precision = known_machine().precision if config.model.precision == "auto" else config.model.precision
     with quiet_transformers():
         model = load_model(path, torch.float32)
+    precision = precision_for(model.module.config.hidden_size, config.model.precision)
     suite = data_of(config).mixed
     prepare_verifiers({problem.verifier for problem in suite.problems})
     to_prompt = prompt_encoder(config, model)

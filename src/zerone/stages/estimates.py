@@ -7,8 +7,8 @@ long answers will be is what a run finds out.
 from collections.abc import Callable
 
 from zerone.config import Config
-from zerone.machine import known_machine
-from zerone.model.loading import find_directory
+from zerone.machine import known_machine, precision_for
+from zerone.model.loading import find_directory, width_of
 from zerone.stages.graph import Estimate
 
 _SHARE_OF_PEAK = 0.6
@@ -94,7 +94,8 @@ def sampling_estimate(config: Config, num_answers: int) -> Estimate:
 
 def _seconds(config: Config, num_sampled: float = 0, num_trained: float = 0) -> float:
     machine = known_machine()
-    peak = machine.gflops.get(f"{machine.precision} x{machine.threads}", 50.0) * 1e9
+    precision = precision_for(width_of(config.model.path), config.model.precision)
+    peak = machine.gflops.get(f"{precision} x{machine.threads}", 50.0) * 1e9
     parameters = _weight_bytes(config) / 4
     flops = parameters * (_SAMPLING_FLOPS * num_sampled + _TRAINING_FLOPS * num_trained)
     fixed = _SECONDS_A_SAMPLED_TOKEN * num_sampled + _SECONDS_A_TRAINED_TOKEN * num_trained

@@ -27,7 +27,7 @@ from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
 from zerone.evals.records import read_rows
 from zerone.evals.sources import Choice, Source, load_source
-from zerone.machine import DTYPES, keep_freed_memory, known_machine
+from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.problems import sums
 from zerone.prompt import THINK_OPEN, Example, Style
@@ -190,9 +190,8 @@ def _local(
     config: Config, wanted: Wanted, source: Source, loaded: Model | None
 ) -> tuple[LocalAnswerer, dict[str, Any]]:
     """Open a model directory. A chat template is used where there is one, but for embedded suites."""
-    machine = known_machine()
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or machine.threads)
+    torch.set_num_threads(config.model.threads or known_machine().threads)
     model = loaded or load_model(wanted.model, torch.float32)
     has_template = bool(getattr(model.tokenizer, "chat_template", None))
     if wanted.is_chat and not has_template:
@@ -201,7 +200,7 @@ def _local(
     form, render = _chat(model, source) if is_chat else _raw(config)
     encode = _encoder(model, is_chat)
     sampling = _budgeted(wanted, model, max(len(encode(render(p))) for p in source.problems))
-    precision = machine.precision if config.model.precision == "auto" else config.model.precision
+    precision = precision_for(model.module.config.hidden_size, config.model.precision)
     slots = _slots(config, model, sampling)
     context = int(model.module.config.max_position_embeddings)
     engine = TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[precision])

@@ -21,7 +21,8 @@ from zerone import __version__
 from zerone.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config, to_yaml
 from zerone.errors import Interrupted, RunDirError
-from zerone.machine import available_cores, commit_of_source, cpu_name, known_machine
+from zerone.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
+from zerone.model.loading import width_of
 from zerone.rl import Learner
 from zerone.run_dir import RunDir
 from zerone.stages.critic import beside_policy
@@ -41,11 +42,8 @@ def prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
                 + "\nResume with the same options, or choose another --run-dir"
             )
         return run.read_environment()
-    precision, threads = config.model.precision, config.model.threads
-    if precision == "auto" or not threads:
-        machine = known_machine()
-        precision = machine.precision if precision == "auto" else precision
-        threads = threads or machine.threads
+    precision = precision_for(width_of(config.model.path), config.model.precision)
+    threads = config.model.threads or known_machine().threads
     return {
         "zerone": __version__,
         "commit": commit_of_source(),
