@@ -15,8 +15,8 @@ import torch
 import transformers
 
 from zerone.checkpoint import Progress
-from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.config import Config
+from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
 from zerone.lineage import write_lineage
@@ -30,9 +30,10 @@ from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import REINFORCEMENT, Hooks, Learner, Method, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
+from zerone.run_start import Input, begin_run, prepare_run
 from zerone.stages.critic import critic_of
 from zerone.stages.origins import run_lineage
-from zerone.stages.upkeep import Upkeep, peak_memory, prepare_run
+from zerone.stages.upkeep import Upkeep, peak_memory
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
@@ -102,16 +103,11 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
-    inputs = {"model_sha256": model.sha256, "reward_models": judges}
-    if not run.has_run:
-        run.start(to_yaml(config), environment | inputs | {"data": data.description})
-    known = run.read_environment()
-    for name, what in (("model_sha256", config.model.path), ("reward_models", "the reward models")):
-        if (known.get(name) or {}) != inputs[name]:
-            raise RunDirError(
-                f"the weights in {what} are not those that {run.path} was started from; "
-                "put them back or choose another --run-dir"
-            )
+    inputs = {
+        "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        "reward_models": Input(name="what judges preferences", sha256=judges),
+    }
+    begin_run(config, run, environment, inputs, data.description)
     return Session(
         config=config,
         run=run,
