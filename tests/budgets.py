@@ -27,6 +27,7 @@ FLOW = (
     "critic",
     "checkpoint",
     "run_dir",
+    "run_start",
     "lineage",
     "metrics",
     "verdict",

@@ -59,9 +59,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_ablation(folder: Path, name: str, notes: Notes) -> None:
-    graph = small_graph()
-    take_over(graph, FORMAT, folder / "run", folder / name)
-    work = ablation_pipeline(graph, FORMAT, folder / name, Path("unused"), (), folder / "run")
+    work = ablation_pipeline(small_graph(), FORMAT, folder / name, Path("unused"), (), folder / "run")
+    take_over(work, FORMAT, folder / "run")
     work.run(True, notes)
 
 
@@ -116,10 +115,12 @@ def test_a_finished_ablation_is_not_run_again_and_a_killed_one_goes_on(folder: P
 
 
 def test_stages_that_are_not_done_cannot_be_started_from(folder: Path) -> None:
+    late = replace(FORMAT, stage="second")
+    work = ablation_pipeline(small_graph(), late, folder / "early", Path("unused"), (), folder / "run")
     with pytest.raises(
-        RunDirError, match=r"stage answers of .* is not done; finish it by `zerone r1 --resume`"
+        RunDirError, match=r"stage first of .* is not done; finish it by `zerone r1 --resume`"
     ):
-        take_over(small_graph(), replace(FORMAT, stage="second"), folder / "run", folder / "early")
+        take_over(work, late, folder / "run")
     with pytest.raises(RunDirError, match="is no pipeline"):
         ablation_pipeline(small_graph(), FORMAT, folder / "x", Path("unused"), (), folder)
 

@@ -1,6 +1,7 @@
 """The last stages of R1: reward models from preferences, then RL on reasoning and general requests."""
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,17 +13,19 @@ import pytest
 
 from fakes import byte_tokenizer
 from killing import fork_and_kill
+from model_server import Answered, completion, serving
 from pipelines import Notes
 from processes import metrics_of
 from scripted import talking_model, write_problems
 from zerone.config import Config, build_config
-from zerone.errors import DataError
+from zerone.errors import ConfigError, DataError, ModelError
 from zerone.identity import sha256_of_path
 from zerone.lineage import lineage_of_model
 from zerone.model.loading import save_model
 from zerone.reward_model.embedded import embedded_rows
 from zerone.run_dir import RunDir
-from zerone.stages.graph import Graph, StageDisplay, StageInputs
+from zerone.stages.graph import Graph, Source, StageDisplay, StageInputs, with_inputs
+from zerone.stages.judges import with_own_judges
 from zerone.stages.pipeline import Pipeline, Selection
 from zerone.stages.r1 import r1_graph
 
@@ -161,3 +164,54 @@ def test_a_file_of_problems_leaves_the_embedded_preferences(folder: Path) -> Non
     pipeline(folder, "problems", f"data.path={problems}", only="safety").run(True, Notes())
     found = (folder / "problems" / "safety" / "preferences.jsonl").read_text("utf-8")
     assert found == (folder / "run" / "safety" / "preferences.jsonl").read_text("utf-8")
+
+
+# A judge of one's own -----------------------------------------------------------------------------
+
+
+def seven_points(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answered:
+    (mark,) = re.findall(r"^Score ([0-9a-f]{8}): N", body["messages"][-1]["content"], re.MULTILINE)
+    return completion(f"Score {mark}: 7")
+
+
+def test_an_endpoint_that_the_options_name_judges_and_no_model_is_trained_in_its_place(folder: Path) -> None:
+    notes = Notes()
+    with serving(seven_points) as server:
+        judge = f"reward.helpfulness_model={server.url}#wise"
+        pipeline(folder, "judged", judge, "curate.general=8").run(False, notes)
+    assert [name for name, _ in notes.begun] == ["dev3", "safety", "r1"]
+    assert not (folder / "judged" / "helpfulness").exists()
+    parts = [
+        json.loads(row["parts"])
+        for row in RunDir(folder / "judged" / "r1").query("SELECT parts FROM rollouts")
+    ]
+    paid = [part["helpfulness"] for part in parts if "helpfulness" in part]
+    assert paid == pytest.approx([6 / 9] * len(paid))
+    assert len(server.asked) >= len(paid) > 0
+    nodes = lineage_of_model(str(folder / "judged" / "r1")).nodes.values()
+    assert {"judge.helpfulness", "safety.reward_model"} <= {node.name for node in nodes}
+    assert "helpfulness.reward_model" not in {node.name for node in nodes}
+
+
+def test_a_reward_model_that_the_options_name_is_the_one_that_judges(folder: Path) -> None:
+    own = folder / "run" / "helpfulness"
+    config = build_config({}, [*OPTIONS, f"reward.helpfulness_model={own}"])
+    graph = with_own_judges(last_stages(), dict.fromkeys(last_stages().names, config))
+    assert graph.names == ("dev3", "safety", "r1")
+    judge = graph.by_name["r1"].inputs["helpfulness"]
+    assert isinstance(judge, Source)
+    assert judge.lineage(config).node.name == "helpfulness.reward_model"
+    paths = {"model": folder / "run" / "dev3" / "model", "safety": folder / "run" / "safety" / "model"}
+    assert with_inputs(StageInputs(config=config, paths=paths)).reward.helpfulness_model == str(own)
+
+
+def test_without_a_judge_of_ones_own_the_graph_stays_as_declared() -> None:
+    graph = r1_graph()
+    assert with_own_judges(graph, dict.fromkeys(graph.names, Config())).names == graph.names
+
+
+def test_a_judge_that_cannot_be_one_is_refused_before_any_work(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="helpfulness_model=http://host/v1 does not say which model"):
+        pipeline(folder, "unnamed", "reward.helpfulness_model=http://host/v1").run(False, Notes())
+    with pytest.raises(ModelError, match="nothing is no model"):
+        pipeline(folder, "nowhere", "reward.safety_model=nothing").run(False, Notes())

@@ -1,6 +1,5 @@
 """On-policy distillation: the divergence, its estimate from single tokens, the loop, who may take part."""
 
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from zerone.distill import (
     check_same_vocabulary,
     reverse_kl,
     sampled_reverse_kl,
-    train,
+    taught_by,
 )
 from zerone.errors import ModelError
 from zerone.model.loading import read_model_files, save_model
@@ -180,9 +179,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def distil(
     folder: Path, name: str, num_steps: int, *changes: str, resume: bool = False
 ) -> list[dict[str, object]]:
-    loop = partial(train, teacher=talking_model().requires_grad_(False))
+    method = taught_by(talking_model().requires_grad_(False))
     run = RunDir(folder / name)
-    run_zero(config_of(folder, f"rl.steps={num_steps}", *changes), run, resume, Silence(), loop)
+    run_zero(config_of(folder, f"rl.steps={num_steps}", *changes), run, resume, Silence(), method)
     return run.read_metrics()
 
 
@@ -207,9 +206,9 @@ def test_a_run_that_was_killed_goes_on_to_the_same_figures(folder: Path) -> None
             if metrics["step"] == 3:
                 raise Killed
 
-    loop = partial(train, teacher=talking_model().requires_grad_(False))
+    method = taught_by(talking_model().requires_grad_(False))
     with pytest.raises(Killed):
-        run_zero(config_of(folder, "rl.steps=4"), RunDir(folder / "killed"), False, Killing(), loop)
+        run_zero(config_of(folder, "rl.steps=4"), RunDir(folder / "killed"), False, Killing(), method)
     assert distil(folder, "killed", 4, resume=True) == whole
 
 

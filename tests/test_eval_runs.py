@@ -294,6 +294,7 @@ def test_what_is_said_comes_after_the_thought() -> None:
     assert said("<think>hm</think>\n hello ") == "hello"
     assert said("hello") == "hello"
     assert said("<think>never ending") is None
+    assert said("<think>hm</think>\n<think>never ending") is None
     assert choice("<think>x</think> all of it", "instructions") == "all of it"
 
 

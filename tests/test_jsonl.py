@@ -222,6 +222,7 @@ GOOD = b'{"prompt": "a", "answer": "1"}\n'
         (b'{"prompt": "b"}', "no field 'answer'"),
         (b'{"prompt": " ", "answer": "2"}', "field 'prompt' is empty"),
         (b'{"prompt": "b", "answer": ""}', "field 'answer' is empty"),
+        (b'{"prompt": "b", "answer": 1e99999999999999999999}', "not usable JSON: the exponent of 1e999999"),
         (b'{"prompt": "b", "answer": null}', "field 'answer' must hold text or a number, not null"),
         (b'{"prompt": "b", "answer": true}', "field 'answer' must hold text or a number, not true"),
         (b'{"prompt": ["b"], "answer": "2"}', "field 'prompt' must hold text or a number"),

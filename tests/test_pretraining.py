@@ -1,4 +1,4 @@
-"""`zerone pretrain` makes a base from nothing, and goes on after a kill to the same weights."""
+"""Pre-training, of a base from nothing and of a student: after a kill both go on to the same weights."""
 
 import functools
 import json
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import Notes
 from zerone.config import Config
 from zerone.config.reading import build_config
 from zerone.errors import RunDirError
 from zerone.model.loading import hash_weights
 from zerone.pretrain import build_tokenizer
 from zerone.stages import pretraining
+from zerone.stages.graph import Graph
+from zerone.stages.pipeline import Pipeline, Selection, State
+from zerone.stages.students import base_stage
 
 tokenizer_of = functools.cache(build_tokenizer)  # 20,000 documents, the same for every test
 
@@ -71,3 +75,44 @@ def test_loss_falls_from_that_of_uniform_guesses(tmp_path: Path) -> None:
 def test_empty_directory_has_nothing_to_go_on_with(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match="leave out --resume"):
         make(tmp_path / "none", settings(), resume=True)
+
+
+# The base of a student ----------------------------------------------------------------------------
+
+
+class Cutting(Notes):
+    """A display under which a stage is killed after its step `cut_at`."""
+
+    def __init__(self, cut_at: int) -> None:
+        super().__init__()
+        self._cut_at = cut_at
+
+    def progress(self, share: float, note: str) -> None:
+        """Remember a note, and stop at the step."""
+        super().progress(share, note)
+        if note.startswith(f"step {self._cut_at}/"):
+            raise Cut
+
+
+def student(path: Path, name: str) -> Pipeline:
+    stage = base_stage(name)
+    return Pipeline(Graph(stages=(stage,)), {stage.name: settings()}, path, Selection())
+
+
+@pytest.mark.parametrize("name", ["qwen_xs", "llama_s"])
+@pytest.mark.parametrize(("cut_at", "again_from"), [(2, 1), (3, 1), (5, 4)])
+def test_a_student_whose_training_was_cut_off_goes_on_to_the_same_weights(
+    tmp_path: Path, name: str, cut_at: int, again_from: int
+) -> None:
+    student(tmp_path / "whole", name).run(False, Notes())
+    with pytest.raises(Cut):
+        student(tmp_path / "cut", name).run(False, Cutting(cut_at))
+    notes = Notes()
+    student(tmp_path / "cut", name).run(True, notes)
+    assert notes.begun == [(f"{name}_pretrained", State.RESUME)]
+    steps = [line.split("/")[0] for line in notes.said if line.startswith("step ")]
+    assert steps == [f"step {number}" for number in range(again_from, 7)]
+    made = [tmp_path / run / f"{name}_pretrained" for run in ("whole", "cut")]
+    assert hash_weights(made[1] / "model") == hash_weights(made[0] / "model")
+    assert [line for line in notes.said if line.startswith("pre-trained on")], "the tokens of all steps"
+    assert not (made[1] / "model.partial").exists()

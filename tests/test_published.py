@@ -20,6 +20,7 @@ from zerone.evals.published import PUBLISHED
 from zerone.evals.records import Row, read_rows
 from zerone.evals.sources import Choice, Source, load_source, recognise
 from zerone.evals.verdicts import verdict_on
+from zerone.problems.jsonl import Fields, read_problems
 from zerone.rewards.choice import gold_letter
 from zerone.types import Outcome, Problem
 
@@ -231,6 +232,7 @@ def test_gold_answers_are_read_in_all_published_spellings(tmp_path: Path) -> Non
         ("ifeval", {"instruction_id_list": ["x:y"]}, "no instruction is named 'x:y'"),
         ("ifeval", {"instruction_id_list": ["startend:end_checker"]}, "needs 'end_phrase'"),
         ("codeforces", {"rating": None}, "column 'rating' must hold the problem's rating"),
+        ("codeforces", {"rating": 10**400}, "column 'rating' must hold the problem's rating"),
         ("codeforces", {"official_tests": [], "examples": []}, "column 'official_tests' holds no test"),
         ("livecodebench", {"private_test_cases": "%%%"}, "column 'private_test_cases' cannot be read"),
         ("livecodebench", {"public_test_cases": "[{}]"}, "holds a test that cannot be read"),
@@ -310,6 +312,8 @@ def test_one_table_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
         ("t.jsonl", b'{"a": 1}\n"\xff"', r"t\.jsonl:2: not UTF-8"),
         ("t.csv", b"a,b\n1\n", r"t\.csv:2: 2 columns are expected"),
         ("t.json", b"[\n{},\n}", r"t\.json:3: not valid JSON"),
+        ("t.jsonl", b'{"a": NaN}', r"t\.jsonl:1: not usable JSON: NaN is not a JSON value"),
+        ("t.json", b'[{"a": Infinity}]', "not usable JSON: Infinity is not a JSON value"),
         ("t.jsonl.gz", b"nothing", "cannot read"),
     ],
 )
@@ -319,6 +323,37 @@ def test_a_broken_file_is_refused_with_its_line(
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_rows(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["7", "0.1000000000000000055", "2.5e3", "1.10", "42.0", "12345678901234567890", "1e400", "1e999999999"],
+)
+def test_a_number_is_the_same_answer_in_a_published_data_set_and_in_a_file_of_ones_own(
+    number: str, tmp_path: Path
+) -> None:
+    line = f'{{"problem": "How many?", "answer": {number}}}'
+    (tmp_path / "own.jsonl").write_text(line + "\n", encoding="utf-8")
+    (tmp_path / "list.json").write_text(f"[{line}]", encoding="utf-8")
+    (own,) = read_problems(tmp_path / "own.jsonl", Fields(prompt="problem", verifier="exact")).problems
+    for name in ("own.jsonl", "list.json"):
+        (row,) = read_rows(tmp_path / name)
+        assert row.text("answer") == row.optional("answer") == own.spec["answer"], name
+
+
+def test_a_number_of_a_table_is_written_out_as_one_of_a_file() -> None:
+    row = Row(place="hub:x:1", values={"a": 0.1, "b": 1e22, "c": 7, "d": float("nan"), "e": True})
+    assert [row.text(name) for name in "abc"] == ["0.1", "1" + 22 * "0", "7"]
+    for name in "de":
+        with pytest.raises(DataError, match=f"column '{name}' must hold text or a number"):
+            row.text(name)
+
+
+def test_what_is_asked_for_as_a_value_has_floats(tmp_path: Path) -> None:
+    (tmp_path / "t.jsonl").write_text('{"a": 1.5, "b": [{"c": 2.5, "d": [3]}]}\n', encoding="utf-8")
+    (row,) = read_rows(tmp_path / "t.jsonl")
+    found = [row.get("a"), row.list_of(dict, "b")]
+    assert json.dumps(found) == '[1.5, [{"c": 2.5, "d": [3]}]]'
 
 
 @given(st.binary(max_size=200))

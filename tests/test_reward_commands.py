@@ -103,6 +103,32 @@ def test_a_row_is_scored(row: Mapping[str, Any], outcome: str, reward: float) ->
     assert scored(**row) == (outcome, reward)
 
 
+@pytest.mark.parametrize(
+    ("verifier", "answer", "completion", "outcome"),
+    [
+        ("number", "0.1000000000000000055", "0.1", "wrong"),
+        ("number", "0.1000000000000000055", "0.1000000000000000055", "correct"),
+        ("exact", "1.10", "1.10", "correct"),
+        ("exact", "2.5e3", "2500", "correct"),
+        ("choice", "1", "B", "correct"),
+    ],
+)
+def test_a_number_as_answer_of_a_row_is_taken_as_it_is_written(
+    verifier: str, answer: str, completion: str, outcome: str
+) -> None:
+    row = f'{{"verifier": "{verifier}", "answer": {answer}, "completion": "<answer>{completion}</answer>"}}'
+    ((found, _),) = score_lines([row.encode()])
+    assert found["outcome"] == outcome
+
+
+def test_other_numbers_of_a_row_are_floats_and_what_is_no_json_is_no_number() -> None:
+    row = b'{"id": 0.5, "verifier": "language", "language": "zh", "threshold": 0.25, "completion": "a"}'
+    not_json = b'{"verifier": "number", "answer": NaN, "completion": "<answer>1</answer>"}'
+    (one, _), (other, _) = score_lines([row, not_json])
+    assert (one["id"], one["outcome"]) == (0.5, "wrong")
+    assert "NaN is not a JSON value" in other["error"]
+
+
 def test_math_rows_are_scored_by_the_verifier_of_mathematics() -> None:
     pytest.importorskip("zerone.rewards.math")
     assert scored(verifier="math", answer="1/2", completion=r"\boxed{\frac12}") == ("correct", 1.0)

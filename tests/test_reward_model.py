@@ -7,6 +7,8 @@ from random import Random
 
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from fakes import Shape as ModelShape
@@ -14,7 +16,7 @@ from fakes import byte_tokenizer, tiny_model
 from zerone.checkpoint import Progress
 from zerone.errors import ModelError, TrainingError
 from zerone.optim import adamw
-from zerone.prompt import Style, write_prompt
+from zerone.prompt import TAGS, THINK_CLOSE, Style, write_prompt
 from zerone.reward_model.data import Example, Kind, Pair, SafetyExample
 from zerone.reward_model.quality import calibration, correlation, measure_pairs, measure_safety
 from zerone.reward_model.scorer import (
@@ -137,11 +139,30 @@ def test_helpfulness_reads_the_final_answer_alone_and_safety_all_of_it() -> None
         ("x</think>a cat", "a cat"),
         ("<think>never closed, a cat", ""),
         ("<think>x</think>", ""),
+        ("<think>x</think>a cat<think>no, a dog", ""),
+        ("</think><think>a dog", ""),
+        ("<think>x</think>a dog<think>y</think>a cat", "a cat"),
+        ("<think>x</think><answer>a cat</answer><think>or a dog", "a cat"),
         ("", ""),
     ],
 )
 def test_the_final_answer_is_what_a_reader_is_shown(response: str, answer: str) -> None:
     assert final_answer(response) == answer
+
+
+_PIECES = st.sampled_from(["<think>", "</think>", "a cat", " ", "\n", "<thin", "answer>"])
+
+
+@given(before=st.lists(_PIECES).map("".join), after=st.text(alphabet="a <>/think"))
+def test_nothing_after_a_thought_that_stays_open_is_an_answer(before: str, after: str) -> None:
+    assume(THINK_CLOSE not in after)
+    assert final_answer(f"{before}<think>{after}") == ""
+
+
+@given(before=st.lists(_PIECES).map("".join), answer=st.text())
+def test_what_follows_the_last_closed_thought_is_the_answer(before: str, answer: str) -> None:
+    assume(not any(tag in answer for tag in TAGS))
+    assert final_answer(f"{before}</think>{answer}") == answer.strip()
 
 
 def test_too_long_a_response_is_refused() -> None:

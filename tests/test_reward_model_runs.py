@@ -108,9 +108,9 @@ def test_what_does_not_fit_the_run_is_refused(folder: Path, tmp_path: Path) -> N
     code, _, err = train(folder, "run")
     assert (code, "already holds a run" in err) == (2, True)
     code, _, err = train(folder, "run", "--resume", "seed=3")
-    assert (code, "was started with other options" in err) == (2, True)
-    changes: list[Callable[[Path], None]] = [_other_pairs, _other_base]
-    for change in changes:
+    assert (code, "seed: 0  (now: seed: 3)" in err) == (2, True)
+    changes: list[tuple[Callable[[Path], None], str]] = [(_other_pairs, "pairs.jsonl"), (_other_base, "base")]
+    for change, name in changes:
         kept = Path(shutil.copytree(folder, tmp_path / change.__name__))
         try:
             change(folder)
@@ -118,7 +118,14 @@ def test_what_does_not_fit_the_run_is_refused(folder: Path, tmp_path: Path) -> N
         finally:
             shutil.rmtree(folder)
             shutil.copytree(kept, folder)
-        assert (code, "another model or other preferences" in err) == (2, True)
+        assert (code, f"{folder / name} has changed since" in err) == (2, True)
+
+
+def test_a_run_keeps_what_every_run_keeps_of_its_beginning(folder: Path) -> None:
+    environment = RunDir(folder / "run").read_environment()
+    keys = ("zerone", "commit", "torch", "cpu", "command", "started", "seed", "model", "data")
+    assert environment.keys() >= {*keys, "model_sha256", "data_sha256"}
+    assert (environment["precision"], environment["threads"]) == ("fp32", 1)
 
 
 def test_a_model_is_measured_and_asked_by_itself(folder: Path) -> None:

@@ -547,6 +547,33 @@ def test_a_response_that_ran_out_of_room_is_incomplete(client: Any) -> None:
     assert found.usage.output_tokens == 3
 
 
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_thought_that_ran_out_of_room_is_incomplete_and_has_no_message(client: Any, streams: bool) -> None:
+    num_thought = respond(client, max_output_tokens=400).usage.output_tokens_details.reasoning_tokens
+    found = respond(client, max_output_tokens=num_thought // 2, stream=streams)
+    told = list(found) if streams else []
+    response = told[-1].response if streams else found
+    assert (response.status, response.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    assert [(item.type, item.status) for item in response.output] == [("reasoning", "incomplete")]
+    assert response.output[0].content[0].text
+    assert response.output_text == ""
+    if streams:
+        ended = [one.item for one in told if one.type == "response.output_item.done"]
+        assert [(item.type, item.status) for item in ended] == [("reasoning", "incomplete")]
+        assert not [one for one in told if one.type.startswith("response.output_text")]
+
+
+@pytest.mark.parametrize("more", [0, 2])
+def test_only_the_message_is_incomplete_where_room_ends_after_the_thought(client: Any, more: int) -> None:
+    whole = respond(client, max_output_tokens=400)
+    num_thought = whole.usage.output_tokens_details.reasoning_tokens
+    found = respond(client, max_output_tokens=num_thought + more)
+    assert found.usage.output_tokens_details.reasoning_tokens == num_thought
+    assert found.output[0].content[0].text == whole.output[0].content[0].text
+    kinds = [(item.type, item.status) for item in found.output]
+    assert kinds == [("reasoning", "completed"), ("message", "incomplete")]
+
+
 def test_items_that_came_back_can_be_sent_again_and_thoughts_are_left_out(client: Any) -> None:
     first = respond(client, max_output_tokens=400)
     asked = [{"role": "user", "content": QUESTION}]

@@ -4,8 +4,8 @@
 
 over the student's answers o_i to the questions q_i of an update's minibatch, in nats and fp32 (reverse
 KL; GKD with all data on policy, Agarwal et al. 2024). In: a student, a teacher of the same vocabulary,
-problems. Out: a student that is nearer to its teacher where the student itself goes, and a run
-directory that tells how. The rule's verdict on each answer is recorded and teaches nothing.
+problems. Out: a student that is nearer to its teacher where the student itself goes. The loop is that of
+reinforcement learning (rl.train); the rule's verdict on each answer is recorded and teaches nothing.
 
 The KL is that of the whole vocabulary, as the teacher is here and a vocabulary is small. What a single
 sampled token says of it, log student - log teacher, is recorded beside it: unbiased and noisy, it is all
@@ -15,8 +15,9 @@ Dimensions: C completion tokens, V vocabulary.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,18 +25,13 @@ from torch import Tensor, nn
 
 from zerone.advantage import credit
 from zerone.batch import Batch, completion_logits, make_batches, split_minibatches
-from zerone.checkpoint import Progress
 from zerone.config import Config
-from zerone.errors import ModelError, TrainingError
+from zerone.errors import ModelError
 from zerone.loss import entropies
-from zerone.metrics import rollout_metrics
 from zerone.model.loading import ModelFiles
-from zerone.optim import set_learning_rate, warmup_then_constant
-from zerone.prompt import Style
-from zerone.rl import Clock, Hooks, Learner, Mixture, check_weights, collect
-from zerone.rollout.engine import Engine
-from zerone.run_dir import RunDir
-from zerone.types import Credited, Problem
+from zerone.optim import set_learning_rate
+from zerone.rl import Learner, Lesson, Method, check_weights, clip_gradient, learning_rate_of
+from zerone.types import Credited, Group
 
 
 def reverse_kl(student_CV: Tensor, teacher_CV: Tensor) -> Tensor:
@@ -94,43 +90,24 @@ class Sums:
         }
 
 
-def train(
-    config: Config,
-    learner: Learner,
-    engine: Engine,
-    mixture: Mixture,
-    to_prompt: Callable[[Problem], tuple[int, ...]],
-    run: RunDir,
-    hooks: Hooks,
-    *,
-    teacher: nn.Module,
-) -> None:
-    """Train until `rl.steps` steps are done, from wherever `learner.progress` stands."""
-    engine.load_weights(learner.module, learner.progress.updates)
-    between = Clock()
-    for step in range(learner.progress.step, config.rl.steps):
-        hooks.before_step(step)
-        between.mark("between_s")
-        clock = Clock()
-        credited = credit(collect(config, engine, mixture, to_prompt, step, clock), "none")
-        sums = Sums()
-        for minibatch in split_minibatches(credited, config.rl.minibatches, (config.seed, step, 0)):
-            update(config, learner, teacher, minibatch, sums)
-        updates = learner.progress.updates
-        learner.progress = Progress(step=step + 1, updates=updates)
-        engine.load_weights(learner.module, updates)
-        clock.mark("train_s")
-        metrics: dict[str, Any] = {"step": step + 1, **rollout_metrics(credited, Style(config.prompt.style))}
-        metrics |= sums.metrics(_learning_rate(config, updates - 1), updates)
-        metrics["verdict"] = f"{metrics['kl']:.4f} nats per token from the teacher"
-        timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
-        between = Clock()
-        run.record_step(metrics, timing, credited)
-        hooks.after_step(metrics, timing, credited)
+def taught_by(teacher: nn.Module) -> Method:
+    """Return what `rl.train` needs in place of reinforcement: a student learns from what `teacher` says."""
+    return Method(learn=partial(learn, teacher), verdict=_distance)
 
 
-def _learning_rate(config: Config, update: int) -> float:
-    return warmup_then_constant(update, config.optim.learning_rate, config.optim.warmup_updates)
+def learn(teacher: nn.Module, config: Config, learner: Learner, groups: Sequence[Group], step: int) -> Lesson:
+    """Make a step's updates, one per minibatch; what an answer earned counts nothing in them."""
+    credited = credit(groups, "none")
+    sums = Sums()
+    for minibatch in split_minibatches(credited, config.rl.minibatches, (config.seed, step, 0)):
+        update(config, learner, teacher, minibatch, sums)
+    updates = learner.progress.updates + len(sums.losses)
+    figures = sums.metrics(learning_rate_of(config, updates - 1), updates)
+    return Lesson(credited=credited, updates=updates, figures=figures)
+
+
+def _distance(history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    return f"{now['kl']:.4f} nats per token from the teacher"
 
 
 def update(
@@ -146,18 +123,12 @@ def update(
         microbatch_tokens=config.rl.microbatch_tokens,
     )
     total = backward(learner, teacher, batches, config.sampling.temperature, sums)
-    norm = float(nn.utils.clip_grad_norm_(learner.module.parameters(), config.optim.max_grad_norm))
-    if not math.isfinite(total + norm):
-        raise TrainingError(
-            f"the loss is {total} and the gradient's norm {norm}; the weights have not been changed and "
-            "the last checkpoint is untouched. Start again with a lower optim.learning_rate"
-        )
-    updates = learner.progress.updates
-    set_learning_rate([learner.optimizer], _learning_rate(config, updates))
+    norm = clip_gradient(learner.module, total, config.optim.max_grad_norm)
+    learning_rate = learning_rate_of(config, learner.progress.updates + len(sums.losses))
+    set_learning_rate([learner.optimizer], learning_rate)
     learner.optimizer.step()
     learner.optimizer.zero_grad(set_to_none=True)
     check_weights(learner.module)
-    learner.progress = Progress(step=learner.progress.step, updates=updates + 1)
     sums.losses.append(total)
     sums.norms.append(norm)
 

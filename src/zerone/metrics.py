@@ -1,14 +1,17 @@
 """What a step's rollouts say: the numbers of metrics.jsonl.
 
-In: the graded groups of a step and the stats of its updates. Out: a flat mapping without any clock
-value, so that a resumed run writes the same bytes.
+In: the graded groups of a step, and the terms of its updates' losses, which are summed up over
+micro-batches. Out: a flat mapping without any clock value, so that a resumed run writes the same bytes.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
 
+from zerone.critic import Estimates
+from zerone.loss import LossTerms
 from zerone.prompt import Style, parse_completion, style_for
 from zerone.rewards.reflection import count_reflection_words
 from zerone.types import Credited, Finish, Graded, Outcome, StepStats
@@ -69,6 +72,54 @@ def _parts(counted: Sequence[Graded]) -> dict[str, float]:
     """Return the mean of each part of the reward, before weighting."""
     names = dict.fromkeys(name for graded in counted for name in graded.parts)
     return {name: fmean(g.parts[name] for g in counted if name in g.parts) for name in names}
+
+
+@dataclass(slots=True)
+class StepSums:
+    """Sums over the micro-batches of a step, from which its means come."""
+
+    losses: list[float] = field(default_factory=list)
+    value_loss: float = 0.0
+    num_applied: int = 0
+    grad_norms: list[float] = field(default_factory=list)
+    num_tokens: int = 0
+    kl: float = 0.0
+    entropy: float = 0.0
+    clipped_low: int = 0
+    clipped_high: int = 0
+    ratio_max: float = 0.0
+    mismatch: float = 0.0
+    mismatch_tokens: int = 0
+
+    def add(self, terms: LossTerms, entropy: float, num_tokens: int) -> None:
+        """Add a micro-batch."""
+        self.num_tokens += num_tokens
+        self.kl += terms.kl_sum
+        self.entropy += entropy
+        self.clipped_low += terms.num_clipped_low
+        self.clipped_high += terms.num_clipped_high
+        self.ratio_max = max(self.ratio_max, terms.ratio_max)
+        if not self.num_applied:
+            self.mismatch += terms.mismatch_sum
+            self.mismatch_tokens += num_tokens
+
+    def stats(self, estimates: Estimates | None) -> StepStats:
+        """Return the means."""
+        tokens = max(1, self.num_tokens)
+        value_loss = self.value_loss / max(1, len(self.losses))
+        return StepStats(
+            loss=fmean(self.losses) if self.losses else 0.0,
+            kl=self.kl / tokens,
+            entropy=self.entropy / tokens,
+            mismatch_kl=self.mismatch / max(1, self.mismatch_tokens),
+            ratio_max=self.ratio_max,
+            clip_low=self.clipped_low / tokens,
+            clip_high=self.clipped_high / tokens,
+            grad_norm=fmean(self.grad_norms) if self.grad_norms else 0.0,
+            num_updates=len(self.losses),
+            num_tokens=self.num_tokens,
+            critic=None if estimates is None else estimates.stats(value_loss),
+        )
 
 
 def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean
 from typing import Any, Protocol
 
 import torch
@@ -25,7 +24,7 @@ from zerone.config import Config
 from zerone.critic import Critic, Estimates
 from zerone.errors import TrainingError
 from zerone.loss import LossTerms, Objective, entropies, grpo_loss, token_logprobs
-from zerone.metrics import rollout_metrics, update_metrics
+from zerone.metrics import StepSums, rollout_metrics, update_metrics
 from zerone.optim import set_learning_rate, warmup_then_constant
 from zerone.prompt import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
@@ -80,6 +79,40 @@ class Hooks:
     preferences: Mapping[str, Preference] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What the answers of a step taught: their credit, all updates up to now, the figures of this step's."""
+
+    credited: Sequence[Credited]
+    updates: int
+    figures: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """How a policy learns from its own answers: what makes a step's updates, and says how it goes.
+
+    `learn` is given the step, which counts from 0; `verdict` the figures of the steps before and of this one.
+    """
+
+    learn: Callable[[Config, Learner, Sequence[Group], int], Lesson]
+    verdict: Callable[[Sequence[Mapping[str, Any]], Mapping[str, Any]], str]
+
+
+def reinforce(config: Config, learner: Learner, groups: Sequence[Group], step: int) -> Lesson:
+    """Credit answers, update the policy, and every so many steps replace the reference by it."""
+    credited = credit(groups, config.advantage.scale)
+    stats = update(config, learner, credited, step)
+    if config.rl.reference_every and (step + 1) % config.rl.reference_every == 0:
+        replace_reference(learner)
+    updates = learner.progress.updates + stats.num_updates
+    figures = update_metrics(stats, learning_rate_of(config, updates - 1), updates)
+    return Lesson(credited=credited, updates=updates, figures=figures)
+
+
+REINFORCEMENT = Method(learn=reinforce, verdict=verdict)
+
+
 def train(
     config: Config,
     learner: Learner,
@@ -88,8 +121,12 @@ def train(
     to_prompt: Callable[[Problem], tuple[int, ...]],
     run: RunDir,
     hooks: Hooks,
+    method: Method = REINFORCEMENT,
 ) -> None:
-    """Train until `rl.steps` steps are done, from wherever `learner.progress` stands."""
+    """Train until `rl.steps` steps are done, from wherever `learner.progress` stands.
+
+    By reinforcement, or by another method that learns from the policy's own answers (distill.py).
+    """
     engine.load_weights(learner.module, learner.progress.updates)
     between = Clock()
     for step in range(learner.progress.step, config.rl.steps):
@@ -98,22 +135,19 @@ def train(
         clock = Clock()
         rules = replace(rules_of(config), preferences=hooks.preferences)
         groups = collect(config, engine, mixture, to_prompt, step, clock, rules)
-        credited = credit(groups, config.advantage.scale)
-        stats = update(config, learner, credited, step)
-        if config.rl.reference_every and (step + 1) % config.rl.reference_every == 0:
-            replace_reference(learner)
-        updates = learner.progress.updates + stats.num_updates
-        learner.progress = Progress(step=step + 1, updates=updates)
-        engine.load_weights(learner.module, updates)
+        lesson = method.learn(config, learner, groups, step)
+        learner.progress = Progress(step=step + 1, updates=lesson.updates)
+        engine.load_weights(learner.module, lesson.updates)
         clock.mark("train_s")
-        metrics: dict[str, Any] = {"step": step + 1, **rollout_metrics(credited, Style(config.prompt.style))}
-        metrics |= update_metrics(stats, _learning_rate(config, updates - 1), updates)
-        metrics["verdict"] = verdict(learner.history, metrics)
+        metrics: dict[str, Any] = {"step": step + 1}
+        metrics |= rollout_metrics(lesson.credited, Style(config.prompt.style))
+        metrics |= lesson.figures
+        metrics["verdict"] = method.verdict(learner.history, metrics)
         learner.history.append(metrics)
         timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
         between = Clock()
-        run.record_step(metrics, timing, credited)
-        hooks.after_step(metrics, timing, credited)
+        run.record_step(metrics, timing, lesson.credited)
+        hooks.after_step(metrics, timing, lesson.credited)
 
 
 class Clock:
@@ -226,7 +260,8 @@ def rules_of(config: Config) -> RewardRules:
     )
 
 
-def _learning_rate(config: Config, update: int) -> float:
+def learning_rate_of(config: Config, update: int) -> float:
+    """Return the learning rate of an update, which counts from 0."""
     return warmup_then_constant(update, config.optim.learning_rate, config.optim.warmup_updates)
 
 
@@ -236,57 +271,9 @@ def replace_reference(learner: Learner) -> None:
         learner.reference.load_state_dict(learner.module.state_dict())
 
 
-@dataclass(slots=True)
-class _Sums:
-    """Sums over the micro-batches of a step, from which its means come."""
-
-    losses: list[float] = field(default_factory=list)
-    value_loss: float = 0.0
-    num_applied: int = 0
-    grad_norms: list[float] = field(default_factory=list)
-    num_tokens: int = 0
-    kl: float = 0.0
-    entropy: float = 0.0
-    clipped_low: int = 0
-    clipped_high: int = 0
-    ratio_max: float = 0.0
-    mismatch: float = 0.0
-    mismatch_tokens: int = 0
-
-    def add(self, terms: LossTerms, entropy: float, num_tokens: int) -> None:
-        """Add a micro-batch."""
-        self.num_tokens += num_tokens
-        self.kl += terms.kl_sum
-        self.entropy += entropy
-        self.clipped_low += terms.num_clipped_low
-        self.clipped_high += terms.num_clipped_high
-        self.ratio_max = max(self.ratio_max, terms.ratio_max)
-        if not self.num_applied:
-            self.mismatch += terms.mismatch_sum
-            self.mismatch_tokens += num_tokens
-
-    def stats(self, estimates: Estimates | None) -> StepStats:
-        """Return the means."""
-        tokens = max(1, self.num_tokens)
-        value_loss = self.value_loss / max(1, len(self.losses))
-        return StepStats(
-            loss=fmean(self.losses) if self.losses else 0.0,
-            kl=self.kl / tokens,
-            entropy=self.entropy / tokens,
-            mismatch_kl=self.mismatch / max(1, self.mismatch_tokens),
-            ratio_max=self.ratio_max,
-            clip_low=self.clipped_low / tokens,
-            clip_high=self.clipped_high / tokens,
-            grad_norm=fmean(self.grad_norms) if self.grad_norms else 0.0,
-            num_updates=len(self.losses),
-            num_tokens=self.num_tokens,
-            critic=None if estimates is None else estimates.stats(value_loss),
-        )
-
-
 def update(config: Config, learner: Learner, groups: Sequence[Credited], step: int) -> StepStats:
     """Make the step's updates: one per minibatch, gradients added up over its micro-batches."""
-    sums = _Sums()
+    sums = StepSums()
     estimates: Estimates | None = None
     if learner.critic is not None:
         estimates = learner.critic.estimate(_batches(config, groups, None), learner.reference)
@@ -310,7 +297,7 @@ def _batches(config: Config, groups: Sequence[Credited], estimates: Estimates | 
     )
 
 
-def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sums: _Sums) -> None:
+def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sums: StepSums) -> None:
     """Add up the gradients of the micro-batches and apply them."""
     objective = Objective(
         clip_low=config.loss.clip_low,
@@ -335,16 +322,9 @@ def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sum
         )
     norm = 0.0
     if has_gradient:
-        parameters = learner.module.parameters()
-        norm = float(nn.utils.clip_grad_norm_(parameters, config.optim.max_grad_norm))
-    if not math.isfinite(total + norm):
-        raise TrainingError(
-            f"the loss is {total} and the gradient's norm {norm}; the weights have not been changed and "
-            "the last checkpoint is untouched. Start again with a lower optim.learning_rate"
-        )
-    if has_gradient:
+        norm = clip_gradient(learner.module, total, config.optim.max_grad_norm)
         sums.num_applied += 1
-        learning_rate = _learning_rate(config, learner.progress.updates + len(sums.losses))
+        learning_rate = learning_rate_of(config, learner.progress.updates + len(sums.losses))
         if learner.critic is not None:
             learner.critic.step(learning_rate, config.optim.max_grad_norm)
             check_weights(learner.critic.module)
@@ -354,6 +334,17 @@ def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sum
         check_weights(learner.module)
     sums.losses.append(total)
     sums.grad_norms.append(norm)
+
+
+def clip_gradient(module: nn.Module, loss: float, max_norm: float) -> float:
+    """Scale the gradient down to `max_norm` and return its norm before; raise TrainingError for no number."""
+    norm = float(nn.utils.clip_grad_norm_(module.parameters(), max_norm))
+    if not math.isfinite(loss + norm):
+        raise TrainingError(
+            f"the loss is {loss} and the gradient's norm {norm}; the weights have not been changed and "
+            "the last checkpoint is untouched. Start again with a lower optim.learning_rate"
+        )
+    return norm
 
 
 def check_weights(module: nn.Module) -> None:

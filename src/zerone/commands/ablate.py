@@ -54,7 +54,7 @@ def ablate(
         console.print(plan_table(work.plan()))
         return
     if pipeline is not None:
-        take_over(graph, ablation, pipeline, directory)
+        take_over(work, ablation, pipeline)
     with PipelineView(console) as view:
         work.run(resume, view)
     page = write_ablation(name, ablation, directory)

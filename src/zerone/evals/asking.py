@@ -93,9 +93,9 @@ def is_well_formed(problem: Problem, text: str, form: Form) -> bool:
 
 
 def said(text: str) -> str | None:
-    """Return what a completion says after its thought; None for a thought that never ends."""
-    _, closed, tail = text.rpartition(THINK_CLOSE)
-    if not closed and text.lstrip().startswith(THINK_OPEN):
+    """Return what a completion says after its thoughts; None where the last of them never ends."""
+    tail = text.rpartition(THINK_CLOSE)[2]
+    if tail.lstrip().startswith(THINK_OPEN):
         return None
     return tail.strip() if is_visible(tail) else None
 

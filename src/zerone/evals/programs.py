@@ -176,10 +176,15 @@ _PARTS = (
 )
 
 
+_HIGHEST_RATING = 10_000
+"""Of no problem or person ever; a larger number is a mistake in the file."""
+
+
 def codeforces(row: Row) -> Mapping[str, Any]:
     """A contest problem with official tests and the rating that Codeforces gives it."""
     rating = row.get("rating")
-    if isinstance(rating, bool) or not isinstance(rating, int | float) or rating <= 0:
+    is_number = isinstance(rating, int | float) and not isinstance(rating, bool)
+    if not is_number or not 0 < rating < _HIGHEST_RATING:
         raise row.error(("rating",), f"must hold the problem's rating, not {rating!r}")
     examples = row.list_of(dict, "examples") if row.values.get("examples") else []
     tests = [*examples, *row.list_of(dict, "official_tests")]

@@ -1,7 +1,8 @@
 """Rows of a published data set, from JSONL, JSON, CSV (each also gzipped) or the Hub.
 
 In: a file, or `hub:OWNER/NAME` with the extra `hf`. Out: rows that know where they stand, so that a
-complaint names file, line and column. Nothing is fetched unless the user writes `hub:`.
+complaint names file, line and column. Nothing is fetched unless the user writes `hub:`. Lines, JSON and
+numbers are taken as in a user's own problems (problems/jsonl.py).
 """
 
 import csv
@@ -15,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from zerone.errors import DataError
+from zerone.problems.jsonl import (
+    numbered_lines,
+    parse_json,
+    parse_object,
+    visible_text,
+    with_floats,
+    written,
+)
 
 HUB = "hub:"
 _LONGEST_FIELD = 1 << 30
@@ -23,7 +32,11 @@ _LONGEST_FIELD = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A row and its place, as `file:line`."""
+    """A row and its place, as `file:line`.
+
+    In `values` fractions are `Decimal`, so that `text` and `optional` give a number as it is written;
+    whoever asks for a value that is no text gets a float.
+    """
 
     place: str
     values: Mapping[str, Any]
@@ -34,6 +47,13 @@ class Row:
 
     def get(self, *names: str) -> Any:
         """Return the first of these columns that the row has; raises DataError if it has none."""
+        found = self._found(*names)
+        try:
+            return with_floats(found)
+        except RecursionError as error:
+            raise self.error(names, "is nested too deeply") from error
+
+    def _found(self, *names: str) -> Any:
         for name in names:
             if name in self.values:
                 return self.values[name]
@@ -43,23 +63,13 @@ class Row:
 
     def text(self, *names: str) -> str:
         """Return a column that must hold visible text, or a number, which is written out."""
-        value = self.get(*names)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = str(value)
-        if not isinstance(value, str):
-            raise self.error(names, f"must hold text, not {json.dumps(value, default=str)[:40]}")
-        if not value.strip():
-            raise self.error(names, "is empty")
-        try:
-            value.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise self.error(names, "holds half of a surrogate pair, which is no character") from error
-        return value
+        return visible_text(self._found(*names), lambda what: self.error(names, what))
 
     def optional(self, *names: str) -> str | None:
         """Return a column as text where the row has it and it is not empty."""
         value = next((self.values[name] for name in names if self.values.get(name) is not None), None)
-        return None if value is None or not str(value).strip() else str(value)
+        text = "" if value is None else str(written(value))
+        return text if text.strip() else None
 
     def list_of(self, kind: type, *names: str) -> list[Any]:
         """Return a column that must hold a list of values of one type; JSON in a text is read."""
@@ -89,51 +99,41 @@ def read_rows(source: str | Path) -> list[Row]:
     if str(source).startswith(HUB):
         return _hub_rows(str(source).removeprefix(HUB))
     path = Path(source)
-    text = _text_of(path)
+    data = _bytes_of(path)
     suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
     match suffixes[-1] if suffixes else "":
         case ".csv":
-            rows = list(_csv_rows(path, text))
-        case ".json" if text.lstrip().startswith("["):
-            rows = _json_rows(path, text)
+            rows = list(_csv_rows(path, _decoded(path, data)))
+        case ".json" if _decoded(path, data).lstrip().startswith("["):
+            rows = _json_rows(path, _decoded(path, data))
         case _:
-            rows = list(_jsonl_rows(path, text))
+            rows = list(_jsonl_rows(path, data))
     if not rows:
         raise DataError(f"{path} is empty; it needs one row per problem")
     return rows
 
 
-def _text_of(path: Path) -> str:
+def _bytes_of(path: Path) -> bytes:
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return data.decode("utf-8-sig")
+        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; --data must name a file of the suite") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: not UTF-8; convert the file to UTF-8") from error
     except (OSError, EOFError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _jsonl_rows(path: Path, text: str) -> Iterator[Row]:
-    # Not splitlines, which would also end lines at characters that JSON strings may hold.
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield _row(f"{path}:{number}", line)
-
-
-def _row(place: str, line: str) -> Row:
+def _decoded(path: Path, data: bytes) -> str:
     try:
-        values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{place}: not valid JSON: {error.msg} at character {error.pos + 1}; "
-            "each line must be a JSON object of its own"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not usable JSON: {error}") from error
-    return _checked(place, values)
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"{path}:{line}: not UTF-8; convert the file to UTF-8") from error
+
+
+def _jsonl_rows(path: Path, data: bytes) -> Iterator[Row]:
+    for number, line in numbered_lines(io.BytesIO(data)):
+        place = f"{path}:{number}"
+        yield Row(place=place, values=parse_object(line, place, '{"question": ..., "answer": ...}'))
 
 
 def _checked(place: str, values: Any) -> Row:
@@ -145,7 +145,7 @@ def _checked(place: str, values: Any) -> Row:
 def _json_rows(path: Path, text: str) -> list[Row]:
     """Read one JSON list; a row's line is that of its place in the list, counted from 1."""
     try:
-        listed = json.loads(text)
+        listed = parse_json(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
     except (ValueError, RecursionError) as error:

@@ -3,15 +3,17 @@
 In: a file, the names of its fields, and where needed an expression that finds the answer in its
 field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer is one,
 as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere.
-Every complaint names the file and the line.
+Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
+taken in the rows of published data sets (evals/records.py) and of `zerone reward score` too.
 """
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -112,15 +114,37 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield number and content of each line that is not blank."""
     try:
         with path.open("rb") as file:
-            # Split as bytes: text mode would also end lines at characters that JSON strings may hold.
-            for number, line in enumerate(file, start=1):
-                content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-                if content.strip():
-                    yield number, content
+            yield from numbered_lines(file)
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist; data.path must name a JSONL file") from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}; data.path must name a JSONL file") from error
+
+
+def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of each line that is not blank, from a file that is open as bytes.
+
+    In text mode lines would also end at characters that JSON strings may hold.
+    """
+    for number, line in enumerate(file, start=1):
+        content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+        if content.strip():
+            yield number, content
+
+
+def parse_json(text: str) -> Any:
+    """Return what a JSON text says, its fractions as `Decimal`; raises ValueError kinds.
+
+    Decimal keeps a number as it is written: 0.1 must not become its nearest binary fraction.
+    """
+    return json.loads(text, parse_float=_decimal, parse_constant=_refuse_constant)
+
+
+def _decimal(number: str) -> Decimal:
+    try:
+        return Decimal(number)
+    except InvalidOperation as error:
+        raise ValueError(f"the exponent of {number[:40]} is out of all bounds") from error
 
 
 def parse_object(
@@ -128,8 +152,7 @@ def parse_object(
 ) -> Mapping[str, Any]:
     """Return the JSON object of a line; `place` and `example` are for the complaint."""
     try:
-        # Decimal keeps a number as it is written: 0.1 must not become its nearest binary fraction.
-        record = json.loads(line.decode("utf-8"), parse_float=Decimal, parse_constant=_refuse_constant)
+        record = parse_json(line.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise DataError(
             f"{place}: not UTF-8 (byte {error.start + 1} of the line); convert the file to UTF-8"
@@ -155,25 +178,47 @@ def _text_of(record: Mapping[str, Any], field: str, option: str, place: str) -> 
     if field not in record:
         present = ", ".join(map(repr, record)) or "no fields"
         raise DataError(f"{place}: no field {field!r}; the line has {present}; choose one by {option}=NAME")
-    value = record[field]
+    return visible_text(record[field], lambda what: DataError(f"{place}: field {field!r} {what}"))
+
+
+def written(value: Any) -> Any:
+    """Return a number as the text that it is in its file, and anything else as it is.
+
+    A float comes from a table that is no text (the Hub's); it is written as shortly as it can be.
+    """
+    if isinstance(value, float) and math.isfinite(value):
+        value = Decimal(repr(value))
     if isinstance(value, Decimal):
         # Written out only where that is short: 1e999999999 in a file must not fill the memory.
-        value = f"{value:f}" if abs(value.adjusted()) < _LONGEST_NUMBER else str(value)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        value = str(value)
-    if not isinstance(value, str):
-        raise DataError(
-            f"{place}: field {field!r} must hold text or a number, not {json.dumps(value, default=str)[:40]}"
-        )
-    if not value.strip():
-        raise DataError(f"{place}: field {field!r} is empty")
+        return f"{value:f}" if abs(value.adjusted()) < _LONGEST_NUMBER else str(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def with_floats(value: Any) -> Any:
+    """Return a value of `parse_json` as `json.loads` gives it by itself, for what is no answer."""
+    match value:
+        case Decimal():
+            return float(value)
+        case list():
+            return [with_floats(inner) for inner in value]
+        case dict():
+            return {key: with_floats(inner) for key, inner in value.items()}
+        case _:
+            return value
+
+
+def visible_text(value: Any, complaint: Callable[[str], DataError]) -> str:
+    """Return a text or a written number; raises `complaint(what is wrong)` for anything else."""
+    text = written(value)
+    if not isinstance(text, str):
+        raise complaint(f"must hold text or a number, not {json.dumps(text, default=str)[:40]}")
+    if not text.strip():
+        raise complaint("is empty")
     try:
-        value.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(
-            f"{place}: field {field!r} holds half of a surrogate pair, which is no character"
-        ) from error
-    return value
+        raise complaint("holds half of a surrogate pair, which is no character") from error
+    return text
 
 
 def _find_answer(pattern: re.Pattern[str], text: str, place: str) -> str:

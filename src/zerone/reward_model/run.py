@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 
-from zerone import __version__
 from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
-from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, RunDirError
+from zerone.config import Config
+from zerone.errors import ConfigError
 from zerone.identity import sha256_of_path
 from zerone.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
-from zerone.machine import commit_of_source, keep_freed_memory, known_machine
+from zerone.machine import keep_freed_memory
 from zerone.model.loading import hash_weights, load_model, quiet_transformers
 from zerone.optim import adamw
 from zerone.reward_model.data import Example, Pair, PreferenceData, SafetyExample, read_preferences
@@ -27,6 +26,7 @@ from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
 from zerone.run_dir import RunDir, write_atomically
+from zerone.run_start import Input, begin_run, prepare_run
 
 Say = Callable[[str], None]
 
@@ -54,10 +54,18 @@ def read_data(config: Config) -> PreferenceData:
 
 
 def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any]:
+    environment = prepare_run(config, run, resume, precision="fp32")
     keep_freed_memory()
+    torch.set_num_threads(environment["threads"])
     data = read_data(config)
     learner = _new_learner(config, data)
-    _prepare_run(config, run, resume, data)
+    inputs = {
+        "model_sha256": Input(
+            name=config.model.path, sha256=hash_weights(model_directory(config.model.path))
+        ),
+        "data_sha256": Input(name=str(config.data.path), sha256=data.sha256),
+    }
+    begin_run(config, run, environment, inputs, describe(data))
     history = _restore(run, learner)
     say(describe(data))
 
@@ -116,35 +124,6 @@ def _new_learner(config: Config, data: PreferenceData) -> Learner:
         optimizer=adamw(parameters, config.reward_model.learning_rate, (o.beta1, o.beta2), o.weight_decay),
         progress=Progress(step=0, updates=0),
     )
-
-
-def _prepare_run(config: Config, run: RunDir, resume: bool, data: PreferenceData) -> None:
-    """Check the directory against the wish, or write the run's first files; set the threads it keeps."""
-    inputs = {
-        "model_sha256": hash_weights(model_directory(config.model.path)),
-        "data_sha256": data.sha256,
-    }
-    if not run.has_run:
-        environment = {
-            "zerone": __version__,
-            "commit": commit_of_source(),
-            "threads": config.model.threads or known_machine().threads,
-            "seed": config.seed,
-            "model": config.model.path,
-            "data": describe(data),
-        }
-        run.start(to_yaml(config), environment | inputs)
-    elif not resume:
-        raise RunDirError(
-            f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
-        )
-    known = run.read_environment()
-    if run.read_config_yaml() != to_yaml(config) or inputs != {key: known.get(key) for key in inputs}:
-        raise RunDirError(
-            f"{run.path} was started with other options, another model or other preferences; resume with "
-            "the same, or choose another --run-dir"
-        )
-    torch.set_num_threads(known["threads"])
 
 
 def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:

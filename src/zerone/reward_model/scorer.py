@@ -113,13 +113,13 @@ class RewardModel:
 def final_answer(response: str) -> str:
     """Return what a reader is shown: the answer block, or what follows the thought.
 
-    A thought that was opened and never closed has no answer behind it.
+    A thought that was opened and never closed has no answer behind it, the first one or a later one.
     """
     parsed = parse_completion(response)
     if parsed.answer is not None:
         return parsed.answer
-    head, _, tail = response.rpartition(THINK_CLOSE)
-    return "" if THINK_OPEN in tail and not head else tail.strip()
+    tail = response.rpartition(THINK_CLOSE)[2]
+    return "" if THINK_OPEN in tail else tail.strip()
 
 
 def new_head(width: int) -> nn.Linear:

@@ -53,13 +53,15 @@ def test(
 
 
 def _options(options: Iterable[str]) -> dict[str, Any]:
+    from zerone.problems.jsonl import parse_json
+
     found: dict[str, Any] = {}
     for option in options:
         key, equals, value = option.partition("=")
         if not equals:
             raise UserError(f"--option {option!r}: write KEY=VALUE, as in style=boxed")
         try:
-            found[key] = json.loads(value)
+            found[key] = parse_json(value)
         except ValueError:
             found[key] = value
     return found
@@ -107,10 +109,11 @@ def score_lines(
 
 
 def _score_line(line: bytes, functions: frozenset[str]) -> dict[str, Any]:
+    from zerone.problems.jsonl import parse_json
     from zerone.rewards.scoring import failed_row, score_row
 
     try:
-        row = json.loads(line.decode("utf-8", "replace"))
+        row = parse_json(line.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         return failed_row(None, f"not usable JSON: {error}")
     if not isinstance(row, dict):

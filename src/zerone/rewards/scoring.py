@@ -8,6 +8,7 @@ an infrastructure error with reward null and a reason, and stops no other row.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zerone.problems.jsonl import with_floats, written
 from zerone.prompt import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
 from zerone.rewards.language import language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
@@ -25,10 +26,12 @@ def score_row(row: Row, functions: frozenset[str] = frozenset()) -> dict[str, An
     """Return the scored row; never raises for what a row may hold.
 
     A row may name only those functions of the user's that `functions` lists: rows are data, and data
-    must not choose what code runs.
+    must not choose what code runs. An answer may be a `Decimal`, as `problems.jsonl.parse_json` gives it.
     """
-    identity = row.get("id")
+    identity = None
     try:
+        row = {key: value if key == "answer" else with_floats(value) for key, value in row.items()}
+        identity = row.get("id")
         outcome, reward, parts, extra = _score(row, functions)
     except FAILURES as error:
         return failed_row(identity, str(error))
@@ -79,9 +82,9 @@ def _score_answer(name: str, completion: str, row: Row) -> _Scored:
 def _spec(row: Row) -> dict[str, Any]:
     """Return what the verifier needs; a number as answer is taken as it is written."""
     spec = {key: value for key, value in row.items() if key not in _OF_THE_ROW}
-    answer = spec.get("answer")
-    if isinstance(answer, int | float) and not isinstance(answer, bool) and row["verifier"] != "choice":
-        spec["answer"] = str(answer)
+    if "answer" in spec:
+        is_place = row["verifier"] == "choice"
+        spec["answer"] = with_floats(spec["answer"] if is_place else written(spec["answer"]))
     return spec
 
 

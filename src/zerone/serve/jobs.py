@@ -49,7 +49,10 @@ class TokenLogprob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """The next piece of one answer; `finish` is there on the last one only."""
+    """The next piece of one answer; `finish` is there on the last one only.
+
+    That one also says whether the answer ends inside its thought.
+    """
 
     index: int
     reasoning: str = ""
@@ -58,6 +61,7 @@ class Delta:
     num_reasoning_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: Finish | None = None
+    ends_in_thought: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

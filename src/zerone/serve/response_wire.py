@@ -1,7 +1,8 @@
 """Answers in the shape of `/v1/responses`: whole, and as the events of a stream.
 
 In: deltas and counts. Out: a response whose output is a reasoning item (the thought as text, without
-summary) and a message; or the events that build it, each numbered and named by its type.
+summary) and a message; or the events that build it, each numbered and named by its type. Where room ran
+out, the last item is incomplete as the response is; if that was inside the thought, there is no message.
 """
 
 import json
@@ -79,8 +80,7 @@ class ResponseWire:
             for kind, text in _texts(choice):
                 self._item(kind).text += text
             self._finish = choice.finish
-        if not self._items or self._items[-1].kind != _MESSAGE:
-            self._items.append(_Item(_MESSAGE))
+            self._item(_last_kind(choice))
         return self._body(self._status, usage)
 
     def opening(self) -> Iterator[bytes]:
@@ -97,9 +97,10 @@ class ResponseWire:
             yield self._part_event(f"response.{_PARTS[kind]}.delta", delta=text)
         if choice.finish is not None:
             self._finish = choice.finish
-            if not self._items or self._items[-1].kind != _MESSAGE:
-                yield from self._begin(_MESSAGE)
-            yield from self._end("completed" if self._status == "completed" else "incomplete")
+            kind = _last_kind(choice)
+            if not self._items or self._items[-1].kind != kind:
+                yield from self._begin(kind)
+            yield from self._end(self._status)
 
     def closing(self, usage: Usage) -> Iterator[bytes]:
         """Yield the event that holds the whole response."""
@@ -168,6 +169,11 @@ def _texts(choice: Choice) -> Iterator[tuple[str, str]]:
     for kind, pieces in ((_REASONING, choice.reasoning), (_MESSAGE, choice.content)):
         if text := "".join(pieces):
             yield kind, text
+
+
+def _last_kind(choice: Choice) -> str:
+    """Return the kind of item that an answer ends with: a message, unless its thought was cut off."""
+    return _REASONING if choice.ends_in_thought and choice.finish == "length" else _MESSAGE
 
 
 def usage_json(usage: Usage) -> Json:

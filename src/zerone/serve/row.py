@@ -120,6 +120,7 @@ class Row:
             num_reasoning_tokens=unsent.num_reasoning_tokens + num_thought,
             logprobs=unsent.logprobs if logprob is None else (*unsent.logprobs, logprob),
             finish=finish,
+            ends_in_thought=finish is not None and self._is_thinking,
         )
         is_worth_sending = bool(reasoning or content) or finish is not None
         self._unsent = Delta(index=self.index) if is_worth_sending else delta

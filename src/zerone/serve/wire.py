@@ -29,6 +29,7 @@ class Choice:
     content: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: str | None = None
+    ends_in_thought: bool = False
 
     def add(self, delta: Delta) -> None:
         """Add the next piece."""
@@ -36,6 +37,7 @@ class Choice:
         self.content.append(delta.content)
         self.logprobs.extend(delta.logprobs)
         self.finish = None if delta.finish is None else delta.finish.value
+        self.ends_in_thought = delta.ends_in_thought
 
 
 def merged(pieces: Sequence[tuple[int, Delta]]) -> dict[int, Choice]:

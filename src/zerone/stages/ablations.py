@@ -234,12 +234,13 @@ def ablation_pipeline(
     return Pipeline(ablation_graph(graph, ablation), configs, directory, Selection())
 
 
-def take_over(graph: Graph, ablation: Ablation, parents: Path, directory: Path) -> None:
-    """Copy what the needed stages of a pipeline made, with their records, unless it is there.
+def take_over(work: Pipeline, ablation: Ablation, parents: Path) -> None:
+    """Copy what a pipeline made that an ablation needs, with its records, unless it is there.
 
     The hashes in a record say that nothing need be done again, and notice it if something must.
     """
-    for name in sorted(_needed(graph, ablation.stage)):
+    directory = work.directory
+    for name in (name for name in work.stages if name not in ablation.variants):
         record = Records(parents).read(name)
         if record is None or not record.is_done:
             raise RunDirError(f"stage {name} of {parents} is not done; finish it by `zerone r1 --resume`")

@@ -22,7 +22,7 @@ from zerone.advantage import credit
 from zerone.config import Config
 from zerone.config.reading import read_tree
 from zerone.curation.settings import make_rejection_samples
-from zerone.distill import check_same_vocabulary, train
+from zerone.distill import check_same_vocabulary, taught_by
 from zerone.evals.suites import data_of
 from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
 from zerone.model.loading import (
@@ -235,8 +235,7 @@ def _run_on_policy(
     files = read_model_files(str(inputs.paths["teacher"]))
     check_same_vocabulary(read_model_files(str(inputs.paths["model"])), files)
     teacher = load_weights(files, torch.float32).requires_grad_(False)
-    loop = partial(train, teacher=teacher)
-    made = rl_stage.run_rl(inputs, directory, resume, display, loop)
+    made = rl_stage.run_rl(inputs, directory, resume, display, taught_by(teacher))
     return {"student": made["model"], "prompts": made["prompts"]}
 
 

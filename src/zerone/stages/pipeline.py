@@ -27,6 +27,7 @@ from zerone.machine import commit_of_source
 from zerone.model.loading import hash_weights
 from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
+from zerone.stages.judges import with_own_judges
 from zerone.stages.origins import differences_from_defaults
 from zerone.stages.records import Output, Record, Records
 from zerone.stages.summing_up import sum_up
@@ -85,6 +86,7 @@ class Pipeline:
     def __init__(
         self, graph: Graph, configs: Mapping[str, Config], directory: Path, selection: Selection
     ) -> None:
+        graph = with_own_judges(graph, configs)
         for name in (selection.start, selection.only):
             if name is not None and name not in graph.names:
                 raise ConfigError(f"no stage is named {name!r}; there are {', '.join(graph.names)}")
@@ -94,6 +96,11 @@ class Pipeline:
         self._selection = selection
         self._records = Records(directory)
         self._sources: dict[tuple[str, str], Lineage] = {}
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The names of what it runs, in order."""
+        return self._graph.names
 
     # What will happen -----------------------------------------------------------------------------
 

@@ -1,4 +1,9 @@
-"""Makes the embedded base model with its provenance (`zerone pretrain`)."""
+"""Pre-training that can go on after a kill, and the embedded base model with its provenance.
+
+In: a configuration, and a directory that does not exist yet. Out: `zerone pretrain`'s model with its
+provenance; for the students (students.py) the training alone. What a cut training goes on from lies
+beside its model until that is done.
+"""
 
 import hashlib
 import json
@@ -28,7 +33,7 @@ STEPS_PER_CHECKPOINT = 50
 STEPS_PER_LINE = 10
 
 
-def _overrides(config: Config) -> list[str]:
+def pretraining_options(config: Config) -> list[str]:
     """Return the seed and every pre-training option, so that defaults may change later."""
     values = config.pretrain.model_dump()
     habits = values.pop("habits")
@@ -40,7 +45,7 @@ def _overrides(config: Config) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
+class Step:
     """What a step took and came to."""
 
     tokens: int
@@ -49,11 +54,12 @@ class _Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Kept:
     """What a training that was cut off leaves beside its model: a checkpoint, and what steps took."""
 
     out: Path
     command: str
+    """What is trained: whoever goes on must mean the same."""
 
     @property
     def _path(self) -> Path:
@@ -68,17 +74,20 @@ class _Kept:
     def _steps_path(self) -> Path:
         return self._path / "steps.json"
 
-    def write(self, steps: Sequence[_Step]) -> None:
+    def write(self, steps: Sequence[Step]) -> None:
         """Write what every step so far took; before the checkpoint that goes with them."""
         self._path.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"command": self.command, "steps": [asdict(step) for step in steps]})
         write_atomically(self._steps_path, text + "\n")
 
-    def read(self) -> list[_Step]:
-        """Return what every step took; raises RunDirError where nothing can go on."""
+    def read(self) -> list[Step]:
+        """Return what every step took; raises RunDirError where nothing can go on.
+
+        Steps after the last checkpoint are among them.
+        """
         try:
             kept = json.loads(self._steps_path.read_text(encoding="utf-8"))
-            found, steps = kept["command"], [_Step(**step) for step in kept["steps"]]
+            found, steps = kept["command"], [Step(**step) for step in kept["steps"]]
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise RunDirError(
                 f"nothing in {self._path} to go on with ({error}); leave out --resume"
@@ -109,8 +118,12 @@ def make_base(config: Config, out: Path, say: Callable[[str], None], resume: boo
     architecture = Architecture()
     tokenizer = build_tokenizer(config.seed, architecture.vocabulary, _habits(config))
     model = new_model(architecture, config.seed, tokenizer.eos_token_id)
-    kept = _Kept(out, f"zerone pretrain --out DIR {' '.join(_overrides(config))}")
-    steps = _train(config, model, tokenizer, kept, resume, say)
+    kept = Kept(out, f"zerone pretrain --out DIR {' '.join(pretraining_options(config))}")
+    if resume:
+        kept.read()  # there must be something to go on with
+    else:
+        kept.remove()
+    steps = pretrain_from(kept, config, model, tokenizer, lambda steps: _say_speed(config, steps, say))
     provenance = _provenance(config, kept.command, steps) | {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "hardware": f"{cpu_name()}, {available_cores()} cores, {threads} threads, fp32",
@@ -127,19 +140,31 @@ def make_base(config: Config, out: Path, say: Callable[[str], None], resume: boo
     say(f"wrote {out}")
 
 
-def _train(
-    config: Config, model: Any, tokenizer: Any, kept: _Kept, resume: bool, say: Callable[[str], None]
-) -> list[_Step]:
-    """Train, with a checkpoint now and then; return what every step took."""
+def _say_speed(config: Config, steps: Sequence[Step], say: Callable[[str], None]) -> None:
+    """Say now and then how far and how fast it goes."""
+    if len(steps) % STEPS_PER_LINE == 0 or len(steps) == config.pretrain.steps:
+        num_tokens = sum(done.tokens for done in steps)
+        speed = num_tokens / sum(done.seconds for done in steps)
+        say(
+            f"step {len(steps)}/{config.pretrain.steps}  loss {steps[-1].loss:.4f}  "
+            f"{num_tokens:,} tokens  {speed:,.0f}/s"
+        )
+
+
+def pretrain_from(
+    kept: Kept, config: Config, model: Any, tokenizer: Any, tell: Callable[[Sequence[Step]], None]
+) -> list[Step]:
+    """Train in place, with a checkpoint now and then, and return what every step took.
+
+    It goes on from the last checkpoint where one is kept, and ends with the weights of a training that was
+    not cut off. `tell` is given all steps so far, after each. Raises RunDirError where another training is
+    kept.
+    """
     optimizers = new_optimizers(model, config.pretrain.learning_rate)
     beside = {"optimizer_of_the_rest": optimizers[1]}
-    steps: list[_Step] = []
-    if resume:
-        steps = kept.read()
-        saved = checkpoints(kept.checkpoints)
-        steps = steps[: load_checkpoint(saved[-1], model, optimizers[0], None, beside).step if saved else 0]
-    else:
-        kept.remove()
+    steps: list[Step] = []
+    if saved := checkpoints(kept.checkpoints):
+        steps = kept.read()[: load_checkpoint(saved[-1], model, optimizers[0], None, beside).step]
     course = Course(
         seed=config.seed,
         num_steps=config.pretrain.steps,
@@ -152,15 +177,9 @@ def _train(
     def on_step(step: int, loss: float, tokens: int) -> None:
         nonlocal clock
         now = time.perf_counter()
-        steps.append(_Step(tokens=tokens, seconds=round(now - clock, 4), loss=loss))
+        steps.append(Step(tokens=tokens, seconds=round(now - clock, 4), loss=loss))
         clock = now
-        if (step + 1) % STEPS_PER_LINE == 0 or step + 1 == config.pretrain.steps:
-            num_tokens = sum(done.tokens for done in steps)
-            speed = num_tokens / sum(done.seconds for done in steps)
-            say(
-                f"step {step + 1}/{config.pretrain.steps}  loss {loss:.4f}  "
-                f"{num_tokens:,} tokens  {speed:,.0f}/s"
-            )
+        tell(steps)
         if (step + 1) % STEPS_PER_CHECKPOINT == 0:
             kept.write(steps)
             at = Progress(step=step + 1, updates=step + 1)
@@ -170,7 +189,7 @@ def _train(
     return steps
 
 
-def _provenance(config: Config, command: str, steps: Sequence[_Step]) -> dict[str, Any]:
+def _provenance(config: Config, command: str, steps: Sequence[Step]) -> dict[str, Any]:
     """Return what the model was made from and by what; parameters and hardware take their place later."""
     return {
         "what": "base model of zerone, made from nothing by `zerone pretrain`",

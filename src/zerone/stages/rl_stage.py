@@ -11,11 +11,11 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.lineage import lineage_of_model
-from zerone.rl import train
+from zerone.rl import REINFORCEMENT, Method
 from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.stages.origins import problems_lineage
-from zerone.stages.zero import Loop, run_zero
+from zerone.stages.zero import run_zero
 from zerone.types import Credited
 
 OPTIONS = (
@@ -26,11 +26,15 @@ OPTIONS = (
 
 
 def run_rl(
-    inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay, loop: Loop = train
+    inputs: StageInputs,
+    directory: Path,
+    resume: bool,
+    display: StageDisplay,
+    method: Method = REINFORCEMENT,
 ) -> Mapping[str, Path]:
     """Train the input `model`, or `model.path` where there is none; the directory is a run directory."""
     run = RunDir(directory)
-    run_zero(with_inputs(inputs), run, resume, _Progress(display), loop)
+    run_zero(with_inputs(inputs), run, resume, _Progress(display), method)
     return {"model": run.model_path, "prompts": _write_prompts(run)}
 
 

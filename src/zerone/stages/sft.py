@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 
 from zerone.checkpoint import Progress
-from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.config import Config
+from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.lineage import write_lineage
@@ -29,9 +29,10 @@ from zerone.problems.jsonl import split_problems
 from zerone.rl import Learner, opened_by_prompt, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
+from zerone.run_start import Input, begin_run, prepare_run
 from zerone.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.stages.origins import run_lineage
-from zerone.stages.upkeep import Upkeep, peak_memory, prepare_run
+from zerone.stages.upkeep import Upkeep, peak_memory
 from zerone.stages.zero import check_lengths, prompt_encoder, selected
 from zerone.types import Demonstration, Problem
 
@@ -111,15 +112,11 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         check_lengths(config, to_prompt, suite.problems, context)
     dtype = DTYPES[environment["precision"]]
     engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, dtype)
-    inputs = {"model_sha256": model.sha256, "data_sha256": examples.sha256}
-    if not run.has_run:
-        run.start(to_yaml(config), environment | inputs | {"data": examples.description})
-    for name, what in (("model_sha256", config.model.path), ("data_sha256", config.data.path)):
-        if run.read_environment().get(name) != inputs[name]:
-            raise RunDirError(
-                f"{what} has changed since {run.path} was started from it; put it back or choose "
-                "another --run-dir"
-            )
+    inputs = {
+        "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
+    }
+    begin_run(config, run, environment, inputs, examples.description)
     return Session(
         config=config,
         run=run,

@@ -8,23 +8,22 @@ mirror the article's set, four of Qwen and two of Llama, by growing size.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from zerone.config import Config
-from zerone.corpus.documents import Habits
 from zerone.errors import ConfigError
 from zerone.identity import sha256_of_value
 from zerone.lineage import Lineage, Node, lineage_of_model, model_directory
 from zerone.machine import keep_freed_memory, known_machine
 from zerone.model.cutting import Cut, cut_model
 from zerone.model.loading import load_model, quiet_transformers, save_model
-from zerone.pretrain import Course, pretrain
 from zerone.stages.estimates import pretraining_estimate
 from zerone.stages.graph import Source, Stage, StageDisplay, StageInputs
+from zerone.stages.pretraining import Kept, Step, pretrain_from, pretraining_options
 from zerone.stages.rl_stage import BASE_MODEL
 
 STUDENTS: Mapping[str, Cut] = {
@@ -54,7 +53,7 @@ def base_stage(name: str) -> Stage:
         )
 
     def run(inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay) -> Mapping[str, Path]:
-        return {"student": _pretrain(name, inputs.config, directory / "model", display)}
+        return {"student": _pretrain(name, inputs.config, directory / "model", resume, display)}
 
     def shape(config: Config) -> Lineage:
         kept = asdict(STUDENTS[name])
@@ -71,35 +70,32 @@ def base_stage(name: str) -> Stage:
     )
 
 
-def _pretrain(name: str, config: Config, path: Path, display: StageDisplay) -> Path:
-    """Cut and pre-train a student; it takes a minute or so, so a killed one begins anew."""
+def _pretrain(name: str, config: Config, path: Path, resume: bool, display: StageDisplay) -> Path:
+    """Cut and pre-train a student; a killed one goes on from its last checkpoint to the same weights."""
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or known_machine().threads)
     with quiet_transformers():
         base = load_model(config.model.path, torch.float32)
     module = cut_model(base.module, STUDENTS[name])
-    p = config.pretrain
+    num_steps = config.pretrain.steps
     num_parameters = sum(parameter.numel() for parameter in module.parameters())
-    display.say(f"{STUDENTS[name].family} of {num_parameters:,} parameters: {p.steps} steps of pre-training")
-    num_tokens = 0
-
-    def on_step(step: int, loss: float, tokens: int) -> None:
-        nonlocal num_tokens
-        num_tokens += tokens
-        display.progress((step + 1) / p.steps, f"step {step + 1}/{p.steps}  loss {loss:.4f}")
-
-    course = Course(
-        seed=config.seed,
-        num_steps=p.steps,
-        documents_per_step=p.documents_per_step,
-        learning_rate=p.learning_rate,
-        habits=Habits(**p.habits.model_dump()),
+    display.say(
+        f"{STUDENTS[name].family} of {num_parameters:,} parameters: {num_steps} steps of pre-training"
     )
-    pretrain(module, base.tokenizer, course, on_step)
+    kept = Kept(path, f"{name} {' '.join(pretraining_options(config))}")
+    if not resume:
+        kept.remove()
+
+    def tell(steps: Sequence[Step]) -> None:
+        note = f"step {len(steps)}/{num_steps}  loss {steps[-1].loss:.4f}"
+        display.progress(len(steps) / num_steps, note)
+
+    steps = pretrain_from(kept, config, module, base.tokenizer, tell)
     module.generation_config.temperature = 1.0
     module.generation_config.do_sample = True
     save_model(module, base.tokenizer, path)
-    display.say(f"pre-trained on {num_tokens:,} tokens")
+    kept.remove()
+    display.say(f"pre-trained on {sum(step.tokens for step in steps):,} tokens")
     return path
 
 

@@ -1,74 +1,24 @@
-"""What a training run does beside training: it begins or goes on, measures and saves in time, and stops.
+"""What a training run does beside training: it measures and saves in time, goes on, and stops.
 
-In: a run directory and a learner. Out: an environment that the run keeps, checkpoints, and an end by
-Ctrl-C that loses nothing. One piece for every loop that is a stage of its own.
+In: a run directory and a learner. Out: checkpoints, and an end by Ctrl-C that loses nothing. One piece
+for every loop that is a stage of its own.
 """
 
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import torch
-import transformers
-
-from zerone import __version__
 from zerone.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from zerone.config import Config, to_yaml
-from zerone.errors import Interrupted, RunDirError
-from zerone.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
-from zerone.model.loading import width_of
+from zerone.config import Config
+from zerone.errors import Interrupted
 from zerone.rl import Learner
 from zerone.run_dir import RunDir
 from zerone.stages.critic import beside_policy
-
-
-def prepare_run(config: Config, run: RunDir, resume: bool) -> dict[str, Any]:
-    """Check the directory against the wish, and return the environment that the run keeps."""
-    if run.has_run:
-        if not resume:
-            raise RunDirError(
-                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
-            )
-        if run.read_config_yaml() != to_yaml(config):
-            raise RunDirError(
-                f"{run.path} was started with another configuration:\n"
-                + _difference(run.read_config_yaml(), to_yaml(config))
-                + "\nResume with the same options, or choose another --run-dir"
-            )
-        return run.read_environment()
-    precision = precision_for(width_of(config.model.path), config.model.precision)
-    threads = config.model.threads or known_machine().threads
-    return {
-        "zerone": __version__,
-        "commit": commit_of_source(),
-        "python": sys.version.split()[0],
-        "platform": sys.platform,
-        "cpu": cpu_name(),
-        "cores": available_cores(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "precision": precision,
-        "threads": threads,
-        "seed": config.seed,
-        "command": " ".join(["zerone", *sys.argv[1:]]),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "model": config.model.path,
-    }
-
-
-def _difference(old: str, new: str) -> str:
-    changed = [
-        f"  {there.strip()}  (now: {here.strip()})"
-        for there, here in zip(old.splitlines(), new.splitlines(), strict=False)
-        if there != here
-    ]
-    return "\n".join(changed[:10])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ import torch
 import transformers
 
 from zerone.checkpoint import Progress
-from zerone.config import Config, to_yaml
-from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.config import Config
+from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
 from zerone.lineage import write_lineage
@@ -27,13 +27,13 @@ from zerone.problems import sums
 from zerone.prompt import Example, Style, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.verifiers import prepare_verifiers
-from zerone.rl import Hooks, Learner, Mixture, opened_by_prompt, rules_of, sampling_of, train
-from zerone.rollout.engine import Engine
+from zerone.rl import REINFORCEMENT, Hooks, Learner, Method, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import RunDir
+from zerone.run_start import Input, begin_run, prepare_run
 from zerone.stages.critic import critic_of
 from zerone.stages.origins import run_lineage
-from zerone.stages.upkeep import Upkeep, peak_memory, prepare_run
+from zerone.stages.upkeep import Upkeep, peak_memory
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
@@ -55,23 +55,6 @@ class Display(Protocol):
         ...
 
 
-class Loop(Protocol):
-    """What trains on the policy's own answers: `rl.train`, or on-policy distillation."""
-
-    def __call__(
-        self,
-        config: Config,
-        learner: Learner,
-        engine: Engine,
-        mixture: Mixture,
-        to_prompt: Callable[[Problem], tuple[int, ...]],
-        run: RunDir,
-        hooks: Hooks,
-    ) -> None:
-        """Train until `rl.steps` steps are done."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
     """Everything that a run needs besides its learner."""
@@ -86,9 +69,9 @@ class Session:
 
 
 def run_zero(
-    config: Config, run: RunDir, resume: bool, display: Display, loop: Loop = train
+    config: Config, run: RunDir, resume: bool, display: Display, method: Method = REINFORCEMENT
 ) -> dict[str, Any]:
-    """Run R1-Zero, or another loop of its shape, to its end and return the summary.
+    """Run R1-Zero, or another method in its loop, to its end and return the summary.
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
@@ -97,7 +80,7 @@ def run_zero(
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
         learner = _new_learner(session)
-        return _train_and_measure(session, learner, display, loop)
+        return _train_and_measure(session, learner, display, method)
     finally:
         run.unlock()
 
@@ -120,16 +103,11 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
-    inputs = {"model_sha256": model.sha256, "reward_models": judges}
-    if not run.has_run:
-        run.start(to_yaml(config), environment | inputs | {"data": data.description})
-    known = run.read_environment()
-    for name, what in (("model_sha256", config.model.path), ("reward_models", "the reward models")):
-        if (known.get(name) or {}) != inputs[name]:
-            raise RunDirError(
-                f"the weights in {what} are not those that {run.path} was started from; "
-                "put them back or choose another --run-dir"
-            )
+    inputs = {
+        "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        "reward_models": Input(name="what judges preferences", sha256=judges),
+    }
+    begin_run(config, run, environment, inputs, data.description)
     return Session(
         config=config,
         run=run,
@@ -190,7 +168,9 @@ def _new_learner(session: Session) -> Learner:
     )
 
 
-def _train_and_measure(session: Session, learner: Learner, display: Display, loop: Loop) -> dict[str, Any]:
+def _train_and_measure(
+    session: Session, learner: Learner, display: Display, method: Method
+) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, learner=learner, tokenizer=session.model.tokenizer)
     upkeep.restore(has_rollouts=True)
@@ -206,7 +186,7 @@ def _train_and_measure(session: Session, learner: Learner, display: Display, loo
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         hooks = Hooks(before_step=attend.before_step, after_step=after_step, preferences=preferences)
-        loop(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks)
+        train(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks, method)
         upkeep.save()
         _evaluate_once(session, learner, config.rl.steps, display)
     save_model(session.model.module, session.model.tokenizer, run.model_path)

@@ -1,0 +1,96 @@
+"""A run begins or goes on: its directory is checked against the wish, and what it keeps is settled.
+
+In: a configuration, a run directory, what the run is made from. Out: the environment, which a run that
+goes on takes from its beginning, and the run's first files. Every command that trains in a run directory
+begins here.
+"""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+
+from zerone import __version__
+from zerone.config import Config, to_yaml
+from zerone.errors import RunDirError
+from zerone.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
+from zerone.model.loading import width_of
+from zerone.run_dir import RunDir
+
+
+def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None = None) -> dict[str, Any]:
+    """Check the directory against the wish, and return the environment that the run keeps.
+
+    `precision` is that of a run which has no choice. Raises RunDirError for a directory that holds a run
+    already without `resume`, or one of another configuration.
+    """
+    if run.has_run:
+        if not resume:
+            raise RunDirError(
+                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+            )
+        if run.read_config_yaml() != to_yaml(config):
+            raise RunDirError(
+                f"{run.path} was started with another configuration:\n"
+                + _difference(run.read_config_yaml(), to_yaml(config))
+                + "\nResume with the same options, or choose another --run-dir"
+            )
+        return run.read_environment()
+    precision = precision or precision_for(width_of(config.model.path), config.model.precision)
+    threads = config.model.threads or known_machine().threads
+    return {
+        "zerone": __version__,
+        "commit": commit_of_source(),
+        "python": sys.version.split()[0],
+        "platform": sys.platform,
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "precision": precision,
+        "threads": threads,
+        "seed": config.seed,
+        "command": " ".join(["zerone", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "model": config.model.path,
+    }
+
+
+def _difference(old: str, new: str) -> str:
+    changed = [
+        f"  {there.strip()}  (now: {here.strip()})"
+        for there, here in zip(old.splitlines(), new.splitlines(), strict=False)
+        if there != here
+    ]
+    return "\n".join(changed[:10])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """What a run is made from: how a reader knows it, and the hash of its content, or of each of several."""
+
+    name: str
+    sha256: str | Mapping[str, str]
+
+
+def begin_run(
+    config: Config, run: RunDir, environment: Mapping[str, Any], inputs: Mapping[str, Input], data: str
+) -> None:
+    """Write the first files of a run that begins; `data` says in a line what it learns from.
+
+    Raises RunDirError where a run goes on and an input is another than at its beginning.
+    """
+    if not run.has_run:
+        hashes = {key: given.sha256 for key, given in inputs.items()}
+        run.start(to_yaml(config), {**environment, **hashes, "data": data})
+    known = run.read_environment()
+    for key, given in inputs.items():
+        if (known.get(key) or None) != (given.sha256 or None):  # what there is none of need not be on file
+            raise RunDirError(
+                f"{given.name} has changed since {run.path} was started from it; put it back or choose "
+                "another --run-dir"
+            )
