@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from zerone.evals.intervals import mean_with_interval
+from zerone.evals.intervals import share_with_interval
 
 Judge = Callable[[str, str, str], float]
 """(prompt, first, second) -> how much better the first is; below 0 the second is better, 0 is a tie."""
@@ -96,7 +96,7 @@ def position_bias(pairs: Sequence[JudgedPair]) -> PositionBias | None:
     shares = [share for pair in swapped if (share := _first_wins(pair)) is not None]
     if not shares:
         return None
-    mean, interval = mean_with_interval(shares)
+    mean, interval = share_with_interval(shares)
     return PositionBias(
         num_pairs=len(swapped),
         first_wins=mean,

@@ -215,7 +215,9 @@ def _score(record: _Record, row: _Row) -> dict[str, Any]:
     if reason is not None:
         return {"score": None, "ci": None, "n": 0, _LEFT_OUT: reason}
     if row.part is None:
-        low, high = record["pass_at_1_ci"]
-        interval = record["pass_at_1_wilson"] if low == high else [low, high]
-        return {"score": record["pass_at_1"], "ci": interval, "n": record["num_problems"]}
+        return {
+            "score": record["pass_at_1"],
+            "ci": record["pass_at_1_ci"],
+            "n": record["num_problems"],
+        }
     return dict(record["parts"][row.part])
