@@ -12,8 +12,12 @@ from typing import Literal
 
 from zerone.evals.intervals import share_with_interval
 
-Judge = Callable[[str, str, str], float]
-"""(prompt, first, second) -> how much better the first is; below 0 the second is better, 0 is a tie."""
+Judge = Callable[[str, str, str, int], float]
+"""(prompt, first, second, number of the judgment) -> how much better the first is; 0 is a tie.
+
+Below 0 the second is better. The number is for what a judge draws: the same pair in the same order is
+judged anew, not repeated.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +88,9 @@ def judge_pair(judge: Judge, prompt: str, a: str, b: str, num_judgments: int = 4
     judgments = []
     for number in range(num_judgments):
         if number % 2 == 0:
-            judgments.append(Judgment(first="a", score=judge(prompt, a, b)))
+            judgments.append(Judgment(first="a", score=judge(prompt, a, b, number)))
         else:
-            judgments.append(Judgment(first="b", score=judge(prompt, b, a)))
+            judgments.append(Judgment(first="b", score=judge(prompt, b, a, number)))
     return JudgedPair(prompt=prompt, a=a, b=b, judgments=tuple(judgments))
 
 
