@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.errors import DataError
-from zerone.evals.intervals import wilson_interval
+from zerone.evals.intervals import mean_with_interval, share_with_interval, wilson_interval
 from zerone.evals.pairwise import length_controlled
 from zerone.evals.rating import estimate_rating, solve_chance
 from zerone.evals.significance import compare, paired_bootstrap, sign_test
@@ -38,6 +38,16 @@ def test_wilson_interval_is_that_of_statsmodels(right: int, count: int, low: flo
 def test_wilson_interval_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one problem"):
         wilson_interval(0.0, 0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_shares_that_are_all_alike_leave_doubt(share: float) -> None:
+    assert share_with_interval([share] * 12) == (share, wilson_interval(share, 12))
+
+
+def test_other_shares_have_the_interval_of_the_bootstrap() -> None:
+    values = [0.0, 1.0, 1.0, 0.25]
+    assert share_with_interval(values) == mean_with_interval(values)
 
 
 # statsmodels 0.15: mcnemar([[50, b], [c, 20]], exact=True).pvalue

@@ -22,7 +22,7 @@ from scripted import (
 )
 from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
-from zerone.evals.intervals import mean_with_interval, pass_at_k
+from zerone.evals.intervals import mean_with_interval, pass_at_k, wilson_interval
 from zerone.evals.suites import SUITE_NAMES, data_of, suite_named
 from zerone.problems.split import split_of
 from zerone.rollout.engine import Sampling
@@ -177,6 +177,15 @@ def test_figures_have_the_documented_keys_and_values() -> None:
     for name in ("pass_at_1", "response_tokens"):
         low, high = found[f"{name}_ci"]
         assert low <= found[name] <= high
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_a_model_that_is_always_right_or_never_has_no_interval_of_a_point(right: int) -> None:
+    found = figures([answers_to(level, [right] * 16) for level in range(5)])
+    assert found["pass_at_1"] == found["cons_at_16"] == right
+    for name in ("pass_at_1", "cons_at_16"):
+        assert found[f"{name}_ci"] == list(wilson_interval(right, 5))
+    assert found["response_tokens_ci"] == [found["response_tokens"]] * 2, "a count is no share"
 
 
 def test_consensus_takes_the_first_sixteen_answers() -> None:

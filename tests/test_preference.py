@@ -91,9 +91,12 @@ def test_before_it_is_due_a_request_earns_its_format_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_steps", "share", "first"), [(1700, 400 / 1700, 1300), (10, 1.0, 0), (4, 0.25, 3), (30, 0.25, 22)]
+    ("num_steps", "share", "first"),
+    [(1700, 400 / 1700, 1300), (10, 1.0, 0), (4, 0.25, 3), (30, 0.25, 22), (2, 0.2, 1), (1, 0.25, 0)],
 )
-def test_preference_counts_in_the_last_steps_only(num_steps: int, share: float, first: int) -> None:
+def test_preference_counts_in_the_last_steps_only_and_at_least_in_one(
+    num_steps: int, share: float, first: int
+) -> None:
     due = [step for step in range(num_steps) if is_due(step, num_steps, share)]
     assert due == list(range(first, num_steps))
     config = build_config(

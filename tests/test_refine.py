@@ -10,6 +10,7 @@ from zerone.curation.few_shot import read_plain
 from zerone.curation.filters import Limits, reason_against
 from zerone.curation.refine import derivation, first_person, refine_by_rules, summary_of, tidy
 from zerone.prompt import Style, parse_completion, write_completion
+from zerone.rewards.expressions import parse_expression
 from zerone.types import Problem
 
 CHAIN = "40+10=50 check 50-10=40\n50*2=101 check 101/2 wrong\nwait 50*2=100 check 100/2=50\n100-1=99"
@@ -46,6 +47,12 @@ def test_a_draft_becomes_a_thought_in_the_first_person_and_a_summary() -> None:
     )
     assert refined.style is Style.BOXED
     assert reason_against(refined, Limits()) is None
+
+
+def test_a_summary_reads_through_emphasis() -> None:
+    (refined,) = refine_by_rules([draft("So **40+59=99** in all.", "99")], Style.BOXED)
+    assert refined is not None
+    assert refined.text.endswith("</think>\n40+59=99. The answer is \\boxed{99}.")
 
 
 def test_a_chinese_draft_stays_chinese() -> None:
@@ -102,6 +109,34 @@ def test_markup_and_repeated_lines_go_and_calculations_stay() -> None:
 
 
 @pytest.mark.parametrize(
+    "said",
+    [
+        "2**3 + 4**2 = 24",
+        "return x**2 + y**2",
+        "x ** 2 + y ** 2",
+        "(-2)**3 + [1][0]**(2)",
+        "f(**a, **b) and {**a,**b}",
+        "__init__ calls __new__, then self.__x + self.__y",
+        'if __name__ == "__main__": pass',
+    ],
+)
+def test_powers_unpacking_and_names_of_python_stay(said: str) -> None:
+    assert tidy(said) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "plain"),
+    [
+        ("**Step 1:** add, **then** stop.", "Step 1: add, then stop."),
+        ("**x = 2**, __not yet__ and __Note__:", "x = 2, not yet and Note:"),
+        ("\u6211**\u5148**\u7b97 **2+3=5**", "\u6211\u5148\u7b97 2+3=5"),
+    ],
+)
+def test_emphasis_goes(said: str, plain: str) -> None:
+    assert tidy(said) == plain
+
+
+@pytest.mark.parametrize(
     ("thought", "answer", "steps"),
     [
         (CHAIN, "99", ["40+10=50", "50*2=100", "100-1=99"]),
@@ -109,16 +144,42 @@ def test_markup_and_repeated_lines_go_and_calculations_stay() -> None:
         ("no sums at all", "7", []),
         ("3*4=12 no\nwait 3+4=7", "3+4", []),
         ("7+0=7 and 7+0=7", "7", ["7+0=7", "7+0=7"]),
+        ("1+2=3, 3+4*5=23", "23", []),
+        ("4+5=10 wait 5*2=10", "10", ["5*2=10"]),
+        ("10/4=2 or 8/0=2", "2", []),
+        ("40+10=50\n- 50*2=100\n1. 100-1=99", "99", ["40+10=50", "50*2=100", "100-1=99"]),
     ],
 )
 def test_the_derivation_leads_to_the_answer(thought: str, answer: str, steps: list[str]) -> None:
     assert derivation(thought, answer) == steps
 
 
+@pytest.mark.parametrize(
+    "thought",
+    [
+        "2*3+4=7",
+        "2 * 3 + 4 = 7",
+        "(1+1)*3+4=7",
+        "x-3+4=7",
+        "-3+4=7",
+        "2^3+4=7",
+        "9\u00d73+4=7",
+        "9 \u2212\n3+4=7",
+    ],
+)
+def test_the_tail_of_a_longer_expression_is_no_step_even_if_it_is_true(thought: str) -> None:
+    assert derivation(thought, "7") == []
+    assert derivation(f"{thought} or, alone: 3+4=7", "7") == ["3+4=7"]
+
+
 @given(thought=st.text("0123456789+-*/= \n", max_size=80), answer=st.text("0123456789", max_size=3))
 def test_a_summary_adds_no_step(thought: str, answer: str) -> None:
     squeezed = thought.replace(" ", "").replace("\n", "")
-    assert all(step in squeezed for step in derivation(thought, answer))
+    for step in derivation(thought, answer):
+        assert step in squeezed
+        asked, _, result = step.partition("=")
+        value = parse_expression(asked)
+        assert value is not None and value.value == int(result)
     assert summary_of(thought, answer, "en").endswith(f"The answer is \\boxed{{{answer}}}.")
 
 

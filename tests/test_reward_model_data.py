@@ -175,11 +175,11 @@ def test_embedded_preferences_are_pairs_of_both_orders_and_labels_of_both_kinds(
 # Judges -------------------------------------------------------------------------------------------
 
 
-def by_length(prompt: str, first: str, second: str) -> float:
+def by_length(prompt: str, first: str, second: str, number: int) -> float:
     return float(len(first) - len(second))
 
 
-def first_is_better(prompt: str, first: str, second: str) -> float:
+def first_is_better(prompt: str, first: str, second: str, number: int) -> float:
     return 1.0
 
 
@@ -187,8 +187,8 @@ def leaning(strength: float) -> Any:
     """Return a judge that looks at length, and with some chance only at the position."""
     rng = Random(0)
 
-    def judge(prompt: str, first: str, second: str) -> float:
-        return 1.0 if rng.random() < strength else by_length(prompt, first, second)
+    def judge(prompt: str, first: str, second: str, number: int) -> float:
+        return 1.0 if rng.random() < strength else by_length(prompt, first, second, number)
 
     return judge
 

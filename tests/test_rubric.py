@@ -334,9 +334,9 @@ def write_pairs(path: Path, count: int) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def judged(folder: Path, server: Server) -> tuple[int, str, str]:
+def judged(folder: Path, server: Server, *options: str) -> tuple[int, str, str]:
     where = [str(folder / "pairs.jsonl"), f"--by={server.url}#judge", f"--out={folder / 'judged.jsonl'}"]
-    return call_main(folder, "reward-model", "judge", *where)
+    return call_main(folder, "reward-model", "judge", *where, *options)
 
 
 def test_pairs_are_judged_in_both_positions_and_what_is_done_is_not_asked_again(tmp_path: Path) -> None:
@@ -361,6 +361,28 @@ def test_pairs_are_judged_in_both_positions_and_what_is_done_is_not_asked_again(
     pairs = [*data.trained, *data.held_out]
     assert len(pairs) == 5
     assert {pair.chosen[0] for pair in pairs if isinstance(pair, Pair)} == {"b"}
+
+
+def test_every_judgment_of_a_pair_is_another_draw(tmp_path: Path) -> None:
+    """Four requests that are two pairs of equals would count two verdicts twice."""
+    write_pairs(tmp_path / "pairs.jsonl", 3)
+    with serving(comparing(0)) as server:
+        assert judged(tmp_path, server)[0] == 0
+        assert len({body["seed"] for body in server.asked}) == len(server.asked) == 3 * 4
+        assert len({question_of(body) for body in server.asked}) == 3 * 4, "no cache of prompts repeats one"
+        assert all(body["temperature"] > 0 for body in server.asked)
+        before = list(server.asked)
+        (tmp_path / "judged.jsonl").unlink()
+        assert judged(tmp_path, server)[0] == 0
+        again = server.asked[len(before) :]
+        assert sorted(map(json.dumps, again)) == sorted(map(json.dumps, before)), "the seed decides all"
+
+
+def test_one_judgment_of_each_order_is_the_judges_first_choice(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", 1)
+    with serving(comparing(0)) as server:
+        assert judged(tmp_path, server, "--judgments=2")[0] == 0
+        assert [body["temperature"] for body in server.asked] == [0.0, 0.0]
 
 
 def test_a_judge_that_goes_by_position_is_found_out(tmp_path: Path) -> None:

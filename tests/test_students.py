@@ -240,6 +240,7 @@ def test_the_summary_compares_every_student_with_its_base_and_its_twin(folder: P
         for way in ("base", "distilled", "direct_rl", "on_policy"):
             score = student[f"{way}_score"]
             assert score["ci"][0] <= score["score"] <= score["ci"][1]
+            assert score["ci"][0] < score["ci"][1], "two answers that are alike leave doubt"
             assert score["n"] == 2
         model = load_model(str(folder / "run" / f"{student['name']}_distilled" / "model"), torch.float32)
         assert student["parameters"] == sum(parameter.numel() for parameter in model.module.parameters())

@@ -43,6 +43,10 @@ CREATE INDEX IF NOT EXISTS rollouts_figures
 # The last holds what is shown of many rollouts at once, which their texts and tokens would make slow to read.
 
 
+_DEEPEST_MODEL = 3
+"""Directories between a run and a model in it, with the run: RUN/checkpoints/step_N/model."""
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file so that a reader (or a crash) sees the old text or the new one."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -58,6 +62,12 @@ def write_atomically(path: Path, text: str) -> None:
         raise RunDirError(
             f"cannot write {path}: {error.strerror}; nothing already written is lost"
         ) from error
+
+
+def run_of_model(path: Path) -> "RunDir | None":
+    """Return the run in whose directory a model lies (model/, best/, a checkpoint's), or None."""
+    runs = (RunDir(above) for above in path.absolute().parents[:_DEEPEST_MODEL])
+    return next((run for run in runs if run.has_run), None)
 
 
 class RunDir:

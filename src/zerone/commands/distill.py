@@ -14,7 +14,7 @@ from rich.console import Console
 
 from zerone.config.arguments import ConfigFile, DryPlan, KeptIn, Recipe, Resume
 from zerone.config.recipes import recipe_file, run_path
-from zerone.config.staged import build_stage_configs, read_staged_recipe
+from zerone.config.staged import StagedRecipe, build_stage_configs, is_given, read_staged_recipe
 from zerone.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def distill(
     """Distil a teacher into students, each beside its own base and the same base after RL alone."""
     directory = run_path(run_dir, resume, recipe)
     from zerone.stage_view import PipelineView, plan_table
-    from zerone.stages.distillation import distillation_stages, require_one_tokenizer
+    from zerone.stages.distillation import SAMPLES, distillation_stages, require_one_tokenizer
     from zerone.stages.graph import Graph
     from zerone.stages.pipeline import Pipeline, Selection
     from zerone.stages.students import DEFAULT_STUDENTS, model_source
@@ -55,11 +55,14 @@ def distill(
     source = model_source(teacher, "teacher")
     bases = {name: base for name, base in students.items() if base is not None}
     graph = Graph(stages=distillation_stages(source, tuple(students), bases, on_policy=on_policy))
-    configs = build_stage_configs(staged, graph.names, overrides)
+    beneath, prompt_from = _teachers_prompt(source, staged, graph.names, overrides)
+    configs = build_stage_configs(staged, graph.names, overrides, beneath)
     if on_policy:
         require_one_tokenizer(source, students, configs)
     pipeline = Pipeline(graph, configs, directory, Selection())
     console = Console()
+    shown = "  ".join(f"{key} {value}" for key, value in configs[SAMPLES].prompt.model_dump().items())
+    console.print(f"prompt of teacher and students: {shown}  ({prompt_from})", soft_wrap=True, markup=False)
     if dry_run:
         console.print(plan_table(pipeline.plan()))
         return
@@ -67,6 +70,25 @@ def distill(
         summary = pipeline.run(resume, view)
     _print_students(console, summary)
     console.print(f"students: {directory.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _teachers_prompt(
+    teacher: "Source", staged: StagedRecipe, names: Sequence[str], overrides: Sequence[str]
+) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return the options by stage that say how the teacher was trained to be asked, and where they are from.
+
+    Its run knows, and what the user or the recipe says of the prompt wins.
+    """
+    from zerone.stages.distillation import SAMPLES, in_teachers_prompt
+    from zerone.stages.origins import prompt_of_model
+
+    if is_given("prompt", staged, SAMPLES, names, overrides):
+        return {}, "as given"
+    prompt = None if teacher.path is None else prompt_of_model(teacher.path)
+    if prompt is None:
+        return {}, "the default, as the teacher lies in no run; set prompt.style if it was trained in another"
+    options = {f"prompt.{key}": value for key, value in prompt.model_dump().items()}
+    return {name: options for name in names if in_teachers_prompt(name)}, "of the teacher's own run"
 
 
 def _by_name(given: Sequence[str]) -> "dict[str, Source | None]":

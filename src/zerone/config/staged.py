@@ -52,26 +52,46 @@ def _students(names: Any, path: Path) -> tuple[str, ...]:
 
 
 def build_stage_configs(
-    recipe: StagedRecipe, names: Sequence[str], overrides: Iterable[str] = ()
+    recipe: StagedRecipe,
+    names: Sequence[str],
+    overrides: Iterable[str] = (),
+    beneath: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Config]:
-    """Return the configuration of every stage in `names`; raises ConfigError for what cannot be."""
+    """Return the configuration of every stage in `names`; raises ConfigError for what cannot be.
+
+    `beneath` are options by stage that take the place of defaults: anything else wins over them.
+    """
     for name in recipe.stages:
         if "*" not in name:  # a recipe may speak of kinds of stages that are not wanted this time
             _refuse_unknown_stage(name, names)
-    sections = sorted(recipe.stages, key=lambda pattern: pattern in names)
     for key in recipe.common:
         refuse_unknown(key)
     common, of_stages = _shared_out(overrides, names)
     configs = {}
     for name in names:
-        flat = dict(recipe.common)
-        for pattern in sections:
-            flat |= recipe.stages[pattern] if fnmatchcase(name, pattern) else {}
+        flat = {**(beneath or {}).get(name, {}), **_told(recipe, name, names)}
         try:
             configs[name] = build_config(flat, [*common, *of_stages[name]])
         except ConfigError as error:
             raise ConfigError(f"stage {name}: {error}") from error
     return configs
+
+
+def _told(recipe: StagedRecipe, name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return what a recipe says of a stage; its own name has the last word, after patterns."""
+    flat = dict(recipe.common)
+    for pattern in sorted(recipe.stages, key=lambda pattern: pattern in names):
+        flat |= recipe.stages[pattern] if fnmatchcase(name, pattern) else {}
+    return flat
+
+
+def is_given(
+    section: str, recipe: StagedRecipe, name: str, names: Sequence[str], overrides: Iterable[str]
+) -> bool:
+    """Whether a recipe or an argument gives a stage any option of a section."""
+    common, of_stages = _shared_out(overrides, names)
+    arguments = (argument.removeprefix("--") for argument in (*common, *of_stages[name]))
+    return any(key.startswith(f"{section}.") for key in (*_told(recipe, name, names), *arguments))
 
 
 def _shared_out(overrides: Iterable[str], names: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -32,7 +32,12 @@ _PLURAL = re.compile(r"\b(?:[Ll]et's|[Uu]s|[Oo]urs|[Oo]ur|[Oo]urselves)\b")
 _OUR_CHINESE = re.compile("我们|咱们|咱")
 
 _MARKDOWN = re.compile(r"^[ \t]*(?:#{1,6}[ \t]+|[*+-][ \t]+(?=[^\d\s])|>[ \t]+)", re.MULTILINE)
-_EMPHASIS = re.compile(r"\*\*([^*\n]{1,400})\*\*|__([^_\n]{1,400})__")
+# A mark of emphasis opens before a word and closes after one. Powers (2**3) and unpacking (f(**a, **b)) do
+# not; a single word in small letters between underscores (__init__) is a name of Python's own.
+_EMPHASIS = re.compile(
+    r"(?<![A-Za-z0-9_)\]*])\*\*(?=[^\s*])([^*\n]{1,400})(?<!\s)\*\*(?![A-Za-z0-9_(\[*])"
+    r"|(?<![A-Za-z0-9_)\].])__(?![a-z0-9]{1,400}__)(?=[^\s_])([^_\n]{1,400})(?<!\s)__(?![A-Za-z0-9_(\[])"
+)
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+\n")
 _BLANKS = re.compile(r"(?<=\S)[ \t]{2,}")
 
@@ -50,7 +55,7 @@ def _refined(draft: Draft, style: Style) -> Draft | None:
     wanted = style_for(problem, style)
     thought = first_person(tidy(parsed.thought), problem)
     if wanted is Style.BOXED:
-        summary = summary_of(parsed.thought, parsed.answer, problem.language)
+        summary = summary_of(thought, parsed.answer, problem.language)
         text = write_completion(thought, summary, Style.SUMMARY)
     else:
         text = write_completion(thought, parsed.answer, wanted)
@@ -97,7 +102,12 @@ def _cased(word: str, like: str) -> str:
 
 # Summaries ----------------------------------------------------------------------------------------
 
-_OPERATION = re.compile(r"(?<![\w.])(\d+)\s?([-+*/])\s?(\d+)\s?=\s?(\d+)(?![\w.])")
+_OPERATION = re.compile(r"(?<![\w.])(\d{1,18})\s?([-+*/])\s?(\d{1,18})\s?=\s?(\d{1,18})(?![\w.])", re.ASCII)
+_SIGNS = r"[-+*/%^\u00d7\u00f7\u00b7\u22c5\u2212]"
+_BEFORE_A_TAIL = re.compile(rf"{_SIGNS}\Z|[^\s*+-][^\S\n]*{_SIGNS}+\s*\Z")
+"""A sign that hugs what follows, or stands after something in its line; a list's mark does neither."""
+_FARTHEST_SIGN = 32
+"""Characters before a calculation in which its left neighbour is looked for."""
 
 
 def summary_of(thought: str, answer: str, language: str) -> str:
@@ -114,9 +124,10 @@ def derivation(thought: str, answer: str) -> list[str]:
     """Return the thought's calculations that end in a number, found backwards from the answer.
 
     Of several calculations with the wanted result the last one before its use counts, so that what
-    was corrected on the way is left out. An answer that is no whole number shows its work itself.
+    was corrected on the way is left out. What is no equation by itself is never quoted: a wrong one, or
+    the tail of a longer expression. An answer that is no whole number shows its work itself.
     """
-    operations = [match.groups() for match in _OPERATION.finditer(thought)]
+    operations = [match.groups() for match in _OPERATION.finditer(thought) if _is_equation(match)]
     wanted, steps, position = answer.strip(), list[str](), len(operations)
     while wanted.isdecimal():
         found = next((i for i in range(position - 1, -1, -1) if operations[i][3] == wanted), None)
@@ -126,3 +137,11 @@ def derivation(thought: str, answer: str) -> list[str]:
         steps.append(f"{a}{sign}{b}={result}")
         wanted, position = a, found
     return steps[::-1]
+
+
+def _is_equation(match: re.Match[str]) -> bool:
+    """Whether `a op b = result` is true and begins where it was found to begin."""
+    a, b, result = (int(match[group]) for group in (1, 3, 4))
+    found = {"+": a + b, "-": a - b, "*": a * b, "/": result if b and a == b * result else None}[match[2]]
+    before = match.string[max(0, match.start() - _FARTHEST_SIGN) : match.start()]
+    return found == result and not _BEFORE_A_TAIL.search(before)

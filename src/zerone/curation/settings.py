@@ -28,7 +28,7 @@ from zerone.curation.sampler import (
 )
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
-from zerone.evals.suites import data_of
+from zerone.evals.suites import data_at_any_time
 from zerone.problems import requests
 from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
 from zerone.prompt import Example, Style
@@ -108,7 +108,7 @@ def _problems(config: Config) -> list[Problem]:
     """
     curate, drawn = config.curate, list[Problem]()
     if curate.prompts:
-        drawn += data_of(config).mixture.draw(0, curate.prompts)
+        drawn += data_at_any_time(config).mixture.draw(0, curate.prompts)
     if config.data.path is None:
         drawn += [
             draw_of(rng_from(config.seed, "general", i), requests, "train") for i in range(curate.general)

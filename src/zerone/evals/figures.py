@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from zerone.evals.intervals import mean_with_interval, pass_at_k, wilson_interval
+from zerone.evals.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
 from zerone.evals.judged import Judged, is_majority_right
 from zerone.rewards.reflection import count_reflection_words
 from zerone.types import Outcome
@@ -29,6 +29,8 @@ _MEASURES: dict[str, Callable[[Judged], float]] = {
     "reflection_words": lambda judged: float(count_reflection_words(judged.text)),
     "truncated": lambda judged: float(judged.is_truncated),
 }
+_COUNTS = frozenset(("response_tokens", "reflection_words"))
+"""Measures that are no shares: how many of something there are in an answer."""
 
 
 def figures_of(answers: Answers) -> dict[str, Any]:
@@ -38,7 +40,8 @@ def figures_of(answers: Answers) -> dict[str, Any]:
     with_verdict = _with_verdict(answers)
     for name, measure in _MEASURES.items():
         values = [fmean(map(measure, own)) for own in with_verdict]
-        mean, interval = mean_with_interval(values) if values else (0.0, (0.0, 1.0))
+        with_interval = mean_with_interval if name in _COUNTS else share_with_interval
+        mean, interval = with_interval(values) if values else (0.0, (0.0, 1.0))
         result[name] = mean
         result[f"{name}_ci"] = list(interval)
     rights = [(len(own), sum(judged.is_right for judged in own)) for own in with_verdict]
@@ -97,7 +100,7 @@ def _pass_at_powers(rights: Sequence[tuple[int, int]]) -> dict[str, float]:
 
 def _consensus(answers: Answers, votes: int) -> dict[str, Any]:
     verdicts = [is_majority_right(own[:votes]) for own in answers]
-    mean, interval = mean_with_interval(verdicts)
+    mean, interval = share_with_interval(verdicts)
     return {f"cons_at_{votes}": mean, f"cons_at_{votes}_ci": list(interval)}
 
 

@@ -1,7 +1,7 @@
 """Confidence intervals and estimators of evaluation.
 
 In: per-problem figures. Out: 95% intervals (percentile bootstrap over problems, the unit that was
-drawn at random; or Wilson's, which stays sensible where all are right) and the unbiased pass@k.
+drawn at random; of shares Wilson's where all problems are alike) and the unbiased pass@k.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,16 @@ def mean_with_interval(values: Sequence[float]) -> tuple[float, tuple[float, flo
     means = rng.choice(data, size=(_NUM_RESAMPLES, len(data))).mean(axis=1)
     low, high = np.percentile(means, (2.5, 97.5))
     return float(data.mean()), (float(low), float(high))
+
+
+def share_with_interval(values: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Return the mean of shares of 0 to 1, one for each problem, and its 95% interval.
+
+    The bootstrap's; Wilson's where all are alike, as drawing from equals again knows no doubt: 0 of 5
+    right answers are no proof that there never will be one.
+    """
+    mean, interval = mean_with_interval(values)
+    return mean, wilson_interval(mean, len(values)) if min(values) == max(values) else interval
 
 
 def wilson_interval(mean: float, count: int) -> tuple[float, float]:

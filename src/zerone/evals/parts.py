@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from zerone.evals.intervals import mean_with_interval, wilson_interval
+from zerone.evals.intervals import share_with_interval
 from zerone.evals.judged import Judged
 from zerone.prompt import reasoning_of
 from zerone.rewards.language import language_share
@@ -62,11 +62,6 @@ def mean_parts(answers: Sequence[Sequence[Judged]]) -> dict[str, dict[str, Any]]
 
 
 def scored(values: Sequence[float]) -> dict[str, Any]:
-    """Return the mean of values, one for each problem, as JSON.
-
-    Where all are alike the bootstrap knows no doubt; Wilson's interval does.
-    """
-    mean, interval = mean_with_interval(values)
-    if interval[0] == interval[1]:
-        interval = wilson_interval(mean, len(values))
+    """Return the mean of shares, one for each problem, with its interval and their number as JSON."""
+    mean, interval = share_with_interval(values)
     return {"score": mean, "ci": list(interval), "n": len(values)}

@@ -28,9 +28,9 @@ from zerone.problems.mixture import (
     mixed_suite,
 )
 from zerone.problems.request_suites import helpfulness_suite, safety_suite
-from zerone.problems.scenarios import AllScenarios
+from zerone.problems.scenarios import AllScenarios, OwnScenarios
 from zerone.rewards.golds import gold_complaint
-from zerone.rewards.preference import first_due
+from zerone.rewards.preference import first_due, kind_of
 from zerone.rl import Mixture
 from zerone.types import Problem
 
@@ -69,20 +69,51 @@ class Data:
 def data_of(config: Config) -> Data:
     """Return the problems that a configuration names; raises DataError for a bad file.
 
-    Where preference is rewarded and no file is named, general requests come among the problems from
-    the step on in which it counts.
+    Where preference is rewarded, general requests come among the problems from the step on in which it
+    counts: before, nothing could tell good answers to them from bad ones.
     """
+    data = data_at_any_time(config)
+    if not config.reward.preference:
+        return data
+    general_from = first_due(config.rl.steps, config.reward.preference_share)
+    return (_with_requests if config.data.path is None else _with_own_requests)(config, data, general_from)
+
+
+def data_at_any_time(config: Config) -> Data:
+    """Return the same without regard to steps: all of a user's file, or the embedded reasoning problems."""
     if config.data.path is not None:
         return _data_of_file(config, Path(config.data.path))
-    reasoning = _data_of_family(config)
-    if not config.reward.preference:
-        return reasoning
-    general_from = first_due(config.rl.steps, config.reward.preference_share)
+    return _data_of_family(config)
+
+
+def _with_requests(config: Config, reasoning: Data, general_from: int) -> Data:
     return replace(
         reasoning,
         description=f"{reasoning.description}; general requests from step {general_from + 1} on",
         mixture=AllScenarios(seed=config.seed, reasoning=reasoning.mixture, general_from=general_from),
         verifiers=reasoning.verifiers | {"judge"},
+    )
+
+
+def _with_own_requests(config: Config, data: Data, general_from: int) -> Data:
+    """Return a user's problems with the general requests among them held back until they are due."""
+    reasoning = [problem for problem in data.listed if kind_of(problem) is None]
+    num_requests = len(data.listed) - len(reasoning)
+    if not num_requests or not general_from:
+        return data
+    if not reasoning:
+        raise ConfigError(
+            f"{config.data.path} holds general requests alone, and before step {general_from + 1} of "
+            f"{config.rl.steps} nothing judges them; set reward.preference_share=1, or add problems that a "
+            "rule can judge"
+        )
+    per_step = config.rl.problems_per_step
+    held_back = f"its {num_requests} general requests from step {general_from + 1} on"
+    alone = ListMixture(seed=config.seed, problems=reasoning, problems_per_step=per_step)
+    return replace(
+        data,
+        description=f"{data.description}; {held_back}",
+        mixture=OwnScenarios(reasoning=alone, everything=data.mixture, general_from=general_from),
     )
 
 

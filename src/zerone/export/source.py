@@ -19,7 +19,7 @@ from zerone.export.template import ChatPrompt, jinja_template
 from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
 from zerone.prompt import Style
 from zerone.rl import opened_by_prompt
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, run_of_model
 from zerone.stages.zero import examples_of
 
 _MAX_ANCESTORS = 16
@@ -112,10 +112,7 @@ def _locate(model: str) -> tuple[RunDir | None, str]:
                 f"{run.checkpoints_path}/step_N/model"
             )
         return run, str(run.model_path)
-    for above in path.absolute().parents[:3]:
-        if RunDir(above).has_run and path.absolute().is_relative_to(above):
-            return RunDir(above), str(path)
-    return None, str(path)
+    return run_of_model(path), str(path)
 
 
 def _prompt_of(files: ModelFiles, config: Config | None) -> ChatPrompt | None:

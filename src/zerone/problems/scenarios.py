@@ -1,6 +1,7 @@
 """Problems of all scenarios: reasoning, and from some step on general requests among them.
 
-In: a mixture of reasoning problems, and the step from which on there are requests. Out: a mixture.
+In: a mixture of reasoning problems, and the step from which on there are requests: those of the embedded
+world, or those among a user's own problems. Out: a mixture.
 R1's last RL stage trains on both, and on general prompts only while preference is rewarded (R1 paper,
 3.2.2): before, nothing could tell good answers to them from bad ones.
 """
@@ -43,6 +44,23 @@ class AllScenarios:
             else self.reasoning.draw(step, 1, first=j)[0]
             for j in range(first, first + num_problems)
         ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnScenarios:
+    """A user's own problems: before step `general_from`, counted from 0, those of reasoning alone.
+
+    From then on all of them, with as many requests among them as the user has.
+    """
+
+    reasoning: Reasoning
+    everything: Reasoning
+    general_from: int
+
+    def draw(self, step: int, num_problems: int, first: int = 0) -> Sequence[Problem]:
+        """Return problems `first` on of a step."""
+        mixture = self.everything if step >= self.general_from else self.reasoning
+        return mixture.draw(step, num_problems, first)
 
 
 def _is_general(place: int) -> bool:

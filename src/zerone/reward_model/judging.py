@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from zerone.evals.intervals import mean_with_interval
+from zerone.evals.intervals import share_with_interval
 
-Judge = Callable[[str, str, str], float]
-"""(prompt, first, second) -> how much better the first is; below 0 the second is better, 0 is a tie."""
+Judge = Callable[[str, str, str, int], float]
+"""(prompt, first, second, number of the judgment) -> how much better the first is; 0 is a tie.
+
+Below 0 the second is better. The number is for what a judge draws: the same pair in the same order is
+judged anew, not repeated.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +88,9 @@ def judge_pair(judge: Judge, prompt: str, a: str, b: str, num_judgments: int = 4
     judgments = []
     for number in range(num_judgments):
         if number % 2 == 0:
-            judgments.append(Judgment(first="a", score=judge(prompt, a, b)))
+            judgments.append(Judgment(first="a", score=judge(prompt, a, b, number)))
         else:
-            judgments.append(Judgment(first="b", score=judge(prompt, b, a)))
+            judgments.append(Judgment(first="b", score=judge(prompt, b, a, number)))
     return JudgedPair(prompt=prompt, a=a, b=b, judgments=tuple(judgments))
 
 
@@ -96,7 +100,7 @@ def position_bias(pairs: Sequence[JudgedPair]) -> PositionBias | None:
     shares = [share for pair in swapped if (share := _first_wins(pair)) is not None]
     if not shares:
         return None
-    mean, interval = mean_with_interval(shares)
+    mean, interval = share_with_interval(shares)
     return PositionBias(
         num_pairs=len(swapped),
         first_wins=mean,

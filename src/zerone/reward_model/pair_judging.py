@@ -8,7 +8,7 @@ again when the work is done again.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,11 @@ from zerone.evals.rubric import Rubric
 from zerone.reward_model.data import read_rows
 from zerone.reward_model.judging import JudgedPair, PositionBias, judge_pair, position_bias
 from zerone.run_dir import write_atomically
+from zerone.seeding import seed_from
 
 _FIELDS = ("prompt", "a", "b")
+_TEMPERATURE = 0.7
+"""Of a judge that is asked about a pair in the same order several times (paper: not reported)."""
 Texts = tuple[str, str, str]
 """A prompt and two responses."""
 
@@ -46,7 +49,9 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
     asked = list(dict.fromkeys(_pairs(source)))
     done = {(pair.prompt, pair.a, pair.b): pair for pair in _judged_before(out)}
     waiting = [texts for texts in asked if texts not in done]
-    rubric, num_failed = Rubric(seed=seed), 0
+    # Two judgments are one of each order. At temperature 0 any more would be the same two again.
+    rubric = Rubric(seed=seed, temperature=0.0 if num_judgments <= 2 else _TEMPERATURE)
+    num_failed = 0
 
     def judge(texts: Texts) -> JudgedPair | None:
         return _judge(client, rubric, texts, num_judgments)
@@ -68,8 +73,9 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
 
 
 def _judge(client: EndpointClient, rubric: Rubric, texts: Texts, num_judgments: int) -> JudgedPair | None:
-    def compare(prompt: str, first: str, second: str) -> float:
-        found = rubric.compare(client, prompt, first, second)
+    def compare(prompt: str, first: str, second: str, number: int) -> float:
+        drawn = replace(rubric, seed=seed_from(rubric.seed, "judgment", number))
+        found = drawn.compare(client, prompt, first, second)
         if found is None:
             raise _NoVerdictError
         return found

@@ -10,7 +10,7 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
-from zerone.evals.intervals import mean_with_interval
+from zerone.evals.intervals import share_with_interval
 from zerone.reward_model.data import Pair, SafetyExample
 from zerone.reward_model.scorer import RewardModel, final_answer
 
@@ -28,7 +28,7 @@ def measure_pairs(model: RewardModel, pairs: Sequence[Pair]) -> dict[str, Any]:
     is_right = [float(better > worse) for better, worse in zip(chosen, rejected, strict=True)]
     # Either order of a pair is the same question, so the model's confidence is that in its winner.
     sure = [_sigmoid(abs(better - worse)) for better, worse in zip(chosen, rejected, strict=True)]
-    accuracy, interval = mean_with_interval(is_right)
+    accuracy, interval = share_with_interval(is_right)
     return {
         "kind": "helpfulness",
         "num_pairs": len(pairs),
@@ -46,7 +46,7 @@ def measure_safety(model: RewardModel, examples: Sequence[SafetyExample]) -> dic
     scores = model.scores(asked)
     safe = [example.is_safe for example in examples]
     is_right = [float((score > 0) == wanted) for score, wanted in zip(scores, safe, strict=True)]
-    accuracy, interval = mean_with_interval(is_right)
+    accuracy, interval = share_with_interval(is_right)
     losses = [_softplus(-score if wanted else score) for score, wanted in zip(scores, safe, strict=True)]
     lengths = [float(len(example.response)) for example in examples]
     return {

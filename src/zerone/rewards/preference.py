@@ -62,5 +62,8 @@ def is_due(step: int, num_steps: int, share: float) -> bool:
 
 
 def first_due(num_steps: int, share: float) -> int:
-    """Return the first step, counted from 0, of the last `share` of the steps."""
-    return num_steps - round(share * num_steps)
+    """Return the first step, counted from 0, of the last `share` of the steps.
+
+    They are at least one: of a few steps a small share would round to none, and nothing would be judged.
+    """
+    return num_steps - max(1, round(share * num_steps))

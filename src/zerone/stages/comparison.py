@@ -1,9 +1,9 @@
 """Compares students: the same base distilled and trained by RL directly, beside larger bases.
 
 In: models by role. Out: `students` and `distillation` of the pipeline's summary. All answer the same
-problems with the same seeds, each in the template that it was trained in; a base in that of its RL run,
-which is the one that bases know. A model's score is written down once it is known, so that a killed
-comparison goes on.
+problems with the same seeds, each in the whole prompt of the run that trained it; a base in that of its
+RL run, which is the one that bases know. A model's score is written down once it is known, so that a
+killed comparison goes on.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from zerone.config import Config
+from zerone.config.sections import PromptConfig
 from zerone.evals.evaluate import evaluate
 from zerone.evals.suites import data_of
 from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
@@ -24,6 +25,7 @@ from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import write_atomically
 from zerone.stages.estimates import sampling_estimate
 from zerone.stages.graph import Estimate, StageDisplay, StageInputs
+from zerone.stages.origins import prompt_of_model
 from zerone.stages.zero import check_lengths, prompt_encoder
 
 COMPARED = ("model.path", "model.precision", "model.threads", "data", "prompt", "sampling", "eval")
@@ -38,19 +40,12 @@ def compare_students(
         name: {way: _read(inputs.paths[f"{name}_{way}_compute"]) for way in ("distilled", "direct_rl")}
         for name in names
     }
-    home, of_bases = inputs.config.prompt.style, spent[names[0]]["direct_rl"]["style"]
-    wanted = {"larger": (inputs.config.model.path, of_bases), "teacher": (str(inputs.paths["teacher"]), home)}
-    for name in names:
-        of_rl = spent[name]["direct_rl"]["style"]
-        styles = {"base": of_rl, "distilled": home, "direct_rl": of_rl, "on_policy": home}
-        for way, style in styles.items():
-            if (role := f"{name}_{way}") in inputs.paths:
-                wanted[role] = (str(inputs.paths[role]), style)
     found: dict[str, Mapping[str, Any]] = {}
-    for role, (path, style) in wanted.items():
+    wanted = _wanted(names, inputs)
+    for role, (path, prompt) in wanted.items():
         file = directory / f"{role}.json"
         if not file.exists():
-            write_atomically(file, json.dumps(_measure(inputs.config, path, style), indent=2) + "\n")
+            write_atomically(file, json.dumps(_measure(inputs.config, path, prompt), indent=2) + "\n")
         found[role] = _read(file)
         display.progress(len(found) / len(wanted), f"{role} {found[role]['score']['score']:.1%}")
     bases = {**{name: f"{name}_base" for name in names}, inputs.config.model.path: "larger"}
@@ -65,6 +60,23 @@ def compare_students(
     written = directory / "summary.json"
     write_atomically(written, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     return {"summary": written}
+
+
+def _wanted(names: Sequence[str], inputs: StageInputs) -> dict[str, tuple[str, PromptConfig]]:
+    """Return each model's path and the prompt of the run that made it, by role."""
+    home, paths = inputs.config.prompt, inputs.paths
+
+    def prompt_of(role: str) -> PromptConfig:
+        return prompt_of_model(paths[role]) or home
+
+    of_bases = prompt_of(f"{names[0]}_direct_rl")
+    wanted = {"larger": (inputs.config.model.path, of_bases), "teacher": (str(paths["teacher"]), home)}
+    for name in names:
+        wanted[f"{name}_base"] = (str(paths[f"{name}_base"]), prompt_of(f"{name}_direct_rl"))
+        for way in ("distilled", "direct_rl", "on_policy"):
+            if (role := f"{name}_{way}") in paths:
+                wanted[role] = (str(paths[role]), prompt_of(role))
+    return wanted
 
 
 def _read(path: Path) -> Any:
@@ -89,9 +101,9 @@ def _told(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:
     return {"name": name, "parameters": measured["parameters"], "score": measured["score"]}
 
 
-def _measure(config: Config, path: str, style: str) -> dict[str, Any]:
-    """Return pass@1 on the suite of all levels, with its interval."""
-    config = config.model_copy(update={"prompt": config.prompt.model_copy(update={"style": style})})
+def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
+    """Return pass@1 on the suite of all levels, with its interval, asked in a prompt."""
+    config = config.model_copy(update={"prompt": prompt})
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or known_machine().threads)
     with quiet_transformers():
@@ -122,7 +134,7 @@ def _measure(config: Config, path: str, style: str) -> dict[str, Any]:
             "n": len(suite.problems),
             "samples": suite.num_samples,
             "response_tokens": found["response_tokens"],
-            "style": style,
+            "prompt": prompt.model_dump(mode="json"),
         },
     }
 

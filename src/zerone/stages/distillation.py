@@ -72,6 +72,11 @@ def distillation_stages(
     return (*stages, _comparison_stage(teacher, bases, on_policy))
 
 
+def in_teachers_prompt(stage: str) -> bool:
+    """Whether a stage asks as the teacher is asked; bases and their RL keep to what bases know."""
+    return not stage.endswith(("_pretrained", "_direct_rl"))
+
+
 # The teacher's samples ----------------------------------------------------------------------------
 
 
@@ -116,7 +121,7 @@ def _run_distilled(
     made = sft_stage.run_sft_stage(inputs, directory, resume, display)
     num_tokens = sum(line["num_tokens"] for line in RunDir(directory).read_metrics())
     flops = (_FORWARD + _BACKWARD) * _num_parameters(made["model"]) * num_tokens
-    path = _write_compute(directory, flops, inputs.config)
+    path = _write_compute(directory, flops)
     return {"student": made["model"], "compute": path}
 
 
@@ -126,10 +131,9 @@ def _num_parameters(path: Path) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _write_compute(directory: Path, flops: int, config: Config) -> Path:
+def _write_compute(directory: Path, flops: int) -> Path:
     path = directory / "compute.json"
-    value = {"flops": flops, "style": config.prompt.style}
-    write_atomically(path, json.dumps(value, indent=2) + "\n")
+    write_atomically(path, json.dumps({"flops": flops}, indent=2) + "\n")
     return path
 
 
@@ -145,6 +149,7 @@ def _direct_stage(name: str, base: str | Source) -> Stage:
         outputs=("student", "prompts", "compute"),
         options=rl_stage.OPTIONS,
         estimate=rl_estimate,
+        revision=2,
     )
 
 
@@ -161,16 +166,16 @@ def _run_direct(
         num_steps = int(read_tree(run.config_path)["rl"]["steps"])
     else:
         budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"]
-        price = parameters * _work(_first_groups(config, model), config.rl.epochs)
+        price = parameters * work_of_step(_first_groups(config, model), config)
         num_steps = max(1, math.ceil(budget / price))
     changed = config.rl.model_copy(update={"steps": num_steps})
     inputs = StageInputs(config=inputs.config.model_copy(update={"rl": changed}), paths=inputs.paths)
     made = rl_stage.run_rl(inputs, directory, resume, display)
-    flops = parameters * _work_of_run(run, config.rl.epochs)
+    flops = parameters * _work_of_run(run, config)
     return {
         "student": made["model"],
         "prompts": made["prompts"],
-        "compute": _write_compute(directory, flops, config),
+        "compute": _write_compute(directory, flops),
     }
 
 
@@ -186,21 +191,31 @@ def _first_groups(config: Config, model: Model) -> list[Credited]:
     return credit(groups, config.advantage.scale)
 
 
-def _work(groups: Sequence[Credited], epochs: int) -> int:
-    """Return the operations per parameter of a step: all is sampled, groups with signal are trained on.
-
-    A group's prompt is computed once.
-    """
+def work_of_step(groups: Sequence[Credited], config: Config) -> int:
+    """Return the operations per parameter of a step; a group's prompt is computed once."""
     work = 0
     for credited in groups:
         rollouts = [graded.rollout for graded in credited.group.members]
         num_tokens = len(rollouts[0].prompt_ids) + sum(len(rollout.completion_ids) for rollout in rollouts)
-        work += _work_of_group(num_tokens, credited.has_signal, epochs)
+        work += _work_of_group(num_tokens, credited.has_signal, config)
     return work
 
 
-def _work_of_group(num_tokens: int, has_signal: bool, epochs: int) -> int:
-    return num_tokens * (_FORWARD + ((_FORWARD + _BACKWARD) * epochs if has_signal else 0))
+def _work_of_group(num_tokens: int, has_signal: bool, config: Config) -> int:
+    """Return the operations per parameter: all is sampled, and trained on if anything is learnt from it.
+
+    A KL term and a critic learn from groups without signal too. The KL's reference is of the policy's size
+    and has a forward pass wherever the policy is trained. PPO's critic, of that size as well, is trained
+    beside the policy and values all tokens before the updates; the KL of the reward is computed there.
+    """
+    has_reference, has_critic = config.loss.kl_coef > 0, config.rl.algorithm == "ppo"
+    work = _FORWARD
+    if has_signal or has_reference or has_critic:
+        num_trained = 2 if has_critic else 1
+        work += config.rl.epochs * (num_trained * (_FORWARD + _BACKWARD) + has_reference * _FORWARD)
+    if has_critic:
+        work += _FORWARD * (1 + has_reference)
+    return num_tokens * work
 
 
 _GROUPS = (
@@ -210,8 +225,8 @@ _GROUPS = (
 """Tokens of a prompt are stored in four bytes each."""
 
 
-def _work_of_run(run: RunDir, epochs: int) -> int:
-    return sum(_work_of_group(row["tokens"], bool(row["has_signal"]), epochs) for row in run.query(_GROUPS))
+def _work_of_run(run: RunDir, config: Config) -> int:
+    return sum(_work_of_group(row["tokens"], bool(row["has_signal"]), config) for row in run.query(_GROUPS))
 
 
 # On the student's own samples ---------------------------------------------------------------------
@@ -275,4 +290,5 @@ def _comparison_stage(teacher: str | Source, bases: Mapping[str, str | Source], 
         outputs=("summary",),
         options=COMPARED,
         estimate=comparison_estimate(2 + 3 * len(bases)),
+        revision=2,
     )

@@ -1,7 +1,7 @@
 """Where the model of one run comes from: the base, the data, the seed, the options.
 
-In: a run's configuration and environment. Out: the lineage that is written into its model. A pipeline
-knows more and writes its own (pipeline.py).
+In: a run's configuration and environment. Out: the lineage that is written into its model (a pipeline
+knows more and writes its own, pipeline.py); and of a model, the prompt that its run trained it in.
 """
 
 from collections.abc import Mapping
@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.config.reading import flat_options
+from zerone.config.reading import flat_options, read_tree
+from zerone.config.sections import PromptConfig
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
 from zerone.lineage import Lineage, Node, lineage_of_model
 from zerone.model.loading import hash_weights
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, run_of_model
 
 
 def problems_lineage(config: Config) -> Lineage:
@@ -48,6 +49,12 @@ def run_lineage(config: Config, run: RunDir, does: str) -> Lineage:
         inputs={"base": base.root, "data": data.root},
     )
     return Lineage.of(node, (base, data))
+
+
+def prompt_of_model(path: Path) -> PromptConfig | None:
+    """Return the prompt of the run that made a model, or None where no run did."""
+    run = run_of_model(path)
+    return None if run is None else PromptConfig.model_validate(read_tree(run.config_path).get("prompt", {}))
 
 
 def differences_from_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,18 +25,17 @@ from typing import Any
 import torch
 
 from zerone.config import Config
-from zerone.config.reading import read_tree
-from zerone.config.sections import PromptConfig
 from zerone.errors import SandboxUnavailable
 from zerone.evals import sources
 from zerone.evals.evaluate import Suite
 from zerone.evals.suites import data_of, suite_named
 from zerone.model.loading import find_directory, load_model
 from zerone.rewards.verifiers import prepare_verifiers
-from zerone.run_dir import RunDir, write_atomically
+from zerone.run_dir import write_atomically
 from zerone.stages.estimates import sampling_estimate
 from zerone.stages.graph import Estimate, Source, Stage, StageDisplay, StageInputs, with_inputs
 from zerone.stages.measure import Wanted, measure_on
+from zerone.stages.origins import prompt_of_model
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 
 MEASURED = ("r1_zero", "dev1", "dev2", "dev3", "r1")
@@ -98,11 +97,8 @@ def run_measurement(
 
 def _as_trained(config: Config) -> Config:
     """Return the configuration with the prompt of the run that made the model, where a run did."""
-    run = RunDir(find_directory(config.model.path).resolve().parent)
-    if not run.has_run:
-        return config
-    prompt = PromptConfig.model_validate(read_tree(run.config_path)["prompt"])
-    return config.model_copy(update={"prompt": prompt})
+    prompt = prompt_of_model(find_directory(config.model.path).resolve())
+    return config if prompt is None else config.model_copy(update={"prompt": prompt})
 
 
 # What is asked ------------------------------------------------------------------------------------
@@ -215,7 +211,9 @@ def _score(record: _Record, row: _Row) -> dict[str, Any]:
     if reason is not None:
         return {"score": None, "ci": None, "n": 0, _LEFT_OUT: reason}
     if row.part is None:
-        low, high = record["pass_at_1_ci"]
-        interval = record["pass_at_1_wilson"] if low == high else [low, high]
-        return {"score": record["pass_at_1"], "ci": interval, "n": record["num_problems"]}
+        return {
+            "score": record["pass_at_1"],
+            "ci": record["pass_at_1_ci"],
+            "n": record["num_problems"],
+        }
     return dict(record["parts"][row.part])
