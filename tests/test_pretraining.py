@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from zerone import pretrain
 from zerone.config import Config
 from zerone.config.reading import build_config
 from zerone.errors import RunDirError
@@ -13,7 +14,7 @@ from zerone.model.loading import hash_weights
 from zerone.pretrain import build_tokenizer
 from zerone.stages import pretraining
 
-tokenizer_of = functools.cache(build_tokenizer)  # 20,000 documents, the same for every test
+tokenizer_of = functools.cache(build_tokenizer)  # the same for every test
 
 
 class Cut(Exception):
@@ -38,6 +39,8 @@ def make(out: Path, config: Config, cut_at: int = 0, resume: bool = False) -> li
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Enough to fill the vocabulary; 20,000 documents take seconds to draw and change nothing here.
+    monkeypatch.setattr(pretrain, "_NUM_TOKENIZER_DOCUMENTS", 3000)
     monkeypatch.setattr(pretraining, "build_tokenizer", tokenizer_of)
     monkeypatch.setattr(pretraining, "STEPS_PER_CHECKPOINT", 3)
     monkeypatch.setattr(pretraining, "STEPS_PER_LINE", 1)
