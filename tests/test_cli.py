@@ -27,10 +27,17 @@ def call(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_importing_the_command_line_loads_nothing_heavy(tmp_path: Path) -> None:
-    """`zerone --help` answers at once only if torch and its like wait inside the commands."""
+@pytest.mark.parametrize(
+    ("module", "may_load"),
+    [("zerone.cli", set()), ("zerone.report.page", {"jinja2"})],
+    ids=["help", "report"],
+)
+def test_importing_the_command_line_or_the_report_loads_nothing_heavy(
+    module: str, may_load: set[str], tmp_path: Path
+) -> None:
+    """They answer at once only if torch and its like wait inside the commands."""
     heavy = {"torch", "transformers", "tokenizers", "safetensors", "numpy", "jinja2", "huggingface_hub"}
-    program = f"import sys, zerone.cli; print(sorted({heavy} & set(sys.modules)))"
+    program = f"import sys, {module}; print(sorted({heavy - may_load} & set(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env=environment_of_runs(tmp_path),

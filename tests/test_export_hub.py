@@ -4,19 +4,21 @@ import base64
 import json
 import subprocess
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main, command_line, environment_of_runs
 from zerone.model.loading import save_model
 
 REPO = "someone/tiny"
+
+Done = subprocess.CompletedProcess[str]
 
 
 class Hub(ThreadingHTTPServer):
@@ -77,19 +79,31 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def publish(folder: Path, hub: Hub, model: Path, *arguments: str, token: str = "hf_right") -> Any:
-    """Run the command with that Hub as its only one."""
+ARGUMENTS = ("--to", "hub", "--repo", REPO, "--push")
+
+
+def publish_by_process(folder: Path, hub: Hub, model: Path) -> Done:
+    """Run the command in a process whose environment has that Hub as its only one."""
     environment = environment_of_runs(folder) | {
         "HF_ENDPOINT": hub.url,
         "HF_HUB_OFFLINE": "0",
-        "HF_TOKEN": token,
+        "HF_TOKEN": "hf_right",
         "HF_HOME": str(folder / "hf"),
         "HF_HUB_DISABLE_TELEMETRY": "1",
     }
-    command = ["export", str(model), "--to", "hub", "--repo", REPO, "--out", str(folder / "out"), *arguments]
-    return subprocess.run(
-        command_line(*command), env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = command_line("export", str(model), "--out", str(folder / "out"), *ARGUMENTS)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def publish(folder: Path, hub: Hub, model: Path, token: str) -> Done:
+    """Run the command in this process, where the environment was read at the import."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        patch.setenv("HF_TOKEN", token)
+        code, out, err = call_main(folder, "export", str(model), "--out", str(folder / "out"), *ARGUMENTS)
+    return subprocess.CompletedProcess(ARGUMENTS, code, out, err)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +112,7 @@ class Push:
 
     folder: Path
     hub: Hub
-    done: Any
+    done: Done
 
 
 def push(folder: Path, case: str) -> Push:
@@ -108,12 +122,14 @@ def push(folder: Path, case: str) -> Push:
     hub = Hub(is_public=case == "public")
     if case == "away":
         hub.server_close()
-        return Push(folder, hub, publish(folder, hub, saved, "--push"))
+        return Push(folder, hub, publish(folder, hub, saved, "hf_right"))
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()
     try:
+        if case == "private":
+            return Push(folder, hub, publish_by_process(folder, hub, saved))
         token = "hf_wrong" if case == "wrong token" else "hf_right"
-        return Push(folder, hub, publish(folder, hub, saved, "--push", token=token))
+        return Push(folder, hub, publish(folder, hub, saved, token))
     finally:
         hub.shutdown()
         thread.join()
@@ -122,11 +138,9 @@ def push(folder: Path, case: str) -> Push:
 
 @pytest.fixture(scope="module")
 def pushes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Push]:
-    """Return a push of each case; all at once, as each starts an interpreter."""
+    """Return a push of each case; the one that succeeds is a process of its own."""
     cases = ("private", "public", "wrong token", "away")
-    folders = [tmp_path_factory.mktemp("hub") for _ in cases]
-    with ThreadPoolExecutor(len(cases)) as pool:
-        return dict(zip(cases, pool.map(push, folders, cases), strict=True))
+    return {case: push(tmp_path_factory.mktemp("hub"), case) for case in cases}
 
 
 def test_a_push_uploads_the_directory_to_a_private_repository(pushes: dict[str, Push]) -> None:

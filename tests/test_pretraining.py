@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import Notes
+from zerone import pretrain
 from zerone.config import Config
 from zerone.config.reading import build_config
 from zerone.errors import RunDirError
@@ -17,7 +18,7 @@ from zerone.stages.graph import Graph
 from zerone.stages.pipeline import Pipeline, Selection, State
 from zerone.stages.students import base_stage
 
-tokenizer_of = functools.cache(build_tokenizer)  # 20,000 documents, the same for every test
+tokenizer_of = functools.cache(build_tokenizer)  # the same for every test
 
 
 class Cut(Exception):
@@ -42,6 +43,8 @@ def make(out: Path, config: Config, cut_at: int = 0, resume: bool = False) -> li
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Enough to fill the vocabulary; 20,000 documents take seconds to draw and change nothing here.
+    monkeypatch.setattr(pretrain, "_NUM_TOKENIZER_DOCUMENTS", 3000)
     monkeypatch.setattr(pretraining, "build_tokenizer", tokenizer_of)
     monkeypatch.setattr(pretraining, "STEPS_PER_CHECKPOINT", 3)
     monkeypatch.setattr(pretraining, "STEPS_PER_LINE", 1)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processes import command_line, environment_of_runs
+from processes import call_main, command_line, environment_of_runs
 from zerone.problems.jsonl import Fields, read_problems
 from zerone.rewards.commands import score_lines
 from zerone.rewards.golds import gold_complaint
@@ -252,11 +252,16 @@ def test_a_file_is_scored_into_a_file_and_stdin_into_stdout(tmp_path: Path) -> N
     assert (piped.returncode, piped.stdout) == (0, written)
 
 
-def test_a_missing_file_and_a_bad_function_are_the_users_to_mend(tmp_path: Path) -> None:
-    for arguments in (["nowhere.jsonl"], ["-", "--out", "no/where.jsonl"], ["-", "--function", "no.py:f"]):
-        done = call(tmp_path, "score", *arguments)
-        assert done.returncode == 2
-        assert b"Traceback" not in done.stderr
+@pytest.mark.parametrize(
+    "arguments", [["nowhere.jsonl"], ["-", "--out", "no/where.jsonl"], ["-", "--function", "no.py:f"]]
+)
+def test_a_missing_file_and_a_bad_function_are_the_users_to_mend(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = call_main(tmp_path, "reward", "score", *arguments)
+    assert code == 2
+    assert complaint.startswith("error: ")
 
 
 def test_one_completion_is_tried(tmp_path: Path) -> None:
@@ -300,22 +305,25 @@ def test_check_lists_every_line_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 def test_check_by_a_verifier_that_cannot_read_the_answers(tmp_path: Path) -> None:
-    (tmp_path / "data.jsonl").write_text(json.dumps({"prompt": "a", "answer": "Paris"}), encoding="utf-8")
-    assert call(tmp_path, "check", "data.jsonl").returncode == 0
-    assert call(tmp_path, "check", "data.jsonl", "--verifier", "number").returncode == 2
-    assert call(tmp_path, "check", "data.jsonl", "--verifier", "maths").returncode == 2
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "answer": "Paris"}), encoding="utf-8")
+    for arguments, code in (([], 0), (["--verifier", "number"], 2), (["--verifier", "maths"], 2)):
+        assert call_main(tmp_path, "reward", "check", str(path), *arguments)[0] == code
 
 
-def test_training_on_golds_that_cannot_be_read_stops_before_it_starts(tmp_path: Path) -> None:
+def test_training_on_golds_that_cannot_be_read_stops_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lines = [json.dumps({"prompt": f"Say {i}.", "answer": str(i)}) for i in range(40)]
     lines[6] = json.dumps({"prompt": "Which city?", "answer": "Paris"})
     (tmp_path / "data.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    zero = command_line("zero", "data.path=data.jsonl", "data.verifier=number", "--run-dir", "run")
-    environment = environment_of_runs(tmp_path)
-    done = subprocess.run(zero, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert "1 of 40 answers" in done.stderr
-    assert "data.jsonl:7: the answer 'Paris' cannot be read by the verifier 'number'" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    code, _, complaint = call_main(
+        tmp_path, "zero", "data.path=data.jsonl", "data.verifier=number", "--run-dir", "run"
+    )
+    assert code == 2
+    assert "1 of 40 answers" in complaint
+    assert "data.jsonl:7: the answer 'Paris' cannot be read by the verifier 'number'" in complaint
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 

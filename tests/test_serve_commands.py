@@ -2,38 +2,28 @@
 
 import io
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from processes import call_main, command_line, environment_of_runs
+from processes import call_main
 from zerone.errors import ConfigError
 from zerone.serve.keys import Keys
 
 
-def talk(folder: Path, lines: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command_line("chat", "embedded", *arguments),
-        input=lines,
-        env=environment_of_runs(folder),
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_a_piped_chat_prints_answers_only(tmp_path: Path) -> None:
+def test_a_piped_chat_prints_answers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = "What is 3 + 4?\n/again\n/nonsense\n/clear\n\nWhat is 3 + 4?\n/quit\nnever asked\n"
-    done = talk(tmp_path, lines, "--temperature", "0", "--max-tokens", "60")
-    assert done.returncode == 0, done.stderr
-    answers = done.stdout.splitlines()
+    options = ("--temperature", "0", "--max-tokens", "60")
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    code, out, err = call_main(tmp_path, "chat", "embedded", *options)
+    assert code == 0, err
+    answers = out.splitlines()
     assert len(answers) == 3
     assert len(set(answers)) == 1
-    assert "<think>" not in done.stdout
-    assert "\x1b" not in done.stdout
-    assert done.stderr.count("(thought for ") == 3
-    assert "/again asks once more" in done.stderr
+    assert "<think>" not in out
+    assert "\x1b" not in out
+    assert err.count("(thought for ") == 3
+    assert "/again asks once more" in err
 
 
 def test_a_question_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,9 +181,6 @@ app.command()(report)
 app.command()(view)
 
 
-app.command()(view)
-
-
 @reward_app.command("audit")
 def reward_audit(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],

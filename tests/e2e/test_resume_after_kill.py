@@ -67,7 +67,8 @@ def kill_once(process: Process, rng: Random) -> bool:
             process.stdout.readline()
         time.sleep(rng.random() * PART_OF_A_STEP_S)
     was_alive = process.poll() is None
-    os.kill(process.pid, signal.SIGKILL)
+    if was_alive:  # whoever asked an ended process has taken it away; its number may be another's
+        os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     return was_alive
 

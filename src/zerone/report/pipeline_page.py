@@ -20,8 +20,7 @@ from zerone.report.numbers import duration, percent, plural
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.run_dir import RunDir
-from zerone.stages.pipeline import RECIPE_NAME
-from zerone.stages.records import Records
+from zerone.stages.records import RECIPE_NAME, Records
 from zerone.stages.summing_up import sum_up
 
 _PART_TONES = ("blue", "violet", "orange", "teal", "red", "gray", "ink")

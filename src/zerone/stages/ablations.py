@@ -17,8 +17,8 @@ from zerone.config import Config
 from zerone.config.staged import StagedRecipe, build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError, RunDirError
 from zerone.stages.graph import Graph, Source
-from zerone.stages.pipeline import RECIPE_NAME, Pipeline, Selection
-from zerone.stages.records import RECORD_NAME, Records
+from zerone.stages.pipeline import Pipeline, Selection
+from zerone.stages.records import RECIPE_NAME, RECORD_NAME, Records
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 
 

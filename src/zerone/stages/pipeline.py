@@ -29,10 +29,8 @@ from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
 from zerone.stages.judges import with_own_judges
 from zerone.stages.origins import differences_from_defaults
-from zerone.stages.records import Output, Record, Records
+from zerone.stages.records import RECIPE_NAME, Output, Record, Records
 from zerone.stages.summing_up import sum_up
-
-RECIPE_NAME = "recipe.yaml"
 
 
 class State(StrEnum):

@@ -16,6 +16,8 @@ from zerone.errors import RunDirError
 from zerone.identity import is_model, sha256_of_path, sha256_of_value
 from zerone.run_dir import write_atomically
 
+RECIPE_NAME = "recipe.yaml"
+"""The configurations of all stages, in the pipeline's directory."""
 RECORD_NAME = "stage.json"
 
 
