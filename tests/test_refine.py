@@ -42,8 +42,7 @@ def test_a_draft_becomes_a_thought_in_the_first_person_and_a_summary() -> None:
     (refined,) = refine_by_rules([draft(CHAIN, "99")], Style.BOXED)
     assert refined is not None
     assert refined.text == (
-        f"<think>I work this out step by step.\n{CHAIN}</think>\n"
-        "40+10=50, 50*2=100, 100-1=99. The answer is \\boxed{99}."
+        f"<think>I work this out step by step.\n{CHAIN}</think>\n100-1=99. The answer is \\boxed{{99}}."
     )
     assert refined.style is Style.BOXED
     assert reason_against(refined, Limits()) is None

@@ -1,8 +1,8 @@
 """Rewrites a correct draft for readers by rules: a thought in the first person, then a summary.
 
 In: drafts in the style of their source. Out: drafts in the style that SFT and later RL share. R1-Zero
-says "we" or nothing, R1 says "I" (R1 paper, B.3.2). The summary repeats the calculations that lead to
-the answer and ends with it; no step is added that the thought does not hold. What a larger model
+says "we" or nothing, R1 says "I" (R1 paper, B.3.2). The summary repeats the calculation that makes the
+answer and ends with it; no step is added that the thought does not hold. What a larger model
 rewrites better is rewrite.py's work.
 """
 
@@ -110,9 +110,16 @@ _FARTHEST_SIGN = 32
 """Characters before a calculation in which its left neighbour is looked for."""
 
 
+_MOST_QUOTED = 1
+"""Calculations of the thought that a summary repeats, the last ones. Whoever repeats a long chain may lose
+a step on the way and then answers by the copy: in a run whose summaries quoted all of it, 64% of the thoughts
+about long word problems ended right and 5% of the answers were.
+"""
+
+
 def summary_of(thought: str, answer: str, language: str) -> str:
-    """Return the calculations that lead to an answer, and the answer in a box."""
-    steps = derivation(thought, answer)
+    """Return the calculation that makes an answer, if the thought holds one, and the answer in a box."""
+    steps = derivation(thought, answer)[-_MOST_QUOTED:]
     language = "zh" if language == "zh" else "en"
     shown = ("，" if language == "zh" else ", ").join(steps)
     if shown:

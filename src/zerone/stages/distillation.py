@@ -89,6 +89,7 @@ def _samples_stage(teacher: str | Source) -> Stage:
         outputs=("data", "summary"),
         options=curation_stage.OPTIONS,
         estimate=curation_stage.curation_estimate,
+        revision=2,
     )
 
 
