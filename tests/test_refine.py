@@ -1,16 +1,13 @@
 """The rule-based refiner: first person, tidy wording, a faithful summary with the answer."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from zerone.corpus.words import WORDS
 from zerone.curation.drafts import Draft
 from zerone.curation.few_shot import read_plain
 from zerone.curation.filters import Limits, reason_against
-from zerone.curation.refine import derivation, first_person, refine_by_rules, summary_of, tidy
+from zerone.curation.refine import first_person, refine_by_rules, tidy
 from zerone.prompt import Style, parse_completion, write_completion
-from zerone.rewards.expressions import parse_expression
 from zerone.types import Problem
 
 CHAIN = "40+10=50 check 50-10=40\n50*2=101 check 101/2 wrong\nwait 50*2=100 check 100/2=50\n100-1=99"
@@ -42,22 +39,16 @@ def test_a_draft_becomes_a_thought_in_the_first_person_and_a_summary() -> None:
     (refined,) = refine_by_rules([draft(CHAIN, "99")], Style.BOXED)
     assert refined is not None
     assert refined.text == (
-        f"<think>I work this out step by step.\n{CHAIN}</think>\n100-1=99. The answer is \\boxed{{99}}."
+        f"<think>I work this out step by step.\n{CHAIN}</think>\nThe answer is \\boxed{{99}}."
     )
     assert refined.style is Style.BOXED
     assert reason_against(refined, Limits()) is None
 
 
-def test_a_summary_reads_through_emphasis() -> None:
-    (refined,) = refine_by_rules([draft("So **40+59=99** in all.", "99")], Style.BOXED)
-    assert refined is not None
-    assert refined.text.endswith("</think>\n40+59=99. The answer is \\boxed{99}.")
-
-
 def test_a_chinese_draft_stays_chinese() -> None:
     (refined,) = refine_by_rules([draft("40+59=99 对", "99", language="zh")], Style.BOXED)
     assert refined is not None
-    assert refined.text.endswith("40+59=99。答案是\\boxed{99}。")
+    assert refined.text.endswith("</think>\n答案是\\boxed{99}。")
     assert "我一步一步来算。" in refined.text
     assert reason_against(refined, Limits()) is None
 
@@ -133,53 +124,6 @@ def test_powers_unpacking_and_names_of_python_stay(said: str) -> None:
 )
 def test_emphasis_goes(said: str, plain: str) -> None:
     assert tidy(said) == plain
-
-
-@pytest.mark.parametrize(
-    ("thought", "answer", "steps"),
-    [
-        (CHAIN, "99", ["40+10=50", "50*2=100", "100-1=99"]),
-        ("1+1=2\n3+4=7", "7", ["3+4=7"]),
-        ("no sums at all", "7", []),
-        ("3*4=12 no\nwait 3+4=7", "3+4", []),
-        ("7+0=7 and 7+0=7", "7", ["7+0=7", "7+0=7"]),
-        ("1+2=3, 3+4*5=23", "23", []),
-        ("4+5=10 wait 5*2=10", "10", ["5*2=10"]),
-        ("10/4=2 or 8/0=2", "2", []),
-        ("40+10=50\n- 50*2=100\n1. 100-1=99", "99", ["40+10=50", "50*2=100", "100-1=99"]),
-    ],
-)
-def test_the_derivation_leads_to_the_answer(thought: str, answer: str, steps: list[str]) -> None:
-    assert derivation(thought, answer) == steps
-
-
-@pytest.mark.parametrize(
-    "thought",
-    [
-        "2*3+4=7",
-        "2 * 3 + 4 = 7",
-        "(1+1)*3+4=7",
-        "x-3+4=7",
-        "-3+4=7",
-        "2^3+4=7",
-        "9\u00d73+4=7",
-        "9 \u2212\n3+4=7",
-    ],
-)
-def test_the_tail_of_a_longer_expression_is_no_step_even_if_it_is_true(thought: str) -> None:
-    assert derivation(thought, "7") == []
-    assert derivation(f"{thought} or, alone: 3+4=7", "7") == ["3+4=7"]
-
-
-@given(thought=st.text("0123456789+-*/= \n", max_size=80), answer=st.text("0123456789", max_size=3))
-def test_a_summary_adds_no_step(thought: str, answer: str) -> None:
-    squeezed = thought.replace(" ", "").replace("\n", "")
-    for step in derivation(thought, answer):
-        assert step in squeezed
-        asked, _, result = step.partition("=")
-        value = parse_expression(asked)
-        assert value is not None and value.value == int(result)
-    assert summary_of(thought, answer, "en").endswith(f"The answer is \\boxed{{{answer}}}.")
 
 
 @pytest.mark.parametrize(
