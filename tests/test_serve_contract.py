@@ -16,7 +16,10 @@ from zerone.prompt import write_prompt
 openai = pytest.importorskip("openai")
 
 SHORT = {"max_tokens": 24, "seed": 7}
-QUESTION = "What is 3 + 4?"
+# Without sampling the embedded model thinks about it for 31 tokens; about many others it guesses at once.
+QUESTION = (
+    "Sam has 13 coins. Sam sells 7. The pile grows to 5 times its size. How many coins does Sam have now?"
+)
 ASKED = [{"role": "user", "content": QUESTION}]
 
 
@@ -220,7 +223,7 @@ def test_a_message_that_came_back_can_be_sent_again(client: Any) -> None:
 
 
 def test_a_system_message_and_text_parts_are_read(client: Any) -> None:
-    parts = [{"type": "text", "text": "What is "}, {"type": "text", "text": "3 + 4?"}]
+    parts = [{"type": "text", "text": text} for text in (QUESTION[:9], QUESTION[9:])]
     by_parts = ask(client, messages=[{"role": "user", "content": parts}])
     assert by_parts.usage.prompt_tokens == ask(client).usage.prompt_tokens
     system = [{"role": "system", "content": "Be brief."}, *ASKED]
@@ -435,7 +438,7 @@ def test_what_cannot_be_done_is_refused_with_a_reason(server: Live, fault: dict[
         {"prompt": []},
         {"prompt": [[]]},
         {"prompt": [1, "a"]},
-        {"prompt": [640]},
+        {"prompt": [768]},
         {"prompt": [-1]},
         {"prompt": ["a"] * 65},
         {"prompt": "a", "best_of": 1000000000},
