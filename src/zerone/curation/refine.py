@@ -1,9 +1,9 @@
 """Rewrites a correct draft for readers by rules: a thought in the first person, then a summary.
 
 In: drafts in the style of their source. Out: drafts in the style that SFT and later RL share. R1-Zero
-says "we" or nothing, R1 says "I" (R1 paper, B.3.2). The summary is the sentence with the answer; nothing is
-added that the thought does not hold. What a larger model
-rewrites better is rewrite.py's work.
+says "we" or nothing, R1 says "I" (R1 paper, B.3.2). The summary is the sentence with the
+answer; nothing is added that the thought does not hold. What a larger model rewrites better is the work
+of by_endpoint.py.
 """
 
 import re

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from zerone.curation.drafts import Draft
-from zerone.machine import DTYPES, Precision, keep_freed_memory, known_machine, precision_for
-from zerone.model.loading import end_ids, load_model, quiet_transformers
+from zerone.machine import Precision, keep_freed_memory, known_machine
+from zerone.model.loading import load_model, quiet_transformers
 from zerone.prompt import Style, style_for, write_prompt
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
@@ -62,12 +62,12 @@ def open_model(
     torch.set_num_threads(threads or known_machine().threads)
     with quiet_transformers():
         model = load_model(path, torch.float32)
-    chosen = precision_for(model.module.config.hidden_size, precision)
-    context = int(model.module.config.max_position_embeddings)
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
-    engine.load_weights(model.module, 0)
     return ModelAtWork(
-        engine=engine, tokenizer=model.tokenizer, context=context, sampling=sampling, sha256=model.sha256
+        engine=TorchEngine.of_model(model, slots, precision),
+        tokenizer=model.tokenizer,
+        context=int(model.module.config.max_position_embeddings),
+        sampling=sampling,
+        sha256=model.sha256,
     )
 
 

@@ -10,13 +10,15 @@ Dimensions: B rows being decoded, V vocabulary, K key/value heads, E head size.
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from zerone.errors import ModelError
+from zerone.machine import DTYPES, Precision, precision_for
 from zerone.model.decoder import Decoder
+from zerone.model.loading import Model, end_ids
 from zerone.model.packed import common_prefix
 from zerone.rollout.cache import ClockCache
 from zerone.rollout.engine import Request, Sampling
@@ -53,6 +55,15 @@ class TorchEngine:
         self._slots = slots
         self.dtype = dtype
         self._decoder: Decoder | None = None
+
+    @classmethod
+    def of_model(cls, model: Model, slots: int, precision: Precision | Literal["auto"]) -> "TorchEngine":
+        """Return an engine that holds a model's weights; `auto` is what suits its width on this machine."""
+        chosen = precision_for(model.module.config.hidden_size, precision)
+        context = int(model.module.config.max_position_embeddings)
+        engine = cls(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
+        engine.load_weights(model.module, 0)
+        return engine
 
     @torch.no_grad()
     def load_weights(self, module: Any, version: int) -> None:

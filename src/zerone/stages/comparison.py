@@ -17,8 +17,8 @@ from zerone.config import Config
 from zerone.config.sections import PromptConfig
 from zerone.evals.evaluate import evaluate
 from zerone.evals.suites import data_of
-from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
-from zerone.model.loading import end_ids, load_model, quiet_transformers
+from zerone.machine import keep_freed_memory, known_machine
+from zerone.model.loading import load_model, quiet_transformers
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import opened_by_prompt, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
@@ -108,14 +108,12 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     torch.set_num_threads(config.model.threads or known_machine().threads)
     with quiet_transformers():
         model = load_model(path, torch.float32)
-    precision = precision_for(model.module.config.hidden_size, config.model.precision)
     suite = data_of(config).mixed
     prepare_verifiers({problem.verifier for problem in suite.problems})
     to_prompt = prompt_encoder(config, model)
     context = int(model.module.config.max_position_embeddings)
     check_lengths(config, to_prompt, suite.problems, context)
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[precision])
-    engine.load_weights(model.module, 0)
+    engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
     found = evaluate(
         engine,
         suite,

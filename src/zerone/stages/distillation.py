@@ -24,10 +24,9 @@ from zerone.config.reading import read_tree
 from zerone.curation.settings import make_rejection_samples
 from zerone.distill import check_same_vocabulary, taught_by
 from zerone.evals.suites import data_of
-from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
+from zerone.machine import keep_freed_memory, known_machine
 from zerone.model.loading import (
     Model,
-    end_ids,
     load_model,
     load_weights,
     quiet_transformers,
@@ -184,10 +183,7 @@ def _first_groups(config: Config, model: Model) -> list[Credited]:
     """Return what the first step will sample."""
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or known_machine().threads)
-    precision = precision_for(model.module.config.hidden_size, config.model.precision)
-    context = int(model.module.config.max_position_embeddings)
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[precision])
-    engine.load_weights(model.module, 0)
+    engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
     groups = collect(config, engine, data_of(config).mixture, prompt_encoder(config, model), 0, Clock())
     return credit(groups, config.advantage.scale)
 

@@ -27,8 +27,8 @@ from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
 from zerone.evals.records import read_rows
 from zerone.evals.sources import Choice, Source, load_source
-from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
-from zerone.model.loading import Model, end_ids, load_model
+from zerone.machine import keep_freed_memory, known_machine, precision_for
+from zerone.model.loading import Model, load_model
 from zerone.problems import sums
 from zerone.prompt import THINK_OPEN, Example, Style
 from zerone.rewards.verifiers import prepare_verifiers
@@ -202,9 +202,7 @@ def _local(
     sampling = _budgeted(wanted, model, max(len(encode(render(p))) for p in source.problems))
     precision = precision_for(model.module.config.hidden_size, config.model.precision)
     slots = _slots(config, model, sampling)
-    context = int(model.module.config.max_position_embeddings)
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[precision])
-    engine.load_weights(model.module, 0)
+    engine = TorchEngine.of_model(model, slots, precision)
     answerer = LocalAnswerer(
         identity=f"sha256:{model.sha256} {precision}",
         engine=engine,
