@@ -36,13 +36,18 @@ _TRAINING_FLOPS = 6
 
 _SAMPLING_FLOPS = 2
 
+_SHARE_OF_A_REFERENCE = _SAMPLING_FLOPS / _TRAINING_FLOPS
+"""The reference of a KL term reads what the policy trains on, and learns nothing."""
+
 
 def rl_estimate(config: Config) -> Estimate:
     """Return what a run of reinforcement learning takes, with its two evaluations."""
     num_answers = config.rl.steps * config.rl.problems_per_step * config.rl.group_size
     num_evaluated = 2 * config.eval.problems * (config.eval.mixed_samples + config.eval.hard_samples)
     length = config.sampling.max_tokens * _SHARE_OF_ROOM
-    models = 2 if config.rl.algorithm == "ppo" else 1  # its critic is a second model of the same size
+    models = 2.0 if config.rl.algorithm == "ppo" else 1.0  # its critic is a second model of the same size
+    if config.loss.kl_coef:
+        models += _SHARE_OF_A_REFERENCE
     return Estimate(
         seconds=_seconds(
             config,
