@@ -1,6 +1,6 @@
 """Verifiers and the reward made of them: exact, and a verifier's failure is no wrong answer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fakes import number_problem
 from scripted import member
-from zerone.rewards.accuracy import VERIFIERS, verify_countdown, verify_exact, verify_number
+from zerone.rewards.accuracy import VERIFIERS, Verdict, verify_countdown, verify_exact, verify_number
 from zerone.rewards.total import RewardWeights, grade, grade_all
 from zerone.types import Outcome, Problem, Rollout
 
@@ -179,6 +179,23 @@ def test_a_group_is_graded_member_by_member() -> None:
     found = grade_all([rollout_of(text) for text in texts], WEIGHTS)
     assert [graded.outcome for graded in found] == [Outcome.CORRECT, Outcome.WRONG]
     assert [graded.answer for graded in found] == ["7", "8"]
+
+
+def test_the_same_answer_to_a_problem_is_verified_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thoughts and form may differ, and count for themselves; another problem is judged anew."""
+    asked: list[str] = []
+
+    def counting(answer: str, spec: Mapping[str, Any]) -> Verdict:
+        asked.append(answer)
+        return verify_number(answer, spec)
+
+    monkeypatch.setitem(VERIFIERS, "number", counting)
+    texts = ["<answer>7</answer>", "<think>a</think> <answer>7</answer>", "<answer>8</answer>", "no answer"]
+    for _ in range(2):
+        found = grade_all([rollout_of(text) for text in texts], WEIGHTS)
+        assert [graded.parts["accuracy"] for graded in found] == [1.0, 1.0, 0.0, 0.0]
+        assert [graded.parts["format"] for graded in found] == [0.0, 1.0, 0.0, 0.0]
+    assert asked == ["7", "8", "7", "8"]
 
 
 @pytest.mark.parametrize("name", ["countdown", "number", "exact"])

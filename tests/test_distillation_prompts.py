@@ -7,18 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import Tensor
 
 from fakes import tiny_model
 from pipelines import Notes
 from processes import call_main
 from scripted import credited, make_config, make_learner, member, save_talking_model, write_problems
-from zerone import critic, rl
-from zerone.batch import Batch, completion_logits
+from zerone import batch as batch_module
+from zerone import loss as loss_module
+from zerone.batch import Batch, completion_hidden
 from zerone.config import Config, build_config, to_yaml
 from zerone.config.sections import PromptConfig
 from zerone.config.staged import StagedRecipe, build_stage_configs, is_given
+from zerone.model.decoder import Decoder
 from zerone.rl import update
 from zerone.run_dir import RunDir
 from zerone.stages import comparison
@@ -172,13 +173,13 @@ def test_the_price_of_a_step_is_that_of_the_passes_it_makes(
     """Counted where models compute: 2 per token of each pass, 4 more where a gradient is wanted."""
     passes: list[int] = []
 
-    def counting(module: Any, batch: Batch, dtype: torch.dtype) -> Tensor:
-        found = completion_logits(module, batch, dtype)
+    def counting(decoder: Decoder, batch: Batch) -> Tensor:
+        found = completion_hidden(decoder, batch)
         passes.append(len(batch.packed.tokens_N) * (6 if found.requires_grad else 2))
         return found
 
-    monkeypatch.setattr(rl, "completion_logits", counting)
-    monkeypatch.setattr(critic, "completion_logits", counting)
+    monkeypatch.setattr(batch_module, "completion_hidden", counting)
+    monkeypatch.setattr(loss_module, "completion_hidden", counting)
     shape = {"rl__epochs": 2, "rl__minibatches": 1, "rl__max_mismatch_kl": 1e9}
     config = make_config(rl__algorithm=algorithm, loss__kl_coef=kl_coef, **shape)
     model = tiny_model()

@@ -12,10 +12,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from fakes import tiny_model
+from scripted import credited, member
+from zerone import loss
+from zerone.batch import make_batches
 from zerone.loss import (
     KLEstimator,
     Objective,
     clipped_objective,
+    completion_logprobs,
     entropies,
     grpo_loss,
     kl_terms,
@@ -57,6 +62,33 @@ def test_logprobs_of_bfloat16_logits_are_computed_in_fp32() -> None:
     found = token_logprobs(logits_CV, torch.tensor([0, 1, 2]), 1.0)
     assert found.dtype is torch.float32
     assert torch.equal(found, token_logprobs(logits_CV.float(), torch.tensor([0, 1, 2]), 1.0))
+
+
+@pytest.mark.parametrize("num_rows", [1, 4])
+def test_logits_in_pieces_give_the_logprobs_entropies_and_gradients_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, num_rows: int
+) -> None:
+    members = [member(prompt=(1, 2), completion=(3 + j, 5, 6, 7 - j), sample=j) for j in range(3)]
+    (batch,) = make_batches(
+        [credited(members, (1.0, -0.5, -0.5))],
+        aggregation="token",
+        max_tokens=8,
+        mask_truncated=False,
+        keep_silent=False,
+        microbatch_tokens=64,
+    )
+
+    def found() -> tuple[Tensor, Tensor, Tensor]:
+        model = tiny_model()
+        logprobs_C, entropy_C = completion_logprobs(model, batch, torch.float32, 0.7)
+        (logprobs_C * batch.weights_C * batch.advantages_C).sum().backward()
+        return logprobs_C, entropy_C, torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+    whole = found()
+    monkeypatch.setattr(loss, "LARGEST_LOGITS", num_rows * tiny_model().config.vocab_size)
+    for one, other in zip(whole, found(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+    assert whole[2].abs().max() > 1e-3
 
 
 def test_entropy_is_log_v_where_all_is_equal_and_zero_where_all_is_sure() -> None:

@@ -7,7 +7,7 @@ touch them. Groups stay whole, because a group's prompt is then computed once (m
 Every denominator is counted here over the whole minibatch and sits in `weights_C`; cutting finer
 or coarser changes no gradient.
 
-Dimensions: N packed tokens, C completion tokens, V vocabulary.
+Dimensions: N packed tokens, C completion tokens, D width, V vocabulary.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -192,4 +192,9 @@ def _flat(sequences: Iterable[Sequence[float]]) -> Tensor:
 def completion_logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> Tensor:
     """Return what a model's head says before each completion token, [C, V] in fp32."""
     decoder = Decoder(module, dtype)
-    return decoder.logits(packed_hidden(decoder, batch.packed).index_select(0, batch.sources_C))
+    return decoder.logits(completion_hidden(decoder, batch))
+
+
+def completion_hidden(decoder: Decoder, batch: Batch) -> Tensor:
+    """Return what the head reads before each completion token, [C, D]."""
+    return packed_hidden(decoder, batch.packed).index_select(0, batch.sources_C)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from zerone.batch import Batch, completion_logits
 from zerone.errors import TrainingError
-from zerone.loss import token_logprobs
+from zerone.loss import completion_logprobs
 from zerone.optim import adamw, set_learning_rate
 from zerone.types import CriticStats, Estimate, Graded
 
@@ -105,8 +105,8 @@ class Critic:
         return completion_logits(self.module, batch, self.dtype).squeeze(1)
 
     def _reference_logprobs(self, reference: nn.Module, batch: Batch) -> Tensor:
-        logits_CV = completion_logits(reference, batch, self.dtype)
-        return token_logprobs(logits_CV, batch.targets_C, self.settings.temperature)
+        logprobs_C, _ = completion_logprobs(reference, batch, self.dtype, self.settings.temperature)
+        return logprobs_C
 
     def backward(self, batch: Batch) -> float:
         """Add a micro-batch's gradient; return its part of the value loss."""

@@ -6,14 +6,22 @@ In: log-probabilities, advantages and weights per completion token. Out: the los
 metrics need. The weights w_t carry every denominator (batch.py), counted over the whole
 minibatch before it is cut into micro-batches, so a micro-batch's loss is a plain sum. All in fp32.
 
-Dimensions: C completion tokens, V vocabulary.
+Dimensions: C completion tokens, D width, V vocabulary.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from zerone.batch import Batch, completion_hidden
+from zerone.model.decoder import Decoder
+
+LARGEST_LOGITS = 2**24
+"""Cells of the [C, V] logits that are held at once: 64 MB in fp32, and several times that in the backward
+pass. A micro-batch of a model with a small vocabulary stays below."""
 
 KLEstimator = Literal["k1", "k2", "k3"]
 
@@ -21,6 +29,30 @@ KLEstimator = Literal["k1", "k2", "k3"]
 def token_logprobs(logits_CV: Tensor, tokens_C: Tensor, temperature: float) -> Tensor:
     """Return log pi(token) under the distribution that was sampled from, shape [C], fp32."""
     return (logits_CV.float() / temperature).log_softmax(-1).gather(1, tokens_C[:, None]).squeeze(1)
+
+
+def completion_logprobs(
+    module: nn.Module, batch: Batch, dtype: torch.dtype, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return log pi of each completion token and, without gradient, the entropy there, both [C] in fp32.
+
+    Logits beyond LARGEST_LOGITS are computed in pieces, and once more in the backward pass, so
+    that a large vocabulary costs a twentieth of the time and not a gigabyte.
+    """
+    decoder = Decoder(module, dtype)
+
+    def read(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+        logits_CV = decoder.logits(hidden_CD)
+        return token_logprobs(logits_CV, targets_C, temperature), entropies(logits_CV, temperature)
+
+    hidden_CD = completion_hidden(decoder, batch)
+    size = max(1, LARGEST_LOGITS // decoder.vocab_size)
+    if len(hidden_CD) <= size:
+        return read(hidden_CD, batch.targets_C)
+    pieces = zip(hidden_CD.split(size), batch.targets_C.split(size), strict=True)
+    found = [checkpoint(read, *piece, use_reentrant=False) for piece in pieces]
+    logprobs, entropy = zip(*found, strict=True)
+    return torch.cat(logprobs), torch.cat(entropy)
 
 
 @torch.no_grad()

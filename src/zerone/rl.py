@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from zerone.advantage import credit
-from zerone.batch import Batch, completion_logits, make_batches, split_minibatches
+from zerone.batch import Batch, make_batches, split_minibatches
 from zerone.checkpoint import Progress
 from zerone.config import Config
 from zerone.critic import Critic, Estimates
 from zerone.errors import TrainingError
-from zerone.loss import LossTerms, Objective, entropies, grpo_loss, token_logprobs
+from zerone.loss import LossTerms, Objective, completion_logprobs, grpo_loss
 from zerone.metrics import StepSums, rollout_metrics, update_metrics
 from zerone.optim import set_learning_rate, warmup_then_constant
 from zerone.prompt import THINK_OPEN, Style
@@ -364,18 +364,16 @@ def backward(
     learner: Learner, batch: Batch, objective: Objective, temperature: float
 ) -> tuple[LossTerms, float]:
     """Add a micro-batch's gradient; return its terms and the sum of its tokens' entropies."""
-    logits_CV = completion_logits(learner.module, batch, learner.dtype)
-    policy_C = token_logprobs(logits_CV, batch.targets_C, temperature)
+    policy_C, entropy_C = completion_logprobs(learner.module, batch, learner.dtype, temperature)
     reference_C = None
     if learner.reference is not None:
         with torch.no_grad():
-            reference_logits_CV = completion_logits(learner.reference, batch, learner.dtype)
-            reference_C = token_logprobs(reference_logits_CV, batch.targets_C, temperature)
+            reference_C, _ = completion_logprobs(learner.reference, batch, learner.dtype, temperature)
     terms = grpo_loss(
         policy_C, batch.sampler_logprobs_C, reference_C, batch.advantages_C, batch.weights_C, objective
     )
     terms.loss.backward()
-    return terms, entropies(logits_CV, temperature).sum().item()
+    return terms, entropy_C.sum().item()
 
 
 def _check_step_zero(terms: LossTerms, dtype: torch.dtype) -> None:

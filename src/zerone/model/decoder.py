@@ -139,6 +139,11 @@ class Decoder:
     def _norm(self, x_ND: Tensor, weight_D: Tensor) -> Tensor:
         return functional.rms_norm(x_ND, weight_D.shape, weight_D, self._eps)
 
+    @property
+    def vocab_size(self) -> int:
+        """The number of logits of a token."""
+        return len(self._head_VD)
+
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits [N, V] in fp32."""
         return functional.linear(hidden_ND, self._head_VD).float()

@@ -58,16 +58,21 @@ def grade(
     opened: str = "",
     rules: RewardRules | None = None,
     preferred: Mapping[str, float] | None = None,
+    known: dict[str | None, Verdict] | None = None,
 ) -> Graded:
     """Judge one rollout; `opened` is what the prompt already wrote of the completion.
 
-    `preferred` is what reward models said of it (see `grade_all`).
+    `preferred` is what reward models said of it, `known` the verdicts on other answers to the same
+    problem, to which this one is added (see `grade_all`).
     """
     rules = rules or RewardRules()
     text = opened + rollout.text
     style = style_for(rollout.problem, rules.style)
     parsed = parse_completion(text, style)
-    verdict = _verify(_answer(parsed, text, rollout, style), rollout)
+    answer, known = _answer(parsed, text, rollout, style), {} if known is None else known
+    if answer not in known:
+        known[answer] = _verify(answer, rollout)
+    verdict = known[answer]
     if preferred and verdict is NO_VERDICT:
         verdict = _preferred_verdict(parsed.answer or "", preferred)
     parts = {
@@ -96,13 +101,17 @@ def grade_all(
     opened: str = "",
     rules: RewardRules | None = None,
 ) -> tuple[Graded, ...]:
-    """Judge the rollouts of a group, those of a general request by its reward model at once."""
+    """Judge the rollouts of a group, those of a general request by its reward model at once.
+
+    They answer one problem, so the same answer is verified once: late in training most programs are.
+    """
     rules = rules or RewardRules()
     models = rules.preferences if weights.preference else {}
+    known: dict[str | None, Verdict] = {}
     return tuple(
-        _without_verdict(grade(rollout, weights, opened, rules))
+        _without_verdict(grade(rollout, weights, opened, rules, known=known))
         if preferred is None
-        else grade(rollout, weights, opened, rules, preferred)
+        else grade(rollout, weights, opened, rules, preferred, known)
         for rollout, preferred in zip(rollouts, preferences_of(rollouts, opened, models), strict=True)
     )
 
