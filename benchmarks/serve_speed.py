@@ -6,8 +6,10 @@
 Both serve the same directory; a model without a chat template gets one that writes the prompt of
 its training. Each client sends its requests one after another and reads the streams; prompts,
 temperature 1 and the longest answer are the same for both. Tokens are counted afterwards by the
-model's tokenizer from the text that arrived, so neither server's own counting matters. The peer
-runs as it comes and with --continuous-batching. First one request per server warms it up.
+model's tokenizer from the text that arrived, so neither server's own counting matters; the prompt,
+which the peer sends back ahead of the answer, is no part of it. zerone is asked to leave the answer
+as the model wrote it. The peer runs as it comes and with --continuous-batching. First one request
+per server warms it up.
 
 The clients run in this process on the same cores, which costs both servers alike per chunk; zerone
 sends fewer chunks when it is busy. The peer is left out, with a note, where it is not installed.
@@ -43,6 +45,9 @@ QUESTIONS = (
     "Tom has {a} apples, buys {b} more and eats {c}. How many apples are left?",
 )
 READY_SECONDS = 180
+OURS = "zerone serve"
+ENDING = 20
+"""Characters of the prompt by which its end is found in what the peer sends back, which drops tags."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +94,7 @@ def prepared_model(given: str, folder: Path) -> Path:
 def servers(directory: Path) -> list[Server]:
     """Return zerone, and the peer in both of its modes where it is installed."""
     ours = [sys.executable, "-m", "zerone.cli", "serve", str(directory), "--port"]
-    found = [Server(name="zerone serve", command=ours, model=directory.name)]
+    found = [Server(name=OURS, command=ours, model=directory.name)]
     program = Path(sys.executable).with_name("transformers")
     if not program.exists() or util.find_spec("uvicorn") is None:
         print("transformers serve is not installed: pip install 'transformers[serving]'; zerone runs alone")
@@ -139,16 +144,26 @@ def question(number: int) -> str:
     return QUESTIONS[number % len(QUESTIONS)].format(a=a, b=b, c=c, d=a * b + c)
 
 
-async def ask(port: int, model: str, number: int, max_tokens: int) -> tuple[str, float]:
+def conversation(number: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": question(number)}]
+
+
+async def ask(port: int, server: Server, number: int, max_tokens: int, tokenizer: Any) -> tuple[str, float]:
     """Return the text of a streamed answer and the seconds until its first piece."""
     body: dict[str, Any] = {
-        "model": model,
-        "messages": [{"role": "user", "content": question(number)}],
+        "model": server.model,
+        "messages": conversation(number),
         "stream": True,
         "temperature": 1.0,
         "max_tokens": max_tokens,
         "seed": number,
     }
+    echo = ""
+    if server.name == OURS:
+        body["reasoning_format"] = "none"
+    else:
+        prompt = tokenizer.apply_chat_template(conversation(number), add_generation_prompt=True)["input_ids"]
+        echo = tokenizer.decode(prompt, skip_special_tokens=True)[-ENDING:]
     content = json.dumps(body).encode()
     begun = time.perf_counter()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -164,24 +179,25 @@ async def ask(port: int, model: str, number: int, max_tokens: int) -> tuple[str,
         for choice in json.loads(line[6:]).get("choices", ()):
             delta = choice["delta"]
             piece = (delta.get("reasoning_content") or "") + (delta.get("content") or "")
-            if piece and not first:
-                first = time.perf_counter() - begun
             text += piece
+            if text.partition(echo)[2] if echo else text:
+                first = first or time.perf_counter() - begun
     writer.close()
-    return text, first
+    return text.partition(echo)[2] if echo else text, first
 
 
 async def load(port: int, server: Server, clients: int, arguments: argparse.Namespace) -> Figures:
     """Let `clients` clients ask at once."""
 
+    tokenizer = AutoTokenizer.from_pretrained(arguments.directory)
+
     async def client(number: int) -> list[tuple[str, float]]:
         numbers = range(number * arguments.requests, (number + 1) * arguments.requests)
-        return [await ask(port, server.model, n, arguments.max_tokens) for n in numbers]
+        return [await ask(port, server, n, arguments.max_tokens, tokenizer) for n in numbers]
 
     begun = time.perf_counter()
     answers = [answer for done in await asyncio.gather(*map(client, range(clients))) for answer in done]
     seconds = time.perf_counter() - begun
-    tokenizer = AutoTokenizer.from_pretrained(arguments.directory)
     tokens = sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text, _ in answers)
     waits = [first for _, first in answers if first]
     return Figures(
@@ -195,7 +211,7 @@ async def load(port: int, server: Server, clients: int, arguments: argparse.Name
 
 def measure(server: Server, arguments: argparse.Namespace) -> list[Figures]:
     with started(server) as port:
-        asyncio.run(ask(port, server.model, 0, 4))
+        asyncio.run(ask(port, server, 0, 4, AutoTokenizer.from_pretrained(arguments.directory)))
         return [asyncio.run(load(port, server, clients, arguments)) for clients in arguments.clients]
 
 
@@ -204,9 +220,9 @@ def show(figures: Sequence[Figures]) -> None:
     print(
         f"{'server':<42} {'clients':>7} {'tokens':>7} {'tokens/s':>9} {'first token':>12} {'zerone is':>10}"
     )
-    ours = {figure.clients: figure.rate for figure in figures if figure.server == "zerone serve"}
+    ours = {figure.clients: figure.rate for figure in figures if figure.server == OURS}
     for figure in figures:
-        ratio = "" if figure.server == "zerone serve" else f"{ours[figure.clients] / figure.rate:.1f}x"
+        ratio = "" if figure.server == OURS else f"{ours[figure.clients] / figure.rate:.1f}x"
         print(
             f"{figure.server:<42} {figure.clients:>7} {figure.tokens:>7} {figure.rate:>9.0f} "
             f"{figure.first_token_s * 1000:>9.0f} ms {ratio:>10}"
