@@ -34,9 +34,10 @@ def serve(
     prices = Prices.read(price)
     keys = None if api_key_file is None else Keys.read(api_key_file)
     listener = open_socket(host, port, has_keys=keys is not None)
-    use_this_machine()
+    named = [given for given in (model, compare) if given is not None]
+    use_this_machine(*named)
     limits = Limits(max_rows=slots, max_waiting=queue)
-    models = [open_model(given, limits) for given in (model, compare) if given is not None]
+    models = [open_model(given, limits) for given in named]
     if len({served.name for served in models}) < len(models):
         raise ConfigError(f"both models are called {models[0].name}; rename one directory")
     run(create_app(models, keys, prices), listener)
@@ -60,7 +61,7 @@ def chat(
     from zerone.serve.terminal import HELP, Chat, Manner, lines_of
 
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    use_this_machine()
+    use_this_machine(model)
     served = open_model(model, Limits(max_rows=1))
     decoding = Decoding(
         temperature=served.temperature if temperature is None else temperature,

@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from zerone.config import Config
 from zerone.errors import ModelError
-from zerone.machine import DTYPES, keep_freed_memory, known_machine, precision_for
+from zerone.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
 from zerone.model.decoder import Decoder
-from zerone.model.loading import Model, end_ids, load_model
+from zerone.model.loading import Model, end_ids, load_model, width_of
 from zerone.prompt import Style
 from zerone.serve.chat_prompt import Prompter
 from zerone.serve.scheduler import Scheduler
@@ -86,9 +86,14 @@ def open_model(given: str, limits: Limits) -> Served:
     )
 
 
-def use_this_machine() -> None:
-    """Take the threads and the memory settings that were measured to be best here."""
-    torch.set_num_threads(known_machine().threads)
+def use_this_machine(*given: str) -> None:
+    """Take the threads and the memory settings that are best here for these models.
+
+    The products of narrow models are too small to share, and whoever receives tokens needs a core as
+    well: on two cores one thread served the embedded model 1.2 to 1.9 times as fast as two.
+    """
+    is_wide = any(width_of(_find(each)[0]) >= NARROW for each in given)
+    torch.set_num_threads(known_machine().threads if is_wide else 1)
     keep_freed_memory()
 
 
