@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -114,6 +115,95 @@ def test_check_functions_are_unrolled() -> None:
     assert parse_assert(texts[2]).holds(["3"])
     with pytest.raises(NotConvertible):
         parse_assert(texts[3])
+
+
+@pytest.mark.parametrize(
+    ("text", "setup", "reason"),
+    [
+        ("eq(f(2), 4)", "eq = lambda a, b: a == b", "eq is defined by the tests"),
+        ("eq(f(2), 4)", "from operator import eq", "operator.eq is not evaluated outside"),
+        ("set(f(2)) == {1}", "from numpy import set", "numpy.set is not evaluated outside"),
+        ("almost_equal(f(2), 4)", "", "could be the program's own check"),
+        ("almost_equal(4, wanted=f(2))", "", "could be the program's own check"),
+        ("holds(f(2) == 4)", "", "could be the program's own check"),
+        ("check(lambda: f(2), 4)", "", "could be the program's own check"),
+        ("Case().same(f(2), 4)", "", "could be the program's own check"),
+        ("Wrap(f(2)) == Wrap(4)", "", "could be the program's own check"),
+        ("f(2) == Fraction(1, 2)", "", "Fraction is not evaluated outside"),
+        ("f(2) == Decimal('0.5')", "from decimal import Decimal", "Decimal is not evaluated outside"),
+    ],
+)
+def test_expected_value_is_never_handed_to_a_name_that_the_program_may_define(
+    text: str, setup: str, reason: str
+) -> None:
+    with pytest.raises(NotConvertible, match=reason):
+        parse_assert(f"assert {text}", setup)
+
+
+@pytest.mark.parametrize(
+    ("text", "setup", "value", "wrong"),
+    [
+        ("isclose(f(2), 4.0)", "from math import isclose", 4.0, 5.0),
+        ("m.isclose(f(2), m.pi)", "import math as m", math.pi, 3.0),
+        ("Counter(f(2)) == Counter([1, 2])", "from collections import Counter", [2, 1], [1]),
+        ("Counter(f(2)) == Counter([1, 2])", "", [2, 1], [1]),
+        ("collections.Counter(f(2)) == {1: 2}", "import collections", [1, 1], [1]),
+        ("sorted(f(2), key=len) == ['a', 'bb']", "", ["bb", "a"], ["b", "a"]),
+    ],
+)
+def test_well_known_function_is_evaluated_outside(text: str, setup: str, value: Any, wrong: Any) -> None:
+    assertion = parse_assert(f"assert {text}", setup)
+    assert assertion.calls == ("f(2)",)
+    assert assertion.holds([value])
+    assert not assertion.holds([wrong])
+
+
+@pytest.mark.parametrize(
+    ("call", "setup", "entry"),
+    [
+        ("f(g(1), 2)", "", "f"),
+        ("f(sum([1]), 'a b'.split(), math.sqrt(4))", "", ""),
+        ("f(datetime.date(2020, 1, 1), lambda x: x.strip())", "", ""),
+        ("f(make([1]), 2)", "def make(x): return x", ""),
+        ("candidate(candidate(1), 2)", "candidate = f", "f"),
+        ("sum(2)", "", "sum"),
+        ("f(2)", "from solution import f", ""),
+        ("s.size()", "s = Stack()", ""),
+    ],
+)
+def test_inputs_are_no_expected_values(call: str, setup: str, entry: str) -> None:
+    assert parse_assert(f"assert {call} == 3", setup, entry).calls == (call,)
+
+
+COLLIDING = [i * (2**61 - 1) for i in range(1, 20_000)]
+WALKING = [0]
+for _ in range(60_000):
+    # The places where a table of 2**17 looks one after the other: hashes all different, all in the way.
+    WALKING.append((5 * WALKING[-1] + 1) % 2**17)
+
+
+@pytest.mark.parametrize("keys", [COLLIDING, WALKING], ids=["equal hashes", "places of a table"])
+@pytest.mark.parametrize("text", ["set(f(1))", "frozenset(f(1))", "Counter(f(1))", "dict(f(2))", "f(1)"])
+def test_keys_cannot_make_the_judge_work_long(text: str, keys: list[int]) -> None:
+    if text == "f(1)":
+        with pytest.raises(Malformed):
+            decode({"set": [{"int": hex(key)} for key in keys]})
+        return
+    value: Any = [[key, 0] for key in keys] if text.startswith("dict") else keys
+    start = time.monotonic()
+    assert parse_assert(f"assert {text}").holds([value]) is False
+    # Without the check the first takes 10 s and more, the check itself some milliseconds.
+    assert time.monotonic() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [("sum(f(1), []) == []", [[[1]] * 200_000]), ("round(f(1), f(2)) == 1", [5, -(10**8)])],
+)
+def test_sums_and_places_cannot_either(text: str, values: list[Any]) -> None:
+    start = time.monotonic()
+    assert parse_assert(f"assert {text}").holds(values) is False
+    assert time.monotonic() - start < 1.0
 
 
 # Values -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from processes import call_main
 from zerone.errors import DataError, SandboxError, SandboxUnavailable
-from zerone.rewards.code import passed_share, program_of, verify_code
+from zerone.rewards.code import passed_share, prepare_code, program_of, verify_code
 from zerone.sandbox.cgroup import _mount_points, _own_groups, _path_of
 from zerone.sandbox.execution import (
     MIB,
+    Ending,
     Execution,
     Job,
     Kind,
@@ -33,7 +37,7 @@ from zerone.sandbox.pool import SandboxPool
 from zerone.sandbox.promises import examine_promises
 from zerone.sandbox.remote import RemoteExecutor
 from zerone.sandbox.seccomp import filter_program
-from zerone.sandbox.suite import CodeVerdict, Suite, is_same_output, make_suite, run_suite
+from zerone.sandbox.suite import CodeVerdict, Suite, is_same_output, judge, make_suite, run_suite
 from zerone.sandbox.tree import tree_processes
 from zerone.types import Outcome
 
@@ -82,6 +86,19 @@ def verdict(pool: SandboxPool, source: str, tests: dict[str, Any], limits: Limit
         ("print(2 * int(open(0).read()))", DOUBLE_TESTS, "pass"),
         ("print(2 * int(open('/dev/stdin').read()))", DOUBLE_TESTS, "pass"),
         ("import sys\nfor line in sys.stdin: sys.stdout.write(str(2 * int(line)))", DOUBLE_TESTS, "pass"),
+        (f"{DOUBLE}\nexit()", DOUBLE_TESTS, "pass"),
+        (f"{DOUBLE}\nquit(0)", DOUBLE_TESTS, "pass"),
+        (f"{DOUBLE}\nexit(1)", DOUBLE_TESTS, "runtime_error"),
+        ("exit()", ADD_TESTS, "runtime_error"),
+        (
+            "import math\nmath.isclose = lambda *a, **k: True\ndef add(a, b): return 0.0",
+            {
+                "mode": "assert",
+                "tests": ["assert isclose(add(1, 2), 3.0)"],
+                "setup": "from math import isclose",
+            },
+            "wrong_answer",
+        ),
         ("print(input())", DOUBLE_TESTS, "wrong_answer"),
         ("print('x' * 10**7)", DOUBLE_TESTS, "output_limit"),
         ("x = bytearray(10**10)", DOUBLE_TESTS, "memory_limit"),
@@ -389,6 +406,45 @@ def test_sandbox_that_fails_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) 
     assert passed_share(ADD, ADD_TESTS) is None
 
 
+FENCE = re.compile(
+    r"^[ \t]*```[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL
+)
+
+
+@given(
+    st.lists(st.sampled_from(["```", "```py", " ```\t", "``` x", "````", "x", "", "\r", "\n", "\n", "\n"]))
+)
+def test_program_is_the_last_complete_fenced_block(parts: list[str]) -> None:
+    answer = "".join(parts)
+    blocks = FENCE.findall(answer)
+    assert program_of(answer) == (blocks[-1][1] if blocks else answer)
+
+
+def test_fences_that_are_never_closed_take_no_time() -> None:
+    answer = "```x\n" * 40_000
+    start = time.monotonic()
+    assert program_of(answer) == answer
+    assert time.monotonic() - start < 1.0
+
+
+def test_numbers_of_no_test_are_dropped_before_they_collide() -> None:
+    lines = [f"[{k * (2**61 - 1)},0]" for k in range(1, 20_000)]
+    suite = make_suite(ADD_TESTS)
+    execution = Execution(
+        ending=Ending.DONE,
+        exit_code=0,
+        results=tuple(lines),
+        stdout="",
+        stderr="",
+        wall_s=0.0,
+        peak_bytes=None,
+        backend="",
+    )
+    start = time.monotonic()
+    assert judge(suite, execution).verdict is CodeVerdict.RUNTIME_ERROR
+    assert time.monotonic() - start < 1.0
+
+
 def test_share_of_tests_passed(pool: SandboxPool) -> None:
     assert passed_share("def add(a, b): return a + b if a < 5 else 0", ADD_TESTS) == 0.25
 
@@ -413,6 +469,7 @@ def test_command_prints_one_verdict(pool: SandboxPool, tmp_path: Path) -> None:
     assert (answer["verdict"], answer["passed"], answer["total"]) == ("pass", 20, 20)
     assert 0 < answer["wall_s"] < 2
     assert 0 < answer["peak_bytes"] < 64 * MIB
+    assert sandbox_run(tmp_path, b"\xef\xbb\xbf" + ADD.encode(), ADD_TESTS)[0] == 0
     code, answer = sandbox_run(tmp_path, b"x = '\xff'", ADD_TESTS)
     assert (code, answer["verdict"]) == (1, "syntax_error")
     code, answer = sandbox_run(tmp_path, ADD, ADD_TESTS, "--backend", "none")
@@ -503,6 +560,25 @@ def test_remote_failure_is_an_error_of_the_sandbox(address: str) -> None:
         RemoteExecutor("ftp://somewhere")
 
 
+def test_environment_chooses_the_remote_executor(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zerone.rewards.code.local_executor", lambda: pytest.fail("it ran here"))
+    monkeypatch.setenv("ZERONE_SANDBOX_URL", address)
+    with pytest.raises(SandboxUnavailable, match=rf"{address}.* answered 401"):
+        prepare_code()
+    monkeypatch.setenv("ZERONE_SANDBOX_TOKEN", "secret\n")
+    prepare_code()
+    assert verify_code(ADD, ADD_TESTS).outcome is Outcome.CORRECT
+    assert passed_share("def add(a, b): return 0", ADD_TESTS) == 0.0
+    code, answer = sandbox_run(tmp_path, ADD, ADD_TESTS, "--remote", address)
+    assert (code, answer["backend"]) == (0, f"remote {address}/v1/executions")
+    monkeypatch.setenv("ZERONE_SANDBOX_URL", "http://127.0.0.1:9")
+    with pytest.raises(SandboxUnavailable, match=r"http://127.0.0.1:9.* cannot be reached"):
+        prepare_code()
+    assert verify_code(ADD, ADD_TESTS).outcome is Outcome.INFRASTRUCTURE_ERROR
+
+
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"ending": "won"}', "[" * 100_000])
 def test_answer_that_is_no_execution_is_refused(text: str) -> None:
     with pytest.raises(SandboxError, match="no execution"):
@@ -521,8 +597,6 @@ def _request(job: Job) -> str:
 
 
 def test_execution_survives_the_wire() -> None:
-    from zerone.sandbox.execution import Ending
-
     execution = Execution(
         ending=Ending.DONE,
         exit_code=None,

@@ -1,7 +1,7 @@
 """Assertions turned into calls: what the candidate computes inside, the comparison outside.
 
 In: `assert f(2) == 4` as text. Out: an `Assertion` that names the calls to be made in the sandbox
-(`f(2)`) and judges their values by a small evaluator of its own. Expected values never enter. What
+(`f(2)`) and judges their values by the evaluator next door. Expected values never enter. What
 cannot be taken apart so, a loop or a checking function that would have to run beside the
 candidate, is reported with the reason and never run.
 
@@ -10,71 +10,26 @@ The text is the data set's, not the candidate's; it is parsed here, never execut
 
 import ast
 import builtins
-import math
-import operator
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zerone.sandbox.evaluator import CALL, FUNCTIONS, Evaluator, NotConvertible, check, dotted
+from zerone.sandbox.values import Malformed
+
+__all__ = ["Assertion", "NotConvertible", "asserts_of_check", "parse_assert"]
+
 _MAX_TEXT = 100_000
-_MAX_LENGTH = 1_000_000
-_MAX_BITS = 100_000
 _MAX_ROUNDS = 1000
-_CALL = "_call_"
-
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.In: lambda left, right: left in right,
-    ast.NotIn: lambda left, right: left not in right,
-    ast.Is: lambda left, right: left is right,
-    ast.IsNot: lambda left, right: left is not right,
-}
-_ARITHMETIC: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: operator.pow,
-}
-_SIGNS: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {
-    ast.Not: operator.not_,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-}
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
-    "abs": abs,
-    "bool": bool,
-    "dict": dict,
-    "float": float,
-    "frozenset": frozenset,
-    "int": int,
-    "len": len,
-    "list": list,
-    "max": max,
-    "min": min,
-    "round": round,
-    "set": set,
-    "sorted": sorted,
-    "str": str,
-    "sum": sum,
-    "tuple": tuple,
-    "math.fabs": math.fabs,
-    "math.isclose": math.isclose,
-    "math.sqrt": math.sqrt,
-}
-_CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf}
 _BUILTINS = frozenset(dir(builtins))
-
-
-class NotConvertible(Exception):
-    """The assertion cannot be judged outside; the message says why."""
+_WELL_KNOWN: Mapping[str, str] = {
+    "Counter": "collections.Counter",
+    "Decimal": "decimal.Decimal",
+    "Fraction": "fractions.Fraction",
+    "isclose": "math.isclose",
+}
+"""Names that mean the library's also where the tests do not import them, since many forget to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,38 +43,84 @@ class Assertion:
     def holds(self, values: Sequence[Any]) -> bool:
         """Judge the values that the calls returned; an error of the comparison is no success."""
         try:
-            return bool(_Evaluator(values).visit(self.test))
-        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError, NotConvertible):
+            return bool(Evaluator(values).visit(self.test))
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return False
+        except (Malformed, NotConvertible):
             return False
 
 
-def parse_assert(text: str, setup: str = "") -> Assertion:
-    """Take an assertion apart, or raise `NotConvertible`."""
+def parse_assert(text: str, setup: str = "", entry: str = "") -> Assertion:
+    """Take an assertion apart, or raise `NotConvertible`; `entry` is the function asked for, if known."""
     try:
         statements = ast.parse(text[:_MAX_TEXT].strip()).body
-        checkers = _definitions(setup)
+        names = _names_of(setup, entry)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise NotConvertible(f"it does not parse: {error}") from error
     if len(statements) != 1 or not isinstance(statements[0], ast.Assert):
         raise NotConvertible("it is not one assert statement")
-    splitter = _Splitter(checkers)
+    splitter = _Splitter(names)
     test = splitter.visit(statements[0].test)
     if not splitter.calls:
         raise NotConvertible("it calls nothing that the program could define")
-    _check(test)
+    check(test)
     return Assertion(text=text, calls=tuple(splitter.calls), test=test)
 
 
-def _definitions(source: str) -> frozenset[str]:
-    """Return the functions and classes that the set-up defines: a call of them would be a checker."""
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return frozenset(node.name for node in ast.walk(ast.parse(source)) if isinstance(node, kinds))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """What names stand for: `entries` are asked for, `origins` imported or well known, `own` the tests'.
+
+    `defined` are those of their own that are functions or classes; the others may hold an object of
+    the program, whose methods are the program's.
+    """
+
+    own: frozenset[str]
+    defined: frozenset[str]
+    origins: Mapping[str, str]
+    entries: frozenset[str]
 
 
-def _dotted(node: ast.expr) -> str:
-    if isinstance(node, ast.Attribute):
-        return f"{_dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else ""
+def _names_of(setup: str, entry: str) -> _Names:
+    """Sort the names of the set-up. One that only renames a function of the program is none of its own."""
+    defined: set[str] = set()
+    own: set[str] = set()
+    renamed: dict[str, str] = {}
+    origins = dict(_WELL_KNOWN)
+    for node in ast.walk(ast.parse(setup)):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                defined.add(name)
+            case ast.Import() | ast.ImportFrom():
+                origins |= _imported(node)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Name(id=value)):
+                renamed[name] = value
+            case _:
+                pass
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            own.add(node.id)
+    own |= defined
+    known = own | origins.keys() | _BUILTINS
+    renamed = {name: value for name, value in renamed.items() if value == entry or value not in known}
+    entries = {entry, *(name for name, value in renamed.items() if value == entry)} - {""}
+    origins = {name: origin for name, origin in origins.items() if name not in entries}
+    return _Names(
+        own=frozenset(own - renamed.keys() - entries),
+        defined=frozenset(defined - entries),
+        origins=origins,
+        entries=frozenset(entries),
+    )
+
+
+def _imported(node: ast.Import | ast.ImportFrom) -> dict[str, str]:
+    """Return names -> where they come from. Inside, the program itself is the module `solution`."""
+    if isinstance(node, ast.Import):
+        names = {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}
+        roots = {name: origin if name != origin.split(".")[0] else name for name, origin in names.items()}
+        return {name: origin for name, origin in roots.items() if origin != "solution"}
+    if node.module == "solution":
+        return {}
+    return {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
 
 
 def _owner(node: ast.expr) -> str:
@@ -149,19 +150,59 @@ def _root(node: ast.expr) -> str:
 class _Splitter(ast.NodeTransformer):
     """Replaces the outermost calls of the candidate's functions by names of their values."""
 
-    def __init__(self, checkers: Collection[str]) -> None:
+    def __init__(self, names: _Names) -> None:
         self.calls: list[str] = []
-        self._checkers = checkers
+        self._names = names
 
     def _is_the_candidates(self, node: ast.expr) -> bool:
         owner = _owner(node)
-        if owner in self._checkers:
+        if owner in self._names.entries:
+            return True
+        is_called = any(isinstance(part, ast.Call) and dotted(part.func) == owner for part in ast.walk(node))
+        if owner in self._names.defined or (owner in self._names.own and is_called):
             raise NotConvertible(f"{owner} is defined by the tests and would run beside the program")
-        return bool(owner) and owner not in _BUILTINS and owner != "math"
+        return bool(owner) and owner not in _BUILTINS and owner != "math" and owner not in self._names.origins
+
+    def _calls_the_candidate(self, node: ast.AST) -> bool:
+        """Whether a result of the program is in there. `Pair(1, 2)` is an input; `Pair(1).first()` is not."""
+        bound = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+        bound |= {
+            part.id
+            for part in ast.walk(node)
+            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+        }
+        others = _BUILTINS | self._names.origins.keys() | self._names.own | bound | {""}
+        for part in ast.walk(node):
+            if isinstance(part, ast.Name) and part.id in self._names.entries:
+                return True
+            if isinstance(part, ast.Call):
+                name, root = dotted(part.func), _root(part)
+                is_input = isinstance(part.func, ast.Name) and name[:1].isupper()
+                is_input = is_input or ("." in name and root in sys.stdlib_module_names)
+                if not is_input and root not in others:
+                    return True
+        return False
+
+    def _refuse_checkers(self, node: ast.expr) -> None:
+        """Refuse a call that is given a result beside what it should be: it may be the candidate's.
+
+        `almost_equal(f(2), 4)` lets the program define `almost_equal`; `g(f(2))` shows it nothing.
+        """
+        for call in ast.walk(node):
+            if not isinstance(call, ast.Call) or dotted(call.func) in self._names.entries:
+                continue
+            given = [*call.args, *(word.value for word in call.keywords)]
+            if not any(map(self._calls_the_candidate, given)):
+                continue
+            is_class = isinstance(call.func, ast.Name) and call.func.id[:1].isupper()
+            if len(given) > 1 or not isinstance(given[0], ast.Call) or is_class:
+                name = ast.unparse(call.func)
+                raise NotConvertible(f"{name} is given a result and could be the program's own check")
 
     def _take(self, node: ast.expr) -> ast.expr:
+        self._refuse_checkers(node)
         self.calls.append(ast.unparse(node))
-        return ast.Name(id=f"{_CALL}{len(self.calls) - 1}", ctx=ast.Load())
+        return ast.Name(id=f"{CALL}{len(self.calls) - 1}", ctx=ast.Load())
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Take a call of the candidate's whole, look into the arguments of any other."""
@@ -170,7 +211,16 @@ class _Splitter(ast.NodeTransformer):
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         """Take an attribute of what the candidate returned."""
         is_of_call = any(isinstance(inner, ast.Call) for inner in ast.walk(node))
-        return self._take(node) if is_of_call and self._is_the_candidates(node) else node
+        if is_of_call and self._is_the_candidates(node):
+            return self._take(node)
+        return self.generic_visit(node) if isinstance(node.value, ast.Name) else node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        """Write a name that was imported as what it is; a name of the tests' own is known to nobody."""
+        if node.id in self._names.own and node.id in FUNCTIONS.keys() | self._names.origins.keys():
+            raise NotConvertible(f"{node.id} is defined by the tests")
+        origin = self._names.origins.get(node.id)
+        return ast.parse(origin, mode="eval").body if origin else node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         """Refuse: what it calls depends on its arguments."""
@@ -181,117 +231,6 @@ class _Splitter(ast.NodeTransformer):
         raise NotConvertible("it has a comprehension outside of a call")
 
     visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp  # type: ignore[assignment]
-
-
-def _check(node: ast.expr) -> None:
-    """Raise `NotConvertible` unless `_evaluate` knows every part."""
-    known = (ast.Constant, ast.Tuple, ast.List, ast.Set, ast.Dict, ast.Name, ast.BoolOp, ast.Compare)
-    known += (ast.BinOp, ast.UnaryOp, ast.Subscript, ast.Slice, ast.Call, ast.Attribute, ast.keyword)  # type: ignore[assignment]
-    for part in ast.walk(node):
-        if isinstance(part, ast.operator | ast.unaryop | ast.cmpop | ast.boolop | ast.expr_context):
-            if isinstance(part, ast.operator) and type(part) not in _ARITHMETIC:
-                raise NotConvertible(f"{type(part).__name__} is not evaluated outside")
-            if isinstance(part, ast.unaryop) and type(part) not in _SIGNS:
-                raise NotConvertible(f"{type(part).__name__} is not evaluated outside")
-            continue
-        if isinstance(part, ast.Call) and _dotted(part.func) not in _FUNCTIONS:
-            raise NotConvertible(f"a call of {ast.unparse(part.func)} is not evaluated outside")
-        name = _dotted(part) if isinstance(part, ast.Name | ast.Attribute) else ""
-        is_known_name = name in _FUNCTIONS or name in _CONSTANTS or name.startswith(_CALL) or name == "math"
-        if not isinstance(part, known) or (name and not is_known_name):
-            shown = name or type(part).__name__
-            raise NotConvertible(f"{shown} is not evaluated outside")
-
-
-class _Evaluator(ast.NodeVisitor):
-    """Evaluates what `_check` let through, with the values of the calls."""
-
-    def __init__(self, values: Sequence[Any]) -> None:
-        self._values = values
-
-    def generic_visit(self, node: ast.AST) -> Any:
-        """Refuse: every node that is known has a method of its own."""
-        raise NotConvertible(f"{type(node).__name__} is not evaluated outside")
-
-    def visit_Constant(self, node: ast.Constant) -> Any:
-        """Return the constant."""
-        return node.value
-
-    def visit_Name(self, node: ast.Name) -> Any:
-        """Return what a call returned."""
-        return self._values[int(node.id.removeprefix(_CALL))]
-
-    def visit_Attribute(self, node: ast.Attribute) -> Any:
-        """Return a constant of `math`."""
-        return _CONSTANTS[_dotted(node)]
-
-    def visit_Tuple(self, node: ast.Tuple) -> Any:
-        """Return the tuple."""
-        return tuple(map(self.visit, node.elts))
-
-    def visit_List(self, node: ast.List) -> Any:
-        """Return the list."""
-        return list(map(self.visit, node.elts))
-
-    def visit_Set(self, node: ast.Set) -> Any:
-        """Return the set."""
-        return set(map(self.visit, node.elts))
-
-    def visit_Dict(self, node: ast.Dict) -> Any:
-        """Return the dictionary."""
-        pairs = zip(node.keys, node.values, strict=True)
-        return {self.visit(key): self.visit(value) for key, value in pairs if key}
-
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
-        """Return a sign or a negation applied."""
-        return _SIGNS[type(node.op)](self.visit(node.operand))
-
-    def visit_BinOp(self, node: ast.BinOp) -> Any:
-        """Return the result of arithmetic, within bounds."""
-        return _arithmetic(node.op, self.visit(node.left), self.visit(node.right))
-
-    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
-        """Return whether all or any hold."""
-        return (all if isinstance(node.op, ast.And) else any)(map(self.visit, node.values))
-
-    def visit_Compare(self, node: ast.Compare) -> Any:
-        """Return whether a chain of comparisons holds."""
-        operands = [self.visit(node.left), *map(self.visit, node.comparators)]
-        pairs = zip(node.ops, operands, operands[1:], strict=False)
-        return all(_COMPARISONS[type(op)](first, second) for op, first, second in pairs)
-
-    def visit_Subscript(self, node: ast.Subscript) -> Any:
-        """Return an element or a slice."""
-        return self.visit(node.value)[self.visit(node.slice)]
-
-    def visit_Slice(self, node: ast.Slice) -> Any:
-        """Return the slice."""
-        return slice(*(self.visit(part) if part else None for part in (node.lower, node.upper, node.step)))
-
-    def visit_Call(self, node: ast.Call) -> Any:
-        """Return the value of a known function."""
-        named = {word.arg: self.visit(word.value) for word in node.keywords if word.arg}
-        given = [_bounded(self.visit(argument)) for argument in node.args]
-        return _bounded(_FUNCTIONS[_dotted(node.func)](*given, **named))
-
-
-def _bounded(value: Any) -> Any:
-    """Refuse numbers whose arithmetic or text would take long."""
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        raise NotConvertible("a number is too large")
-    return value
-
-
-def _arithmetic(op: ast.operator, left: Any, right: Any) -> Any:
-    if isinstance(op, ast.Mod) and isinstance(left, str | bytes):
-        raise NotConvertible("a text is formatted")
-    if isinstance(op, ast.Mult):
-        for text, number in ((left, right), (right, left)):
-            if hasattr(text, "__len__") and isinstance(number, int) and len(text) * number > _MAX_LENGTH:
-                raise NotConvertible("a sequence is too long")
-    if isinstance(op, ast.Pow) and not (abs(right) <= 1000 and abs(left) < 1 << 64):
-        raise NotConvertible("a power is too large")
-    return _ARITHMETIC[type(op)](_bounded(left), _bounded(right))
 
 
 # HumanEval's form -----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def run(
 def _read_program(path: Path) -> str:
     try:
         # Bytes that are no UTF-8 go inside as they are; Python there says what it thinks of them.
-        return path.read_bytes().decode("utf-8", "surrogateescape")
+        return path.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -75,9 +75,9 @@ def _suite_of_stdin() -> "Suite":
 
 def _executor(backend: str, remote: str | None) -> Executor:
     if remote is not None:
-        from zerone.sandbox.remote import RemoteExecutor
+        from zerone.sandbox.remote import RemoteExecutor, token_from_environment
 
-        return RemoteExecutor(remote)
+        return RemoteExecutor(remote, token_from_environment())
     from zerone.sandbox.pool import SandboxPool
 
     return SandboxPool(num_benches=1, backend=backend)

@@ -7,6 +7,7 @@ and no secret, and whoever takes it over can only return other values. No module
 The zygote has compiled and forked it; it runs on any Python from 3.9.
 """
 
+import builtins
 import os
 import sys
 from json import dumps as quote
@@ -172,6 +173,9 @@ def main() -> None:
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
+    # The module `site`, which has these two, is not loaded here; many programs end by them.
+    for name in ("exit", "quit"):
+        setattr(builtins, name, sys.exit)
     code = compiled(job["source"])
     if code is not None and job["kind"] == "stdin":
         if run_stdin(job, code):

@@ -4,6 +4,8 @@ In: a job. Out: what the server says happened, every field checked. No expected 
 the server cannot forge a verdict either; it is trusted with isolation only.
 """
 
+import http.client
+import os
 import urllib.error
 import urllib.request
 
@@ -11,6 +13,7 @@ from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.sandbox.execution import Execution, Job, Limits, read_execution, write_request
 
 _GRACE_S = 30.0
+URL_VARIABLE, TOKEN_VARIABLE = "ZERONE_SANDBOX_URL", "ZERONE_SANDBOX_TOKEN"
 
 
 class RemoteExecutor:
@@ -40,8 +43,19 @@ class RemoteExecutor:
             raise SandboxError(
                 f"{self._url} answered {error.code}: {error.read(500).decode('utf-8', 'replace')}"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise SandboxError(f"{self._url} cannot be reached: {error}") from error
         if len(text) > most:
             raise SandboxError(f"{self._url} answered more than {most} bytes")
         return read_execution(text.decode("utf-8", "replace"), backend=f"remote {self._url}")
+
+
+def token_from_environment() -> str | None:
+    """Return the token for a remote executor; a command line would show it to every process."""
+    return os.environ.get(TOKEN_VARIABLE, "").strip() or None
+
+
+def executor_from_environment() -> RemoteExecutor | None:
+    """Return the remote executor that this process is told to use, if it is told so."""
+    url = os.environ.get(URL_VARIABLE, "").strip()
+    return RemoteExecutor(url, token_from_environment()) if url else None

@@ -95,9 +95,9 @@ def make_suite(spec: Mapping[str, Any]) -> Suite:
     setup = spec.get("setup", "")
     if not isinstance(setup, str):
         raise DataError('"setup" must be a text of code')
-    if mode == "assert":
-        return _assert_suite(tests, setup)
     entry = spec.get("entry", "")
+    if mode == "assert":
+        return _assert_suite(tests, setup, entry if isinstance(entry, str) else "")
     if mode == "call" and not (isinstance(entry, str) and _ENTRY.fullmatch(entry)):
         raise DataError(f'"entry" must name a function or Class.method, not {entry!r}')
     given, wanted, kind = ("args", "expected", list) if mode == "call" else ("stdin", "stdout", str)
@@ -127,14 +127,14 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _assert_suite(tests: Sequence[Any], setup: str) -> Suite:
+def _assert_suite(tests: Sequence[Any], setup: str, entry: str) -> Suite:
     converted: list[Assertion] = []
     unconverted: list[tuple[str, str]] = []
     for number, text in enumerate(tests, 1):
         if not isinstance(text, str):
             raise DataError(f"test {number} must be the text of an assert statement")
         try:
-            converted.append(parse_assert(text, setup))
+            converted.append(parse_assert(text, setup, entry))
         except NotConvertible as error:
             unconverted.append((text, str(error)))
     return Suite(
@@ -177,8 +177,11 @@ class _Answers:
     failure: tuple[CodeVerdict, str] | None
 
 
-def _read_answers(lines: Sequence[str]) -> _Answers:
-    """Sort the driver's lines; anything twice or unreadable is held against the program."""
+def _read_answers(lines: Sequence[str], num_tests: int) -> _Answers:
+    """Sort the driver's lines; anything twice or unreadable is held against the program.
+
+    Numbers of no test are dropped: a dictionary of numbers that a candidate chose is quadratic.
+    """
     by_test: dict[int, list[Any]] = {}
     failure = None
     for line in lines:
@@ -188,6 +191,8 @@ def _read_answers(lines: Sequence[str]) -> _Answers:
             failure = failure or (CodeVerdict.RUNTIME_ERROR, f"results are garbled: {error}")
             continue
         if isinstance(first, int) and not isinstance(first, bool):
+            if not 0 <= first < num_tests:
+                continue
             if first in by_test:
                 failure = failure or (CodeVerdict.RUNTIME_ERROR, f"test {first + 1} was answered twice")
             by_test[first] = rest
@@ -201,7 +206,7 @@ def _read_answers(lines: Sequence[str]) -> _Answers:
 
 def judge(suite: Suite, execution: Execution) -> Report:
     """Compare what came back with what was expected."""
-    answers = _read_answers(execution.results)
+    answers = _read_answers(execution.results, len(suite.inputs))
     results = [_judge_test(suite, index, answers.by_test) for index in range(len(suite.expected))]
     passed = sum(verdict is CodeVerdict.PASS for verdict, _ in results)
     verdict, message = CodeVerdict.PASS, ""
