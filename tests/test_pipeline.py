@@ -141,6 +141,16 @@ def test_from_and_only_together_repeat_one_stage(folder: Path) -> None:
     assert begun(folder, "one") == []
 
 
+def test_no_summary_stands_while_a_stage_does_not_fit(folder: Path) -> None:
+    """Its figures would be of models that are no more, or of some before and some after a change."""
+    summary = copy_of_run(folder, "partly") / "summary.json"
+    graph = small_graph(second={"revision": 2})
+    small_pipeline(folder, "partly", graph=graph, start="first", only="first").run(True, Notes())
+    assert not summary.exists(), "second is of another revision now"
+    small_pipeline(folder, "partly", graph=graph).run(True, Notes())
+    assert json.loads(summary.read_text(encoding="utf-8"))["models"].keys() == {"base", "first", "second"}
+
+
 def test_an_unknown_stage_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="no stage is named 'secnd'; there are base, first"):
         small_pipeline(folder, start="secnd")

@@ -80,7 +80,7 @@ def test_a_decision_cut_by_a_crash_is_open_again(path: Path) -> None:
     work, _ = look(path, "q")
     assert work.counts() == {"accepted": 1, "edited": 0, "rejected": 0, "open": 3}
     look(path, "aaa")
-    assert Review(path, path).counts()["open"] == 0
+    assert Review(path, path.with_suffix(".reviewed.jsonl")).counts()["open"] == 0
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"prompt": "a"}', "[]", '{"prompt": 1, "completion": "b"}'])
@@ -88,7 +88,7 @@ def test_what_is_no_data_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError):
-        Review(path, path)
+        Review(path, path.with_suffix(".reviewed.jsonl"))
 
 
 def test_the_command_says_what_is_to_go(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,3 +96,19 @@ def test_the_command_says_what_is_to_go(path: Path, monkeypatch: pytest.MonkeyPa
     code, out, err = call_main(path.parent, "data", "review", str(path))
     assert code == 0, err
     assert "1 accepted (0 edited), 0 rejected, 3 to go" in out
+
+
+def test_data_are_not_written_over_by_what_is_accepted_of_them(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"cannot go to .* itself; give another --out"):
+        Review(path, path.parent / "." / path.name)
+    assert path.read_bytes() == before
+
+
+def test_a_sample_may_hold_what_python_takes_for_the_end_of_a_line(path: Path) -> None:
+    told = sample(7) | {"prompt": "one\u2028two\u0085three"}
+    path.write_text(json.dumps(told, ensure_ascii=False) + "\n", encoding="utf-8")
+    work, _ = look(path, "aq")
+    assert [each["prompt"] for each in work.samples] == [told["prompt"]]
+    edited = Review(path, path.with_suffix(".reviewed.jsonl"))
+    assert edited.counts()["accepted"] == 1

@@ -227,6 +227,13 @@ class RunDir:
         """Write summary.json."""
         write_atomically(self.path / "summary.json", _pretty(summary))
 
+    def remove_summary(self) -> None:
+        """Remove summary.json, if there is one, as what it tells of is about to change."""
+        try:
+            (self.path / "summary.json").unlink(missing_ok=True)
+        except OSError as error:
+            raise RunDirError(f"cannot write {self.path}: {error.strerror}") from error
+
     def read_summary(self) -> dict[str, Any] | None:
         """Return summary.json, or None while the run is not finished."""
         path = self.path / "summary.json"

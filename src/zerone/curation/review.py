@@ -27,9 +27,15 @@ _KEYS = "[a]ccept  [r]eject  [e]dit  [b]ack  [q]uit"
 
 
 class Review:
-    """The samples of a file and what was decided about them."""
+    """The samples of a file and what was decided about them.
+
+    Raises DataError for a file that cannot be read, and for one that is to be written over by what
+    is accepted of it: until all is decided, that is a part.
+    """
 
     def __init__(self, path: Path, out_path: Path) -> None:
+        if out_path.resolve() == path.resolve():
+            raise DataError(f"accepted samples cannot go to {path} itself; give another --out")
         self.path = path
         self.out_path = out_path
         self.samples = _read_samples(path)
@@ -90,7 +96,7 @@ class Review:
             # What a crash cut must not swallow the next decision.
             with self._decisions_path.open("a", encoding="utf-8") as file:
                 file.write("\n")
-        for line in text.splitlines():
+        for line in text.split("\n"):
             try:
                 decision = json.loads(line)
                 found[decision["sample"]] = decision
@@ -101,7 +107,7 @@ class Review:
 
 def _read_samples(path: Path) -> list[dict[str, Any]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028, which a sample may hold
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     samples = []

@@ -183,7 +183,7 @@ def _examples_for(config: Config, path: Path | None) -> ExamplesFor:
 def read_examples(path: Path) -> tuple[Example, ...]:
     """Read worked examples for few-shot prompts, lines of `question`, `thought` and `answer`."""
     try:
-        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines()
+        lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     examples = []

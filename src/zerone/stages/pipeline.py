@@ -232,7 +232,11 @@ class Pipeline:
             )
         lock.lock()
         try:
-            display.begin(self.plan())
+            plan = self.plan()
+            display.begin(plan)
+            if any(planned.state not in (State.DONE, State.LEFT_OUT) for planned in plan):
+                # Its figures would be those of models that are about to change.
+                RunDir(self.directory).remove_summary()
             for name in reversed(self._again()):
                 self._records.discard(name)
             self._write_recipe()
@@ -272,8 +276,9 @@ class Pipeline:
                     write_lineage(made[name], self._lineage(finished, name))
             record = finished
         except Interrupted as error:
+            once = ", without --from," if self._selection.start else ""
             raise Interrupted(
-                f"stopped in stage {stage.name}; go on with the same command and "
+                f"stopped in stage {stage.name}; go on with the same command{once} and "
                 f"--run-dir {self.directory} --resume"
             ) from error
         finally:
@@ -340,10 +345,12 @@ class Pipeline:
         return Lineage.of(node, parents.values())
 
     def _summarise(self) -> dict[str, Any]:
-        """Return, and write where all stages are done, what the pipeline came to."""
+        """Return, and write where all stages are done and fit each other, what the pipeline came to."""
         names = self._graph.names
         summary = sum_up(self._records, names, self._configs[names[0]].seed)
-        if all((record := self._records.read(name)) and record.is_done for name in names):
+        if all((record := self._records.read(name)) and record.is_done for name in names) and all(
+            self._assess(stage)[0] is State.DONE for stage in self._graph.stages
+        ):
             RunDir(self.directory).write_summary(summary)
         return summary
 
