@@ -1,5 +1,6 @@
 """Several runs on one page, what runs cost, and the tables of stages and students."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from zerone.errors import UserError
 from zerone.report import cost, stages_table
 from zerone.report.comparison import (
     MAX_RUNS,
+    beside_paper,
     differing_settings,
     final_figures,
     name_runs,
@@ -89,6 +91,29 @@ def test_page_says_that_only_the_seed_differs_and_gives_the_mean(tmp_path: Path)
     assert "second is not finished" in text
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("commit", "abc"), ("model_sha256", "abc"), ("precision", "bf16"), ("cpu", f"{'x' * 20} 2")],
+)
+def test_runs_with_other_surroundings_do_not_differ_in_the_seed_only(
+    tmp_path: Path, key: str, value: str
+) -> None:
+    runs = make_runs(tmp_path, seed="7")
+    for run, facts in zip(runs, ({key: f"{'x' * 20} 1"}, {key: value}), strict=True):
+        write_atomically(run.path / "environment.json", json.dumps(run.read_environment() | facts))
+    text = Page(render_comparison(runs, 0.04)).text
+    assert f"They differ in seed, {key.replace('_', ' ')}." in text
+    assert "that of chance" not in text
+
+
+def test_values_beside_the_papers_stand_in_the_order_of_the_runs(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / name, [0.1, 0.2]) for name in "abc"]
+    write_atomically(runs[1].config_path, to_yaml(build_config({}, ["rl.steps=3", "rl.group_size=4"])))
+    rows = {row.label: row.here for row in beside_paper(name_runs([read_record(run) for run in runs]))}
+    assert rows["Answers per question (group size)"] == "16 / 4 / 16"
+    assert rows["Rollout phases (steps here)"] == "3"
+
+
 def test_runs_called_alike_are_told_apart_by_their_path(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name / "run", [0.1, 0.2]) for name in ("a", "b")]
     names = [run.name for run in name_runs([read_record(run) for run in runs])]
@@ -140,10 +165,15 @@ def test_cost_of_a_run_that_recorded_nothing_is_blank(tmp_path: Path) -> None:
 
 
 def test_prices_of_the_interfaces_stand_beside_the_costs(tmp_path: Path) -> None:
-    text = Page(render(make_run(tmp_path / "a", [0.1, 0.2]))).text
-    for price in ("0.55", "2.19", "15", "60"):
-        assert price in text
+    html = render(make_run(tmp_path / "a", [0.1, 0.2]))
+    text = Page(html).text
     assert "$0.04 per core-hour" in text
+    # Cell by cell: "15" alone is also in the 15.6% of the paper's table.
+    for cells in (
+        "<th>deepseek-reasoner, January 2025</th><td>0.55</td><td>2.19</td>",
+        "<th>OpenAI o1, January 2025</th><td>15</td><td>60</td>",
+    ):
+        assert cells in html
 
 
 def test_stage_table_is_in_the_order_of_the_stages() -> None:

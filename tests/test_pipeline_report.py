@@ -10,9 +10,17 @@ from pipelines import Notes, small_pipeline
 from processes import call_main
 from test_report import HOSTILE, Page
 from zerone.errors import RunDirError
+from zerone.report.comparison import render_comparison
 from zerone.report.page import render
-from zerone.report.pipeline_tables import data_tables, dropped_table, reward_models, shape, times
-from zerone.report.stages_table import Table
+from zerone.report.pipeline_tables import (
+    data_tables,
+    dropped_table,
+    ppo_table,
+    reward_models,
+    shape,
+    times,
+)
+from zerone.report.stages_table import Table, beside_students
 from zerone.run_dir import RunDir
 
 
@@ -38,6 +46,84 @@ def test_curves_of_each_stage_of_reinforcement_learning_are_on_the_page(pipeline
     assert page.text.count("Reward and its parts") == 1, "second is fine-tuned and has no reward"
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert ids >= {(attributes["href"] or "")[1:] for tag, attributes in page.elements if tag == "a"}
+
+
+def test_cost_samples_and_the_papers_settings_are_on_the_page(pipeline: Path) -> None:
+    html = render(RunDir(pipeline), 0.07)
+    page = Page(html)
+    assert len(html) < 2_000_000
+    assert "$0.07 per core-hour" in page.text
+    assert "<th>OpenAI o1, January 2025</th><td>15</td><td>60</td>" in html
+    assert "<th>cost</th><th>first</th><th>second</th><th>all stages</th>" in html
+    sampled = sum(line["num_sampled_tokens"] for line in RunDir(pipeline / "first").read_metrics())
+    assert f"<th>tokens sampled</th><td>{sampled:,}</td><td>\u2013</td><td>\u2013</td>" in html
+    assert "Reflection words" in page.text and "Right after a failed try" in page.text
+    assert "Answers of first that notice a failed try" in page.text
+    assert '<article class="sample">' in html, "the first and the last step beside each other"
+    assert "Settings of first beside the paper's" in page.text
+    assert "DeepSeek-V3-Base, 671B parameters" in page.text
+
+
+def test_price_of_a_core_reaches_the_page_of_a_pipeline(pipeline: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    call_main(tmp_path, "report", str(pipeline), "--core-price", "0.5", "--out", str(page))
+    assert "$0.5 per core-hour" in page.read_text(encoding="utf-8")
+
+
+def test_a_stage_of_fine_tuning_has_a_page_of_its_own(pipeline: Path) -> None:
+    assert "Loss on answers held out from" in Page(render(RunDir(pipeline / "second"))).text
+
+
+def test_ppo_stands_beside_grpo_figure_by_figure_with_ratios() -> None:
+    ppo = {
+        "steps": 5,
+        **{"total_s_grpo": 6.0, "total_s_ppo": 9.0, "total_s_ratio": 1.5},
+        **{"state_bytes_grpo": 13e6, "state_bytes_ppo": 26e6, "state_bytes_ratio": 2.0},
+        **{"accuracy_grpo": 0.36, "accuracy_ppo": 0.35},
+    }
+    table = ppo_table({"ppo": ppo})
+    assert table is not None and table.heads[0] == "the first 5 steps"
+    assert column(table, "seconds a step") == ["6", "9", "1.5x"]
+    assert column(table, "weights and optimiser, MB") == ["13", "26", "2.0x"]
+    assert column(table, "right in the last of them") == ["36.0%", "35.0%", ""]
+    assert len(table.rows) == 3, "no row where a figure is missing"
+    assert ppo_table({}) is None
+
+
+def test_students_stand_beside_the_larger_base_and_the_teacher() -> None:
+    def scored(name: str, parameters: int, score: float) -> dict[str, Any]:
+        return {"name": name, "parameters": parameters, "score": {"score": score, "ci": [0.1, 0.3]}}
+
+    found = {
+        "students": [{"name": "small"}],
+        "distillation": {
+            "bases": [scored("small", 600_000, 0.01), scored("embedded", 1_100_000, 0.17)],
+            "teacher": scored("teacher", 1_100_000, 0.9),
+        },
+    }
+    table = beside_students(found)
+    assert table is not None
+    assert [label for label, _ in table.rows] == ["embedded, undistilled", "the teacher"]
+    assert column(table, "embedded, undistilled") == ["1.1 M", "17.0%"]
+    assert beside_students({"students": []}) is None
+
+
+def test_an_unfinished_pipeline_can_be_compared(pipeline: Path, tmp_path: Path) -> None:
+    small_pipeline(tmp_path, "begun", only="base").run(False, Notes())
+    runs = [RunDir(tmp_path / "begun"), RunDir(pipeline), RunDir(pipeline / "first")]
+    page = Page(render_comparison(runs, 0.04))
+    assert page.open == []
+    assert "begun is not finished: 3 stages to go." in page.text
+    assert "run is not finished" not in page.text
+
+
+def test_pipelines_whose_stages_have_other_settings_are_not_called_the_same(
+    pipeline: Path, tmp_path: Path
+) -> None:
+    small_pipeline(tmp_path, "other", only="base", changes={"first": ("rl.steps=4",)}).run(False, Notes())
+    small_pipeline(tmp_path, "another", only="base", changes={"first": ("rl.steps=5",)}).run(False, Notes())
+    runs = [RunDir(tmp_path / name) for name in ("other", "another")]
+    assert "They differ in stages.first.rl.steps." in Page(render_comparison(runs, 0.04)).text
 
 
 def test_an_unfinished_pipeline_shows_what_there_is_and_how_to_go_on(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The report of a run directory, made through RunDir itself with real problems and rollouts."""
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,18 @@ def test_settings_stand_beside_the_papers(tmp_path: Path) -> None:
     assert (rows["Learning rate"].here, rows["Learning rate"].paper) == ("0.00025", "3e-6")
     assert (rows["Questions per update"].here, rows["Questions per update"].paper) == ("24", "32")
     assert rows["Updates (the paper's steps)"].here == "6"
+
+
+def test_long_questions_are_cut_as_answers_are(tmp_path: Path) -> None:
+    run = RunDir(tmp_path / "a").lock()
+    run.start(to_yaml(build_config({}, [])), {})
+    problem = replace(make_problem(), prompt="q" * 500_000)
+    for step in (1, 2):
+        run.record_step(make_metrics(step, 0.5), {"step": step}, [make_group(problem, [(SEARCH, True, 9)])])
+    html = render(run)
+    assert len(html) < 2_000_000
+    assert "q" * aha.MAX_SHOWN_CHARACTERS in html
+    assert "(496,000 more characters are in rollouts.sqlite)" in html
 
 
 def test_every_figure_has_a_legend_labelled_axes_and_a_reading(tmp_path: Path) -> None:

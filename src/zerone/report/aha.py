@@ -189,14 +189,19 @@ Segment = tuple[str, str]
 
 def segments(text: str) -> list[Segment]:
     """Cut a text into (class, text) pieces in which reflection words are marked, ready to show."""
-    shown = visible(text[:MAX_SHOWN_CHARACTERS])
+    shown, note = cut(text)
     pieces: list[Segment] = []
     at = 0
     for start, end in reflection_spans(shown):
         pieces += [("", shown[at:start]), ("mark", shown[start:end])]
         at = end
     pieces.append(("", shown[at:]))
-    left_out = len(text) - MAX_SHOWN_CHARACTERS
-    if left_out > 0:
-        pieces.append(("cut", f"\n({left_out:,} more characters are in rollouts.sqlite)"))
+    pieces.append(("cut", note))
     return [piece for piece in pieces if piece[1]]
+
+
+def cut(text: str) -> tuple[str, str]:
+    """Return what a page shows of a text, and a note on what it leaves out, if it does."""
+    left_out = len(text) - MAX_SHOWN_CHARACTERS
+    note = f"\n({left_out:,} more characters are in rollouts.sqlite)" if left_out > 0 else ""
+    return visible(text[:MAX_SHOWN_CHARACTERS]), note

@@ -15,7 +15,9 @@ from zerone.errors import UserError
 from zerone.report import cost, stages_table, tables
 from zerone.report.charts import Chart, Series, line_chart, swatch
 from zerone.report.figures import Figure, figure_of, series_of
+from zerone.report.fine_tuning_page import loss_series
 from zerone.report.numbers import MISSING, number, percent, plural
+from zerone.report.pipeline_page import comparable, is_pipeline
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.run_dir import RunDir
@@ -44,7 +46,8 @@ def render_comparison(runs: Sequence[RunDir], core_price: float) -> str:
     """Return the page of several runs; raises UserError for too many, RunDirError for what is no run."""
     if len(runs) > MAX_RUNS:
         raise UserError(f"{len(runs)} runs are too many for one page; give at most {MAX_RUNS}")
-    compared = name_runs([read_record(run) for run in runs])
+    records = [comparable(run) if is_pipeline(run) else read_record(run) for run in runs]
+    compared = name_runs(records)
     settings = differing_settings(compared)
     return template("comparison.html.j2").render(
         compared=compared,
@@ -98,10 +101,9 @@ def title(compared: Sequence[Compared]) -> str:
 
 def lead(compared: Sequence[Compared], differing: Sequence[str]) -> str:
     """Say what makes the runs different; of equal runs with different seeds, also their mean."""
-    settings = [label for label in differing if "." in label or label == "seed"]
-    if settings != ["seed"]:
-        what = ", ".join(settings[:6]) + (" and more" if len(settings) > 6 else "")
-        return f"They differ in {what}." if what else "Their settings are the same."
+    if list(differing) != ["seed"]:
+        what = ", ".join(differing[:6]) + (" and more" if len(differing) > 6 else "")
+        return f"They differ in {what}." if what else "Their settings and surroundings are the same."
     means = []
     for suite in _suites(compared):
         finals = [run.record.final(suite).get("pass_at_1") for run in compared]
@@ -147,6 +149,15 @@ def _figures(compared: Sequence[Compared]) -> Iterator[Figure]:
     accuracy = accuracy_figure(compared)
     if accuracy is not None:
         yield accuracy
+    losses = [
+        loss_series(run.record, run.name, run.tone, "dashed" if run.is_second else "points")
+        for run in compared
+        if run.record.is_fine_tuning
+    ]
+    if losses:
+        chart = Chart(title="Loss on answers held out", y_label="nats per token", series=losses)
+        ends = ", ".join(f"{line.label} {number(_last(line))}" for line in losses)
+        yield figure_of(chart, f"Last evaluated: {ends}. It compares runs that hold out the same answers.")
     for key, name, unit, is_share in (
         ("accuracy", "Right training answers", "share of answers", True),
         ("response_tokens", "Response length", "tokens per response", False),
@@ -225,17 +236,25 @@ class Difference:
     values: Sequence[str]
 
 
-_CIRCUMSTANCES = ("commit", "model_sha256", "cpu", "cores", "threads", "precision", "torch")
+_HASHES = ("commit", "model_sha256", "data_sha256")
+_CIRCUMSTANCES = (*_HASHES, "cpu", "cores", "threads", "precision", "torch")
 
 
 def differing_settings(compared: Sequence[Compared]) -> list[Difference]:
     """Return the options that are not the same in all runs, then what differs around them."""
     flat = [dict(_flatten(run.record.config)) for run in compared]
     names = dict.fromkeys(name for options in flat for name in options)
-    rows = [Difference(label=name, values=[options.get(name, MISSING) for options in flat]) for name in names]
+    rows = [
+        Difference(label=name, values=[options.get(name, MISSING) for options in flat])
+        for name in names
+        # A stage's own settings say something beside those of the same stage of other pipelines only.
+        if not name.startswith("stages.") or all(name in options for options in flat)
+    ]
     for key in _CIRCUMSTANCES:
-        values = [str(run.record.environment.get(key, MISSING))[:12] for run in compared]
-        rows.append(Difference(label=key.replace("_", " "), values=values))
+        values = [str(run.record.environment.get(key, MISSING)) for run in compared]
+        # Names of processors often differ in their last letters alone: only hashes can be cut.
+        shown = [value[:12] for value in values] if key in _HASHES else values
+        rows.append(Difference(label=key.replace("_", " "), values=shown))
     return [row for row in rows if len(set(row.values)) > 1]
 
 
@@ -248,9 +267,16 @@ def _flatten(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def beside_paper(compared: Sequence[Compared]) -> list[tables.Setting]:
-    """Return the runs' settings beside the paper's; values that differ are named one after another."""
+    """Return the runs' settings beside the paper's; values that differ stand in the order of the runs.
+
+    Fine-tuning is left blank: its configuration holds settings of reinforcement learning that it never used.
+    """
     by_run = [tables.settings(run.record) for run in compared]
-    return [
-        replace(rows[0], here=" / ".join(dict.fromkeys(row.here for row in rows)))
-        for rows in zip(*by_run, strict=True)
-    ]
+    is_blank = [run.record.is_fine_tuning for run in compared]
+    if all(is_blank):
+        return []
+    found = []
+    for rows in zip(*by_run, strict=True):
+        values = [MISSING if blank else row.here for row, blank in zip(rows, is_blank, strict=True)]
+        found.append(replace(rows[0], here=values[0] if len(set(values)) == 1 else " / ".join(values)))
+    return found

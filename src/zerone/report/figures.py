@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from zerone.report.charts import Chart, Series, bar_chart, line_chart, swatch
+from zerone.report.claims import length_claim, reflection_claim, written_weights
 from zerone.report.numbers import number, percent
 from zerone.report.record import RunRecord, vote_key, vote_size
 
@@ -113,7 +114,7 @@ def length_figure(record: RunRecord) -> Figure | None:
     if not series:
         return None
     chart = Chart(title="Response length", y_label="tokens per response", series=series)
-    reading = f"The mean length {_moved(series[0], number)} tokens; the reward does not name length."
+    reading = f"The mean length {_moved(series[0], number)} tokens; {length_claim(record)}."
     return figure_of(chart, reading)
 
 
@@ -125,7 +126,7 @@ def reflection_figure(record: RunRecord) -> Figure | None:
     chart = Chart(title="Reflection words", y_label="words per response", series=[series])
     reading = (
         f"The mean number of words such as wait, check and wrong {_moved(series, number)}; "
-        "the reward does not name them."
+        f"{reflection_claim(record)}."
     )
     return figure_of(chart, reading)
 
@@ -156,11 +157,7 @@ def reward_figure(record: RunRecord) -> Figure | None:
     if not series:
         return None
     chart = Chart(title="Reward parts", y_label="share of responses", series=series, scale="share", high=1.0)
-    weights = " and ".join(
-        f"{weight:g} for {part}"
-        for part in ("accuracy", "format")
-        if (weight := record.setting(f"reward.{part}")) is not None
-    )
+    weights = written_weights(record)
     moved = " and ".join(f"{line.label} {_moved(line, percent)}" for line in series)
     return figure_of(
         chart, f"{moved[0].upper()}{moved[1:]}; the weights in the reward are {weights or 'not recorded'}."

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from zerone.report import aha, cost, tables
+from zerone.report import aha, claims, cost, tables
 from zerone.report.charts import Estimate, before_after_bar
 from zerone.report.figures import all_figures
+from zerone.report.fine_tuning_page import render_fine_tuning
 from zerone.report.numbers import MISSING, duration, percent, plural
 from zerone.report.pipeline_page import is_pipeline, render_pipeline
 from zerone.report.record import RunRecord, read_record, vote_key, vote_size
@@ -43,8 +44,10 @@ def write_report(run: RunDir, out: Path | None = None, core_price: float = cost.
 def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
     """Return the page of a run, or of a pipeline where the directory holds one."""
     if is_pipeline(run):
-        return render_pipeline(run)
+        return render_pipeline(run, core_price)
     record = read_record(run)
+    if record.is_fine_tuning:
+        return render_fine_tuning(record, core_price)
     findings = aha.find(run)
     figure, figures = all_figures(record, findings.recoveries)
     troubles = tables.troubles(record)
@@ -62,6 +65,8 @@ def render(run: RunDir, core_price: float = cost.CORE_PRICE) -> str:
         findings=findings,
         failure_words=aha.FAILURE_WORDS,
         scope=scope_of(record, findings),
+        reward=claims.reward_of(record),
+        thinking=claims.thinking_claims(record),
         costs=[cost.cost_of(record, core_price)],
         core_price=core_price,
         prices={"rows": cost.rows, "apis": cost.APIS},
@@ -95,7 +100,8 @@ def lead(record: RunRecord) -> str:
     )
     clock = "including evaluations" if record.is_finished else "of training so far"
     return (
-        f"Reinforcement learning alone on {model}, seed {record.setting('seed')}: "
+        f"Reinforcement learning on {model} with {claims.reward_of(record)}, "
+        f"seed {record.setting('seed')}: "
         f"{plural(record.num_steps, 'step')}, {duration(record.wall_s)} {clock}{cores}."
     )
 

@@ -8,14 +8,24 @@ the curves from the run directories of the stages of reinforcement learning.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from zerone.errors import RunDirError
-from zerone.report import pipeline_tables, stages_table
+from zerone.report import aha, cost, pipeline_tables, stages_table, tables
 from zerone.report.charts import Chart
-from zerone.report.figures import Figure, accuracy_figure, entropy_figure, figure_of, length_figure, series_of
+from zerone.report.figures import (
+    Figure,
+    accuracy_figure,
+    entropy_figure,
+    figure_of,
+    length_figure,
+    recovery_figure,
+    reflection_figure,
+    series_of,
+)
 from zerone.report.numbers import duration, percent, plural
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
@@ -34,6 +44,16 @@ class Learning:
     title: str
     reading: str
     figures: Sequence[Figure]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstLearning:
+    """The first stage of reinforcement learning, R1-Zero in R1's recipe, as its own page shows it."""
+
+    record: RunRecord
+    title: str
+    findings: aha.Findings
+    settings: Sequence[tables.Setting]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +101,41 @@ def _configs(run: RunDir) -> dict[str, Mapping[str, Any]]:
         raise RunDirError(f"{path} is damaged: {error}") from error
 
 
-def render_pipeline(run: RunDir) -> str:
+def comparable(run: RunDir) -> RunRecord:
+    """Return a pipeline as a run to compare: its settings and its summary so far.
+
+    Settings that all stages share are under their own names, the others under `stages`.
+    """
+    record = read_pipeline(run)
+    common = _common(record.configs)
+    own = {
+        name: {key: value for key, value in config.items() if key not in common}
+        for name, config in record.configs.items()
+    }
+    config = {**common, "stages": own}
+    stages = _stage_records(run, record)
+    return RunRecord(
+        name=record.name,
+        path=record.path,
+        config=config,
+        config_yaml=yaml.safe_dump(config),
+        # The surroundings of its first stage: the base, the machine and the version that it began with.
+        environment=stages[0].environment if stages else {},
+        metrics=[],
+        timing=[],
+        evals={},
+        summary=record.summary,
+        num_stages_left=len(record.configs) - len(record.done),
+    )
+
+
+def render_pipeline(run: RunDir, core_price: float) -> str:
     """Return the page of a pipeline."""
     record = read_pipeline(run)
     summary = record.summary
+    records = _stage_records(run, record)
+    learning = [stage for stage in records if not stage.is_fine_tuning]
+    first = _first_learning(learning[0]) if learning else None
     return template("pipeline.html.j2").render(
         record=record,
         title=_title(record),
@@ -95,11 +146,17 @@ def render_pipeline(run: RunDir) -> str:
         shape=pipeline_tables.shape(summary),
         unmeasured=pipeline_tables.missing(summary),
         students=stages_table.students(summary),
+        beside_students=stages_table.beside_students(summary),
         ppo=pipeline_tables.ppo_table(summary),
         data=pipeline_tables.data_tables(summary),
         dropped=pipeline_tables.dropped_table(summary),
         judges=pipeline_tables.reward_models(summary),
-        learning=[found for name in record.configs if (found := _learning(run, name, record.configs[name]))],
+        learning=[_learning(stage, first) for stage in learning],
+        first=first,
+        failure_words=aha.FAILURE_WORDS,
+        costs=_costs(record, records, core_price),
+        core_price=core_price,
+        prices={"rows": cost.rows, "apis": cost.APIS},
         times=pipeline_tables.times(summary),
         settings=json.dumps(_common(record.configs), indent=2, ensure_ascii=False),
     )
@@ -136,29 +193,67 @@ def _common(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
 
 
-# Curves -------------------------------------------------------------------------------------------
+# Stages -------------------------------------------------------------------------------------------
 
 
-def _learning(run: RunDir, name: str, config: Mapping[str, Any]) -> Learning | None:
-    """Return the curves of a stage, or None for one that does not learn from rewards."""
-    stage = RunDir(run.path / name)
-    if not stage.has_run:
-        return None
-    record = read_record(stage)
-    if not any("reward_mean" in entry for entry in record.metrics):
-        return None
+def _stage_records(run: RunDir, record: PipelineRecord) -> list[RunRecord]:
+    """Return the stages that learned from rewards or from answers, as far as they have come."""
+    stages = [RunDir(run.path / name) for name in record.configs]
+    # A reward model's run keeps no times; only these two kinds do.
+    found = [read_record(stage) for stage in stages if stage.has_run and stage.read_timing()]
+    return [stage for stage in found if stage.is_fine_tuning or _has_rewards(stage)]
+
+
+def _has_rewards(record: RunRecord) -> bool:
+    return any("reward_mean" in entry for entry in record.metrics)
+
+
+def _shown(name: str) -> str:
+    return str(stages_table.MODELS.get(name, name))
+
+
+def _costs(record: PipelineRecord, stages: Sequence[RunRecord], core_price: float) -> list[cost.Cost]:
+    """Return what every stage cost that trained, and the whole; not all stages count their tokens."""
+    cores = [stage.environment.get("cores") for stage in stages]
+    whole = cost.Cost(
+        name="all stages",
+        num_sampled=None,
+        num_trained=None,
+        wall_s=float(record.summary.get("wall_s") or 0.0),
+        sampling_s=None,
+        training_s=None,
+        num_cores=next((count for count in cores if isinstance(count, int)), None),
+        core_price=core_price,
+    )
+    return [*(cost.cost_of(stage, core_price, _shown(stage.name)) for stage in stages), whole]
+
+
+def _first_learning(record: RunRecord) -> FirstLearning:
+    """Search the rollouts of the first stage alone: those of all stages would make a page of megabytes."""
+    return FirstLearning(
+        record=record,
+        title=_shown(record.name),
+        findings=aha.find(RunDir(Path(record.path))),
+        settings=tables.settings(record),
+    )
+
+
+def _learning(record: RunRecord, first: FirstLearning | None) -> Learning:
+    """Return the curves of a stage of reinforcement learning."""
+    is_first = first is not None and first.record is record
     found = (
         accuracy_figure(record),
         _parts_figure(record),
         length_figure(record),
+        reflection_figure(record),
+        recovery_figure(first.findings.recoveries) if first is not None and is_first else None,
         entropy_figure(record),
     )
     last = record.metrics[-1]
-    shown = str(stages_table.MODELS.get(name, name))
     wanted = record.setting("rl.steps")
     return Learning(
-        name=name,
-        title=shown,
+        name=record.name,
+        title=_shown(record.name),
         reading=f"{plural(record.num_steps, 'step')} of {wanted}, {percent(last.get('accuracy'))} of the "
         f"last training answers right. The last verdict: {last.get('verdict', 'none')}.",
         figures=[figure for figure in found if figure is not None],

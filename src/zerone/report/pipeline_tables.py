@@ -4,7 +4,7 @@ In: the summary of a pipeline, finished or not. Out: tables of plain strings; wh
 left out. `shape` holds the figures against what the R1 paper found, claim by claim.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,14 +83,26 @@ def reward_models(summary: Summary) -> Table | None:
     return Table(heads=heads, rows=rows)
 
 
+_COMPARED: Mapping[str, tuple[str, Callable[[float], str]]] = {
+    "total_s": ("seconds a step", number),
+    "train_s": ("of it training", number),
+    "state_bytes": ("weights and optimiser, MB", lambda value: number(value / 1e6)),
+    "accuracy": ("right in the last of them", percent),
+}
+"""What the stage `ppo` compares (docs/pipeline.md), and how it is written."""
+
+
 def ppo_table(summary: Summary) -> Table | None:
-    """Return what was found of PPO beside GRPO, figure by figure."""
-    rows = [
-        (key.replace("_", " "), [Cell(value=number(value))])
-        for key, value in (summary.get("ppo") or {}).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
-    return Table(heads=["PPO beside GRPO", ""], rows=rows) if rows else None
+    """Return PPO beside GRPO over the steps that both made."""
+    found = summary.get("ppo") or {}
+    rows = []
+    for key, (label, write) in _COMPARED.items():
+        grpo, ppo, ratio = (found.get(f"{key}_{name}") for name in ("grpo", "ppo", "ratio"))
+        if grpo is not None and ppo is not None:
+            cells = [write(grpo), write(ppo), "" if ratio is None else f"{ratio:.1f}x"]
+            rows.append((label, [Cell(value=cell) for cell in cells]))
+    heads = [f"the first {found.get('steps')} steps", "GRPO", "PPO with a critic", "ratio"]
+    return Table(heads=heads, rows=rows) if rows else None
 
 
 def times(summary: Summary) -> Table | None:

@@ -21,7 +21,10 @@ _VOTE = re.compile(r"cons_at_(\d+)")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """The figures of a run; `evals` by step, `metrics` and `timing` one entry per step."""
+    """The figures of a run; `evals` by step, `metrics` and `timing` one entry per step.
+
+    `num_stages_left` is of a pipeline, which has a summary before its end.
+    """
 
     name: str
     path: str
@@ -32,11 +35,22 @@ class RunRecord:
     timing: Sequence[Mapping[str, Any]]
     evals: Mapping[int, Mapping[str, Any]]
     summary: Mapping[str, Any] | None
+    num_stages_left: int = 0
 
     @property
     def is_finished(self) -> bool:
         """Whether the summary has been written, which is the last thing a run does."""
-        return self.summary is not None
+        return self.summary is not None and not self.num_stages_left
+
+    @property
+    def is_fine_tuning(self) -> bool:
+        """Whether the run learned from answers: only then an evaluation has a loss beside its suites."""
+        return any("loss" in result for result in self.evals.values())
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """Loss of fine-tuning on the answers held out, by step."""
+        return {step: float(result["loss"]) for step, result in self.evals.items() if "loss" in result}
 
     @property
     def num_steps(self) -> int:
@@ -55,7 +69,7 @@ class RunRecord:
         """Names of the suites that were evaluated, the embedded ones first."""
         found = [name for result in self.evals.values() for name in result["suites"]]
         if self.summary is not None:
-            found += [*self.summary.get("base", {}), *self.summary.get("final", {})]
+            found += [*self._summed_up("base"), *self._summed_up("final")]
         firsts = [name for name in _FIRST_SUITES if name in found]
         return firsts + sorted(set(found) - set(firsts))
 
@@ -69,22 +83,24 @@ class RunRecord:
     def base(self, suite: str) -> Suite:
         """Return the figures before training (empty if never measured)."""
         measured = self.evals.get(0, {}).get("suites", {}).get(suite, {})
-        return {**measured, **self._summed_up("base", suite)}
+        return {**measured, **self._summed_up("base").get(suite, {})}
 
     def final(self, suite: str) -> Suite:
         """Return the last figures after training began (empty if never measured)."""
         step = self.final_step(suite)
         measured = {} if step is None else self.evals[step]["suites"][suite]
-        return {**measured, **self._summed_up("final", suite)}
+        return {**measured, **self._summed_up("final").get(suite, {})}
 
     def final_step(self, suite: str) -> int | None:
         """Return the step of the last evaluation of a suite after step 0, if there is one."""
         steps = [step for step, result in self.evals.items() if step > 0 and suite in result["suites"]]
         return max(steps, default=None)
 
-    def _summed_up(self, end: str, suite: str) -> Suite:
-        figures: Suite = {} if self.summary is None else self.summary.get(end, {}).get(suite, {})
-        return figures
+    def _summed_up(self, end: str) -> Mapping[str, Suite]:
+        found: Mapping[str, Any] = (self.summary or {}).get(end, {})
+        # Fine-tuning has its suites beside the step and the loss.
+        suites: Mapping[str, Suite] = found.get("suites", found)
+        return suites
 
     @property
     def curve_suite(self) -> str | None:
@@ -111,24 +127,26 @@ def vote_size(key: str) -> int:
 def read_record(run: RunDir) -> RunRecord:
     """Read a run; raise RunDirError where there is none or its configuration is damaged."""
     summary = run.read_summary()
-    # A run through all stages has its settings in the stages' own directories.
-    if not run.has_run and "models" not in (summary or {}):
+    if not run.has_run:
         raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
-    config_yaml = run.read_config_yaml() if run.has_run else "{}"
+    config_yaml = run.read_config_yaml()
     try:
         config = yaml.safe_load(config_yaml)
     except yaml.YAMLError as error:
         raise RunDirError(f"{run.config_path} is not YAML: {error}") from error
     if not isinstance(config, Mapping):
         raise RunDirError(f"{run.config_path} must hold the settings of a run, not {type(config).__name__}")
+    evals = run.read_evals()
+    if any("suites" not in result for result in evals.values()):
+        raise RunDirError(f"{run.path} holds the training of a reward model, which has no report of its own")
     return RunRecord(
         name=run.path.absolute().name,
         path=str(run.path),
         config=config,
         config_yaml=config_yaml,
-        environment=run.read_environment() if run.has_run else {},
+        environment=run.read_environment(),
         metrics=run.read_metrics(),
         timing=run.read_timing(),
-        evals=run.read_evals(),
+        evals=evals,
         summary=summary,
     )

@@ -103,6 +103,21 @@ def students(summary: Summary) -> Table | None:
     return Table(heads=["student", "parameters", *scores.values()], rows=rows)
 
 
+def beside_students(summary: Summary) -> Table | None:
+    """Return the models that students are compared with: the undistilled larger base, and the teacher."""
+    found = summary.get("distillation") or {}
+    own = {student.get("name") for student in summary.get("students") or ()}
+    larger = [base for base in found.get("bases") or () if base.get("name") not in own]
+    labelled = [(f"{base.get('name', MISSING)}, undistilled", base) for base in larger]
+    if found.get("teacher"):
+        labelled.append(("the teacher", found["teacher"]))
+    rows = [
+        (label, [Cell(value=_size(model.get("parameters"))), _score(model.get("score"))])
+        for label, model in labelled
+    ]
+    return Table(heads=["beside them", "parameters", "right"], rows=rows) if rows else None
+
+
 def _of_student(student: Mapping[str, Any], key: str) -> Cell:
     score = student.get(key)
     interval = student.get(f"{key}_ci")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from zerone.report.charts import Estimate, before_after_bar
+from zerone.report.claims import weights
 from zerone.report.numbers import MISSING, duration, number, percent, signed, step_ranges
 from zerone.report.record import RunRecord, Suite, vote_key, vote_size
 
@@ -207,7 +208,7 @@ def _settings_here(record: RunRecord) -> dict[str, str]:
         "Base model": _model_name(record),
         "Questions": get("data.path")
         or f"{_or_missing(get('data.family'))} problems with answers that a rule can check",
-        "Reward": f"{_plain(get('reward.accuracy'))} accuracy + {_plain(get('reward.format'))} format",
+        "Reward": " + ".join(f"{weight:g} {part}" for part, weight in weights(record).items()) or MISSING,
         "Updates (the paper's steps)": _plain(_product(get("rl.steps"), updates)),
         "Rollout phases (steps here)": _plain(get("rl.steps")),
         "Questions per rollout phase": _plain(get("rl.problems_per_step")),

@@ -20,5 +20,5 @@ def template(name: str) -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "number": number, "plural": plural, "visible": visible}
-    environment.filters["segments"] = aha.segments
+    environment.filters |= {"segments": aha.segments, "cut": aha.cut}
     return environment.get_template(name)
