@@ -11,6 +11,7 @@ from processes import call_main
 from test_report import HOSTILE, Page
 from zerone.errors import RunDirError
 from zerone.report.comparison import render_comparison
+from zerone.report.distilled_figure import by_size
 from zerone.report.page import render
 from zerone.report.pipeline_tables import (
     data_tables,
@@ -218,3 +219,28 @@ def test_why_a_suite_was_left_out_is_on_the_page_as_text(tmp_path: Path) -> None
     page = Page(render(RunDir(tmp_path)))
     assert page.open == []
     assert "Left out, code" in page.text
+
+
+def test_one_figure_sets_distillation_against_rl_by_size() -> None:
+    def scored(score: float) -> dict[str, Any]:
+        return {"score": score, "ci": [score - 0.01, score + 0.01]}
+
+    student = {"name": "small", "parameters": 580_000, "direct_rl_score": scored(0.03)}
+    found: dict[str, Any] = {
+        "students": [{**student, "distilled_score": scored(0.25)}],
+        "distillation": {
+            "bases": [{"name": "embedded", "parameters": 1_083_000, "score": scored(0.17)}],
+            "teacher": {"name": "teacher", "parameters": 1_083_000, "score": scored(0.9)},
+        },
+    }
+    figure = by_size(found)
+    assert figure is not None
+    assert [label for _, label in figure.legend] == [
+        "distilled",
+        "reinforcement learning directly",
+        "before, and larger bases",
+        "the teacher",
+    ]
+    assert "thousand parameters 1,083" in figure.svg and ">step<" not in figure.svg
+    assert figure.reading.startswith("small: 25.0% distilled, 3.0% reinforcement learning directly.")
+    assert by_size({"students": [student]}) is None, "nothing to compare before a student is distilled"

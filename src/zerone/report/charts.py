@@ -38,11 +38,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """What a line or bar chart shows; `high` is where the y axis ends if not by the data."""
+    """What a line or bar chart shows; `high` is where the y axis ends if not by the data.
+
+    What x counts is whole numbers from zero: steps, unless `x_label` names something else.
+    """
 
     title: str
     y_label: str
     series: Sequence[Series]
+    x_label: str = "step"
     scale: Literal["share", "linear", "log"] = "linear"
     high: float | None = None
     width: int = 520
@@ -190,7 +194,8 @@ def _step_ticks(chart: Chart, x_axis: Axis) -> Iterator[str]:
         yield f'<line class="baseline" x1="{x:.1f}" x2="{x:.1f}" y1="{foot}" y2="{foot + 4}"/>'
         yield f'<text class="tick" text-anchor="middle" x="{x:.1f}" y="{foot + 18}">{tick:,.0f}</text>'
     middle = (x_axis.start + x_axis.end) / 2
-    yield f'<text class="axis" text-anchor="middle" x="{middle:.1f}" y="{chart.height - 6}">step</text>'
+    place = f'x="{middle:.1f}" y="{chart.height - 6}"'
+    yield f'<text class="axis" text-anchor="middle" {place}>{escape(chart.x_label)}</text>'
 
 
 def _draw_series(series: Series, x_axis: Axis, y_axis: Axis) -> Iterator[str]:
@@ -235,7 +240,7 @@ def _hover_bands(chart: Chart, x_axis: Axis) -> Iterator[str]:
     for i, x in enumerate(steps):
         left = x_axis.start if i == 0 else x_axis.at((steps[i - 1] + x) / 2)
         right = x_axis.end if i == len(steps) - 1 else x_axis.at((x + steps[i + 1]) / 2)
-        text = escape("\n".join([f"step {x:,.0f}", *values[x]]))
+        text = escape("\n".join([f"{chart.x_label} {x:,.0f}", *values[x]]))
         yield (
             f'<rect class="band" x="{left:.1f}" y="{_TOP}" width="{right - left:.1f}" '
             f'height="{chart.height - _BOTTOM - _TOP}"><title>{text}</title></rect>'

@@ -16,6 +16,7 @@ import yaml
 from zerone.errors import RunDirError
 from zerone.report import aha, cost, pipeline_tables, stages_table, tables
 from zerone.report.charts import Chart
+from zerone.report.distilled_figure import by_size
 from zerone.report.figures import (
     Figure,
     accuracy_figure,
@@ -145,6 +146,7 @@ def render_pipeline(run: RunDir, core_price: float) -> str:
         paper_stages=stages_table.PAPER,
         shape=pipeline_tables.shape(summary),
         unmeasured=pipeline_tables.missing(summary),
+        by_size=by_size(summary),
         students=stages_table.students(summary),
         beside_students=stages_table.beside_students(summary),
         ppo=pipeline_tables.ppo_table(summary),
