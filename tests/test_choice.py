@@ -99,6 +99,122 @@ def test_an_answer_in_doubt_names_no_letter(answer: str, reason: str) -> None:
     assert letter_of(answer, CHOICES) is None, reason
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B is correct",
+        "b is correct.",
+        "(B) is correct",
+        "**B** is the answer",
+        "Option B is correct",
+        "Option B is the right one",
+        "B is the answer",
+        "B must be the correct answer",
+        "B is the best option, as it has no vitamins",
+        "b) London",
+        "(b) London",
+        "B - London",
+        "The answer is option b) London",
+        "The answer must be B",
+        "The answer has to be (B).",
+        "I think the answer is B",
+        "I believe that the correct answer is (B).",
+        "Ans. B",
+        "Ans: B",
+        "应选B",
+        "故选B。",
+        "选择B项",
+        "选B项",
+        "因此，应选B",
+        "答案应该是B",
+        "B项正确",
+        "B是正确答案",
+        "B. 因为它最大",
+    ],
+)
+@pytest.mark.parametrize("choices", [(), ("Paris", "London", "Rome", "Berlin")])
+def test_a_letter_is_read_with_words_that_stand_by_it(answer: str, choices: tuple[str, ...]) -> None:
+    assert letter_of(answer, choices) == "B"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "(A) is wrong",
+        "(A) isn't it",
+        "A. is not correct",
+        "A isn't correct",
+        "A is not the answer",
+        "A is the wrong answer",
+        "A is the only one not correct",
+        "A is correct?",
+        "A is correct, maybe",
+        "A is correct. B is correct",
+        "Is A correct?",
+        "(A)?",
+        "(A)\uff1f",
+        "A. maybe",
+        "A. I guess",
+        "A. just a guess",
+        "A: no, wait",
+        "A. not",
+        "A...",
+        "(A) or (b)",
+        "(a) or (b)",
+        "A, b",
+        "A, a and b",
+        "A. 12 or 15",
+        "A. Paris is wrong",
+        "I think the answer is A or B",
+        "The answer is not A",
+        "The answer must not be A",
+        "I think A",
+        "A-bomb",
+        "C-section",
+        "A.London",
+        "A Dog",
+        "C Major",
+        "不选A",
+        "不应选A",
+        "A项错误",
+        "A. 不对",
+        "A. 可能",
+        "A。吗",
+    ],
+)
+@pytest.mark.parametrize("choices", [(), ("Paris", "London", "Rome", "Berlin")])
+def test_a_denial_a_doubt_or_an_alternative_names_no_letter(answer: str, choices: tuple[str, ...]) -> None:
+    assert letter_of(answer, choices) is None
+
+
+@pytest.mark.parametrize(
+    ("answer", "choices", "letter"),
+    [
+        ("B London", ["Paris", "London"], "B"),
+        ("B.London", ["Paris", "London"], "B"),
+        ("The answer is B London.", ["Paris", "London"], "B"),
+        ("B London", ["Paris", "London, England"], None),
+        ("A London", ["Paris", "London"], None),
+        ("A dog", ["cat", "dog"], None),
+        ("B London", (), None),
+        ("B London", ["B London", "London"], None),  # the text of A, the letter of B
+        ("B cells", ["B cells", "T cells"], "A"),
+        ("A. 12 or 15", ["12 or 15", "12", "15"], "A"),
+        ("A. 12 or 15. Both solve it", ["12 or 15", "12", "15"], "A"),
+        ("A. 12 or 15", ["12", "15"], None),
+        ("A. Maybe", ["Maybe", "Yes", "No"], "A"),
+        ("B. No", (), "B"),
+        ("D. None of the above", (), "D"),
+        ("E is correct", ["Paris", "London"], None),
+        ("a is correct", ["error", "a"], "B"),
+    ],
+)
+def test_a_choice_known_by_its_text_settles_what_its_letter_leaves_open(
+    answer: str, choices: list[str], letter: str | None
+) -> None:
+    assert letter_of(answer, choices) == letter
+
+
 def test_a_choice_that_is_a_small_letter_is_meant_by_it() -> None:
     choices = ["error", "a", "b", "c"]
     assert [letter_of(text, choices) for text in ("a", "A", "c", "C", "D", "error")] == list("BADCDA")

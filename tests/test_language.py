@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 
 from language_cases import CHINESE, CODE, ENGLISH, FORMULA, FRENCH, KOREAN, LANGUAGE_CASES, RUSSIAN
 from zerone.errors import ConfigError
-from zerone.rewards.language import SCRIPTS, language_code, language_share, lingua_detector, word_counts
+from zerone.prompt import reasoning_of
+from zerone.rewards.language import (
+    _NAMES_OF_LANGUAGES,
+    SCRIPTS,
+    language_code,
+    language_share,
+    lingua_detector,
+    word_counts,
+)
 from zerone.rewards.prose import normalised, prose
 
 
@@ -72,7 +80,16 @@ def test_one_repeated_word_makes_at_most_a_tenth_of_a_long_text(word: str, times
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("en", "en"), ("EN", "en"), ("zh-CN", "zh"), ("zh_Hant", "zh"), ("Chinese", "zh"), (" ja ", "ja")],
+    [("en", "en"), ("EN", "en"), ("zh-CN", "zh"), ("zh_Hant", "zh"), ("Chinese", "zh"), (" ja ", "ja")]
+    + [(name, "zh") for name in ("中文", "汉语", "cn", "CN", "zh_Hans", "zh-Hans-CN", "Chinese (Simplified)")]
+    + [("日本語", "ja"), ("日语", "ja"), ("jp", "ja"), ("ja-JP", "ja"), ("한국어", "ko"), ("kr", "ko")]
+    + [("en-US", "en"), ("en_US.UTF-8", "en"), ("English", "en"), ("German", "de"), ("Deutsch", "de")]
+    + [("French", "fr"), ("Français", "fr"), ("fran\u0063\u0327ais", "fr"), ("pt-BR", "pt")]
+    + [("Arabic", "ar"), ("العربية", "ar"), ("Spanish", "es"), ("español", "es"), ("Italian", "it")]
+    + [("Portuguese", "pt"), ("Russian", "ru"), ("Русский", "ru"), ("Hindi", "hi"), ("हिन्दी", "hi")]
+    + [("Vietnamese", "vi"), ("Tiếng Việt", "vi"), ("Thai", "th"), ("ไทย", "th"), ("Turkish", "tr")]
+    + [("Türkçe", "tr"), ("Dutch", "nl"), ("Polish", "pl"), ("Indonesian", "id"), ("Bahasa Indonesia", "id")]
+    + [("nb-NO", "no"), ("Hebrew", "he"), ("Ukrainian", "uk"), ("Farsi", "fa")],
 )
 def test_a_language_has_many_names(name: str, code: str) -> None:
     assert language_code(name) == code
@@ -82,6 +99,44 @@ def test_a_language_has_many_names(name: str, code: str) -> None:
 def test_an_unknown_language_is_refused_with_those_that_are_known(name: str) -> None:
     with pytest.raises(ConfigError, match="there are ar, be, bg"):
         language_code(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [("Germann", "german"), ("chinees", "chinese"), ("Portugese", "portuguese"), ("englisch", "english")],
+)
+def test_a_language_that_is_misspelt_is_met_with_what_comes_close(name: str, close: str) -> None:
+    with pytest.raises(ConfigError, match=f"language '{name}' is not known.* Did you mean '{close}'"):
+        language_code(name)
+
+
+@pytest.mark.parametrize("name", ["en zh", "en,zh", "en/zh", "enn", "zh-", "english language", "e" * 10_000])
+def test_what_is_more_than_a_name_is_no_language(name: str) -> None:
+    with pytest.raises(ConfigError, match="is not known"):
+        language_code(name)
+
+
+def test_every_language_has_a_name_and_no_name_two_languages() -> None:
+    names = [name for names in _NAMES_OF_LANGUAGES.values() for name in names.split()]
+    assert set(_NAMES_OF_LANGUAGES) == set(SCRIPTS)
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(SCRIPTS)
+
+
+@pytest.mark.parametrize(
+    ("completion", "share"),
+    [
+        (f"<think>{ENGLISH}</think><answer>{CHINESE}</answer>", 1.0),
+        (f"{CHINESE}<think>{ENGLISH}</think><answer>4</answer>", 0.5),
+        (f"<think>{ENGLISH}</think>{CHINESE}<answer>4</answer>", 0.5),
+        (f"<think>{ENGLISH}</think><answer>4</answer>{CHINESE}", 0.5),
+        (f"<think>{ENGLISH}</think><answer>{CHINESE}</answer><answer>4</answer>", 0.5),
+        (f"{ENGLISH}<think></think>{ENGLISH}<answer>4</answer>", 0.0),
+        ("<think>4</think><answer>4</answer>", 0.0),
+    ],
+)
+def test_words_beside_the_tags_count_as_reasoning(completion: str, share: float) -> None:
+    assert language_share(reasoning_of(completion), "en") == pytest.approx(share, abs=0.1)
 
 
 def test_the_detector_tells_languages_of_one_script_apart() -> None:

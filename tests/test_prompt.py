@@ -1,6 +1,8 @@
 """The parser of completions: what counts as thought, answer and good form."""
 
+import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,7 @@ from zerone.prompt import (
     Parsed,
     is_visible,
     parse_completion,
+    reasoning_of,
     write_completion,
     write_prompt,
 )
@@ -178,6 +181,55 @@ def test_a_megabyte_of_hostile_text_is_parsed(make: Callable[[int], str]) -> Non
     text = make(1_000_000 // (len(make(2)) - len(make(1))))
     assert len(text) > 999_000
     assert not parse_completion(text).is_well_formed
+
+
+@pytest.mark.parametrize(
+    ("text", "reasoning"),
+    [
+        ("<think>b</think>\n<answer>d</answer>", "b"),
+        ("a<think>b</think>c<answer>d</answer>e", "a b c e"),
+        ("a</think>c<answer>d</answer>", "a c"),
+        ("<think>b</think><answer>d</answer><answer>e</answer>", "b d"),
+        ("<think>b</think><answer>d<answer>e</answer>", "b d"),
+        ("<answer>a</answer><think>b</think><answer>d</answer>", "a b"),
+        ("<think>a</think><answer>4</answer><think>b</think><answer>5</answer>", "a 4 b"),
+        ("<think>b</think>a summary", "b"),
+        ("a<think>b</think>a summary", "a b"),
+        ("<think>b</think>c<answer>d", "b c"),
+        ("<think>b</think>c</answer>", "b c"),
+        ("b<answer>d</answer>e", "b e"),
+        ("<think>b<answer>d", "b"),
+        ("b</answer>", "b"),
+        ("no tags", "no tags"),
+    ],
+)
+def test_reasoning_is_all_that_is_not_the_final_answer(text: str, reasoning: str) -> None:
+    assert reasoning_of(text).split() == reasoning.split()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<think></think><answer>d</answer>",
+        "a<think> \u200b</think>c<answer>d</answer>e",
+        "<think><think></think>c<answer>d</answer>",
+        "<answer>d</answer>e",
+        "<think><answer>d</answer>e",
+        "</think>a",
+    ],
+)
+def test_words_beside_the_tags_make_up_for_no_empty_thought(text: str) -> None:
+    assert reasoning_of(text) == ""
+
+
+@given(text=st.lists(st.sampled_from([*TAGS, "a", "b", " "]), max_size=9).map("".join))
+def test_reasoning_and_answer_make_the_whole_text_unless_there_is_no_thought(text: str) -> None:
+    reasoning, answer = reasoning_of(text), parse_completion(text).answer
+    assert not any(tag in reasoning for tag in TAGS)
+    if reasoning and answer is not None:
+        spoken, said = (re.sub("|".join([*TAGS, r"\s"]), "", t) for t in (text, reasoning + answer))
+        assert Counter(said) == Counter(spoken)
 
 
 def test_prompt_is_prefix_then_question_and_leaves_the_thought_to_the_model() -> None:

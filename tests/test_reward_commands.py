@@ -144,12 +144,25 @@ def test_math_rows_are_scored_by_the_verifier_of_mathematics() -> None:
         ({"completion": "a", "verifier": ["exact"]}, "'verifier' must name"),
         ({"completion": "a", "verifier": "maths"}, "there are countdown, number, exact"),
         ({"completion": "a", "verifier": "own.py:function"}, "no verifier is named 'own.py:function'"),
-        ({"completion": "<answer>a</answer>", "verifier": "exact"}, "answer"),
+        ({"completion": "<answer>a</answer>", "verifier": "exact"}, "field 'answer' is missing"),
         ({"completion": "<answer>A</answer>", "verifier": "choice", "answer": "?"}, "names none"),
         ({"completion": "a", "verifier": "format", "style": "xml"}, "xml"),
         ({"completion": "a", "verifier": "language"}, "must name a language"),
         ({"completion": "a", "verifier": "language", "language": "xx"}, "'xx' is not known"),
-        ({"completion": "a", "verifier": "overlong"}, "num_tokens"),
+        (
+            {
+                "completion": "a",
+                "verifier": "language",
+                "language": "Germann",
+                "latin_languages": ["en", "fr"],
+            },
+            "Did you mean 'german'",
+        ),
+        (
+            {"completion": "a", "verifier": "language", "language": "en", "latin_languages": "en,fr"},
+            "must be a list of languages, not 'en,fr'",
+        ),
+        ({"completion": "a", "verifier": "overlong"}, "field 'num_tokens' is missing"),
     ],
 )
 def test_a_row_that_cannot_be_judged_is_no_wrong_answer(row: Mapping[str, Any], reason: str) -> None:

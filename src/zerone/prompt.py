@@ -146,13 +146,27 @@ def parse_completion(text: str, style: Style = Style.TAGS) -> Parsed:
 
 
 def reasoning_of(text: str) -> str:
-    """Return what a completion thinks, however badly it is tagged: the text before the answer.
+    """Return what a completion thinks, however badly it is tagged: all that is not its final answer.
 
-    The thought, where one was closed; else everything up to the answer block. Leaving out a tag must
-    not hide a thought from what judges its language.
+    Text before `<think>`, between the blocks and after the answer belongs to it as the thought does,
+    else a thought could be moved there out of sight of what judges its language. The final answer is the
+    last block after the last `</think>`; without any answer tag there, the whole summary. Where the
+    thought (or, if none was closed, what precedes the answer) is empty, so is the reasoning: words
+    elsewhere do not make up for it.
     """
-    thought = parse_completion(text).thought
-    return text.partition(ANSWER_OPEN)[0].removeprefix(THINK_OPEN) if thought is None else thought
+    head, closed, tail = text.rpartition(THINK_CLOSE)
+    before, opened, _ = tail.partition(ANSWER_OPEN)
+    opening = head if closed else before
+    thought = opening.partition(THINK_OPEN)[2] if THINK_OPEN in opening else opening
+    if not is_visible(_TAG.sub("", thought)):
+        return ""
+    if (span := _span(tail, ANSWER_OPEN, ANSWER_CLOSE)) is not None:
+        around = f"{tail[: span[0]]}\n{tail[span[1] :]}"
+    elif opened:
+        around = before  # an answer that was cut off
+    else:
+        around = "" if closed and ANSWER_CLOSE not in tail else tail
+    return _TAG.sub("\n", f"{head}\n{around}").strip()
 
 
 def last_answer(text: str) -> str | None:
@@ -180,12 +194,18 @@ def _find_answer(text: str, style: Style) -> str | None:
 
 def _between(text: str, opening: str, closing: str) -> str | None:
     """Return what stands between the last complete pair of tags, or None."""
+    span = _span(text, opening, closing)
+    return None if span is None else text[slice(*span)]
+
+
+def _span(text: str, opening: str, closing: str) -> tuple[int, int] | None:
+    """Return where the content of the last complete pair of tags starts and ends, or None."""
     head, closed, _ = text.rpartition(closing)
     start = head.rfind(opening) if closed else -1
     if start < 0:
         return None
     start += len(opening)
-    return text[start : text.index(closing, start)]
+    return start, text.index(closing, start)
 
 
 _BRACE = re.compile(r"\\(?:boxed|fbox|framebox)\s{0,8}\{|\\[\\{}]|[{}]")

@@ -6,7 +6,9 @@ against Chinese exactly and costs nothing; languages that share the Latin script
 detector. docs/rewards.md lists the conventions.
 """
 
+import difflib
 import functools
+import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -41,7 +43,70 @@ SCRIPTS: Mapping[str, str] = {
 """Language code -> what its words are written in. Han and Kana stand apart from other scripts:
 `Chinese` are Han characters of sentences without Kana, `Japanese` are Kana and Han beside them."""
 
-_ENGLISH_NAMES = {"english": "en", "chinese": "zh", "japanese": "ja", "korean": "ko", "russian": "ru"}
+_NAMES_OF_LANGUAGES = {
+    "en": "english",
+    "zh": "chinese mandarin cantonese cn \u4e2d\u6587 \u6c49\u8bed \u6f22\u8a9e \u666e\u901a\u8bdd",
+    "ja": "japanese jp \u65e5\u672c\u8a9e \u65e5\u8bed \u65e5\u6587",
+    "ko": "korean kr \ud55c\uad6d\uc5b4 \u97e9\u8bed \u97e9\u6587",
+    "de": "german deutsch",
+    "fr": "french fran\u00e7ais francais",
+    "es": "spanish espa\u00f1ol espanol castellano",
+    "it": "italian italiano",
+    "pt": "portuguese portugu\u00eas portugues",
+    "nl": "dutch nederlands",
+    "sv": "swedish svenska",
+    "da": "danish dansk",
+    "no": "norwegian norsk nb nn",
+    "fi": "finnish suomi",
+    "pl": "polish polski",
+    "cs": "czech \u010de\u0161tina cestina",
+    "sk": "slovak sloven\u010dina",
+    "hu": "hungarian magyar",
+    "ro": "romanian rom\u00e2n\u0103 romana",
+    "tr": "turkish t\u00fcrk\u00e7e turkce",
+    "vi": "vietnamese ti\u1ebfng_vi\u1ec7t",
+    "id": "indonesian bahasa_indonesia",
+    "ms": "malay bahasa_melayu",
+    "sw": "swahili kiswahili",
+    "ca": "catalan catal\u00e0",
+    "hr": "croatian hrvatski",
+    "sl": "slovenian slovene sloven\u0161\u010dina",
+    "et": "estonian eesti",
+    "lv": "latvian latvie\u0161u",
+    "lt": "lithuanian lietuvi\u0173",
+    "ru": "russian \u0440\u0443\u0441\u0441\u043a\u0438\u0439",
+    "uk": "ukrainian \u0443\u043a\u0440\u0430\u0457\u043d\u0441\u044c\u043a\u0430",
+    "bg": "bulgarian \u0431\u044a\u043b\u0433\u0430\u0440\u0441\u043a\u0438",
+    "be": "belarusian",
+    "sr": "serbian \u0441\u0440\u043f\u0441\u043a\u0438",
+    "mk": "macedonian",
+    "kk": "kazakh",
+    "ar": "arabic \u0627\u0644\u0639\u0631\u0628\u064a\u0629",
+    "fa": "persian farsi \u0641\u0627\u0631\u0633\u06cc",
+    "ur": "urdu \u0627\u0631\u062f\u0648",
+    "hi": "hindi \u0939\u093f\u0928\u094d\u0926\u0940 \u0939\u093f\u0902\u0926\u0940",
+    "mr": "marathi",
+    "ne": "nepali",
+    "el": "greek \u03b5\u03bb\u03bb\u03b7\u03bd\u03b9\u03ba\u03ac",
+    "he": "hebrew iw \u05e2\u05d1\u05e8\u05d9\u05ea",
+    "bn": "bengali bangla \u09ac\u09be\u0982\u09b2\u09be",
+    "ta": "tamil",
+    "te": "telugu",
+    "ka": "georgian",
+    "hy": "armenian",
+    "th": "thai \u0e44\u0e17\u0e22 \u0e20\u0e32\u0e29\u0e32\u0e44\u0e17\u0e22",
+    "lo": "lao",
+    "km": "khmer",
+    "my": "burmese myanmar",
+}
+_CODES: Mapping[str, str] = {
+    unicodedata.normalize("NFC", name.replace("_", " ")): code
+    for code, names in _NAMES_OF_LANGUAGES.items()
+    for name in (code, *names.split())
+}
+"""Names of languages in English and their own, and codes in use for them, to the codes of SCRIPTS."""
+
+_TAG_OF_REGION = regex.compile(r"(?:[-_.@][a-z0-9]+)*|\s?\([^()]*\)")
 
 # Characters that make one word, where words are not set apart by spaces (Korean sets particles to
 # them, whose spaces a writer could add or leave out). Counting characters, a share cannot be moved
@@ -95,11 +160,20 @@ _Word = tuple[str, str]
 
 
 def language_code(name: str) -> str:
-    """Return the code of a language given as `zh`, `zh-CN` or `Chinese`; raises ConfigError."""
-    first = regex.split("[-_]", name.strip().casefold())[0]
-    code = _ENGLISH_NAMES.get(first, first)
-    if code not in SCRIPTS:
-        raise ConfigError(f"language {name!r} is not known; there are {', '.join(sorted(SCRIPTS))}")
+    """Return the code of a language given as `zh`, `zh-CN`, `zh_Hans`, `cn`, `Chinese` or in Chinese.
+
+    Raises ConfigError for one that is not known, with those that come close to it.
+    """
+    folded = unicodedata.normalize("NFC", name.strip().casefold())
+    first = regex.split(r"[-_.@(]", folded)[0]
+    joined = " ".join(folded.split())
+    code = _CODES.get(joined) or (
+        _CODES.get(first.strip()) if _TAG_OF_REGION.fullmatch(folded[len(first.rstrip()) :]) else None
+    )
+    if code is None:
+        close = difflib.get_close_matches(joined[:40], _CODES, n=2, cutoff=0.6)
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        raise ConfigError(f"language {name!r} is not known; there are {', '.join(sorted(SCRIPTS))}.{hint}")
     return code
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from zerone.problems.jsonl import with_floats, written
 from zerone.prompt import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
-from zerone.rewards.language import language_share, lingua_detector
+from zerone.rewards.language import language_code, language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
 from zerone.rewards.user import load_user_reward, user_reward
 from zerone.rewards.verifiers import FAILURES, NAMES, answer_for, verifier_named
@@ -33,8 +33,10 @@ def score_row(row: Row, functions: frozenset[str] = frozenset()) -> dict[str, An
         row = {key: value if key == "answer" else with_floats(value) for key, value in row.items()}
         identity = row.get("id")
         outcome, reward, parts, extra = _score(row, functions)
+    except KeyError as error:
+        return failed_row(identity, f"field {error} is missing, or has none of the values that it may have")
     except FAILURES as error:
-        return failed_row(identity, str(error))
+        return failed_row(identity, str(error) or type(error).__name__)
     is_judged = outcome is not Outcome.INFRASTRUCTURE_ERROR
     scored = {"id": identity, "outcome": outcome.value, "reward": reward if is_judged else None}
     return scored | {"parts": parts if is_judged else {}} | extra
@@ -97,7 +99,9 @@ def _score_language(completion: str, row: Row) -> _Scored:
     language = row.get("language") or row.get("answer")
     if not isinstance(language, str):
         raise ValueError("field 'language' must name a language, as in en or zh")
-    among = row.get("latin_languages")
+    language, among = language_code(language), row.get("latin_languages")  # before a detector is loaded
+    if among and not (isinstance(among, list | tuple) and all(isinstance(name, str) for name in among)):
+        raise ValueError(f"field 'latin_languages' must be a list of languages, not {among!r}")
     share = language_share(
         reasoning_of(completion), language, lingua_detector(tuple(among)) if among else None
     )
