@@ -28,7 +28,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 
 def token_logprobs(logits_CV: Tensor, tokens_C: Tensor, temperature: float) -> Tensor:
     """Return log pi(token) under the distribution that was sampled from, shape [C], fp32."""
-    return (logits_CV.float() / temperature).log_softmax(-1).gather(1, tokens_C[:, None]).squeeze(1)
+    return _chosen(_scaled(logits_CV, temperature), tokens_C)
 
 
 def completion_logprobs(
@@ -42,8 +42,8 @@ def completion_logprobs(
     decoder = Decoder(module, dtype)
 
     def read(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-        logits_CV = decoder.logits(hidden_CD)
-        return token_logprobs(logits_CV, targets_C, temperature), entropies(logits_CV, temperature)
+        logprobs_CV = _scaled(decoder.logits(hidden_CD), temperature)
+        return _chosen(logprobs_CV, targets_C), _entropies(logprobs_CV)
 
     hidden_CD = completion_hidden(decoder, batch)
     size = max(1, LARGEST_LOGITS // decoder.vocab_size)
@@ -58,7 +58,21 @@ def completion_logprobs(
 @torch.no_grad()
 def entropies(logits_CV: Tensor, temperature: float) -> Tensor:
     """Return the entropy of each next-token distribution in nats, shape [C]."""
-    logprobs_CV = (logits_CV.float() / temperature).log_softmax(-1)
+    return _entropies(_scaled(logits_CV, temperature))
+
+
+def _scaled(logits_CV: Tensor, temperature: float) -> Tensor:
+    """Return the log-probabilities of all tokens; at temperature 1 a pass over a large vocabulary less."""
+    logits_CV = logits_CV.float() if temperature == 1 else logits_CV.float() / temperature
+    return logits_CV.log_softmax(-1)
+
+
+def _chosen(logprobs_CV: Tensor, tokens_C: Tensor) -> Tensor:
+    return logprobs_CV.gather(1, tokens_C[:, None]).squeeze(1)
+
+
+@torch.no_grad()
+def _entropies(logprobs_CV: Tensor) -> Tensor:
     return -(logprobs_CV.exp() * logprobs_CV).sum(-1)
 
 

@@ -90,17 +90,18 @@ class EmbeddedMixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMixture:
-    """One family, all levels in equal shares, in English."""
+    """One family in English; its levels take turns, as often as `levels` names them."""
 
     seed: int
     family: Family
+    levels: Sequence[int]
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
         """Return problems `first` on of a step; problem j of step i depends on (seed, i, j) only."""
         problems = []
         for j in range(first, first + num_problems):
             rng = rng_from(self.seed, "train", step, j)
-            level = rng.choice(self.family.LEVELS)
+            level = self.levels[(step + j) % len(self.levels)]
             problems.append(draw_from_split(rng, self.family, level, "en", "train"))
         return problems
 

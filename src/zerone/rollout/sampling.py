@@ -29,7 +29,8 @@ def sample(
         logprobs_BV = logits_BV.log_softmax(-1)
         tokens_B = logits_BV.argmax(-1)
     else:
-        logprobs_BV = (logits_BV / temperature).log_softmax(-1)
+        scaled_BV = logits_BV if temperature == 1 else logits_BV / temperature
+        logprobs_BV = scaled_BV.log_softmax(-1)
         if top_k or top_p < 1:
             logprobs_BV = restrict(logprobs_BV, top_k, top_p).log_softmax(-1)
         cumulative_BV = logprobs_BV.exp().cumsum(-1, dtype=torch.float64)
