@@ -98,6 +98,13 @@ def endless(completion, answer, problem):
 def nothing(completion, answer, problem):
     return None
 
+def pattern(completion, answer, problem):
+    import re
+    return float(bool(re.search("(", completion)))
+
+def exhausted(completion, answer, problem):
+    return next(iter([]))
+
 number = 3
 """
 
@@ -116,7 +123,7 @@ def test_a_function_sees_completion_answer_and_problem(source: Path) -> None:
     assert found.reward == pytest.approx(3.1)
 
 
-@pytest.mark.parametrize("name", ["fails", "endless", "nothing"])
+@pytest.mark.parametrize("name", ["fails", "endless", "nothing", "pattern", "exhausted"])
 def test_a_function_that_fails_is_no_reward_of_zero(source: Path, name: str) -> None:
     rules = RewardRules(user=load_user_reward(f"{source}:{name}"))
     assert not grade(rollout_of(GOOD), RewardWeights(user=1.0), rules=rules).is_judged
@@ -128,7 +135,7 @@ def test_a_function_that_fails_is_no_reward_of_zero(source: Path, name: str) -> 
         ("own.py", "write path.py:function"),
         (":facts", "write path.py:function"),
         ("nowhere.py:facts", "no file nowhere.py"),
-        ("{source}:other", "it has facts, fails, endless, nothing"),
+        ("{source}:other", "it has facts, fails, endless, nothing, pattern, exhausted"),
         ("{source}:number", "no function 'number'"),
         ("{broken}:f", "cannot be loaded: SyntaxError"),
         ("{raising}:f", "cannot be loaded: ZeroDivisionError"),

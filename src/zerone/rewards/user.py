@@ -40,7 +40,7 @@ def load_user_reward(reference: str) -> UserReward:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except (*FAILURES, SyntaxError) as error:
+    except FAILURES as error:
         raise ConfigError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from error
     function = getattr(module, attribute, None)
     if not callable(function):

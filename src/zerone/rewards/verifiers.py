@@ -4,6 +4,9 @@ In: a name. Out: a function from an answer and a `spec` to a verdict. Importing 
 nothing and loads neither sympy nor the sandbox.
 """
 
+import re
+import struct
+import subprocess
 from collections.abc import Iterable
 
 from zerone.prompt import THINK_CLOSE, last_answer, parse_completion
@@ -15,13 +18,21 @@ FAILURES = (
     ArithmeticError,
     AssertionError,
     AttributeError,
+    BufferError,
+    EOFError,
     ImportError,
     LookupError,
+    MemoryError,
     NameError,
     OSError,
     RuntimeError,
+    StopIteration,
+    SyntaxError,
     TypeError,
     ValueError,
+    re.error,
+    struct.error,
+    subprocess.SubprocessError,
 )
 """What a verifier or a function of the user's may raise without stopping the run: the sample is left
 out of training and counted. Sandbox and worker failures are among them (OSError, RuntimeError)."""
