@@ -4,8 +4,10 @@ The model is the embedded base and the server a real one on loopback that runs t
 """
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,14 +18,17 @@ from typer.testing import CliRunner
 
 from model_server import Answered, completion, refusal, serving
 from zerone.commands.eval import app
-from zerone.errors import EndpointError, EndpointUnusable, ModelError, RunDirError, UserError
+from zerone.endpoint import Endpoint, EndpointClient
+from zerone.errors import EndpointError, EndpointUnusable, Interrupted, ModelError, RunDirError, UserError
 from zerone.evals.asking import Form, answer_of, message_of, prompt_of, said
-from zerone.evals.pairwise import read_verdict
+from zerone.evals.intervals import wilson_interval
+from zerone.evals.judged import Judged
+from zerone.evals.pairwise import judge_pairs, pairwise_figures, read_verdict
 from zerone.evals.store import Answer, AnswerStore
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
-from zerone.types import Finish, Problem
+from zerone.types import Finish, Outcome, Problem
 
 OPTIONS = ["model.precision=fp32", "model.threads=1"]
 GREEDY = ["sampling.temperature=0", "sampling.max_tokens=48", *OPTIONS]
@@ -220,6 +225,32 @@ def test_an_endpoint_that_dies_keeps_what_was_done_and_the_same_command_goes_on(
         assert len(server.asked) == again + 24, "another way to draw is another question"
 
 
+def test_a_local_model_that_is_stopped_keeps_the_problems_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AIME's own k is 64, so that 12 slots have work enough in one problem at a time."""
+    path = tmp_path / "aime24.jsonl"
+    rows = [{"problem": f"What is {i} + 2?", "answer": str(i + 2)} for i in range(3)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    common: list[str | Path] = ["--suite", path, "--out", tmp_path / "out", *OPTIONS]
+    common += ["sampling.slots=12", "sampling.max_tokens=2"]
+    asked: list[int] = []
+    generate = TorchEngine.generate
+
+    def stopped_at_the_second(self: TorchEngine, requests: Any, sampling: Sampling) -> Any:
+        asked.append(sum(len(request.seeds) for request in requests))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return generate(self, requests, sampling)
+
+    monkeypatch.setattr(TorchEngine, "generate", stopped_at_the_second)
+    with pytest.raises(Interrupted, match="64 answers are kept"):
+        run("embedded", *common)
+    record = run("embedded", *common)
+    assert asked == [64, 64, 64, 64], "what was answered is not asked again"
+    assert (record["num_problems"], record["num_samples"]) == (3, 64)
+
+
 def test_what_an_endpoint_refuses_is_counted_and_is_no_wrong_answer(problems: Path, tmp_path: Path) -> None:
     def answer(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
         content = body["messages"][0]["content"]
@@ -248,6 +279,17 @@ def test_of_several_models_one_must_be_named(problems: Path) -> None:
         run(server.url, "--suite", problems)
 
 
+def test_of_several_judges_one_must_be_named_by_the_judges_option(
+    arena: tuple[list[str | Path], Path],
+) -> None:
+    common, _ = arena
+    with (
+        serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server,
+        pytest.raises(EndpointUnusable, match=r"serves 2 models \(a, b\); choose one by --judge-model NAME"),
+    ):
+        run(server.url, "--model", "m", *common, "--judge", server.url)
+
+
 def test_a_line_that_was_cut_off_is_dropped_and_a_foreign_one_refused(tmp_path: Path) -> None:
     answer = Answer(text="hi", prompt_tokens=1, num_tokens=2, is_truncated=False)
     with AnswerStore(tmp_path) as store:
@@ -267,6 +309,33 @@ def test_a_line_that_was_cut_off_is_dropped_and_a_foreign_one_refused(tmp_path: 
         pass
 
 
+def test_a_rating_is_that_of_rated_problems_and_what_was_left_out_is_told(tmp_path: Path) -> None:
+    row = {
+        "description": "Print twice the number.",
+        "examples": [],
+        "official_tests": [{"input": "4", "output": "8"}],
+    }
+    rows = [
+        row | {"id": "solved", "rating": 1000},
+        row | {"id": "unrated", "rating": None, "description": "Print a number."},
+        row | {"id": "special", "rating": 3000, "generated_checker": "..."},
+    ]
+    path = tmp_path / "codeforces.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    program = "```python\nprint(2 * int(input()))\n```"
+    with serving(lambda *_: completion(program)) as server:
+        found = run(server.url, "--model", "m", "--suite", path, "--k", "1")
+        unrated = path.with_name("codeforces_2.jsonl")
+        unrated.write_text(json.dumps(rows[1]) + "\n", encoding="utf-8")
+        without = run(server.url, "--model", "m", "--suite", unrated, "--k", "1")
+        shown = CliRunner().invoke(app, [server.url, "--model", "m", "--suite", str(path), "--k", "1"])
+    assert found["problems_left_out"] == {"needs a checker of its own": 1}
+    assert (found["num_problems"], found["pass_at_1"]) == (2, 1.0)
+    assert (found["rating"]["num_problems"], found["rating"]["mean_problem_rating"]) == (1, 1000)
+    assert (without["pass_at_1"], without.get("rating")) == (1.0, None)
+    assert "left out of the suite: 1 needs a checker of its own" in shown.stdout
+
+
 # Forms --------------------------------------------------------------------------------------------
 
 
@@ -284,6 +353,11 @@ def choice(text: str, verifier: str = "choice", **form: Any) -> str | None:
         ("The box: \\boxed{C}", "C"),
         ("Answer: B, and boxed \\boxed{C}", "C"),
         ("I do not know", None),
+        # The letter of the box stands in later words, too.
+        ("\\boxed{C}\nAnswer: B\nClearly.", "B"),
+        ("\\boxed{A}, or so.\nAnswer: B, As shown", "B, As shown"),
+        ("Answer: A\n\\boxed{D}", "D"),
+        ("\\boxed{D}\nAnswer:", "D"),
     ],
 )
 def test_the_choice_of_a_chat_is_its_last_answer_line_or_box(text: str, answer: str | None) -> None:
@@ -321,6 +395,76 @@ def test_a_judges_last_verdict_counts_for_the_side_it_names(
     text: str, first: float | None, second: float | None
 ) -> None:
     assert (read_verdict(text, True), read_verdict(text, False)) == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_truncated", "score"),
+    [
+        ("Because. [[A>B]]", False, 1.0),
+        ("At first [[A>B]], but then", True, None),
+        ("<think>[[B>A]]?</think>[[A>B]]", False, 1.0),
+        ("<think>[[B>A]]?</think>hard to say", False, None),
+        ("<think>[[B>A]]? or", False, None),
+    ],
+)
+def test_what_a_judge_weighs_on_its_way_is_no_verdict(
+    reply: str, is_truncated: bool, score: float | None
+) -> None:
+    problem = replace(PROBLEM, verifier="pairwise", spec={"reference": "base"})
+    finish = "length" if is_truncated else "stop"
+    with (
+        serving(lambda *_: completion(reply, finish=finish)) as server,
+        EndpointClient(Endpoint(url=server.url, model="j")) as client,
+        AnswerStore(None) as store,
+    ):
+        [judged] = judge_pairs([pending(problem)], client, store)
+    # The same reply names A both times, who is the candidate once and the reference once.
+    assert judged.details["scores"] == [score, None if score is None else -score]
+
+
+def pending(problem: Problem) -> Judged:
+    """Return an answer that waits for its judge."""
+    return Judged(
+        problem=problem,
+        sample=0,
+        text="mine",
+        prompt_tokens=1,
+        num_tokens=1,
+        is_truncated=False,
+        outcome=Outcome.INFRASTRUCTURE_ERROR,
+        answer=None,
+        is_well_formed=True,
+    )
+
+
+def played(scores: list[float], length: int = 5) -> Judged:
+    """Return an answer that was judged in both orders."""
+    preference = sum((score > 0) + (score == 0) / 2 for score in scores) / len(scores)
+    details = {"scores": scores, "preference": preference, "length": length, "reference_length": 5}
+    return replace(pending(PROBLEM), details=details)
+
+
+def test_a_clear_verdict_counts_as_three_games_among_those_of_all_requests() -> None:
+    """arena-hard-auto's show_result: [[A>>B]] is a won game three times in the list of all games."""
+    won, lost = [2.0, 2.0], [-1.0, -1.0]
+    found = pairwise_figures([played(won), played(lost)])
+    assert (found["win_rate"], found["win_rate_weighted"]) == (0.5, 6 / 8)
+    found = pairwise_figures([played([1.0, 1.0]), played([-2.0, 0.0])])
+    assert found["win_rate_weighted"] == pytest.approx((1 + 1 + 0 + 0.5) / (1 + 1 + 3 + 1))
+
+
+def test_every_win_rate_has_an_interval() -> None:
+    games = [played([1.0, 1.0], length=5 + i % 7) for i in range(20)]
+    games += [played([-2.0, -1.0], length=5 + i % 3) for i in range(10)]
+    found = pairwise_figures(games)
+    for name in ("win_rate", "win_rate_weighted", "win_rate_length_controlled"):
+        low, high = found[f"{name}_ci"]
+        # Of 30 requests, 95% of the shares are within about 0.17 of the mean; the others' weigh more.
+        assert found[name] - 0.4 < low < found[name] < high < found[name] + 0.4
+    assert pairwise_figures(games) == found, "the seed is fixed"
+    alike = pairwise_figures(games[:5])
+    for name in ("win_rate", "win_rate_weighted", "win_rate_length_controlled"):
+        assert alike[f"{name}_ci"] == list(wilson_interval(1.0, 5))
 
 
 @pytest.fixture
@@ -380,6 +524,43 @@ def test_comparisons_need_a_judge_and_a_baseline(arena: tuple[list[str | Path], 
         run("embedded", *common)
     with pytest.raises(UserError, match="--baseline FILE"):
         run("embedded", *common[:-2], "--judge", "http://127.0.0.1:1")
+
+
+def test_a_judge_that_refuses_everything_is_an_error(arena: tuple[list[str | Path], Path]) -> None:
+    common, folder = arena
+
+    def answer(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
+        return refusal(400, "no such field") if body["model"] == "j" else completion("candidate")
+
+    with (
+        serving(answer) as server,
+        pytest.raises(EndpointError, match=r"judge refuses everything: .*no such field.*4 answers are kept"),
+    ):
+        judge = ["--judge", server.url, "--judge-model", "j"]
+        run(server.url, "--model", "m", *common, *judge, "--out", folder / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "m"], "--model m names a model behind an address, and embedded is none"),
+        (["--judge", "http://127.0.0.1:1"], "--judge: suite 'sums' is judged by rules"),
+        (["--judge-model", "j", "--baseline", "b.jsonl"], "--judge-model, --baseline: suite 'sums'"),
+        (["--since", "2024-08-01"], "choose by the date of a contest, and suite 'sums' has none"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(options: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run("embedded", "--suite", "sums", *options)
+
+
+def test_figures_are_shown_with_their_intervals(arena: tuple[list[str | Path], Path]) -> None:
+    common, _ = arena
+    with serving(judging) as server:
+        judge = ["--judge", server.url, "--judge-model", "j"]
+        shown = CliRunner().invoke(app, [*map(str, [server.url, "--model", "m", *common, *judge])]).stdout
+    assert re.search(r"pairwise win_rate +0\.500 \(0\.\d+ to 1\.000\)", shown)
+    assert "[" not in shown and "None" not in shown
 
 
 # The other commands -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -22,7 +23,9 @@ from scripted import (
 )
 from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
+from zerone.evals.figures import details_of, figures_of
 from zerone.evals.intervals import mean_with_interval, pass_at_k, wilson_interval
+from zerone.evals.judged import judged_of
 from zerone.evals.suites import SUITE_NAMES, data_of, suite_named
 from zerone.problems.split import split_of
 from zerone.rollout.engine import Sampling
@@ -83,16 +86,18 @@ def test_interval_of_equal_values_is_a_point_and_each_call_gives_the_same() -> N
 # Majority votes -----------------------------------------------------------------------------------
 
 
-def vote(*answers: str | None, right: str = "7") -> float:
+def vote(*answers: str | None, right: str = "7") -> float | None:
     """Return the verdict on answers; an answer of None could not be read."""
     return is_majority_right(
         [
-            member(
-                answer=answer,
-                sample=j,
-                outcome=Outcome.UNPARSABLE
-                if answer is None
-                else (Outcome.CORRECT if answer == right else Outcome.WRONG),
+            judged_of(
+                member(
+                    answer=answer,
+                    sample=j,
+                    outcome=Outcome.UNPARSABLE
+                    if answer is None
+                    else (Outcome.CORRECT if answer == right else Outcome.WRONG),
+                )
             )
             for j, answer in enumerate(answers)
         ]
@@ -118,7 +123,12 @@ def test_unreadable_answers_have_no_vote_and_cannot_win() -> None:
 
 
 def answers_to(
-    number: int, rewards: Sequence[float], *, level: int = 1, finish: Finish = Finish.STOP
+    number: int,
+    rewards: Sequence[float],
+    *,
+    level: int = 1,
+    finish: Finish = Finish.STOP,
+    verifier: str = "number",
 ) -> list[Graded]:
     problem = number_problem(number)
     changed = type(problem)(
@@ -127,7 +137,7 @@ def answers_to(
         level=level,
         language="en",
         prompt=problem.prompt,
-        verifier=problem.verifier,
+        verifier=verifier,
         spec=problem.spec,
     )
     return [
@@ -138,7 +148,7 @@ def answers_to(
             completion=[5] * (j + 1),
             text="wait, wrong" if j == 0 else "",
             finish=finish,
-            answer=str(number) if reward >= 1 else "none",
+            answer=None if verifier == "code" else str(number) if reward >= 1 else "none",
         )
         for j, reward in enumerate(rewards)
     ]
@@ -196,6 +206,32 @@ def test_consensus_takes_the_first_sixteen_answers() -> None:
     assert found["cons_at_16"] == 0.5
     assert found["cons_at_16_ci"] == [0.0, 1.0]
     assert "cons_at_16" not in figures([answers_to(1, [0] * 15)])
+
+
+def test_programs_have_no_vote_and_take_none_from_what_has() -> None:
+    programs = [answers_to(number, [1] * 16, verifier="code") for number in (1, 2)]
+    assert not [key for key in figures(programs) if key.startswith("cons")]
+    found = figures([*programs, answers_to(3, [1] * 16), answers_to(4, [0] * 16)])
+    assert (found["cons_at_16"], found["cons_at_16_n"], found["num_problems"]) == (0.5, 2, 4)
+
+
+def test_a_problem_without_any_verdict_is_not_lost_by_vote() -> None:
+    failed = [judged_of(member(outcome=Outcome.INFRASTRUCTURE_ERROR, sample=j)) for j in range(16)]
+    won = [judged_of(one) for one in answers_to(1, [1] * 16)]
+    found = figures_of([failed, won]) | details_of([failed, won])
+    for votes in (4, 16):
+        assert (found[f"cons_at_{votes}"], found[f"cons_at_{votes}_n"]) == (1.0, 1)
+        assert found[f"cons_at_{votes}_wilson"] == list(wilson_interval(1.0, 1))
+    assert not [key for key in figures_of([failed]) | details_of([failed]) if key.startswith("cons")]
+
+
+def test_what_an_endpoint_refused_has_no_length() -> None:
+    answers = [judged_of(one) for one in answers_to(1, [1, 0, 0])]  # of 1, 2 and 3 tokens
+    refused = replace(
+        answers[0], num_tokens=0, outcome=Outcome.INFRASTRUCTURE_ERROR, details={"refused": "too long"}
+    )
+    assert details_of([answers, [refused] * 3])["tokens"] == details_of([answers])["tokens"]
+    assert details_of([[refused]])["tokens"]["median"] is None
 
 
 def test_pass_at_k_goes_up_in_powers_of_two() -> None:

@@ -1,6 +1,8 @@
 """IFEval: every instruction on responses that follow it and that do not; strict and loose verdicts."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from zerone.evals.ifeval.checkers import INSTRUCTIONS, instruction_complaint
 from zerone.evals.ifeval.counting import count_capital_words, count_sentences, count_words
 from zerone.evals.ifeval.follow import follow_all, instruction_figures, is_followed, loose_variants
+from zerone.evals.intervals import wilson_interval
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -183,31 +186,124 @@ def test_every_instruction_of_the_published_file_can_be_checked() -> None:
         row = json.loads(line)
         pairs = list(zip(row["instruction_id_list"], row["kwargs"], strict=True))
         assert [complaint for name, given in pairs if (complaint := instruction_complaint(name, given))] == []
-        cheap = [pair for pair in pairs if not _needs_language(pair[0])]
-        names, kwargs = [name for name, _ in cheap], [given for _, given in cheap]
-        strict, loose = follow_all(row["prompt"], names, kwargs)
-        assert all(is_loose >= is_strict for is_strict, is_loose in zip(strict, loose, strict=True))
+        for name, arguments in pairs:
+            if not _needs_language(name):
+                assert isinstance(is_followed(row["prompt"], name, arguments), bool)
         seen.update(row["instruction_id_list"])
     assert seen == INSTRUCTIONS.keys()
 
 
-def test_loose_forgives_an_introduction_a_closing_line_and_asterisks() -> None:
-    text = "Sure, here it is:\n**My answer is no.**\nThanks, bye"
-    names = ["punctuation:no_comma", "detectable_format:constrained_response", "startend:end_checker"]
-    kwargs: list[dict[str, Any]] = [{}, {}, {"end_phrase": "no."}]
-    assert follow_all(text, names, kwargs) == ([False, True, False], [True, True, True])
-    assert len(loose_variants(text)) == 8
+@pytest.mark.parametrize(
+    ("name", "arguments", "wanted"),
+    [
+        ("length_constraints:number_words", {"num_words": 9, "relation": "at most"}, "'less than' or 'at"),
+        ("length_constraints:number_words", {"num_words": "nine", "relation": "at least"}, "a whole number"),
+        ("length_constraints:number_words", {"num_words": True, "relation": "at least"}, "a whole number"),
+        ("keywords:frequency", {"keyword": "a", "frequency": -1, "relation": "at least"}, "a whole number"),
+        ("keywords:existence", {"keywords": "moon"}, "a list of words"),
+        ("keywords:forbidden_words", {"forbidden_words": []}, "a list of words"),
+        ("startend:end_checker", {"end_phrase": 7}, "a text"),
+        (
+            "keywords:letter_frequency",
+            {"letter": "", "let_frequency": 1, "let_relation": "at least"},
+            "a text",
+        ),
+    ],
+)
+def test_an_argument_that_would_be_misread_is_refused(
+    name: str, arguments: dict[str, Any], wanted: str
+) -> None:
+    assert f"must be {wanted}" in str(instruction_complaint(name, arguments))
 
 
-def test_figures_count_prompts_and_instructions() -> None:
+def test_languages_are_told_right_by_threads_that_begin_together() -> None:
+    """The library fills its table of 55 languages on first use, in a process of its own here."""
+    pytest.importorskip("langdetect", reason="the extra `eval` is not installed")
+    program = (
+        "import sys\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from zerone.evals.ifeval.languages import is_language\n"
+        "sys.setswitchinterval(1e-5)\n"
+        "with ThreadPoolExecutor(4) as threads:\n"
+        "    languages = ['de', 'en'] * 8\n"
+        "    found = list(threads.map(lambda language: is_language(sys.argv[1], language), languages))\n"
+        "assert found == [True, False] * 8, found\n"
+    )
+    arguments = [sys.executable, "-c", program, GERMAN]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+_INTRODUCED = "Sure, here it is:\n"
+_CLOSED = "\nHope it helps, bye"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        ("punctuation:no_comma", {}, _INTRODUCED + "All of it"),
+        ("punctuation:no_comma", {}, "All of it" + _CLOSED),
+        ("punctuation:no_comma", {}, _INTRODUCED + "All of it" + _CLOSED),
+        ("startend:end_checker", {"end_phrase": "the end."}, "This is the end." + _CLOSED),
+        ("startend:end_checker", {"end_phrase": "the end."}, "This is **the** end."),
+        ("startend:quotation", {}, _INTRODUCED + '"All of it"' + _CLOSED),
+        ("detectable_format:json_format", {}, _INTRODUCED + '{"a": 1}'),
+        ("detectable_format:constrained_response", {}, "My answer is **yes**."),
+        ("combination:repeat_prompt", {"prompt_to_repeat": "Say it."}, _INTRODUCED + "*Say* it. It"),
+    ],
+)
+def test_loose_forgives_an_introduction_a_closing_line_and_asterisks_and_strict_does_not(
+    name: str, arguments: dict[str, Any], text: str
+) -> None:
+    assert follow_all(text, [name], [arguments]) == ([False], [True])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "text"),
+    [
+        # A line between the first and the last, two lines of introduction, a word instead of a line.
+        ("punctuation:no_comma", {}, "All\nof it, or\nnot"),
+        ("punctuation:no_comma", {}, "Sure,\nhere, it is:\nAll of it"),
+        ("startend:end_checker", {"end_phrase": "the end."}, "This is the end. Bye"),
+        ("detectable_format:constrained_response", {}, "My answer is _yes_."),
+        ("combination:repeat_prompt", {"prompt_to_repeat": "Say it."}, "Well: Say it. It"),
+    ],
+)
+def test_loose_forgives_nothing_else(name: str, arguments: dict[str, Any], text: str) -> None:
+    assert follow_all(text, [name], [arguments]) == ([False], [False])
+
+
+def test_what_follows_strictly_follows_loosely_though_a_variant_does_not() -> None:
+    """Stars that were asked for are in the response as it stands; its variants have none, or less text."""
+    names = ["detectable_format:number_highlighted_sections", "length_constraints:number_words"]
+    kwargs: list[dict[str, Any]] = [{"num_highlights": 1}, {"num_words": 4, "relation": "at least"}]
+    assert follow_all("*one* two\nthree four", names, kwargs) == ([True, True], [True, True])
+    assert len(loose_variants("a\nb\nc")) == 8
+
+
+def test_figures_count_prompts_and_instructions_with_intervals_over_prompts() -> None:
     verdicts = [{"strict": [True, False], "loose": [True, True]}, {"strict": [True], "loose": [True]}]
-    assert instruction_figures(verdicts) == {
+    found = instruction_figures([[verdict] for verdict in verdicts])
+    # Both prompts are loosely followed, so that only Wilson's interval leaves a doubt. Of two prompts
+    # drawn again, one in four pairs is twice the first (1/2 of its instructions) or twice the second.
+    all_right = list(wilson_interval(1.0, 2))
+    assert found == {
         "prompt_strict": 0.5,
+        "prompt_strict_ci": [0.0, 1.0],
         "instruction_strict": pytest.approx(2 / 3),
+        "instruction_strict_ci": [0.5, 1.0],
         "prompt_loose": 1.0,
+        "prompt_loose_ci": all_right,
         "instruction_loose": 1.0,
+        "instruction_loose_ci": all_right,
     }
-    assert instruction_figures([{"refused": "no"}]) == {}
+    assert instruction_figures([[{"refused": "no"}]]) == {}
+
+
+def test_a_prompt_weighs_the_same_however_many_of_its_samples_were_refused() -> None:
+    right, wrong = {"strict": [True]}, {"strict": [False]}
+    found = instruction_figures([[right, {"refused": "too long"}], [wrong, wrong]])
+    assert (found["prompt_strict"], found["instruction_strict"]) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,13 @@ import base64
 import gzip
 import json
 import pickle
+import re
+import sys
 import zlib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,9 +23,11 @@ from zerone.evals.contamination import find_contamination
 from zerone.evals.published import PUBLISHED
 from zerone.evals.records import Row, read_rows
 from zerone.evals.sources import Choice, Source, load_source, recognise
+from zerone.evals.suites import SUITE_NAMES
 from zerone.evals.verdicts import verdict_on
 from zerone.problems.jsonl import Fields, read_problems
 from zerone.rewards.choice import gold_letter
+from zerone.stages.measure import DEFAULT_SAMPLES
 from zerone.types import Outcome, Problem
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -134,6 +140,14 @@ def test_every_suite_has_a_row_here() -> None:
     assert ROWS.keys() == PUBLISHED.keys()
 
 
+def test_the_document_lists_every_suite_with_its_k() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    listed = {name: int(row[-1]) for row in rows for name in re.findall("`([^`]+)`", row[0])}
+    embedded = dict.fromkeys(SUITE_NAMES, DEFAULT_SAMPLES)
+    assert listed == embedded | {name: suite.num_samples for name, suite in PUBLISHED.items()}
+
+
 @pytest.mark.parametrize("suite", PUBLISHED)
 def test_a_row_in_the_published_schema_becomes_a_problem(suite: str, tmp_path: Path) -> None:
     problem = problem_of(tmp_path, suite)
@@ -175,6 +189,41 @@ def test_a_file_is_known_by_its_columns(suite: str, tmp_path: Path) -> None:
 def test_a_file_is_known_by_its_name(name: str, suite: str, tmp_path: Path) -> None:
     path = written(tmp_path, name, ROWS[suite])
     assert load_source(Config(), str(path), None, Choice()).published is PUBLISHED[suite]
+
+
+@pytest.mark.parametrize("name", ["named", "x.jsonl"])
+@pytest.mark.parametrize(("suite", "column"), [(s, c) for s, c in _REQUIRED if c in ROWS[s]])
+def test_a_file_that_lacks_a_column_is_not_taken_for_problems_of_ones_own(
+    suite: str, column: str, name: str, tmp_path: Path
+) -> None:
+    """By its name, or where the other columns leave no doubt; of `question` and `answer` they do."""
+    known = {"aime24": "aime24", "aime25": "AIME_2025", "gpqa": "gpqa_diamond"}
+    name = f"{known.get(suite, suite)}.jsonl" if name == "named" else name
+    row = {key: value for key, value in ROWS[suite].items() if key != column}
+    path = written(tmp_path, name, row)
+    with pytest.raises(DataError, match=rf"{name}:1: no (column|field) '") as refused:
+        load_source(Config(), str(path), None, Choice())
+    if name != "x.jsonl":
+        assert f"'{column}'" in str(refused.value).partition(", which the suite ")[0]
+        assert f"the suite {suite} has" in str(refused.value)
+
+
+def test_a_file_of_almost_a_suites_columns_is_named_with_the_missing_one(tmp_path: Path) -> None:
+    row = {key: value for key, value in ROWS["livecodebench"].items() if key != "private_test_cases"}
+    path = written(tmp_path, "x.jsonl", row)
+    with pytest.raises(
+        DataError, match=r"x\.jsonl:1: no column 'private_test_cases', which the suite livecodebench has"
+    ):
+        load_source(Config(), str(path), None, Choice())
+
+
+@pytest.mark.parametrize("name", ["arena.jsonl", "my_mmlu.jsonl", "x.jsonl"])
+@pytest.mark.parametrize("more", [{"answer": "4"}, {"verifier": "code", "mode": "stdin", "tests": []}])
+def test_problems_of_ones_own_may_have_any_name_and_any_other_columns(
+    name: str, more: dict[str, Any], tmp_path: Path
+) -> None:
+    path = written(tmp_path, name, {"prompt": "2+2?", "uid": "u", "instruction": "?"} | more)
+    assert load_source(Config(), str(path), None, Choice()).published is None
 
 
 def test_a_users_own_problems_are_a_suite_too(tmp_path: Path) -> None:
@@ -231,7 +280,7 @@ def test_gold_answers_are_read_in_all_published_spellings(tmp_path: Path) -> Non
         ("ifeval", {"kwargs": []}, "column 'kwargs' must have one entry for each of 1"),
         ("ifeval", {"instruction_id_list": ["x:y"]}, "no instruction is named 'x:y'"),
         ("ifeval", {"instruction_id_list": ["startend:end_checker"]}, "needs 'end_phrase'"),
-        ("codeforces", {"rating": None}, "column 'rating' must hold the problem's rating"),
+        ("codeforces", {"rating": "high"}, "column 'rating' must hold the problem's rating"),
         ("codeforces", {"rating": 10**400}, "column 'rating' must hold the problem's rating"),
         ("codeforces", {"official_tests": [], "examples": []}, "column 'official_tests' holds no test"),
         ("livecodebench", {"private_test_cases": "%%%"}, "column 'private_test_cases' cannot be read"),
@@ -245,6 +294,12 @@ def test_a_value_that_cannot_be_used_is_named(
     with pytest.raises(DataError, match=r"rows\.jsonl:1: ") as refused:
         problem_of(tmp_path, suite, **changed)
     assert message in str(refused.value)
+
+
+def test_whole_numbers_of_a_table_with_gaps_are_whole(tmp_path: Path) -> None:
+    names = ["length_constraints:number_paragraphs"]
+    problem = problem_of(tmp_path, "ifeval", instruction_id_list=names, kwargs=[{"num_paragraphs": 3.0}])
+    assert json.dumps(problem.spec["kwargs"]) == '[{"num_paragraphs": 3}]'
 
 
 def test_private_tests_are_read_without_unpickling(tmp_path: Path) -> None:
@@ -272,6 +327,41 @@ def test_functional_tests_call_the_method_of_the_starter_code(tmp_path: Path) ->
     ).spec
     assert (spec["mode"], spec["entry"]) == ("call", "Solution.twice")
     assert spec["tests"] == [{"args": [3, [1, 2]], "expected": 6}]
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"generated_checker": "print(1)"}, "needs a checker of its own"),
+        ({"interaction_format": "Ask, then answer."}, "is interactive"),
+        ({"input_mode": "file"}, "does not read from standard input"),
+        ({"executable": False}, "is not executable"),
+        ({"official_tests_complete": False}, "has incomplete tests"),
+        ({"official_tests_complete": "False"}, "has incomplete tests"),
+    ],
+)
+def test_problems_that_equal_outputs_do_not_judge_are_left_out_and_counted(
+    changed: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    usual = {
+        "generated_checker": None,
+        "interaction_format": None,
+        "input_mode": "stdio",
+        "executable": True,
+        "official_tests_complete": True,
+    }
+    rows = [ROWS["codeforces"] | usual | {"id": "A"}, ROWS["codeforces"] | usual | {"id": "B"} | changed]
+    found = load(written(tmp_path, "cf.jsonl", *rows), "codeforces")
+    assert [problem.id for problem in found.problems] == ["codeforces/A"]
+    assert found.left_out == {reason: 1}
+    with pytest.raises(UserError, match=f"no problem of suite 'codeforces' can be judged: 1 {reason}"):
+        load(written(tmp_path, "cf.jsonl", rows[1]), "codeforces")
+
+
+def test_a_problem_without_a_rating_is_a_problem_without_a_rating(tmp_path: Path) -> None:
+    problem = problem_of(tmp_path, "codeforces", rating=None)
+    assert "rating" not in problem.spec
+    assert problem.level == 0
 
 
 def test_contests_are_chosen_by_date(tmp_path: Path) -> None:
@@ -354,6 +444,69 @@ def test_what_is_asked_for_as_a_value_has_floats(tmp_path: Path) -> None:
     (row,) = read_rows(tmp_path / "t.jsonl")
     found = [row.get("a"), row.list_of(dict, "b")]
     assert json.dumps(found) == '[1.5, [{"c": 2.5, "d": [3]}]]'
+
+
+@pytest.mark.parametrize(
+    ("suite", "wanted"),
+    [
+        # Repositories with a program for loading, of which only the files can be read.
+        (
+            "livecodebench",
+            {
+                "path": "json",
+                "data_files": "hf://datasets/livecodebench/code_generation_lite/test*.jsonl",
+                "split": "train",
+            },
+        ),
+        (
+            "alpaca_eval",
+            {
+                "path": "json",
+                "data_files": "hf://datasets/tatsu-lab/alpaca_eval/alpaca_eval_gpt4_baseline.json",
+                "split": "train",
+            },
+        ),
+        ("gsm8k", {"path": "openai/gsm8k", "name": "main", "split": "test"}),
+        ("math500", {"path": "HuggingFaceH4/MATH-500", "name": None, "split": "test"}),
+        ("ifeval", {"path": "google/IFEval", "name": None, "split": "train"}),
+    ],
+)
+def test_the_hub_is_asked_for_what_it_has(
+    suite: str, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def load_dataset(**arguments: Any) -> list[dict[str, Any]]:
+        asked.append(arguments)
+        return [ROWS[suite] | {"contest_date": datetime(2024, 8, 3, 12)}]
+
+    fake_hub(monkeypatch, load_dataset)
+    found = load_source(Config(), suite, "hub", Choice(since="2024-08-03", until="2024-08-03"))
+    assert asked == [wanted]
+    assert len(found.problems) == 1, "a date is read whether it comes as text or not"
+
+
+def fake_hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Any) -> type[Exception]:
+    """Put a library `datasets` in place, whose own error is returned."""
+    library, errors = ModuleType("datasets"), ModuleType("datasets.exceptions")
+    failure = type("DatasetsError", (Exception,), {})
+    library.__dict__["load_dataset"] = load_dataset
+    errors.__dict__["DatasetsError"] = failure
+    monkeypatch.setitem(sys.modules, "datasets", library)
+    monkeypatch.setitem(sys.modules, "datasets.exceptions", errors)
+    return failure
+
+
+def test_a_hub_that_fails_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_dataset(**arguments: Any) -> None:
+        raise failure("cannot be generated")
+
+    failure = fake_hub(monkeypatch, load_dataset)
+    with pytest.raises(DataError, match="hub:openai/gsm8k:main cannot be loaded: cannot be generated"):
+        load_source(Config(), "gsm8k", "hub", Choice())
+    for name in ("hub:gsm8k", "hub:a/b/c.parquet", "hub:a/b/c.jsonl:main"):
+        with pytest.raises(DataError, match="is no data set; write hub:OWNER/NAME"):
+            load_source(Config(), "gsm8k", name, Choice())
 
 
 @given(st.binary(max_size=200))
@@ -451,6 +604,44 @@ def test_short_problems_are_found_only_as_a_whole(tmp_path: Path) -> None:
 def test_chinese_counts_by_characters(tmp_path: Path) -> None:
     text = "\u5c0f\u660e\u6709\u4e03\u4e2a\u82f9\u679c\u7ed9\u4e86\u5c0f\u7ea2"
     assert contamination(tmp_path, [{"p": "\u95ee\uff1a" + text}], [text]) == [(text, "1")]
+
+
+_LEAKED = "Print twice the number that stands in the first line of the input."
+
+
+@pytest.mark.parametrize(
+    ("suite", "mine", "other"),
+    [
+        (
+            "humaneval",
+            {"prompt": f"def twice(x):\n    '{_LEAKED}'"},
+            {"prompt": "def half(y):\n    'Halve.'"},
+        ),
+        ("mbpp", {"text": _LEAKED}, {"text": "Halve it.", "test_list": ["assert halve(4) == 2"]}),
+        (
+            "livecodebench",
+            {"question_content": _LEAKED, "starter_code": "class Solution:\n    def twice(self, x: int)"},
+            {"question_content": "Halve.", "starter_code": "class Solution:\n    def halve(self, y: int)"},
+        ),
+        ("livecodebench", {"question_content": _LEAKED}, {"question_content": "Halve what comes as the"}),
+        ("codeforces", {"description": _LEAKED}, {"description": "Halve.", "note": "So."}),
+        (
+            "mmlu",
+            {"question": _LEAKED, "choices": [*"wxy", "is not known"]},
+            {"choices": ["is not known"] * 4},
+        ),
+    ],
+)
+def test_words_that_we_put_around_a_program_are_no_leak(
+    suite: str, mine: dict[str, Any], other: dict[str, Any], tmp_path: Path
+) -> None:
+    """Training data with prompts of the same form share nothing with a suite but that form."""
+    problem = problem_of(tmp_path, suite, **mine)
+    prompt = problem_of(tmp_path, suite, **other).prompt
+    row = Row(place="train:1", values={"messages": [{"content": f"{prompt}\n\nSo it is."}]})
+    assert find_contamination([row], [problem]).overlaps == ()
+    leaked = Row(place="train:2", values={"messages": [{"content": f"Now: {_LEAKED}"}]})
+    assert [one.place for one in find_contamination([row, leaked], [problem]).overlaps] == ["train:2"]
 
 
 def test_gsm8k_train_and_test_are_told_apart_and_a_leak_is_found(tmp_path: Path) -> None:

@@ -168,11 +168,11 @@ def _show(record: Mapping[str, Any]) -> None:
     )
     for key, value in record.items():
         if isinstance(value, float) and key != "pass_at_1":
-            console.print(f"  {key:<18} {value:.3f}")
+            votes = f" of {record[f'{key}_n']} problems" if f"{key}_n" in record else ""
+            console.print(f"  {key:<18} {value:.3f}{votes}")
     for key in ("pass_at_k", "instructions", "pairwise", "rating"):
-        for name, value in record.get(key, {}).items():
-            shown = f"{value:.3f}" if isinstance(value, float) else value
-            console.print(f"  {key} {name:<26} {shown}", markup=False)
+        for line in _lines(record.get(key, {})):
+            console.print(f"  {key} {line}", markup=False)
     for part, found in record["parts"].items():
         low, high = found["ci"]
         shown = f"{part} {found['score']:.1%} ({low:.1%} to {high:.1%}), {found['n']} problems"
@@ -180,8 +180,23 @@ def _show(record: Mapping[str, Any]) -> None:
     for part in ("levels", "domains"):
         for cell, level in record[part].items():
             console.print(f"  {cell:<32} {level['pass_at_1']:.1%} of {level['num_problems']}", markup=False)
+    if record.get("problems_left_out"):
+        from zerone.evals.sources import counted
+
+        console.print(f"  left out of the suite: {counted(record['problems_left_out'])}", markup=False)
     if record["verifier_errors"]:
         console.print(f"  {record['verifier_errors']} answers have no verdict and are in no share")
+
+
+def _lines(figures: Mapping[str, Any]) -> Iterator[str]:
+    """Yield figures one a line, each with its interval where it has one."""
+    for name, value in figures.items():
+        if name == "ci" or name.endswith("_ci") or value is None:
+            continue
+        shown = f"{value:.3f}" if isinstance(value, float) else value
+        interval = figures.get("ci" if name == "value" else f"{name}_ci")
+        between = f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
+        yield f"{name:<26} {shown}{between}"
 
 
 @app.command()
@@ -238,7 +253,10 @@ def _read_record(path: Path) -> dict[str, Any]:
         shares = {str(key): float(value) for key, value in record["problems"].items()}
         return {"suite": record["suite"], "problems": shares}
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror}; name a record that `zerone eval --out` wrote, or its "
+            "directory"
+        ) from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no record of `zerone eval --out`: {error!r}") from error
 

@@ -113,8 +113,7 @@ def _last_choice(text: str) -> str | None:
     """Return what the last answer line or box says, whichever comes later."""
     tail = text.rpartition(THINK_CLOSE)[2]
     lines = list(_ANSWER_LINE.finditer(tail))
-    boxed = last_answer(text)
     if not lines:
-        return boxed
-    line = lines[-1][1].strip(" *_`") or None
-    return line if boxed is None or tail.rfind(boxed) < lines[-1].start(1) else boxed
+        return last_answer(tail)
+    later = last_answer(tail[lines[-1].start(1) :])  # a box in that line or after it
+    return later or lines[-1][1].strip(" *_`") or last_answer(tail)

@@ -1,21 +1,26 @@
 """Do training data hold problems of a suite? Shared 10-grams, as the paper looked for them.
 
 In: a JSONL of training data and a suite's problems. Out: which problems share a run of ten words with
-which lines. All texts of a line count, questions and solutions alike. Paraphrases are not found, as
-the paper says of its own check (R1 paper, D.1).
+which lines. All texts of a line count, questions and solutions alike; of a problem only the task's own
+words, not those that our prompts put around them. Paraphrases are not found, as the paper says of its
+own check (R1 paper, D.1).
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import regex
 
+from zerone.evals.programs import FRAMES
 from zerone.evals.records import Row
+from zerone.problems.choices import choice_prompt
 from zerone.types import Problem
 
 NGRAM = 10
+_FRAMES = FRAMES | {choice_prompt("", (), language).strip() for language in ("en", "zh")}
 _WORD = regex.compile(r"\p{Han}|[\p{Hiragana}\p{Katakana}]|[\p{L}\p{M}\p{N}]+")
 _SHOWN_WORDS = 24
 
@@ -55,11 +60,11 @@ def find_contamination(rows: Sequence[Row], problems: Sequence[Problem], size: i
     index: dict[tuple[str, ...], list[int]] = defaultdict(list)
     lengths = set[int]()
     for number, problem in enumerate(problems):
-        words = words_of(problem.prompt)
-        length = min(size, len(words))
-        lengths.add(length)
-        for gram in set(_grams(words, length)):
-            index[gram].append(number)
+        for words in _own_parts(problem, size):
+            length = min(size, len(words))
+            lengths.add(length)
+            for gram in set(_grams(words, length)):
+                index[gram].append(number)
     places: dict[int, list[tuple[str, str]]] = defaultdict(list)
     num_hit = 0
     for row in rows:
@@ -72,6 +77,13 @@ def find_contamination(rows: Sequence[Row], problems: Sequence[Problem], size: i
         for number, own in sorted(places.items())
     )
     return Contamination(overlaps=overlaps, num_problems=len(problems), num_lines=len(rows), num_hit=num_hit)
+
+
+def _own_parts(problem: Problem, size: int) -> list[list[str]]:
+    """Return what a problem says between the lines of ours: parts that are long enough, or the longest."""
+    groups = groupby(problem.prompt.split("\n"), key=lambda line: line.strip() in _FRAMES)
+    parts = [words_of("\n".join(lines)) for is_frame, lines in groups if not is_frame]
+    return [part for part in parts if len(part) >= size] or [max(parts, key=len, default=[])]
 
 
 def _grams(words: Sequence[str], length: int) -> Iterator[tuple[str, ...]]:

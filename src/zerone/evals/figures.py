@@ -1,8 +1,9 @@
 """Figures of judged answers: pass@1, pass@k, majority vote, tokens; by level and by domain.
 
 In: the judged answers to each problem of a suite. Out: JSON values with 95% intervals. pass@1 is the
-mean over all samples (R1 paper, D.1); cons@k the share of problems whose most frequent answer among
-the first k is right. An answer without a verdict is in no share and counted as `verifier_errors`.
+mean over all samples (R1 paper, D.1); cons@k the share of the problems that can be voted on whose most
+frequent answer among the first k is right, absent where there are none. An answer without a verdict is
+in no share and counted as `verifier_errors`.
 """
 
 from collections import defaultdict
@@ -66,13 +67,14 @@ def details_of(answers: Answers) -> dict[str, Any]:
         mean = fmean(fmean(judged.is_right for judged in own) for own in with_verdict)
         result["pass_at_1_wilson"] = list(wilson_interval(mean, len(with_verdict)))
     for votes in _CONSENSUSES:
-        if votes <= num_samples and with_verdict:
-            found = _consensus(answers, votes)
-            interval = wilson_interval(found[f"cons_at_{votes}"], len(answers))
+        found = _consensus(answers, votes) if votes <= num_samples else {}
+        if found:
+            interval = wilson_interval(found[f"cons_at_{votes}"], found[f"cons_at_{votes}_n"])
             result |= found | {f"cons_at_{votes}_wilson": list(interval)}
     result["levels"] = _table(_cells(with_verdict, _level))
     result["domains"] = _table(_cells(with_verdict, lambda judged: judged.problem.spec.get("domain")))
-    result["tokens"] = _tokens(everyone)
+    # An endpoint that refuses writes nothing, which is no answer of no length.
+    result["tokens"] = _tokens([judged for judged in everyone if "refused" not in judged.details])
     result["outcomes"] = {
         outcome.value: sum(judged.outcome is outcome for judged in everyone) for outcome in Outcome
     }
@@ -99,9 +101,13 @@ def _pass_at_powers(rights: Sequence[tuple[int, int]]) -> dict[str, float]:
 
 
 def _consensus(answers: Answers, votes: int) -> dict[str, Any]:
-    verdicts = [is_majority_right(own[:votes]) for own in answers]
+    """Return the vote of the problems that have one, with their number; nothing where none has."""
+    verdicts = [right for own in answers if (right := is_majority_right(own[:votes])) is not None]
+    if not verdicts:
+        return {}
     mean, interval = share_with_interval(verdicts)
-    return {f"cons_at_{votes}": mean, f"cons_at_{votes}_ci": list(interval)}
+    name = f"cons_at_{votes}"
+    return {name: mean, f"{name}_ci": list(interval), f"{name}_n": len(verdicts)}
 
 
 def _level(judged: Judged) -> str:
@@ -128,18 +134,19 @@ def _table(cells: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tokens(everyone: Sequence[Judged]) -> dict[str, float | None]:
-    lengths = sorted(judged.num_tokens for judged in everyone)
+def _tokens(written: Sequence[Judged]) -> dict[str, float | None]:
+    """Return what the answers took; of none the lengths are None."""
+    lengths = sorted(judged.num_tokens for judged in written)
     by_verdict = {
-        wanted: [judged.num_tokens for judged in everyone if judged.has_verdict and judged.is_right is wanted]
+        wanted: [judged.num_tokens for judged in written if judged.has_verdict and judged.is_right is wanted]
         for wanted in (True, False)
     }
     return {
-        "prompt": sum(judged.prompt_tokens for judged in everyone),
+        "prompt": sum(judged.prompt_tokens for judged in written),
         "completion": sum(lengths),
-        "median": median(lengths),
-        "p95": lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))],
-        "longest": lengths[-1],
+        "median": median(lengths) if lengths else None,
+        "p95": lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))] if lengths else None,
+        "longest": max(lengths, default=None),
         "mean_right": fmean(by_verdict[True]) if by_verdict[True] else None,
         "mean_wrong": fmean(by_verdict[False]) if by_verdict[False] else None,
     }

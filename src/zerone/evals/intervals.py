@@ -4,10 +4,11 @@ In: per-problem figures. Out: 95% intervals (percentile bootstrap over problems,
 drawn at random; of shares Wilson's where all problems are alike) and the unbiased pass@k.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb, sqrt
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zerone.seeding import seed_from
 
@@ -33,6 +34,29 @@ def share_with_interval(values: Sequence[float]) -> tuple[float, tuple[float, fl
     """
     mean, interval = mean_with_interval(values)
     return mean, wilson_interval(mean, len(values)) if min(values) == max(values) else interval
+
+
+def ratio_with_interval(parts: Sequence[float], wholes: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Return sum(parts) / sum(wholes), of one part and one whole for each problem, and its 95% interval.
+
+    As shares are, but problems of larger wholes weigh more; each whole is above 0.
+    """
+    part, whole = (np.asarray(values, dtype=np.float64) for values in (parts, wholes))
+    ratio = float(part.sum() / whole.sum())
+    if float(np.ptp(part / whole)) == 0:
+        return ratio, wilson_interval(ratio, len(parts))
+    return ratio, interval_of(len(parts), lambda drawn: float(part[drawn].sum() / whole[drawn].sum()))
+
+
+def interval_of(count: int, figure: Callable[[NDArray[np.int64]], float]) -> tuple[float, float]:
+    """Return the 95% bootstrap interval of any figure of `count` problems (fixed seed).
+
+    `figure` is given which problems were drawn, some of them several times.
+    """
+    rng = np.random.default_rng(seed_from("bootstrap", count))
+    figures = [figure(rng.integers(count, size=count)) for _ in range(_NUM_RESAMPLES)]
+    low, high = np.percentile(figures, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def wilson_interval(mean: float, count: int) -> tuple[float, float]:

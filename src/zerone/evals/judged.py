@@ -7,6 +7,9 @@ from typing import Any
 
 from zerone.types import Finish, Graded, Outcome, Problem
 
+_WITHOUT_VOTE = frozenset(("code", "instructions", "pairwise"))
+"""Verifiers that judge what an answer does or how it reads: no two such answers are the same."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -54,14 +57,18 @@ def judged_of(graded: Graded) -> Judged:
     )
 
 
-def is_majority_right(answers: Sequence[Graded] | Sequence[Judged]) -> float:
-    """Return 1.0 if the most frequent canonical answer is right; ties go to the earlier answer.
+def is_majority_right(answers: Sequence[Judged]) -> float | None:
+    """Return 1.0 if the most frequent canonical answer to a problem is right; ties go to the earlier one.
 
-    Answers that could not be read have no vote.
+    Answers that could not be read have no vote, and where none could, the vote is lost. None where there
+    is no vote: of a kind of problem whose answers have no canonical form, or without any verdict.
     """
-    votes = Counter(judged.answer for judged in answers if judged.answer is not None)
+    with_verdict = [judged for judged in answers if judged.has_verdict]
+    if not with_verdict or with_verdict[0].problem.verifier in _WITHOUT_VOTE:
+        return None
+    votes = Counter(judged.answer for judged in with_verdict if judged.answer is not None)
     if not votes:
         return 0.0
     winner = votes.most_common(1)[0][0]
-    first = next(judged for judged in answers if judged.answer == winner)
-    return float(first.outcome is Outcome.CORRECT)
+    first = next(judged for judged in with_verdict if judged.answer == winner)
+    return float(first.is_right)

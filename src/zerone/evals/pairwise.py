@@ -15,9 +15,14 @@ from typing import Any
 import numpy as np
 
 from zerone.endpoint import Draw, EndpointClient, ask_many
-from zerone.errors import DataError, RequestRefused
+from zerone.errors import DataError, EndpointError, RequestRefused
 from zerone.evals.asking import said
-from zerone.evals.intervals import mean_with_interval
+from zerone.evals.intervals import (
+    interval_of,
+    ratio_with_interval,
+    share_with_interval,
+    wilson_interval,
+)
 from zerone.evals.judged import Judged
 from zerone.evals.records import Row
 from zerone.evals.store import Answer, AnswerStore, key_of
@@ -110,15 +115,21 @@ def _baseline_text(row: Row) -> str:
 
 
 def judge_pairs(judged: Sequence[Judged], client: EndpointClient, store: AnswerStore) -> list[Judged]:
-    """Ask the judge about every pair, twice; return the answers with their preferences as details."""
+    """Ask the judge about every pair, twice; return the answers with their preferences as details.
+
+    Raises EndpointError where the judge fails, or refuses every pair: that is no judgement of any.
+    """
     games = [game for index, one in enumerate(judged) for game in _games(index, one, client)]
     open_games = [game for game in games if store.get(game.key) is None]
     draw = Draw(temperature=0.0, max_tokens=_MAX_TOKENS)
     replies = ask_many(
         client, open_games, lambda game: client.chat([{"role": "user", "content": game.prompt}], draw)
     )
+    refusal = None
     for game, reply in replies:
-        if not isinstance(reply, RequestRefused):
+        if isinstance(reply, RequestRefused):
+            refusal = reply
+        else:
             answer = Answer(
                 text=reply.text,
                 prompt_tokens=reply.prompt_tokens,
@@ -126,12 +137,19 @@ def judge_pairs(judged: Sequence[Judged], client: EndpointClient, store: AnswerS
                 is_truncated=reply.is_truncated,
             )
             store.put(game.key, f"judge of {judged[game.index].problem.id}", int(not game.is_first), answer)
+    if refusal is not None and all(store.get(game.key) is None for game in games):
+        raise EndpointError(f"the judge refuses everything: {refusal}")
     scores: dict[int, list[float | None]] = {}
     for game in games:
         kept = store.get(game.key)
-        score = None if kept is None else read_verdict(kept.text, game.is_first)
+        score = None if kept is None else _verdict_in(kept, game.is_first)
         scores.setdefault(game.index, []).append(score)
     return [_with_scores(one, scores.get(index)) for index, one in enumerate(judged)]
+
+
+def _verdict_in(reply: Answer, is_first: bool) -> float | None:
+    """Return the verdict of a judge that came to its end; one that it weighed on the way is none."""
+    return None if reply.is_truncated else read_verdict(said(reply.text) or "", is_first)
 
 
 def _games(index: int, judged: Judged, client: EndpointClient) -> Iterator[Game]:
@@ -175,10 +193,9 @@ def pairwise_figures(judged: Sequence[Judged]) -> dict[str, Any]:
     if not with_verdict:
         return {"judge_errors": failed}
     preferences = [float(one.details["preference"]) for one in with_verdict]
-    win_rate, interval = mean_with_interval(preferences)
-    weighted, weighted_interval = mean_with_interval(
-        [_weighted([s for s in one.details["scores"] if s is not None]) for one in with_verdict]
-    )
+    win_rate, interval = share_with_interval(preferences)
+    games = [_weighted([s for s in one.details["scores"] if s is not None]) for one in with_verdict]
+    weighted, weighted_interval = ratio_with_interval(*zip(*games, strict=True))
     both = [one.details["scores"] for one in with_verdict if None not in one.details["scores"]]
     lengths = [(int(o.details["length"]), int(o.details["reference_length"])) for o in with_verdict]
     return {
@@ -187,6 +204,7 @@ def pairwise_figures(judged: Sequence[Judged]) -> dict[str, Any]:
         "win_rate_weighted": weighted,
         "win_rate_weighted_ci": list(weighted_interval),
         "win_rate_length_controlled": length_controlled(preferences, lengths),
+        "win_rate_length_controlled_ci": list(_length_controlled_interval(preferences, lengths)),
         "position_consistency": fmean(float(np.sign(a) == np.sign(b)) for a, b in both) if both else None,
         "judge_errors": failed,
         "mean_length": fmean(own for own, _ in lengths),
@@ -194,11 +212,26 @@ def pairwise_figures(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def _weighted(scores: Sequence[float]) -> float:
-    """Return the share of wins where a clear win or defeat counts as three games."""
+def _weighted(scores: Sequence[float]) -> tuple[float, float]:
+    """Return how many games were won and how many played, where a clear verdict counts as three.
+
+    ArenaHard's rate is that of the games of all requests together: of one request alone the weights of
+    two clear verdicts would cancel out.
+    """
     weights = [_STRONG_WEIGHT if abs(score) > 1 else 1 for score in scores]
     wins = [(1 + float(np.sign(score))) / 2 * weight for score, weight in zip(scores, weights, strict=True)]
-    return sum(wins) / sum(weights)
+    return sum(wins), float(sum(weights))
+
+
+def _length_controlled_interval(
+    preferences: Sequence[float], lengths: Sequence[tuple[int, int]]
+) -> tuple[float, float]:
+    if min(preferences) == max(preferences):
+        return wilson_interval(preferences[0], len(preferences))
+    return interval_of(
+        len(preferences),
+        lambda drawn: length_controlled([preferences[i] for i in drawn], [lengths[i] for i in drawn]),
+    )
 
 
 def length_controlled(preferences: Sequence[float], lengths: Sequence[tuple[int, int]]) -> float:

@@ -17,6 +17,19 @@ from typing import Any
 from zerone.evals.records import Row
 from zerone.sandbox.asserts import asserts_of_check
 
+_COMPLETE = "Complete this Python function. Give the whole program."
+_PASS = "Your Python code must pass these tests:"
+_START = "Start from this code and keep its names:"
+_STANDARD = "Read from standard input and write to standard output."
+_PARTS = (
+    ("Input", "input_format"),
+    ("Output", "output_format"),
+    ("Note", "note"),
+)
+FRAMES = frozenset((_COMPLETE, _PASS, _START, _STANDARD, "```python", "```", "Example", "Input:", "Output:"))
+FRAMES |= {title for title, _ in _PARTS}
+"""The lines that our prompts put around the task's own words."""
+
 _MEMORY_MIB = 512
 _SECONDS_PER_TEST = 6.0
 """LiveCodeBench's limit for one test."""
@@ -30,7 +43,7 @@ def humaneval(row: Row) -> Mapping[str, Any]:
     """A function to be completed from its signature and description."""
     entry, stub = row.text("entry_point"), row.text("prompt")
     return {
-        "prompt": f"Complete this Python function. Give the whole program.\n\n```python\n{stub.strip()}\n```",
+        "prompt": f"{_COMPLETE}\n\n```python\n{stub.strip()}\n```",
         "spec": {
             "mode": "assert",
             "tests": _some(asserts_of_check(row.text("test")), row, "test"),
@@ -53,7 +66,7 @@ def mbpp(row: Row) -> Mapping[str, Any]:
     tests = _some(row.list_of(str, "test_list"), row, "test_list")
     shown = "\n".join(tests)
     return {
-        "prompt": f"{row.text('text', 'prompt').strip()}\nYour Python code must pass these tests:\n\n{shown}",
+        "prompt": f"{row.text('text', 'prompt').strip()}\n{_PASS}\n\n{shown}",
         "spec": {
             "mode": "assert",
             "tests": tests,
@@ -83,9 +96,9 @@ def livecodebench(row: Row) -> Mapping[str, Any]:
     starter = row.optional("starter_code")
     prompt = row.text("question_content").strip()
     if starter:
-        prompt += f"\n\nStart from this code and keep its names:\n\n```python\n{starter.strip()}\n```"
+        prompt += f"\n\n{_START}\n\n```python\n{starter.strip()}\n```"
     else:
-        prompt += "\n\nRead from standard input and write to standard output."
+        prompt += f"\n\n{_STANDARD}"
     difficulty = (row.optional("difficulty") or "").lower()
     return {
         "prompt": prompt,
@@ -169,23 +182,33 @@ def _pickled_text(data: bytes) -> str:
     return str(texts[0])
 
 
-_PARTS = (
-    ("Input", "input_format"),
-    ("Output", "output_format"),
-    ("Note", "note"),
-)
-
-
 _HIGHEST_RATING = 10_000
 """Of no problem or person ever; a larger number is a mistake in the file."""
 
 
+def codeforces_obstacle(row: Row) -> str | None:
+    """Return why a problem cannot be judged by comparing outputs with official ones, or None if it can."""
+    if row.optional("generated_checker"):
+        return "needs a checker of its own"
+    if row.optional("interaction_format"):
+        return "is interactive"
+    if (row.optional("input_mode") or "stdio") != "stdio":
+        return "does not read from standard input"
+    if _is_false(row, "executable"):
+        return "is not executable"
+    return "has incomplete tests" if _is_false(row, "official_tests_complete") else None
+
+
+def _is_false(row: Row, name: str) -> bool:
+    return str(row.values.get(name)).lower() == "false"  # in a CSV it is a text
+
+
 def codeforces(row: Row) -> Mapping[str, Any]:
-    """A contest problem with official tests and the rating that Codeforces gives it."""
+    """A contest problem with official tests and the rating that Codeforces gives it, if it has one."""
     rating = row.get("rating")
     is_number = isinstance(rating, int | float) and not isinstance(rating, bool)
-    if not is_number or not 0 < rating < _HIGHEST_RATING:
-        raise row.error(("rating",), f"must hold the problem's rating, not {rating!r}")
+    if rating is not None and (not is_number or not 0 < rating < _HIGHEST_RATING):
+        raise row.error(("rating",), f"must hold the problem's rating or null, not {rating!r}")
     examples = row.list_of(dict, "examples") if row.values.get("examples") else []
     tests = [*examples, *row.list_of(dict, "official_tests")]
     parts = [row.text("description").strip()]
@@ -194,7 +217,7 @@ def codeforces(row: Row) -> Mapping[str, Any]:
         f"Example\nInput:\n{example.get('input', '')}\nOutput:\n{example.get('output', '')}"
         for example in examples
     ]
-    parts.append("Read from standard input and write to standard output.")
+    parts.append(_STANDARD)
     try:
         pairs = [{"stdin": test["input"], "stdout": test["output"]} for test in tests]
     except KeyError as error:
@@ -204,11 +227,11 @@ def codeforces(row: Row) -> Mapping[str, Any]:
         "spec": {
             "mode": "stdin",
             "tests": _some(pairs, row, "official_tests"),
-            "rating": float(rating),
+            **({} if rating is None else {"rating": float(rating)}),
             "wall_s": _wall(len(pairs)),
             "memory_mib": _MEMORY_MIB,
         },
-        "level": int(rating),
+        "level": int(rating or 0),
         "domain": row.optional("contest_id"),
         "identity": row.text("id"),
     }

@@ -127,8 +127,8 @@ def _record(evaluation: Evaluation, answerer: Answerer, answers: list[list[Judge
     record["parts"] = mean_parts(answers)
     judged = [one for own in answers for one in own]
     if any("strict" in one.details for one in judged):
-        record["instructions"] = instruction_figures([one.details for one in judged])
-    if all("rating" in problem.spec for problem in evaluation.problems):
+        record["instructions"] = instruction_figures([[one.details for one in own] for own in answers])
+    if any("rating" in problem.spec for problem in evaluation.problems):
         record["rating"] = _rating(answers)
     if evaluation.problems[0].verifier == "pairwise":
         record["pairwise"] = pairwise_figures([own[0] for own in answers])
@@ -142,9 +142,10 @@ def _record(evaluation: Evaluation, answerer: Answerer, answers: list[list[Judge
 
 
 def _rating(answers: Sequence[Sequence[Judged]]) -> dict[str, Any]:
-    """Return the rating of the problems that have a verdict."""
+    """Return the rating by the problems that have a rating themselves, and a verdict."""
     shares = shares_of(answers)
-    rated = [own[0].problem for own in answers if own[0].problem.id in shares]
+    problems = [own[0].problem for own in answers]
+    rated = [problem for problem in problems if problem.id in shares and "rating" in problem.spec]
     if not rated:
         return {}
     found = estimate_rating(
@@ -154,6 +155,7 @@ def _rating(answers: Sequence[Sequence[Judged]]) -> dict[str, Any]:
         "value": found.value,
         "ci": list(found.interval),
         "is_bound": found.is_bound,
+        "num_problems": len(rated),
         "mean_problem_rating": fmean(float(problem.spec["rating"]) for problem in rated),
     }
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from zerone.errors import DataError
 from zerone.evals.ifeval.checkers import instruction_complaint
-from zerone.evals.programs import codeforces, humaneval, livecodebench, mbpp
+from zerone.evals.programs import codeforces, codeforces_obstacle, humaneval, livecodebench, mbpp
 from zerone.evals.records import Row
 from zerone.problems.choices import LETTERS, choice_prompt
 from zerone.problems.numerals import plain_number
@@ -44,7 +44,8 @@ class Published:
     """A suite as published.
 
     `columns` are those that tell its files apart: any one of each group must be there. `hub` is where
-    it lives on the Hub, asked only when the user says so; `num_samples` is the paper's k.
+    it lives on the Hub, asked only when the user says so; `num_samples` is the paper's k. `obstacle`
+    says why a row is left out, if it is: what can never be judged right is no problem of a suite.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Published:
     read: Callable[[Row, int], Asked]
     num_samples: int = 1
     hub: str = ""
+    obstacle: Callable[[Row], str | None] = lambda row: None
+
+    @property
+    def repository(self) -> str:
+        """The data set's name on the Hub, without which part of it is read."""
+        return "/".join(re.split("[/:]", self.hub)[:2])
 
     def fits(self, row: Row) -> bool:
         """Whether a row has this suite's columns."""
@@ -186,7 +193,7 @@ def _ifeval(row: Row, seed: int) -> Asked:
     names, kwargs = row.list_of(str, "instruction_id_list"), row.list_of(dict, "kwargs")
     if len(names) != len(kwargs) or not names:
         raise row.error(("kwargs",), f"must have one entry for each of {len(names)} instructions")
-    given = [{key: value for key, value in own.items() if value is not None} for own in kwargs]
+    given = [{key: _whole(value) for key, value in own.items() if value is not None} for own in kwargs]
     for name, own in zip(names, given, strict=True):
         if (complaint := instruction_complaint(name, own)) is not None:
             raise row.error(("instruction_id_list",), f"cannot be checked: {complaint}")
@@ -196,6 +203,11 @@ def _ifeval(row: Row, seed: int) -> Asked:
         spec={"instructions": names, "kwargs": given},
         identity=row.optional("key"),
     )
+
+
+def _whole(value: Any) -> Any:
+    """Return a whole number as one, which a table with gaps holds as a float."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _alpaca(row: Row, seed: int) -> Asked:
@@ -287,7 +299,7 @@ PUBLISHED: Mapping[str, Published] = {
             columns=(("question_content",), ("public_test_cases",), ("private_test_cases",)),
             read=_program(livecodebench),
             num_samples=8,
-            hub="livecodebench/code_generation_lite",
+            hub="livecodebench/code_generation_lite/test*.jsonl",
         ),
         Published(
             name="codeforces",
@@ -296,6 +308,7 @@ PUBLISHED: Mapping[str, Published] = {
             read=_program(codeforces),
             num_samples=16,
             hub="open-r1/codeforces",
+            obstacle=codeforces_obstacle,
         ),
         Published(
             name="humaneval",
@@ -323,14 +336,14 @@ PUBLISHED: Mapping[str, Published] = {
             title="AlpacaEval 2, judged against the reference answers",
             columns=(("instruction",), ("output",)),
             read=_alpaca,
-            hub="tatsu-lab/alpaca_eval::eval",
+            hub="tatsu-lab/alpaca_eval/alpaca_eval_gpt4_baseline.json",
         ),
         Published(
             name="arena_hard",
             title="ArenaHard, judged against a baseline's answers",
             columns=(("uid", "question_id"), ("cluster",)),
             read=_arena,
-            hub="lmarena-ai/arena-hard-auto::train",
+            hub="lmarena-ai/arena-hard-auto-v0.1::train",
         ),
     )
 }

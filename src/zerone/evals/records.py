@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -166,27 +167,50 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
         raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
 
 
-_HUB_NAME = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]*))?(?::([\w.\[\]:%-]+))?")
+_HUB_NAME = re.compile(
+    r"(?P<repository>[\w.-]+/[\w.-]+)"
+    r"(?:/(?P<files>[\w./*-]+\.jsonl?)|(?::(?P<config>[\w.-]*))?(?::(?P<split>[\w.\[\]:%-]+))?)"
+)
+
+
+def hub_arguments(name: str) -> dict[str, str | None]:
+    """Return what `load_dataset` is given for `OWNER/NAME[:CONFIG[:SPLIT]]` or `OWNER/NAME/FILES.jsonl`.
+
+    Files are named where a repository holds a program for loading, which the library runs no more.
+    """
+    match = _HUB_NAME.fullmatch(name)
+    if match is None:
+        raise DataError(
+            f"{HUB}{name} is no data set; write {HUB}OWNER/NAME[:CONFIG[:SPLIT]], or {HUB}OWNER/NAME/FILES "
+            "with files that end in .json or .jsonl"
+        )
+    repository, files = match["repository"], match["files"]
+    if files is not None:
+        return {"path": "json", "data_files": f"hf://datasets/{repository}/{files}", "split": "train"}
+    return {"path": repository, "name": match["config"] or None, "split": match["split"] or "test"}
 
 
 def _hub_rows(name: str) -> list[Row]:
-    """Read `OWNER/NAME[:CONFIG[:SPLIT]]` with the library datasets."""
-    match = _HUB_NAME.fullmatch(name)
-    if match is None:
-        raise DataError(f"{HUB}{name} is no data set; write {HUB}OWNER/NAME[:CONFIG[:SPLIT]]")
-    repository, config, split = match.groups()
+    """Read a data set of the Hub with the library datasets."""
+    arguments = hub_arguments(name)
     try:
         from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
     except ImportError as error:
         raise DataError(
             f"{HUB}{name} needs the library datasets; install it by `pip install 'zerone[hf]'`, or give "
             "a local file"
         ) from error
     try:
-        loaded = load_dataset(repository, config or None, split=split or "test")
-    except (OSError, ValueError, RuntimeError) as error:
+        loaded = load_dataset(**arguments)
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise DataError(f"{HUB}{name} cannot be loaded: {error}") from error
     return [
-        Row(place=f"{HUB}{name}:{number}", values=dict(values))
+        Row(place=f"{HUB}{name}:{number}", values={key: _dated(value) for key, value in values.items()})
         for number, values in enumerate(loaded, start=1)
     ]
+
+
+def _dated(value: Any) -> Any:
+    """Write a date out again, which the library makes of a text that looks like one."""
+    return value.isoformat() if isinstance(value, date) else value

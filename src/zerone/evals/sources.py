@@ -6,13 +6,14 @@ JSONL holds problems of the user's own.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
 from zerone.config import Config
-from zerone.errors import UserError
+from zerone.errors import DataError, UserError
 from zerone.evals.programs import is_mbpp_test
 from zerone.evals.published import PUBLISHED, Published, problems_of
 from zerone.evals.records import HUB, Row, read_rows
@@ -23,12 +24,16 @@ from zerone.types import Problem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """What to evaluate on. `published` is None for embedded suites and a user's own problems."""
+    """What to evaluate on. `published` is None for embedded suites and a user's own problems.
+
+    `left_out` has how many problems of the data are not among them, by reason.
+    """
 
     name: str
     problems: tuple[Problem, ...]
     published: Published | None
     is_embedded: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +56,10 @@ def load_source(config: Config, suite: str, data: str | None, choice: Choice) ->
         named = suite_named(suite, 1)
         return replace(_source(named.name, named.problems, None, choice), is_embedded=True)
     if suite in PUBLISHED:
-        published = PUBLISHED[suite]
-        rows = _rows_of(published, data)
-        return _source(suite, problems_of(published, _chosen(rows, choice), config.seed), published, choice)
+        return _source_of_rows(config, PUBLISHED[suite], _rows_of(PUBLISHED[suite], data), choice)
     path = Path(suite)
+    if path.is_dir():
+        raise UserError(f"--suite {suite} is a directory; name one file of problems")
     if not path.is_file():
         raise UserError(
             f"no suite is named {suite!r}, and there is no such file; there are {', '.join(SUITE_NAMES)}, "
@@ -65,10 +70,6 @@ def load_source(config: Config, suite: str, data: str | None, choice: Choice) ->
 
 def _source_of_file(config: Config, path: Path, choice: Choice) -> Source:
     rows = read_rows(path)
-    published = recognise(path.name, rows[0])
-    if published is not None:
-        problems = problems_of(published, _chosen(_split(published, rows), choice), config.seed)
-        return _source(published.name, problems, published, choice)
     d = config.data
     fields = Fields(
         prompt=d.prompt_field,
@@ -77,7 +78,29 @@ def _source_of_file(config: Config, path: Path, choice: Choice) -> Source:
         choices=d.choices_field,
         verifier=d.verifier,
     )
+    published = recognise(path.name, rows[0])
+    if published is not None:
+        return _source_of_rows(config, published, rows, choice)
+    if not _is_own(rows[0], fields):
+        _refuse_incomplete(path.name, rows[0], fields)
     return _source(path.stem, read_problems(path, fields).problems, None, choice)
+
+
+def _source_of_rows(config: Config, published: Published, rows: list[Row], choice: Choice) -> Source:
+    """Return a published suite without what can never be judged right, which is counted."""
+    chosen = _chosen(_split(published, rows), choice)
+    obstacles = [published.obstacle(row) for row in chosen]
+    kept = [row for row, obstacle in zip(chosen, obstacles, strict=True) if obstacle is None]
+    left_out = Counter(obstacle for obstacle in obstacles if obstacle is not None)
+    if left_out and not kept:
+        raise UserError(f"no problem of suite {published.name!r} can be judged: {counted(left_out)}")
+    source = _source(published.name, problems_of(published, kept, config.seed), published, choice)
+    return replace(source, left_out=dict(left_out))
+
+
+def counted(left_out: Mapping[str, int]) -> str:
+    """Return how many problems are left out for which reason, in words."""
+    return ", ".join(f"{number} {reason}" for reason, number in sorted(left_out.items()))
 
 
 def _source(name: str, problems: Sequence[Problem], published: Published | None, choice: Choice) -> Source:
@@ -90,9 +113,9 @@ def _rows_of(published: Published, data: str | None) -> list[Row]:
     if data is None:
         raise UserError(
             f"suite {published.name!r} needs its data: --data FILE (as published), or --data hub, which "
-            f"downloads {published.hub.split(':')[0]} (extra `hf`)"
+            f"downloads {published.repository} (extra `hf`)"
         )
-    return _split(published, read_rows(f"{HUB}{published.hub}" if data == "hub" else data))
+    return read_rows(f"{HUB}{published.hub}" if data == "hub" else data)
 
 
 def _split(published: Published, rows: list[Row]) -> list[Row]:
@@ -153,3 +176,37 @@ def recognise(file_name: str, row: Row) -> Published | None:
         if re.search(pattern, file_name, re.IGNORECASE) and PUBLISHED[name].fits(row):
             return PUBLISHED[name]
     return next((PUBLISHED[name] for name in _KNOWN_BY_COLUMNS if PUBLISHED[name].fits(row)), None)
+
+
+_ANYBODYS = frozenset(("question", "Question", "problem", "answer", "Answer", "prompt", "task_id"))
+"""Columns that say nothing of what a file is."""
+
+
+def _is_own(row: Row, fields: Fields) -> bool:
+    """Whether a line has what a problem of the user's own needs: a question, and what judges it."""
+    return row.has(fields.prompt) and (fields.verifier == "code" or row.has(fields.answer, "verifier"))
+
+
+def _refuse_incomplete(file_name: str, row: Row, fields: Fields) -> None:
+    """Raise DataError for a file of a published suite that lacks a column of it."""
+    found = _suite_lacking(file_name, row)
+    if found is None:
+        return
+    lacks = ", ".join(" or ".join(map(repr, names)) for names in found.columns if not row.has(*names))
+    raise DataError(
+        f"{row.place}: no column {lacks}, which the suite {found.name} has; the line has "
+        f"{', '.join(map(repr, row.values)) or 'none'}. Problems of your own have {fields.prompt!r} and "
+        f"{fields.answer!r}, or what data.prompt_field and data.answer_field name"
+    )
+
+
+def _suite_lacking(file_name: str, row: Row) -> Published | None:
+    """Return the suite of a file's name, or the one that has all its columns but one, unless anybody has."""
+    for name, pattern in _FILE_NAMES.items():
+        if re.search(pattern, file_name, re.IGNORECASE):
+            return PUBLISHED[name]
+    for published in PUBLISHED.values():
+        present = [names for names in published.columns if row.has(*names)]
+        if len(present) == len(published.columns) - 1 and not {n for p in present for n in p} <= _ANYBODYS:
+            return published
+    return None

@@ -100,15 +100,13 @@ def measure_on(
             answerer, about = _endpoint(config, wanted, source, stack)
         else:
             answerer, about = _local(config, wanted, source, model)
-        published = source.published
-        default = DEFAULT_SAMPLES if published is None else published.num_samples
         evaluation = Evaluation(
             suite=source.name,
             problems=source.problems,
-            num_samples=wanted.num_samples or default,
+            num_samples=_num_samples(wanted, source),
             seed=config.seed,
             form=answerer.form,
-            about=about,
+            about=about | ({"problems_left_out": dict(source.left_out)} if source.left_out else {}),
             out=wanted.out,
             judge=judge,
             inspect_log=wanted.inspect_log,
@@ -116,10 +114,18 @@ def measure_on(
         return run_evaluation(evaluation, answerer, progress)
 
 
+def _num_samples(wanted: Wanted, source: Source) -> int:
+    """Return k: the user's, or the suite's own."""
+    if wanted.num_samples is not None:
+        return wanted.num_samples
+    return DEFAULT_SAMPLES if source.published is None else source.published.num_samples
+
+
 def _source(config: Config, wanted: Wanted) -> Source:
     """Load the suite, and see that all is there that it will need at its end."""
     source = load_source(config, wanted.suite, wanted.data, wanted.choice)
     verifiers = {problem.verifier for problem in source.problems}
+    _refuse_unused(wanted, source, is_compared="pairwise" in verifiers)
     prepare_verifiers(verifiers)
     if wanted.inspect_log is not None:
         require_inspect(wanted.inspect_log)
@@ -139,17 +145,43 @@ def _source(config: Config, wanted: Wanted) -> Source:
     return replace(source, problems=problems)
 
 
+def _refuse_unused(wanted: Wanted, source: Source, *, is_compared: bool) -> None:
+    """Raise UserError for what was asked for and would do nothing."""
+    if wanted.endpoint_model is not None and not is_address(wanted.model):
+        raise UserError(
+            f"--model {wanted.endpoint_model} names a model behind an address, and {wanted.model} is none; "
+            "leave it out"
+        )
+    if source.published is None and (wanted.choice.since or wanted.choice.until):
+        raise UserError(
+            f"--since and --until choose by the date of a contest, and suite {source.name!r} has none; "
+            "leave them out"
+        )
+    given = {"--judge": wanted.judge, "--judge-model": wanted.judge_model, "--baseline": wanted.baseline}
+    unused = [option for option, value in given.items() if value is not None]
+    if unused and not is_compared:
+        raise UserError(
+            f"{', '.join(unused)}: suite {source.name!r} is judged by rules, without comparing answers; "
+            "leave it out"
+        )
+
+
 def _judge(wanted: Wanted, source: Source, stack: ExitStack) -> EndpointClient | None:
     if source.problems[0].verifier != "pairwise" or wanted.judge is None:
         return None
     key = key_from_environment(JUDGE_KEY_VARIABLE) or key_from_environment()
-    return _client(wanted.judge, wanted.judge_model, key, wanted.patience, stack)
+    option = "--judge-model"
+    return _client(wanted.judge, (option, wanted.judge_model), key, wanted.patience, stack)
 
 
 def _client(
-    url: str, model: str | None, key: str | None, patience: Patience, stack: ExitStack
+    url: str, named: tuple[str, str | None], key: str | None, patience: Patience, stack: ExitStack
 ) -> EndpointClient:
-    """Return a client of an endpoint; of one that serves a single model its name need not be given."""
+    """Return a client of an endpoint; of one that serves a single model its name need not be given.
+
+    `named` is the option for the model's name, and what was given by it.
+    """
+    option, model = named
     endpoint = Endpoint(
         url=url, model=model or "", api_key=key, concurrency=patience.concurrency, tries=patience.tries
     )
@@ -159,7 +191,7 @@ def _client(
     names = client.models()
     if len(names) != 1:
         listed = ", ".join(names[:10]) or "none"
-        raise EndpointUnusable(f"{url} serves {len(names)} models ({listed}); choose one by --model NAME")
+        raise EndpointUnusable(f"{url} serves {len(names)} models ({listed}); choose one by {option} NAME")
     return stack.enter_context(EndpointClient(replace(endpoint, model=names[0])))
 
 
@@ -178,7 +210,8 @@ def _endpoint(
     config: Config, wanted: Wanted, source: Source, stack: ExitStack
 ) -> tuple[EndpointAnswerer, dict[str, Any]]:
     """Return an endpoint as one that answers. Embedded suites go with their template unless told not to."""
-    client = _client(wanted.model, wanted.endpoint_model, key_from_environment(), wanted.patience, stack)
+    named = ("--model", wanted.endpoint_model)
+    client = _client(wanted.model, named, key_from_environment(), wanted.patience, stack)
     is_chat = not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form = Form(is_chat=True) if is_chat else _template(config)
     answerer = EndpointAnswerer(client=client, sampling=_sampling(wanted.drawing), form=form)
@@ -219,8 +252,7 @@ def _at_once(wanted: Wanted, source: Source, slots: int) -> int:
     """Return how many problems are asked together: all, where nothing is kept of a part of them."""
     if wanted.out is None:
         return len(source.problems)
-    samples = wanted.num_samples or DEFAULT_SAMPLES
-    return max(1, wanted.turns * slots // samples)
+    return max(1, wanted.turns * slots // _num_samples(wanted, source))
 
 
 Render = Callable[[Problem], str]

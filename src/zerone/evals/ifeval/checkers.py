@@ -246,10 +246,32 @@ INSTRUCTIONS: Mapping[str, Instruction] = {
 """Every instruction by its published name."""
 
 
+_RELATIONS = ("less than", "at least")
+_NUMBERS = re.compile("num_.*|nth_paragraph|(.*_)?frequency")
+
+
 def instruction_complaint(name: str, arguments: Mapping[str, Any]) -> str | None:
     """Return why an instruction of a file cannot be checked, or None."""
     instruction = INSTRUCTIONS.get(name)
     if instruction is None:
         return f"no instruction is named {name!r}"
     missing = [argument for argument in instruction.needs if argument not in arguments]
-    return f"the instruction {name!r} needs {', '.join(map(repr, missing))}" if missing else None
+    if missing:
+        return f"the instruction {name!r} needs {', '.join(map(repr, missing))}"
+    for argument in instruction.needs:
+        if (wanted := _argument_complaint(argument, arguments[argument])) is not None:
+            return f"{argument!r} of the instruction {name!r} must be {wanted}, not {arguments[argument]!r}"
+    return None
+
+
+def _argument_complaint(argument: str, value: Any) -> str | None:
+    """Return what an argument must be where it is not."""
+    if argument.endswith("relation"):
+        return None if value in _RELATIONS else " or ".join(map(repr, _RELATIONS))
+    if _NUMBERS.fullmatch(argument):
+        is_whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return None if is_whole else "a whole number"
+    if argument in ("keywords", "forbidden_words"):
+        is_list = isinstance(value, list) and value and all(isinstance(w, str) and w.strip() for w in value)
+        return None if is_list else "a list of words"
+    return None if isinstance(value, str) and value.strip() else "a text"

@@ -6,9 +6,11 @@ loosely, in any of eight variants that forgive an introduction, a closing line a
 
 from collections.abc import Mapping, Sequence
 from itertools import product
+from statistics import fmean
 from typing import Any
 
 from zerone.evals.ifeval.checkers import INSTRUCTIONS
+from zerone.evals.intervals import ratio_with_interval, share_with_interval
 
 
 def follow_all(
@@ -39,16 +41,22 @@ def loose_variants(text: str) -> list[str]:
     return [text, *cut[1:], *(variant.replace("*", "") for variant in [text, *cut[1:]])]
 
 
-def instruction_figures(verdicts: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the four published figures from the details of judged responses.
+def instruction_figures(answers: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """Return the four published figures from the details of the judged responses to each prompt.
 
-    By prompt: all instructions followed; by instruction: each for itself.
+    By prompt: all instructions followed; by instruction: each for itself. Each has its 95% interval over
+    prompts, since the instructions of one prompt are followed or not together.
     """
-    found: dict[str, float] = {}
+    found: dict[str, Any] = {}
     for kind in ("strict", "loose"):
-        prompts = [list(details[kind]) for details in verdicts if kind in details]
-        singles = [flag for flags in prompts for flag in flags]
-        if singles:
-            found[f"prompt_{kind}"] = sum(map(all, prompts)) / len(prompts)
-            found[f"instruction_{kind}"] = sum(singles) / len(singles)
+        given = [flags for own in answers if (flags := [one[kind] for one in own if kind in one])]
+        if not given:
+            continue
+        prompts = share_with_interval([fmean(map(all, own)) for own in given])
+        # A prompt weighs by its instructions, not by how many of its samples the endpoint refused.
+        instructions = ratio_with_interval(
+            [fmean(map(sum, own)) for own in given], [float(len(own[0])) for own in given]
+        )
+        for name, (value, interval) in (("prompt", prompts), ("instruction", instructions)):
+            found |= {f"{name}_{kind}": value, f"{name}_{kind}_ci": list(interval)}
     return found

@@ -5,9 +5,12 @@ seed here, so that a figure is the same each time.
 """
 
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from zerone.errors import UserError
+
+_ONE_AT_A_TIME = Lock()
 
 
 @cache
@@ -19,6 +22,9 @@ def _library() -> Any:
             "IFEval tells languages apart by the library langdetect; install it by pip install 'zerone[eval]'"
         ) from error
     langdetect.DetectorFactory.seed = 0
+    # The library fills its table of languages on first use, and shows it to other threads half full.
+    with _ONE_AT_A_TIME:
+        langdetect.detector_factory.init_factory()
     return langdetect
 
 
