@@ -26,6 +26,11 @@ REFUSED = {
     "decimals": "0.1 " * 50_000,
     "digits": "9" * 1_000_000,
     "long sum": "1+" * 100_000 + "1",
+    "tower in a set": r"\mathbb{R}\setminus\{9^{9^{9^9}}\}",
+    "letters side by side": "x " * 390,
+    "functions of functions": r"\sin " * 390 + "x",
+    "bars": "|" * 790,
+    "logarithms as bases": r"\log_" * 390 + "2",
     "tower in a sine": r"\sin(9^{9^{9}})",
     "power of a large power": r"\sin(1)+(9^{999})^{999}",
     "coprime denominators": "+".join(rf"\frac{{1}}{{{p}^{{999}}}}" for p in range(3, 200, 2)),
@@ -57,7 +62,7 @@ READ = {
 SLOW = {
     "nested roots of x": (r"\sqrt{x+" * 30 + "2" + "}" * 30, HARD),
     "tower of symbols": ("x^{y^{z^{x^{y^{z^{x^{y^{z}}}}}}}}", HARD),
-    "tower for math-verify": (r"\mathbb{R}\setminus\{9^{9^{9^9}}\}", SETS),
+    "tower for math-verify": (r"\mathbb{R}\setminus\{9^{9^{9^9}}\}\cup\{1\}", SETS),
     "logarithm to a complex base": (r"\log_{\arcsin 5}(\sqrt[3]{\pi})", HARD),
 }
 

@@ -17,21 +17,13 @@ from typing import Any
 
 from zerone.errors import VerifierError
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
-from zerone.rewards.math_answers import (
-    Answer,
-    Bracketed,
-    Listing,
-    Named,
-    Reading,
-    Scalar,
-    UnionOf,
-    Words,
-    read_answer,
-)
+from zerone.rewards.math_answers import read_answer
 from zerone.rewards.math_comparison import ExactJudge, is_same
 from zerone.rewards.math_exact import NotExact, evaluate
 from zerone.rewards.math_extraction import read_answer_block
+from zerone.rewards.math_kinds import Answer, Bracketed, Listing, Named, Reading, Scalar, UnionOf, Words
 from zerone.rewards.math_terms import Unreadable
+from zerone.rewards.math_text import tokenise
 from zerone.rewards.worker_pool import WorkerPool, WorkerTimeout
 from zerone.types import Outcome
 
@@ -108,7 +100,7 @@ def canonical(reading: Reading) -> str:
     try:
         form = _canonical(reading.answer)
     except NotExact:
-        form = "".join(reading.source.split())
+        form = " ".join(tokenise(reading.source))
     # Long forms vote by their hash: a factorial may have thousands of digits.
     return form if len(form) <= _LONGEST_FORM else hashlib.blake2b(form.encode(), digest_size=12).hexdigest()
 
@@ -122,11 +114,17 @@ def _canonical(answer: Answer) -> str:
         case Named(_, value):
             return _canonical(value)
         case Listing(items) | UnionOf(items):
-            return ",".join(sorted(set(map(_canonical, items))))
+            return ",".join(sorted(set(map(_canonical_part, items))))
         case Bracketed(opening, closing, items):
-            return f"{opening}{','.join(map(_canonical, items))}{closing}"
+            return f"{opening}{','.join(map(_canonical_part, items))}{closing}"
         case _:
             raise NotExact
+
+
+def _canonical_part(answer: Answer) -> str:
+    """Return the form of a part; a set within something else is not its elements."""
+    form = _canonical(answer)
+    return f"{{{form}}}" if isinstance(answer, Listing) and answer.has_braces else form
 
 
 def _gold_text(gold: str) -> str:

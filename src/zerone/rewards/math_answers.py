@@ -8,115 +8,55 @@ conventions.
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from zerone.rewards.math_guards import MAX_ITEMS, MAX_TOKENS, refuse
+from zerone.rewards.math_kinds import (
+    Answer,
+    Bracketed,
+    Foreign,
+    Listing,
+    Matrix,
+    Named,
+    Reading,
+    Relation,
+    Scalar,
+    UnionOf,
+    Words,
+)
+from zerone.rewards.math_matrices import ONE, Rows, combined
+from zerone.rewards.math_sets import INFINITY, MINUS_INFINITY, REALS, overlap, without_points
 from zerone.rewards.math_terms import (
     PLAIN_NAMES,
     ForeignNotation,
-    Number,
-    Operation,
-    Symbol,
     Term,
     Unreadable,
+    has_variables,
     parse_term,
 )
-from zerone.rewards.math_text import ROW_END, clean, tokenise
+from zerone.rewards.math_text import CHINESE, ROW_END, clean, tokenise
 from zerone.rewards.math_units import split_unit
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """A text, in lower case and single spaces."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """A term and its unit."""
-
-    term: Term
-    unit: str
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """A list without brackets or a set in braces: order and repeats do not count."""
-
-    items: tuple["Answer", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Bracketed:
-    """A tuple, a point or an interval: order and both brackets count. A ratio has colons for brackets."""
-
-    opening: str
-    closing: str
-    items: tuple["Answer", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class UnionOf:
-    """Sets joined by a union sign, in any order; they are not merged."""
-
-    parts: tuple["Answer", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """A matrix or column, whatever its brackets."""
-
-    rows: tuple[tuple["Answer", ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """left operator right, where the operator is one of = < <= !=."""
-
-    operator: str
-    left: Term
-    right: Term
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """A value with the name it is given; `relation` is there where it is an equation between terms."""
-
-    name: str
-    value: "Answer"
-    relation: Relation | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Foreign:
-    """LaTeX that this module cannot read."""
-
-    text: str
-
-
-Answer = Words | Scalar | Listing | Bracketed | UnionOf | Matrix | Named | Relation | Foreign
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """An answer as it was understood, with its cleaned text."""
-
-    source: str
-    answer: Answer
-
 
 _OPENING = frozenset(["(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil"])
 _CLOSING = frozenset([")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"])
-_ALTERNATIVE = re.compile(r"[,;]|or|and|\\lor|\\vee|\\text\s*\{,?\s*(?:or|and|,)\s*\}")
+_ALTERNATIVE = re.compile(r"[,;]|or|and|\\l(?:or|and)|\\vee|\\wedge|\\text\s*\{,?\s*(?:or|and|,)\s*\}")
 _RELATIONS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\neq": "!="}
 _FLIPPED = {">": "<", ">=": "<="}
 _MATRIX = re.compile(r"\\begin\s*\{\s*[pbB]?(?:small)?matrix\s*\}")
+_INDEX = r"(?:_(?:\w|\{[\w+\-\\]+\}))?"
+_MARK = r"(?:'{1,3}|\^\{-1\}|\^-1)?"
 _NAME = re.compile(
-    r"(?:\\?[A-Za-z]+(?:_(?:\w|\{\w+\}))?'?|\\(?:math|text)\w*\{\w+\}|\\vec\{\w+\}|[A-Za-z]\([A-Za-z]\)"
-    r"|\([A-Za-z](?:,[A-Za-z])+\))"
+    rf"\\?[A-Za-z]+{_INDEX}'{{0,3}}|m?\\angle[A-Z]{{1,3}}"
+    r"|\\(?:(?:math|text)\w*|vec|hat|bar|tilde|overline|overrightarrow|widehat)\{\w+\}"
+    rf"|[A-Za-z]{_INDEX}{_MARK}\([A-Za-z](?:,[A-Za-z])*\)|[fghpqFGPQ]{_INDEX}{_MARK}\(-?\d+\)"
+    r"|(?:Pr?|E|\\Pr|\\mathbb\{[PE]\})\([A-Z](?:(?:=|<|>|\\[lg]e|\||\\mid|\\c[au]p)[A-Z0-9]+)?\)"
+    r"|\|(?:[A-Z](?:_\d|_\{\d\})?){2}\||\|\\(?:vec|overrightarrow|overline)\{\w+\}\|"
+    r"|\([A-Za-z](?:,[A-Za-z])+\)"
 )
+"""What may stand before `=`; `x(x+1)` and `|x|` are no names: there the work is left to the checker."""
+
+_REALS = ["\\mathbb", "{", "R", "}"]
+_WITHOUT = ("\\setminus", "\\backslash")
 _WORDS = re.compile(r"[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _CHOICE = re.compile(r"\(?\s*([A-Z])\s*\)?")
@@ -143,6 +83,8 @@ def read_answer(text: str) -> Reading:
     try:
         return Reading(source, _read(tokens))
     except ForeignNotation:
+        if "matrix}" in source:
+            raise Unreadable("it calculates with matrices") from None
         return Reading(source, Foreign(source))
 
 
@@ -155,6 +97,8 @@ def as_words(source: str) -> str:
 
 
 def _is_words(source: str) -> bool:
+    if CHINESE.fullmatch(source):
+        return True
     if not _WORDS.fullmatch(source):
         return source in ("(A)", "(B)", "(C)", "(D)", "(E)", "(F)")
     words = re.split("[ '-]+", source)
@@ -189,18 +133,47 @@ def _read(tokens: Sequence[str]) -> Answer:
     items, separators = _split(tokens, lambda token: _ALTERNATIVE.fullmatch(token) is not None)
     if separators:
         return _listed(_read_items(items, separators), separators)
-    parts, unions = _split(tokens, lambda token: token == "\\cup")
-    if unions:
+    parts, unions = _split(tokens, lambda token: token in ("\\cup", "U"))
+    if unions and set(_WITHOUT) & set(tokens):
+        raise ForeignNotation("a union and a difference")
+    if unions and ("U" not in unions or all(map(_is_set, parts))):
         return UnionOf(tuple(map(_read, _filled(parts))))
     parts, members = _split(tokens, lambda token: token == "\\in")
     if members:
-        if len(parts) != 2 or not _NAME.fullmatch("".join(parts[0])):
+        if len(parts) != 2 or not (name := _name_of(parts[0])):
             raise Unreadable("a membership of no name")
-        return Named("".join(parts[0]), _read(parts[1]))
+        return Named(name, _read(parts[1]))
+    if (rest := _read_difference(tokens)) is not None:
+        return rest
     parts, operators = _split(tokens, lambda token: token in _RELATIONS)
     if operators:
         return _read_relation(_filled(parts), [_RELATIONS[operator] for operator in operators])
     return _read_value(list(tokens))
+
+
+def _read_difference(tokens: Sequence[str]) -> Answer | None:
+    """Read an interval or the real numbers without some points; None for what is no difference of sets."""
+    # With braces behind it: R - {0} is no difference of numbers.
+    is_minus = tuple(tokens[4:6]) == ("-", "\\{") and list(tokens[:4]) == _REALS
+    parts, _ = _split(tokens, lambda token: token in _WITHOUT or (is_minus and token == "-"))
+    if len(parts) == 1:
+        return None
+    rest = without_points(_read(parts[0]), _read(parts[1])) if len(parts) == 2 and all(parts) else None
+    if rest is None:
+        raise ForeignNotation("a difference of sets")
+    return rest
+
+
+def _is_set(tokens: list[str]) -> bool:
+    """Whether tokens look like an interval or a set; U between such is a union, elsewhere a letter."""
+    is_wide = len(tokens) > 2 and ("," in tokens or tokens[0] == "\\{")
+    return is_wide and tokens[0] in _OPENING and tokens[-1] in _CLOSING and _is_enclosed(tokens)
+
+
+def _name_of(tokens: list[str]) -> str:
+    """Return the name that tokens are, or an empty text."""
+    text = re.sub(r"_\{(\w)\}", r"_\1", "".join(tokens))
+    return text if _NAME.fullmatch(text) else ""
 
 
 def _filled(parts: list[list[str]]) -> list[list[str]]:
@@ -220,26 +193,34 @@ def _read_items(items: list[list[str]], separators: list[str]) -> list[Answer]:
 
 
 def _listed(items: list[Answer], separators: list[str]) -> Answer:
-    """Return items as a list; `x < 1 or x > 2` is a union of intervals."""
+    """Return items as a list; `x < 1 or x > 2` is a union, `x > 1 and x < 2` an interval."""
     names = {
         item.name if isinstance(item, Named) and isinstance(item.value, Bracketed) else "" for item in items
     }
-    if len(names) == 1 and "" not in names and not {",", ";"} & set(separators):
-        return Named(names.pop(), UnionOf(tuple(item.value for item in items if isinstance(item, Named))))
-    return Listing(_flat(items))
+    name = names.pop() if len(names) == 1 else ""
+    if not name or name.startswith("(") or {",", ";"} & set(separators):
+        return Listing(_flat(items))
+    parts = [item.value for item in items if isinstance(item, Named) and isinstance(item.value, Bracketed)]
+    if not any("and" in separator or separator == "\\wedge" for separator in separators):
+        return Named(name, UnionOf(tuple(parts)))
+    if not any(end in (INFINITY, MINUS_INFINITY) for part in parts for end in part.items):
+        return Listing(_flat(items))
+    if len(parts) != 2 or (shared := overlap(*parts)) is None:
+        raise Unreadable("inequalities of which not all can hold")
+    return Named(name, shared)
 
 
 def _flat(items: Sequence[Answer]) -> tuple[Answer, ...]:
     flat: list[Answer] = []
     for item in items:
-        flat.extend(item.items if isinstance(item, Listing) else [item])
+        flat.extend(item.items if isinstance(item, Listing) and not item.has_braces else [item])
     if len(flat) > MAX_ITEMS:
         raise Unreadable(f"it lists more than {MAX_ITEMS} items")
     return tuple(flat)
 
 
 def _read_relation(parts: list[list[str]], operators: list[str]) -> Answer:
-    names = ["".join(part) if _NAME.fullmatch("".join(part)) else "" for part in parts]
+    names = [_name_of(part) for part in parts]
     if len(parts) == 3 and names[1] and operators[0] != "=" and set(operators) <= {"<", "<="}:
         return _interval(names[1], parts[0], parts[2], operators)
     if len(parts) == 3 and names[1] and set(operators) <= {">", ">="}:
@@ -251,14 +232,12 @@ def _read_relation(parts: list[list[str]], operators: list[str]) -> Answer:
         return _read_equation(parts, names)
     if operator in _FLIPPED:
         parts, names, operator = parts[::-1], names[::-1], _FLIPPED[operator]
-    if operator != "!=" and names[0] and _is_constant(term := parse_term(parts[1])):
+    if operator != "!=" and names[0] and not has_variables(term := parse_term(parts[1])):
         return Named(
-            names[0], Bracketed("(", "]" if operator == "<=" else ")", (_INFINITY[1], Scalar(term, "")))
+            names[0], Bracketed("(", "]" if operator == "<=" else ")", (MINUS_INFINITY, Scalar(term, "")))
         )
-    if operator != "!=" and names[1] and _is_constant(term := parse_term(parts[0])):
-        return Named(
-            names[1], Bracketed("[" if operator == "<=" else "(", ")", (Scalar(term, ""), _INFINITY[0]))
-        )
+    if operator != "!=" and names[1] and not has_variables(term := parse_term(parts[0])):
+        return Named(names[1], Bracketed("[" if operator == "<=" else "(", ")", (Scalar(term, ""), INFINITY)))
     return Relation(operator, parse_term(parts[0]), parse_term(parts[1]))
 
 
@@ -274,12 +253,6 @@ def _read_equation(parts: list[list[str]], names: list[str]) -> Answer:
     return Named(names[place], value, relation)
 
 
-_INFINITY = (
-    Scalar(Symbol("infinity"), ""),
-    Scalar(Operation("neg", (Symbol("infinity"),)), ""),
-)
-
-
 def _interval(name: str, low: list[str], high: list[str], operators: list[str]) -> Named:
     opening, closing = ("[" if operators[0] == "<=" else "("), ("]" if operators[1] == "<=" else ")")
     return Named(
@@ -287,19 +260,11 @@ def _interval(name: str, low: list[str], high: list[str], operators: list[str]) 
     )
 
 
-def _is_constant(term: Term) -> bool:
-    match term:
-        case Number():
-            return True
-        case Symbol(name):
-            return name in ("pi", "e", "infinity")
-        case Operation(_, arguments):
-            return all(map(_is_constant, arguments))
-
-
 def _read_value(tokens: list[str]) -> Answer:
     if not tokens:
         raise Unreadable("a part is empty")
+    if tokens[0] in ("{", "\\{") and (structure := _read_structure(tokens)) is not None:
+        return structure
     if "\\pm" in tokens or "\\mp" in tokens:
         signs = ({"\\pm": "+", "\\mp": "-"}, {"\\pm": "-", "\\mp": "+"})
         return Listing(_flat([_read([sign.get(token, token) for token in tokens]) for sign in signs]))
@@ -313,14 +278,13 @@ def _read_value(tokens: list[str]) -> Answer:
 
 def _read_structure(tokens: list[str]) -> Answer | None:
     """Read what its signs show to be more than a scalar."""
-    if tokens == ["\\emptyset"]:
-        return Listing(())
+    if tokens in (_REALS, ["\\emptyset"]):
+        return REALS if tokens == _REALS else Listing((), has_braces=True)
     parts, colons = _split(tokens, lambda token: token == ":")
     if colons:
         return Bracketed(":", ":", tuple(map(_read_value, _filled(parts))))
-    inside = tokens[1:-1] if tokens[0] in ("(", "[") and len(tokens) > 3 else tokens
-    if _MATRIX.fullmatch(inside[0]) and inside[-1].startswith("\\end") and _is_enclosed(inside):
-        return _read_matrix(inside[1:-1])
+    if any(map(_MATRIX.fullmatch, tokens)) and (matrix := _read_matrices(tokens)) is not None:
+        return matrix
     if tokens[0] in _OPENING and tokens[-1] in _CLOSING and _is_enclosed(tokens):
         return _read_brackets(tokens)
     return None
@@ -350,18 +314,44 @@ def _read_brackets(tokens: list[str]) -> Answer | None:
         raise ForeignNotation("a set by its property")
     items, separators = _split(inside, lambda token: token in (",", ";"))
     if opening == "\\{":
-        return Listing(_flat([_read(item) for item in _filled(items)]) if inside else ())
+        read = [_read(item) for item in _filled(items)] if inside else []
+        return Listing(_flat(read), has_braces=True)
     if not separators:
         return None
-    read = tuple(_read(item) for item in _filled(items))
+    read = [_read(item) for item in _filled(items)]
     if opening == "{":
-        return Listing(_flat(read))
+        return Listing(_flat(read), has_braces=True)
     if opening == "\\langle":
         opening, closing = "(", ")"
-    return Bracketed(opening, closing, read)
+    return Bracketed(opening, closing, tuple(read))
 
 
-def _read_matrix(tokens: list[str]) -> Matrix:
+def _read_matrices(tokens: list[str]) -> Matrix | None:
+    """Read a matrix with a factor, or a line `a + t b`; None for what only holds a matrix."""
+    parts, signs = _split(tokens, lambda token: token in ("+", "-"))
+    if parts[0]:
+        signs.insert(0, "+")
+    pairs = [_read_scaled(part) for part in parts if part]
+    found = [(factor, rows) for factor, rows in filter(None, pairs)]
+    if not found or len(found) != len(signs):
+        return None
+    return combined(signs, found)
+
+
+def _read_scaled(tokens: list[str]) -> tuple[Term, Rows] | None:
+    """Read one matrix and the factor in front of it."""
+    start = next((place for place, token in enumerate(tokens) if token.startswith("\\begin")), 0)
+    has_brackets = start > 0 and tokens[start - 1] in ("(", "[") and _is_enclosed(tokens[start - 1 :])
+    inside = tokens[start:-1] if has_brackets else tokens[start:]
+    if not _MATRIX.fullmatch(inside[0]) or not inside[-1].startswith("\\end") or not _is_enclosed(inside):
+        return None
+    factor = tokens[: start - has_brackets]
+    if factor[-1:] == ["*"]:
+        factor.pop()
+    return parse_term(factor) if factor else ONE, _read_rows(inside[1:-1])
+
+
+def _read_rows(tokens: list[str]) -> Rows:
     rows, _ = _split(tokens, lambda token: token == ROW_END)
     if rows and not rows[-1]:
         rows.pop()
@@ -370,4 +360,4 @@ def _read_matrix(tokens: list[str]) -> Matrix:
     )
     if not read or len({len(row) for row in read}) != 1:
         raise Unreadable("a matrix with rows of different lengths")
-    return Matrix(read)
+    return read

@@ -5,11 +5,14 @@ brackets, units, names) is compared here once; `ExactJudge` decides terms in the
 raises `NotExact` where it cannot, and the worker's judge goes on with sympy.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from zerone.rewards.math_answers import (
+from zerone.rewards.math_answers import as_words
+from zerone.rewards.math_exact import Form, NotExact, approximate, evaluate, is_equal, ratio
+from zerone.rewards.math_kinds import (
     Answer,
     Bracketed,
     Foreign,
@@ -21,10 +24,9 @@ from zerone.rewards.math_answers import (
     Scalar,
     UnionOf,
     Words,
-    as_words,
 )
-from zerone.rewards.math_exact import Form, NotExact, approximate, evaluate, is_equal, ratio
-from zerone.rewards.math_terms import Number, Operation, Symbol, Term
+from zerone.rewards.math_terms import Number, Operation, Symbol, Term, has_variables
+from zerone.rewards.math_text import tokenise
 from zerone.rewards.math_units import BASE
 
 MIN_SIGNIFICANT_DIGITS = 6
@@ -48,17 +50,37 @@ def is_same(gold: Reading, answer: Reading, judge: Judge) -> bool:
     """Whether an answer is the gold answer."""
     if isinstance(gold.answer, Words) or isinstance(answer.answer, Words):
         return as_words(gold.source) == as_words(answer.source)
-    if "".join(gold.source.split()) == "".join(answer.source.split()):
+    # Not the texts without spaces: `1 1/2` is not `11/2`.
+    if tokenise(gold.source) == tokenise(answer.source):
         return True
     if isinstance(gold.answer, Foreign) or isinstance(answer.answer, Foreign):
         return judge.texts(gold.source, answer.source)
-    return _same(gold.answer, answer.answer, judge)
+    return _same_whole(gold.answer, answer.answer, judge)
+
+
+def _same_whole(gold: Answer, answer: Answer, judge: Judge) -> bool:
+    """Whether two whole answers are the same: here braces around a list do not count."""
+    if isinstance(gold, Named | Relation) or isinstance(answer, Named | Relation):
+        return _same_named(gold, answer, judge, _same_whole)
+    return _same(_without_braces(gold), _without_braces(answer), judge)
+
+
+def _without_braces(answer: Answer) -> Answer:
+    """Return a set as a list, and a set or list of one as its element, unless that is a set again."""
+    match answer:
+        case Listing((Listing(),)):
+            return Listing(answer.items)
+        case Listing((item,)):
+            return item
+        case Listing(items):
+            return Listing(items)
+    return answer
 
 
 def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
+    """Whether two parts of answers are the same; a set within something is not its element."""
     if isinstance(gold, Named | Relation) or isinstance(answer, Named | Relation):
-        return _same_named(gold, answer, judge)
-    gold, answer = _only(gold), _only(answer)
+        return _same_named(gold, answer, judge, _same)
     same = False
     match gold, answer:
         case Words(one), Words(other):
@@ -67,7 +89,9 @@ def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
             same = name.casefold() == word
         case Scalar(one, unit), Scalar(other, other_unit):
             same = _same_unit(unit, other_unit) and judge.terms(one, other)
-        case (Listing(some), Listing(others)) | (UnionOf(some), UnionOf(others)):
+        case Listing(some, is_set), Listing(others, is_other_set):
+            same = is_set == is_other_set and _same_set(some, others, judge)
+        case UnionOf(some), UnionOf(others):
             same = _same_set(some, others, judge)
         case Bracketed(opening, closing, some), Bracketed(other_opening, other_closing, others):
             brackets_match = (opening, closing) == (other_opening, other_closing)
@@ -77,11 +101,6 @@ def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
                 _same_sequence(row, other, judge) for row, other in zip(rows, other_rows, strict=True)
             )
     return same
-
-
-def _only(answer: Answer) -> Answer:
-    """A set or list of one is its element."""
-    return answer.items[0] if isinstance(answer, Listing) and len(answer.items) == 1 else answer
 
 
 def _same_unit(gold: str, answer: str) -> bool:
@@ -103,19 +122,35 @@ def _same_set(gold: Sequence[Answer], answer: Sequence[Answer], judge: Judge) ->
     )
 
 
-def _same_named(gold: Answer, answer: Answer, judge: Judge) -> bool:
+def _same_named(
+    gold: Answer, answer: Answer, judge: Judge, same: Callable[[Answer, Answer, Judge], bool]
+) -> bool:
     match gold, answer:
-        case Named(name, value), Named(other_name, other_value) if name == other_name:
-            return _same(value, other_value, judge)
+        case Named(name, value), Named(other_name, other_value) if _same_name(name, other_name):
+            return same(value, other_value, judge)
+        case Named(_, value), Relation() if _is_solved(value):
+            # `3x+2 = 17` leaves to the checker what `x = 5` says.
+            return False
         case ((Named() | Relation()), (Named() | Relation())):
             one, other = (side.relation if isinstance(side, Named) else side for side in (gold, answer))
             return one is not None and other is not None and judge.relations(one, other)
         case Named(_, value), _:
-            return _same(value, answer, judge)
+            return same(value, answer, judge)
         case _, Named(_, value):
-            return _same(gold, value, judge)
+            return same(gold, value, judge)
         case _:
             return False
+
+
+def _same_name(gold: str, answer: str) -> bool:
+    """Whether names are the same; `x_1 = 2, x_2 = 3` numbers the values of `x`."""
+    stems = [re.sub(r"(?<=[A-Za-z])_\d$", "", name) for name in (gold, answer)]
+    return gold == answer or (stems[0] == stems[1] and (gold in stems or answer in stems))
+
+
+def _is_solved(value: Answer) -> bool:
+    """Whether a value is a number, so that the equation before it has been solved."""
+    return isinstance(value, Scalar) and not has_variables(value.term)
 
 
 class ExactJudge:

@@ -10,6 +10,10 @@ from collections.abc import Iterator
 
 MAX_CHARACTERS = 2_000
 MAX_NESTING = 32
+MAX_DEPTH = 64
+MAX_FACTORS = 200
+"""Of one product; with the depth of terms this bounds the stack, also for `|`, `\\sin` and letters."""
+
 MAX_DIGITS = 1_000
 MAX_OPERATORS = 200
 MAX_EXPONENT = 10_000

@@ -15,10 +15,10 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.polys.polyerrors import BasePolynomialError
 
-from zerone.rewards.math_answers import Relation
 from zerone.rewards.math_comparison import ExactJudge, decimal_places, stands_for
 from zerone.rewards.math_exact import NotExact
 from zerone.rewards.math_guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
+from zerone.rewards.math_kinds import Relation
 from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
 from zerone.rewards.math_text import ROW_END
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from zerone.rewards.math_guards import MAX_DEPTH, MAX_FACTORS
+
 
 class Unreadable(Exception):
     """The text is not an answer that can be judged; the message says why."""
@@ -72,6 +74,17 @@ PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "be
 _CLOSES = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
 
 
+def has_variables(term: Term) -> bool:
+    """Whether a term holds a letter that is no constant."""
+    match term:
+        case Number():
+            return False
+        case Symbol(name):
+            return name not in ("pi", "e", "i", "infinity")
+        case Operation(_, arguments):
+            return any(map(has_variables, arguments))
+
+
 def parse_term(tokens: Sequence[str]) -> Term:
     """Return the term that all the tokens are; raise Unreadable."""
     return _Parser(tokens).parse()
@@ -103,6 +116,7 @@ class _Parser:
     def __init__(self, tokens: Sequence[str]) -> None:
         self._tokens = list(tokens)
         self._position = 0
+        self._depth = 0
 
     def parse(self) -> Term:
         term = self._sum()
@@ -137,7 +151,7 @@ class _Parser:
             term = self._product()
             return Operation("neg", (term,)) if negative else term
         left = self._factor()
-        while True:
+        for _ in range(MAX_FACTORS):
             if self._peek() in ("*", "/"):
                 operator = self._next()
                 right = self._signed_factor()
@@ -146,6 +160,7 @@ class _Parser:
             else:
                 return left
             left = Operation(operator, (left, right))
+        raise Unreadable("a product of too many factors")
 
     def _signed_factor(self) -> Term:
         if self._peek() in ("+", "-"):
@@ -205,6 +220,14 @@ class _Parser:
         return number
 
     def _atom(self) -> Term:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise Unreadable("its terms are nested too deep")
+        term = self._read_atom()
+        self._depth -= 1
+        return term
+
+    def _read_atom(self) -> Term:
         token = self._next()
         if not token:
             raise Unreadable("it breaks off")
@@ -277,12 +300,11 @@ class _Parser:
     def _argument(self) -> Term:
         """Return an argument as TeX takes it: a group, or a single digit or sign."""
         token = self._peek()
-        if token.isdigit() and len(token) > 1:
-            self._tokens[self._position : self._position + 1] = [token[0], token[1:]]
-            return Number(Fraction(int(self._next())))
         if token.isdigit():
-            self._next()
-            return Number(Fraction(int(token)))
+            if not token.isascii():
+                raise Unreadable("digits of another script")
+            self._tokens[self._position : self._position + 1] = list(filter(None, [token[0], token[1:]]))
+            return Number(Fraction(int(self._next())))
         if token.isalpha() and len(token) > 1 and token not in PLAIN_NAMES:
             self._tokens[self._position : self._position + 1] = [token[0], token[1:]]
         return self._atom()

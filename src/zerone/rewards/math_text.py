@@ -10,8 +10,35 @@ import re
 ROW_END = "\u2064"
 """Stands for `\\\\`; the guards keep the character itself out of answers."""
 
+_VULGAR = (
+    "\u00bc1/4 \u00bd1/2 \u00be3/4 \u21501/7 \u21511/9 \u21521/10 \u21531/3 \u21542/3 \u21551/5 \u21562/5"
+)
+_VULGAR += " \u21573/5 \u21584/5 \u21591/6 \u215a5/6 \u215b1/8 \u215c3/8 \u215d5/8 \u215e7/8"
+_FRACTIONS = {
+    sign: f"\\frac{{{top}}}{{{bottom}}}"
+    for sign, top, bottom in ((part[0], *part[1:].split("/")) for part in _VULGAR.split())
+}
+_RAISED = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079\u207a\u207b\u207d\u207e\u207f\u2071"
+_LOWERED = "\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089\u208a\u208b\u208d\u208e\u2099\u1d62"
+_PLAIN = "0123456789+-()ni"
+CHINESE = re.compile(r"[\u4e00-\u9fff]+")
+_CHINESE_REWRITES = [
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        ("或者?", " or "),
+        ("[和与及且]", " and "),
+        (r"(?<=\d)\s*度(?![\u4e00-\u9fff])", r"^\\circ "),
+    )
+]
+_RUNS = [
+    (re.compile(f"[{signs}]+"), mark, str.maketrans(signs, _PLAIN))
+    for signs, mark in ((_RAISED, "^"), (_LOWERED, "_"))
+]
+"""Raised and lowered signs side by side are one exponent, one index."""
+
 _SIGNS = str.maketrans(
     {
+        **_FRACTIONS,
         "\u2212": "-",
         "\u2013": "-",
         "\u00d7": "*",
@@ -19,11 +46,6 @@ _SIGNS = str.maketrans(
         "\u00b7": "*",
         "\u00f7": "/",
         "\u2044": "/",
-        "\u00bc": "\\frac{1}{4}",
-        "\u00bd": "\\frac{1}{2}",
-        "\u00be": "\\frac{3}{4}",
-        "\u00b2": "^2",
-        "\u00b3": "^3",
         "\u00b0": "^\\circ ",
         "\u03c0": "\\pi ",
         "\u03b8": "\\theta ",
@@ -31,6 +53,13 @@ _SIGNS = str.maketrans(
         "\u03b2": "\\beta ",
         "\u03bb": "\\lambda ",
         "\u221a": "\\sqrt ",
+        "\u221b": "\\sqrt[3] ",
+        "\u2032": "'",
+        "\u2220": "\\angle ",
+        "\u2216": "\\setminus ",
+        "\u211d": "\\mathbb{R}",
+        "\u3001": ", ",  # with the space: 1 and 234, not 1,234
+        "\u3002": ".",
         "\u221e": "\\infty ",
         "\u222a": "\\cup ",
         "\u2208": "\\in ",
@@ -90,24 +119,43 @@ _REWRITES = [
         (r"\\tg(?![A-Za-z])", r"\\tan"),
     )
 ]
+_SCIENTIFIC = re.compile(
+    r"(?<![\w.\\])(?:(\d+(?:\.\d+)?)[eE](\d{1,4})|(\d+\.\d+|1|\d+(?=[eE][-+]0))[eE]([-+]\d{1,4}))(?!\w|\.\d)"
+)
+"""1e5, 2.5e-3, 2e-05; but `2e-3` is twice Euler's number less 3."""
+
 _EMPHASIS = re.compile(r"\s*(?:\*\*(.+)\*\*|`(.+)`)\s*[.]?\s*", re.DOTALL)
 _CLOSING = re.compile(r"(?<!\.)\.\s*$|[\s,;]+$")
 _TOKEN = re.compile(
     r"\s+|\\text\s*\{[^{}]*\}|\\(?:begin|end)\s*\{\s*[a-z]*\*?\s*\}"
     r"|\d{1,3}(?:,\d{3})+(?!,?\d)(?:\.\d+)?"
     r"|\d*\.\d*\\overline\s*\{\d+\}|\d+\.?\d*|\.\d+"
-    r"|\\[A-Za-z]+|\\.|[A-Za-z]+|.",
+    r"|\\[A-Za-z]+|\\.|[A-Za-z]+|[\u4e00-\u9fff]+|.",
     re.DOTALL,
 )
 
 
+def _from_unicode(text: str) -> str:
+    for run, mark, plain in _RUNS:
+        text = run.sub(rf"{mark}{{\g<0>}}", text).translate(plain)
+    text = text.translate(_SIGNS)
+    if not CHINESE.fullmatch(text):
+        for pattern, replacement in _CHINESE_REWRITES:
+            text = pattern.sub(replacement, text)
+    return text
+
+
 def clean(text: str) -> str:
     """Return an answer in one spelling, without the signs of mathematics mode around it."""
-    text = text.translate(_SIGNS).strip()
+    if not text.isascii():
+        text = _from_unicode(text)
+    text = text.strip()
     while match := _EMPHASIS.fullmatch(text):
         text = (match[1] or match[2]).strip()
     for pattern, replacement in _REWRITES:
         text = pattern.sub(replacement, text)
+    if "e" in text or "E" in text:
+        text = _SCIENTIFIC.sub(lambda found: f"({found[1] or found[3]}*10^{{{found[2] or found[4]}}})", text)
     # Dollar signs in pairs delimit mathematics; a single one is money.
     text = text.replace("$", " " if text.count("$") % 2 == 0 else "\\dollar ")
     return _CLOSING.sub("", text.strip()).strip()
