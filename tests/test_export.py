@@ -5,6 +5,7 @@ loopback. llama.cpp, Ollama and vLLM are not run here.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from fakes import byte_tokenizer, tiny_model
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
 from zerone.export.card import write_card
+from zerone.export.modelfile import write_modelfile
 from zerone.export.source import read_source
 from zerone.export.template import ChatPrompt, go_template, jinja_template
 from zerone.model.loading import load_model, read_model_files, save_model
@@ -100,6 +102,12 @@ def test_old_thoughts_are_dropped_from_the_history(style: Style) -> None:
     assert text == write_prompt("One?", (), style) + f"{answer}\nUser: Two?\nAssistant:<think>"
 
 
+def test_an_answer_that_was_cut_off_in_its_thought_is_dropped_as_a_whole() -> None:
+    messages = [user("One?"), {"role": "assistant", "content": "<think>never closed"}, user("Two?")]
+    text = render(ChatPrompt(style=Style.TAGS), messages)
+    assert text == write_prompt("One?") + "\nUser: Two?\nAssistant:"
+
+
 def test_a_system_message_stands_after_the_fixed_text() -> None:
     text = render(ChatPrompt(style=Style.TAGS), [{"role": "system", "content": "Be short."}, user("Why?")])
     assert text == write_prompt("Why?").replace("User: Why?", "Be short.\nUser: Why?")
@@ -178,9 +186,39 @@ def test_a_lineage_that_was_edited_is_not_believed(tmp_path: Path, base: Path) -
     run = finished_run(tmp_path / "one", base)
     call_main(tmp_path, "export", str(run.path), "--to", "hf", "--out", str(tmp_path / "out"))
     path = tmp_path / "out" / "provenance.json"
-    for lineage in ("none", [3], [{"name": "x"}]):
+    fine = read_source(str(tmp_path / "out")).lineage[0].as_dict()
+    false: tuple[dict[str, Any], ...] = ({"name": 3}, {"licence": ["mit"]}, {"sha256": "`x`"}, {"made": []})
+    for lineage in ("none", [3], [{"name": "x"}], [], *([fine | wrong] for wrong in false)):
         path.write_text(json.dumps(json.loads(path.read_text()) | {"lineage": lineage}))
         assert [ancestor.name for ancestor in read_source(str(tmp_path / "out")).lineage] == ["one"]
+
+
+def test_a_licence_that_is_no_text_is_none(tmp_path: Path) -> None:
+    save_model(tiny_model(), byte_tokenizer(), tmp_path / "other", {"licence": ["mit"]})
+    source = read_source(str(tmp_path / "other"))
+    assert source.licence is None
+    write_card(source, "other")
+
+
+def test_what_others_wrote_stays_one_line_of_text_in_card_and_modelfile(tmp_path: Path) -> None:
+    """The card of a model from the Hub: whoever exports it must not write the author's instructions."""
+    card = 'license: "mit\\nADAPTER /etc/passwd\\n# Forged"'
+    save_model(tiny_model(), byte_tokenizer(), tmp_path / "other")
+    (tmp_path / "other" / "README.md").write_text(f"---\n{card}\n---\n", encoding="utf-8")
+    source = read_source(str(tmp_path / "other"))
+    assert source.licence == "mit\nADAPTER /etc/passwd\n# Forged"
+    words = [line.split()[0] for line in write_modelfile(source).splitlines() if line[:1].isupper()]
+    assert set(words) == {"FROM", "TEMPLATE", "PARAMETER", "LICENSE"}
+    hostile = replace(
+        source.lineage[0], name="x | y\n# Forged <b>`z`</b>", made={"commit": "1 | 2\n\n## Forged"}
+    )
+    written = write_card(replace(source, lineage=(hostile,)), "a\n# Forged")
+    body = written.split("\n---\n", 1)[1]
+    assert [line for line in body.splitlines() if line.startswith("#")] == [
+        "# a \\# Forged",
+        *(f"## {title}" for title in ("Figures", "Use", "Lineage", "Licence")),
+    ]
+    assert "| x \\| y \\# Forged \\<b\\>\\`z\\`\\</b\\> | commit 1 \\| 2 \\#\\# Forged |" in body
 
 
 def test_a_copy_of_a_fine_tuned_model_is_not_named_after_its_base(tmp_path: Path) -> None:

@@ -1,14 +1,24 @@
 """`zerone serve` and `zerone chat` from the command line: what they refuse, and a chat through a pipe."""
 
+import copy
 import io
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from fakes import byte_tokenizer
 from processes import call_main
 from zerone.errors import ConfigError
+from zerone.prompt import Style
+from zerone.serve.chat_prompt import Prompter
+from zerone.serve.jobs import Decoding, Delta, Failure, Job
 from zerone.serve.keys import Keys
+from zerone.serve.terminal import Chat, Manner, take_any_text
+from zerone.types import Finish
 
 
 def test_a_piped_chat_prints_answers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +41,96 @@ def test_a_question_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytes
     code, out, err = call_main(tmp_path, "chat", "embedded", "--max-tokens", "5")
     assert (code, len(out.splitlines())) == (0, 1)
     assert "context" in err
+
+
+class Scripted:
+    """A scheduler that answers each job with the next of its pieces; an exception stands for Ctrl-C."""
+
+    def __init__(self, *answers: Delta | Failure | type[BaseException]) -> None:
+        self.answers = iter(answers)
+        self.prompts: list[str] = []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        answer = next(self.answers)
+        for job in jobs:
+            self.prompts.append(TOKENIZER.decode(job.prompt_ids))
+            job.sink(answer if isinstance(answer, Delta | Failure) else Delta(index=0, content="half"))
+            self.interrupt = None if isinstance(answer, Delta | Failure) else answer
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        pass
+
+
+TOKENIZER = copy.deepcopy(byte_tokenizer())
+TOKENIZER.chat_template = "{%- for m in messages -%}{{ m.role[0] }}:{{ m.content }} {%- endfor -%}"
+
+
+def scripted_chat(
+    *answers: Delta | Failure | type[BaseException], is_terminal: bool = True
+) -> tuple[Any, Chat]:
+    """Return a scheduler that plays these answers, and a chat with it."""
+    scheduler = Scripted(*answers)
+    prompter = Prompter(
+        tokenizer=TOKENIZER,
+        uses_template=True,
+        style=Style.TAGS,
+        opens_thought=False,
+        context=9999,
+        max_characters=9999,
+    )
+    model: Any = SimpleNamespace(scheduler=scheduler, prompter=prompter, tokenizer=TOKENIZER, context=9999)
+    chat = Chat(model, Manner(decoding=Decoding(), thinks=True, shows_thought=True), is_terminal=is_terminal)
+
+    def write(text: str, *, is_dim: bool = False) -> None:
+        if scheduler.interrupt is not None:
+            raise scheduler.interrupt
+
+    chat._write = write  # type: ignore[method-assign]  # where Ctrl-C comes, while an answer streams
+    return scheduler, chat
+
+
+def said(text: str) -> Delta:
+    return Delta(index=0, content=text, finish=Finish.STOP)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, Failure(message="the engine failed")])
+def test_again_after_a_fault_leaves_earlier_turns_as_they_were(fault: Any) -> None:
+    scheduler, chat = scripted_chat(said("one"), fault, said("two"), said("three"), said("four"))
+    chat.run(iter(["A", "B", "/again", "/again", "C"]))
+    assert scheduler.prompts == [
+        "u:A",
+        "u:Aa:oneu:B",
+        "u:Aa:oneu:B",
+        "u:Aa:oneu:B",
+        "u:Aa:oneu:Ba:threeu:C",
+    ]
+
+
+def test_in_a_pipe_an_interrupt_ends_the_chat() -> None:
+    scheduler, chat = scripted_chat(KeyboardInterrupt, said("two"), is_terminal=False)
+    with pytest.raises(KeyboardInterrupt):
+        chat.run(iter(["A", "B"]))
+    assert len(scheduler.prompts) == 1
+
+
+def test_a_chat_survives_bytes_that_are_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = io.TextIOWrapper(io.BytesIO(b"\xff\xfe?\nWhat is 1 + 1?\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", lines)
+    code, out, err = call_main(tmp_path, "chat", "embedded", "--max-tokens", "5")
+    assert (code, len(out.splitlines())) == (0, 1)
+    assert "not in UTF-8" in err
+
+
+def test_a_chat_writes_what_the_terminal_cannot_show_as_question_marks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    written = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    take_any_text(io.StringIO(), written)
+    monkeypatch.setattr("sys.stdout", written)
+    _, chat = scripted_chat()
+    Chat._write(chat, "\u4e2d\x1b[2J\u202e a\u3000b\n")
+    written.seek(0)
+    assert written.read() == "?[2J a?b\n"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])

@@ -363,6 +363,50 @@ def test_a_context_that_is_too_small_is_an_error(client: Any) -> None:
         complete(client, prompt="a" * 900_000)
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "param", "remedy"),
+    [
+        ("/v1/chat/completions", chat(max_tokens=5000), "messages", "lower max_completion_tokens"),
+        ("/v1/completions", {"prompt": "a", "max_tokens": 5000}, "prompt", "lower max_tokens"),
+        ("/v1/completions", {"prompt": "a " * 5000, "max_tokens": 5}, "prompt", "shorten it"),
+        ("/v1/responses", {"input": "a", "max_output_tokens": 5000}, "input", "lower max_output_tokens"),
+    ],
+)
+def test_what_is_too_long_is_told_by_the_names_of_the_request(
+    server: Live, path: str, body: dict[str, Any], param: str, remedy: str
+) -> None:
+    error = error_of(post(server, {"model": "embedded", **body}, path))
+    assert (error["param"], error["code"]) == (param, "context_length_exceeded")
+    assert remedy in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fault", "message"),
+    [
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            "messages.0.content.0.type: Input should be 'text'",
+        ),
+        ("/v1/chat/completions", {"stop": ""}, "stop: String should have at least 1 character"),
+        ("/v1/chat/completions", {"stop": ["a", 3]}, "stop.1: Input should be a valid string"),
+        ("/v1/completions", {"prompt": [1, "a"]}, "prompt.1: Input should be a valid integer"),
+        ("/v1/completions", {"prompt": ["a", ""]}, "prompt.1: String should have at least 1 character"),
+        ("/v1/completions", {"prompt": {}}, "prompt: Input should be a valid list"),
+        (
+            "/v1/responses",
+            {"input": [{"role": "user", "content": [{"type": "input_image"}]}]},
+            "input.0.content.0.type: Input should be 'input_text', 'output_text' or 'reasoning_text'",
+        ),
+    ],
+)
+def test_a_refusal_names_the_field_and_what_it_may_be(
+    server: Live, path: str, fault: dict[str, Any], message: str
+) -> None:
+    body = chat() if "chat" in path else {"model": "embedded"}
+    assert error_of(post(server, {**body, **fault}, path))["message"] == message
+
+
 @pytest.mark.parametrize("key", ["-", "wrong", KEY + "x", KEY[:-1], "é"])
 def test_a_wrong_key_is_refused(server: Live, key: str) -> None:
     for path in ("/v1/models", "/metrics", "/", "/openapi.json", "/nowhere"):
@@ -651,7 +695,7 @@ def test_the_async_client_gets_a_response(server: Live) -> None:
         ({"text": {"format": {"type": "json_object"}}}, "text"),
         ({"reasoning": {"summary": "auto"}}, "reasoning"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
-        ({"max_output_tokens": 100_000}, "messages"),
+        ({"max_output_tokens": 100_000}, "input"),
         ({"n": 2}, "n"),
         ({"input": "\ud800"}, "input"),
     ],

@@ -12,8 +12,11 @@ from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompt import write_prompt
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.prefill import PiecewisePrefill, prefill
+from zerone.rollout.sampling import uniforms
 from zerone.rollout.torch_engine import TorchEngine
+from zerone.seeding import seed_from
 from zerone.serve.jobs import Decoding, Delta, Failure, Job
+from zerone.serve.row import Row
 from zerone.serve.scheduler import QueueFull, Scheduler
 from zerone.types import Finish, Problem
 
@@ -143,3 +146,54 @@ def test_stopping_tells_those_who_wait(model: Model, prompts: Sequence[tuple[int
     while isinstance(said := arriving.get(timeout=30), Delta):
         assert said.finish in (None, Finish.LENGTH, Finish.STOP)
     assert "stopping" in said.message
+
+
+@pytest.mark.parametrize("where", ["_prefill", "_batch.admit", "_batch.step"])
+@pytest.mark.parametrize("number", [0, 4])
+def test_after_a_step_that_fails_nobody_waits_for_ever(
+    model: Model,
+    prompts: Sequence[tuple[int, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    number: int,
+) -> None:
+    """Out of memory, the usual reason, may come when a row is neither in the queue nor in the batch."""
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("out of memory")
+
+    for scheduler in running(model):
+        holder, _, name = where.rpartition(".")
+        monkeypatch.setattr(scheduler if not holder else scheduler._batch, name, fail)
+        if number == 4 and where == "_prefill":
+            monkeypatch.setattr("zerone.serve.scheduler.PiecewisePrefill.advance", fail)
+        # Of one token, so that a row that is admitted ends there; what it said is not delivered yet.
+        jobs = [job_of(prompt, max_tokens=1 + i) for i, prompt in enumerate((prompts[number], prompts[0]))]
+        scheduler.submit([job for job, _ in jobs])
+        for _, arriving in jobs:
+            num_ended = 0
+            while num_ended < 2 and isinstance(said := arriving.get(timeout=10), Delta):
+                num_ended += said.finish is not None
+            assert num_ended == 2 or (isinstance(said, Failure) and "the engine failed" in said.message)
+        monkeypatch.undo()
+        later, arriving = job_of(prompts[1])
+        scheduler.submit([later])
+        assert len(answers_of(arriving)) == 2
+
+
+def test_a_temperature_beyond_fp32_is_greedy(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:
+    for scheduler in running(model):
+        jobs = [job_of(prompts[1], temperature=temperature) for temperature in (0, 1e-40)]
+        scheduler.submit([job for job, _ in jobs])
+        assert len({text for _, arriving in jobs for text in answers_of(arriving)}) == 1
+
+
+def test_a_row_draws_the_numbers_of_its_seed_and_none_before_it_begins(model: Model) -> None:
+    job, _ = job_of((1, 2), max_tokens=1_000_000, seed=5)
+    row = Row(job, 1, model.tokenizer, frozenset())
+    assert not row._uniforms
+    drawn = []
+    for _ in range(300):
+        drawn.append(row.next_uniform)
+        row.tokens.append(0)
+    assert drawn == uniforms(seed_from("serve", 5, 1), 300)

@@ -1,14 +1,23 @@
 """What is held back of a stream and what is sent: the same however the stream is cut."""
 
+import importlib.resources
+import json
+import math
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
 
 from zerone.prompt import parse_completion, write_completion
 from zerone.serve.chat_prompt import answer_only
-from zerone.serve.text import StopStream, ThoughtStream
+from zerone.serve.jobs import TokenLogprob
+from zerone.serve.telemetry import Usage
+from zerone.serve.text import CharacterStream, StopStream, ThoughtStream
+from zerone.serve.wire import ChatWire, Choice, CompletionWire, WholeWire, event
 
 PIECES = st.lists(
     st.sampled_from(
@@ -30,6 +39,40 @@ PIECES = st.lists(
     ),
     max_size=12,
 )
+
+
+EMBEDDED = Tokenizer.from_file(
+    str(importlib.resources.files("zerone") / "data" / "embedded" / "tokenizer.json")
+)
+
+
+def told(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """Return what a stream of these tokens says."""
+    stream = CharacterStream(SimpleNamespace(backend_tokenizer=tokenizer))
+    return "".join(stream.feed(token) or "" for token in ids)
+
+
+def bytes_as_tokens() -> Tokenizer:
+    """Return a tokenizer in the manner of Llama 2: what it has no word for is written byte by byte."""
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "\u2581", "a", "\u2581the", "\u4e2d"]
+    tokenizer = Tokenizer(
+        models.BPE({name: i for i, name in enumerate(names)}, [], byte_fallback=True, unk_token="<unk>")
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.Replace("\u2581", " "),
+            decoders.ByteFallback(),
+            decoders.Fuse(),
+            decoders.Strip(" ", 1, 0),
+        ]
+    )
+    return tokenizer
+
+
+def id_of(tokenizer: Tokenizer, name: str) -> int:
+    number = tokenizer.token_to_id(name)
+    assert number is not None
+    return number
 
 
 def split(pieces: list[str], **options: Any) -> tuple[str, str]:
@@ -138,7 +181,68 @@ def test_a_million_hostile_characters_take_no_time() -> None:
         ("7", "7"),
         ("<answer>7</answer>", "7"),
         ("a</think> 7 ", "7"),
+        ("<think>cut off in the mid", ""),
+        (" <think>cut off", ""),
+        ("The tag <think> opens a thought.", "The tag <think> opens a thought."),
     ],
 )
 def test_thoughts_of_earlier_answers_are_left_out(sent_back: str, answer: str) -> None:
     assert answer_only(sent_back) == answer
+
+
+def test_bytes_that_are_no_text_do_not_end_the_stream() -> None:
+    """A byte that cannot follow changes the text of those before it, which is said already."""
+    tokenizer = bytes_as_tokens()
+    newline, broken, a, the = (id_of(tokenizer, name) for name in ("<0x0A>", "<0xF0>", "a", "\u2581the"))
+    said = told(tokenizer, [a, newline, broken, a, the, the])
+    assert said.startswith("a\n")
+    assert said.endswith("a the the")
+
+
+@given(st.lists(st.integers(min_value=1, max_value=260), max_size=30))
+def test_any_tokens_of_bytes_can_be_told(ids: list[int]) -> None:
+    told(bytes_as_tokens(), ids)
+
+
+@given(st.text(max_size=20))
+def test_characters_of_several_tokens_are_told_whole(text: str) -> None:
+    tokenizer = bytes_as_tokens()
+    ids = [id_of(tokenizer, f"<0x{byte:02X}>") for byte in text.encode()]
+    assert told(tokenizer, ids) == text.removeprefix(" ")
+
+
+@given(st.lists(st.integers(min_value=0, max_value=900), max_size=40))
+def test_a_stream_says_what_its_tokens_say(ids: list[int]) -> None:
+    whole, said = EMBEDDED.decode(ids, skip_special_tokens=False), told(EMBEDDED, ids)
+    assert whole.startswith(said)
+    assert set(whole[len(said) :]) <= {"\ufffd"}
+
+
+def test_endless_broken_bytes_are_told_in_time_that_grows_with_their_number() -> None:
+    tokenizer = bytes_as_tokens()
+    broken, a = id_of(tokenizer, "<0xF0>"), id_of(tokenizer, "a")
+    begun = time.process_time()
+    said = told(tokenizer, [broken] * 20_000 + [a])
+    assert time.process_time() - begun < 10.0, "about 0.5 s; squared it was minutes"
+    assert said.endswith("a")
+    assert len(said) > 19_000
+
+
+def test_an_event_is_one_line_for_every_reader_of_lines() -> None:
+    said = "a\u2028b\u2029c\x85d\r\ne\x0b\x0c\x1c"
+    written = event({"content": said}).decode()
+    assert written.splitlines() == [written.strip(), ""]
+    assert json.loads(written.removeprefix("data: ")) == {"content": said}
+
+
+def test_a_logprob_that_is_no_number_is_told_as_the_lowest() -> None:
+    model: Any = SimpleNamespace(name="m", fingerprint="f", tokenizer=SimpleNamespace(decode=lambda ids: "a"))
+    told_nan = TokenLogprob(token=1, logprob=math.nan, top=((1, -math.inf),))
+    choices = {0: Choice(content=["a"], logprobs=[told_nan], finish="stop")}
+    wires: list[WholeWire] = [
+        ChatWire(model, streams=False, counts=False, has_logprobs=True),
+        CompletionWire(model, counts=False, has_logprobs=True),
+    ]
+    for wire in wires:
+        written = json.dumps(wire.whole(choices, Usage(num_prompt=1)), allow_nan=False)
+        assert written.count("-9999.0") == 2

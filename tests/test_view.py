@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import math
 import signal
 import sqlite3
 import time
@@ -227,6 +228,23 @@ def test_search_sorts_over_all_steps(step: int | None, is_ascending: bool, run: 
         )
         values = [row[key] for row in rows]
         assert values == sorted(values, reverse=not is_ascending)
+
+
+def test_search_sorts_what_has_no_number(run: RunDir, tmp_path: Path) -> None:
+    """A run that diverged has NaN among its advantages, which SQLite keeps as NULL."""
+    broken = RunDir(tmp_path / "broken")
+    broken.path.mkdir()
+    with sqlite3.connect(run.rollouts_path) as source, sqlite3.connect(broken.rollouts_path) as copy:
+        source.backup(copy)
+        copy.execute("UPDATE rollouts SET advantage = ? WHERE sample = 1", (math.nan,))
+    copy.close()
+    source.close()
+    for is_ascending in (False, True):
+        search = Search(order=RolloutOrder.ADVANTAGE, is_ascending=is_ascending)
+        rows = store.find(broken, search, 200)["rollouts"]
+        assert len(rows) == 48
+        ends = rows[:12] if is_ascending else rows[-12:]
+        assert {row["advantage"] for row in ends} == {None}
 
 
 def test_search_filters_by_outcome(run: RunDir) -> None:

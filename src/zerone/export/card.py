@@ -36,6 +36,7 @@ def write_card(source: Source, name: str, gguf_name: str | None = None) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown, of our own figures and of names
     )
+    environment.filters["line"] = _line
     return environment.get_template("card.md.j2").render(
         front_matter=_front_matter(source, name),
         name=name,
@@ -55,6 +56,14 @@ def write_card(source: Source, name: str, gguf_name: str | None = None) -> str:
         architecture=(source.files.config.architectures or ["unknown"])[0],
         context=source.files.config.max_position_embeddings,
     )
+
+
+_MARKS = str.maketrans({mark: f"\\{mark}" for mark in "\\|<>[]*#`"})
+
+
+def _line(text: str) -> str:
+    """Return what others wrote (names, licences, how a model was made) as one line that is but text."""
+    return " ".join(text.split()).translate(_MARKS)
 
 
 def _front_matter(source: Source, name: str) -> str:

@@ -5,6 +5,7 @@ licence. A model that keeps its own chat template has it inside the GGUF file, w
 """
 
 import json
+import re
 
 from zerone.export.directory import TEMPERATURE, TOP_P
 from zerone.export.source import Source
@@ -20,7 +21,8 @@ def write_modelfile(source: Source) -> str:
         lines.append(f'TEMPLATE """{go_template(source.prompt)}"""')
     lines += [f"PARAMETER {key} {value}" for key, value in _parameters(source)]
     if source.licence is not None:
-        lines.append(f"LICENSE {source.licence}")
+        # It may come from a model card that anyone wrote: a line break would begin an instruction.
+        lines.append(f"LICENSE {re.sub(r'[^A-Za-z0-9.+_() -]', ' ', source.licence).strip()}")
     return "\n".join(lines) + "\n"
 
 

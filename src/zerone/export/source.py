@@ -210,17 +210,25 @@ def _lineage_of_directory(path: str, files: ModelFiles) -> tuple[Ancestor, ...]:
         name = "zerone-embedded"
     elif "model_sha256" not in provenance:  # else `model` is what this one was trained from
         name = Path(str(provenance.get("model") or name)).name
-    licence = provenance.get("licence") or _licence_of_card(files.directory / "README.md")
+    licence = provenance.get("licence")
+    if not (isinstance(licence, str) and licence):
+        licence = _licence_of_card(files.directory / "README.md")
     return (Ancestor(name=name, sha256=files.sha256, licence=licence, made=kept),)
 
 
 def _is_lineage(value: object) -> bool:
     """Whether a provenance.json, which anyone may have edited, holds what `Ancestor.as_dict` writes."""
-    return isinstance(value, list) and all(
-        isinstance(entry, dict)
-        and {"name", "sha256", "licence", "made"} <= entry.keys()
-        and isinstance(entry["made"], dict)
-        for entry in value
+    kinds = {"name": str, "sha256": str, "licence": str | None, "made": dict}
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(
+            isinstance(entry, dict)
+            and kinds.keys() <= entry.keys()
+            and all(isinstance(entry[key], kind) for key, kind in kinds.items())
+            and set(entry["sha256"]) <= set("0123456789abcdef")
+            for entry in value
+        )
     )
 
 

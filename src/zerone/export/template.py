@@ -39,6 +39,9 @@ _JINJA = Template(
 {{- $USER + message['content'] + '\\n' -}}
 {%- elif message['role'] == 'assistant' -%}
 {%- set content = message['content'] or '' -%}
+{%- if '$CLOSE' not in content and content.lstrip().startswith('$OPEN') -%}
+{%- set content = '' -%}
+{%- endif -%}
 {{- $ASSISTANT + content.split('$CLOSE')[-1].lstrip() + '\\n' -}}
 {%- else -%}
 {{- raise_exception('the roles are system, user and assistant, not ' + message['role']) -}}
@@ -66,7 +69,9 @@ def jinja_template(prompt: ChatPrompt) -> str:
         "OPENED": prompt.opened,
     }
     # A JSON string is a Jinja string: both read the same escapes.
-    return _JINJA.substitute({name: json.dumps(text) for name, text in texts.items()}, CLOSE=THINK_CLOSE)
+    return _JINJA.substitute(
+        {name: json.dumps(text) for name, text in texts.items()}, OPEN=THINK_OPEN, CLOSE=THINK_CLOSE
+    )
 
 
 _GO = Template(

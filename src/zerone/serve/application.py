@@ -115,8 +115,8 @@ def _model_json(model: Served) -> dict[str, Any]:
         "created": 0,
         "owned_by": "zerone",
         "max_model_len": model.context,
-        # Without a chat template a model has seen single questions only, and earlier turns mislead it.
-        "is_multi_turn": model.tokenizer.chat_template is not None,
+        # Other models have seen single questions only, and earlier turns mislead them.
+        "is_multi_turn": model.prompter.uses_template,
     }
 
 
@@ -157,7 +157,7 @@ def _add_inference(app: FastAPI, models: Mapping[str, Served], telemetry: Teleme
     @app.post("/v1/responses")
     async def responses(request: Request, body: ResponsesRequest) -> Response:
         model = _pick(models, body.model)
-        asked = await to_thread.run_sync(_ask_chat, model, body.chat, request.state.key)
+        asked = await to_thread.run_sync(_ask_response, model, body, request.state.key)
         exchange, wire = Exchange(asked, telemetry), ResponseWire(model, body)
         if body.stream:
             return AnswerStream(exchange, response_events(exchange, wire))
@@ -182,7 +182,21 @@ def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:
     )
 
 
+def _ask_response(model: Served, body: ResponsesRequest, key: str) -> Asked:
+    try:
+        return _ask_chat(model, body.chat, key)
+    except Refusal as refusal:
+        raise refusal.renamed("input", "max_output_tokens") from refusal
+
+
 def _ask_completion(model: Served, body: CompletionRequest, key: str) -> Asked:
+    try:
+        return _complete(model, body, key)
+    except Refusal as refusal:
+        raise refusal.renamed("prompt", "max_tokens") from refusal
+
+
+def _complete(model: Served, body: CompletionRequest, key: str) -> Asked:
     prompts = [
         model.prompter.encode_text(prompt) if isinstance(prompt, str) else _checked_ids(model, prompt)
         for prompt in body.prompts

@@ -22,6 +22,8 @@ from zerone.serve.row import Row
 
 _MARGIN = 64
 """Columns beyond the longest row: the cache moves its rows once in so many steps."""
+_COLDEST = 1e-5
+"""Colder is greedy, as in vLLM: logits divided by much less are beyond fp32, and give no distribution."""
 
 
 class Batch:
@@ -141,7 +143,8 @@ def _draw(rows: Sequence[Row], logits_BV: Tensor) -> list[int]:
     alike: dict[tuple[float, int, float], list[int]] = {}
     for number, row in enumerate(rows):
         decoding = row.job.decoding
-        alike.setdefault((decoding.temperature, decoding.top_k, decoding.top_p), []).append(number)
+        temperature = decoding.temperature if decoding.temperature >= _COLDEST else 0.0
+        alike.setdefault((temperature, decoding.top_k, decoding.top_p), []).append(number)
     tokens = [0] * len(rows)
     for (temperature, top_k, top_p), numbers in alike.items():
         uniforms_B = torch.tensor([rows[number].next_uniform for number in numbers], dtype=torch.float64)

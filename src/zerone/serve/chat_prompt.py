@@ -1,7 +1,8 @@
 """From a conversation to the tokens that the model continues, and how its answer is taken apart.
 
-A model with a chat template is asked through it (transformers renders it in a sandbox); any other
-through the template that it was trained in. Thoughts of earlier turns are left out either way.
+A run's model is asked through the template that it was trained in, whatever chat template its base
+came with; any other model through its own chat template (transformers renders it in a sandbox), and
+without one as R1-Zero. Thoughts of earlier turns are left out either way.
 """
 
 from collections.abc import Sequence
@@ -13,10 +14,14 @@ import jinja2
 from zerone.prompt import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
+    ASSISTANT,
     THINK_CLOSE,
     THINK_OPEN,
+    USER,
+    Example,
     Style,
     write_chat,
+    write_prompt,
 )
 from zerone.serve.jobs import Split
 from zerone.serve.refusals import Refusal, too_long
@@ -36,27 +41,32 @@ class ChatPrompt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompter:
-    """Writes the prompts of one model; `max_characters` cannot fit into its context in any way."""
+    """Writes the prompts of one model.
+
+    `uses_template` is whether by its tokenizer's chat template; `max_characters` cannot fit into its
+    context in any way.
+    """
 
     tokenizer: Any
+    uses_template: bool
     style: Style
     opens_thought: bool
     context: int
     max_characters: int
+    examples: tuple[Example, ...] = ()
 
     def encode_chat(self, messages: Sequence[Message], *, thinks: bool) -> ChatPrompt:
         """Return the prompt of a conversation; raises Refusal where the template does."""
-        if self.tokenizer.chat_template is None:
-            text = self._dialogue(messages, thinks=thinks)
-            strips = self.style is Style.TAGS
-        else:
+        if self.uses_template:
             text = self._render(messages, thinks=thinks)
             strips = ANSWER_OPEN in str(self.tokenizer.chat_template)
+        else:
+            text = self._dialogue(messages, thinks=thinks)
+            strips = self.style is Style.TAGS
         opened = text.rstrip().endswith(THINK_OPEN)
         if opened and not thinks:
             text, opened = text.rstrip() + _NO_THOUGHT.removeprefix(THINK_OPEN), False
-        is_raw = self.tokenizer.chat_template is None
-        ids = self.encode_text(text, adds_special=is_raw)
+        ids = self.encode_text(text, adds_special=not self.uses_template)
         return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
 
     def encode_text(self, text: str, *, adds_special: bool = True) -> tuple[int, ...]:
@@ -75,8 +85,13 @@ class Prompter:
             for message in messages
         ]
         prompt, _ = write_chat([*turns, Turn(role="assistant", content="")], self.style)[-1]
+        shown = self._preamble(self.examples) + prompt.removeprefix(self._preamble(()))
         opened = THINK_OPEN if self.opens_thought else ""
-        return prompt + (opened if thinks else _NO_THOUGHT)
+        return shown + (opened if thinks else _NO_THOUGHT)
+
+    def _preamble(self, examples: tuple[Example, ...]) -> str:
+        """Return what stands before the first turn: the fixed text, and the worked examples of training."""
+        return write_prompt("", examples, self.style).removesuffix(f"{USER}\n{ASSISTANT}")
 
     def _render(self, messages: Sequence[Message], *, thinks: bool) -> str:
         conversation = [
@@ -100,5 +115,8 @@ class Prompter:
 
 def answer_only(text: str) -> str:
     """Return an earlier answer without its thought and tags, however it was sent back."""
-    answer = text.rpartition(THINK_CLOSE)[2].strip()
+    _, closed, answer = text.rpartition(THINK_CLOSE)
+    if not closed and text.lstrip().startswith(THINK_OPEN):
+        return ""  # cut off inside its thought
+    answer = answer.strip()
     return answer.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip()

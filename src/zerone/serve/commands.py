@@ -58,7 +58,7 @@ def chat(
 
     from zerone.serve.jobs import Decoding
     from zerone.serve.models import Limits, open_model, use_this_machine
-    from zerone.serve.terminal import HELP, Chat, Manner, lines_of
+    from zerone.serve.terminal import HELP, Chat, Manner, lines_of, take_any_text
 
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     use_this_machine(model)
@@ -75,6 +75,7 @@ def chat(
         import readline  # noqa: F401  # gives input() its history and editing
 
         print(f"{served.name}: {HELP}")
+    take_any_text(sys.stdin, sys.stdout)
     served.scheduler.start()
     try:
         Chat(served, manner, is_terminal=is_terminal).run(lines_of(sys.stdin, is_terminal=is_terminal))

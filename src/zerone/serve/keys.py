@@ -24,7 +24,7 @@ class Keys:
     def read(cls, path: Path) -> "Keys":
         """Read a key file; raises ConfigError for one that holds no usable key."""
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the key file {path}: {error}; write one key per line") from error
         keys: dict[str, str] = {}

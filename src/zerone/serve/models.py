@@ -1,7 +1,7 @@
 """A model that is served: weights and scheduler, prompts, and the sampling it is used with.
 
 In: the name that a user gives (a transformers directory, a run directory, `embedded`). What the
-model was trained with decides how it is asked: a run's style of prompt, the temperature in
+model was trained with decides how it is asked: a run's prompt, the temperature in
 generation_config.json.
 """
 
@@ -16,11 +16,13 @@ import yaml
 from pydantic import ValidationError
 
 from zerone.config import Config
-from zerone.errors import ModelError
+from zerone.errors import ModelError, RunDirError
 from zerone.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
 from zerone.model.decoder import Decoder
-from zerone.model.loading import Model, end_ids, load_model, width_of
-from zerone.prompt import Style
+from zerone.model.loading import EMBEDDED, Model, end_ids, load_model, width_of
+from zerone.problems.sums import EXAMPLES
+from zerone.prompt import Example, Style
+from zerone.run_dir import RunDir, run_of_model
 from zerone.serve.chat_prompt import Prompter
 from zerone.serve.scheduler import Scheduler
 
@@ -100,13 +102,22 @@ def use_this_machine(*given: str) -> None:
 def _find(given: str) -> tuple[str, Config | None]:
     """Return the model's directory, and the configuration of the run that it comes from."""
     path = Path(given).expanduser()
-    run = path if (path / "config.yaml").exists() and (path / "model").is_dir() else path.parent
-    if run is path:
-        given = str(path / "model")
+    run: RunDir | None = RunDir(path)
+    if run is not None and run.has_run:
+        if not (run.model_path / "config.json").exists():
+            raise RunDirError(
+                f"{path} has no finished model; go on with --resume, or give one of its checkpoints as "
+                f"{run.checkpoints_path}/step_N/model"
+            )
+        given = str(run.model_path)
+    else:
+        run = None if given == EMBEDDED else run_of_model(path)
+    if run is None:
+        return given, None
     try:
-        written = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        written = yaml.safe_load(run.config_path.read_text(encoding="utf-8"))
         return given, Config.model_validate(written)
-    except (OSError, yaml.YAMLError, ValidationError):
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError):
         return given, None
 
 
@@ -122,10 +133,19 @@ def _prompter(model: Model, context: int, config: Config | None) -> Prompter:
     longest = max(map(len, model.tokenizer.get_vocab()))
     return Prompter(
         tokenizer=model.tokenizer,
+        uses_template=config is None and model.tokenizer.chat_template is not None,
         style=Style.TAGS if config is None else Style(config.prompt.style),
         opens_thought=config is not None and config.prompt.open_thought,
+        examples=_examples(0 if config is None else config.prompt.examples),
         context=context,
         max_characters=context * longest,
+    )
+
+
+def _examples(number: int) -> tuple[Example, ...]:
+    return tuple(
+        Example(question=question, thought=thought, answer=answer)
+        for question, thought, answer in EXAMPLES[:number]
     )
 
 

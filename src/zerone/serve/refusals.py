@@ -13,6 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from zerone.serve.schemas import ITEMS, TEXT, TOKENS
+
+_TOO_LONG = "context_length_exceeded"
+
 
 class Refusal(Exception):
     """A request that is answered with an error."""
@@ -31,6 +35,14 @@ class Refusal(Exception):
         self.status = status
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
         self.headers = dict(headers or {})
+
+    def renamed(self, prompt: str, limit: str) -> "Refusal":
+        """Return what `too_long` says, in the words of an address whose fields have other names."""
+        error = self.body["error"]
+        if error["code"] != _TOO_LONG:
+            return self
+        message = str(error["message"]).replace("max_completion_tokens", limit)
+        return Refusal(self.status, message, param=prompt, code=_TOO_LONG)
 
     def response(self) -> Response:
         """Return the answer; escaped to ASCII, so that even a lone surrogate in a name can be sent."""
@@ -63,7 +75,7 @@ def too_long(num_prompt: int | None, max_tokens: int | None, context: int) -> Re
         f"this model's context is {context} tokens, but the prompt has {size}{wanted}; shorten it"
         + (" or lower max_completion_tokens" if max_tokens is not None else ""),
         param="messages",
-        code="context_length_exceeded",
+        code=_TOO_LONG,
     )
 
 
@@ -106,7 +118,7 @@ def _describe(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
     first = errors[0]
     if first["type"] == "json_invalid":
         return "the body is not valid JSON", None
-    names = [str(part)[:64] for part in first["loc"] if part != "body"]
+    names = [str(part)[:64] for part in first["loc"] if part not in ("body", TEXT, ITEMS, TOKENS)]
     if not names and first["type"] == "value_error":  # of fields that do not go together
         return str(first["msg"]).removeprefix("Value error, "), None
     if not names:

@@ -9,14 +9,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from zerone.serve.schemas import ChatRequest, Count, Message, Sampled, Strict, Text, Utf8
+from zerone.serve.schemas import (
+    ITEMS,
+    TEXT,
+    ChatRequest,
+    Count,
+    Message,
+    Sampled,
+    Strict,
+    Text,
+    Utf8,
+    kind_of,
+)
 
 _NONE = Field(max_length=0)
-
-
-def _kind(value: object) -> str:
-    """Say which of two shapes was meant, so that only its faults are told."""
-    return "text" if isinstance(value, str) else "items"
 
 
 Metadata = dict[Annotated[Utf8, Field(max_length=64)], Annotated[Utf8, Field(max_length=512)]]
@@ -40,8 +46,8 @@ class InputItem(BaseModel):
     role: Literal["system", "developer", "user", "assistant"] | None = None
     content: (
         Annotated[
-            Annotated[Utf8, Tag("text")] | Annotated[list[InputPart], Field(max_length=256), Tag("items")],
-            Discriminator(_kind),
+            Annotated[Utf8, Tag(TEXT)] | Annotated[list[InputPart], Field(max_length=256), Tag(ITEMS)],
+            Discriminator(kind_of),
         ]
         | None
     ) = None
@@ -86,9 +92,9 @@ class ResponsesRequest(Sampled):
     """`POST /v1/responses`. Beyond OpenAI's fields: `seed`, `stop`, `top_k` and `thinking_budget`."""
 
     input: Annotated[
-        Annotated[Text, Tag("text")]
-        | Annotated[list[InputItem], Field(min_length=1, max_length=1024), Tag("items")],
-        Discriminator(_kind),
+        Annotated[Text, Tag(TEXT)]
+        | Annotated[list[InputItem], Field(min_length=1, max_length=1024), Tag(ITEMS)],
+        Discriminator(kind_of),
     ]
     instructions: Utf8 | None = None
     max_output_tokens: Count | None = None

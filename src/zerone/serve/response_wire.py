@@ -5,7 +5,6 @@ summary) and a message; or the events that build it, each numbered and named by 
 out, the last item is incomplete as the response is; if that was inside the thought, there is no message.
 """
 
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from zerone.serve.models import Served
 from zerone.serve.refusals import Refusal
 from zerone.serve.response_schema import ResponsesRequest
 from zerone.serve.telemetry import Usage
-from zerone.serve.wire import Choice, Json, merged
+from zerone.serve.wire import Choice, Json, merged, one_line
 
 _REASONING, _MESSAGE = "reasoning", "message"
 _PREFIXES = {_REASONING: "rs", _MESSAGE: "msg"}
@@ -160,8 +159,7 @@ class ResponseWire:
     def _event(self, kind: str, **fields: Any) -> bytes:
         body = {"type": kind, "sequence_number": self._sequence, **fields}
         self._sequence += 1
-        data = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-        return f"event: {kind}\ndata: {data}\n\n".encode()
+        return f"event: {kind}\ndata: {one_line(body)}\n\n".encode()
 
 
 def _texts(choice: Choice) -> Iterator[tuple[str, str]]:

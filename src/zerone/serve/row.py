@@ -23,7 +23,8 @@ class Row:
         self.index = index
         self.tokens: list[int] = []
         self.forced: deque[int] = deque()
-        self._uniforms = uniforms(seed_from("serve", job.decoding.seed, index), job.decoding.max_tokens)
+        self._seed = seed_from("serve", job.decoding.seed, index)
+        self._uniforms: list[float] = []
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._characters = CharacterStream(tokenizer)
@@ -49,7 +50,11 @@ class Row:
     @property
     def next_uniform(self) -> float:
         """The number in [0, 1) that draws the next token."""
-        return self._uniforms[len(self.tokens)]
+        drawn = len(self.tokens)
+        if drawn >= len(self._uniforms):
+            # Only as many as are used: rows of a long context may wait in great number.
+            self._uniforms = uniforms(self._seed, max(64, 2 * drawn))
+        return self._uniforms[drawn]
 
     def accept(self, token: int, logprob: TokenLogprob | None) -> Delta | None:
         """Take the next token; return what there is to send now, if anything."""

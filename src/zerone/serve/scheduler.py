@@ -60,6 +60,8 @@ class Scheduler:
         self._batch = self._make_batch()
         self._waiting: deque[Row] = deque()
         self._piecewise: tuple[Row, PiecewisePrefill] | None = None
+        self._at_stake: list[Row] = []
+        """All rows that the step under way began with, wherever it has put them meanwhile."""
         self._wake = threading.Condition()
         self._is_stopping = False
         self._deliver: Deliver = _sink_all
@@ -136,6 +138,7 @@ class Scheduler:
     def _advance(self) -> None:
         """Drop what was cancelled, admit what fits, and decode one token for all."""
         self._drop_cancelled()
+        self._at_stake = self._unfinished()
         deltas = self._admit()
         while (youngest := self._batch.pop_youngest_if_full()) is not None:
             with self._wake:
@@ -144,6 +147,12 @@ class Scheduler:
             deltas += self._batch.step()
         if deltas:
             self._deliver([(row.job, delta) for row, delta in deltas])
+        self._at_stake = []
+
+    def _unfinished(self) -> list[Row]:
+        with self._wake:
+            rows = [*self._batch.rows, *self._waiting]
+        return rows if self._piecewise is None else [*rows, self._piecewise[0]]
 
     def _drop_cancelled(self) -> None:
         self.num_cancelled += self._batch.remove_cancelled()
@@ -204,10 +213,9 @@ class Scheduler:
 
     def _fail_all(self, message: str) -> None:
         with self._wake:
-            rows = [*self._batch.rows, *self._waiting]
-            rows += [self._piecewise[0]] if self._piecewise is not None else []
+            rows = [*self._at_stake, *self._unfinished()]
             self._waiting.clear()
-        self._piecewise = None
+        self._piecewise, self._at_stake = None, []
         self._batch = self._make_batch()
         jobs = dict.fromkeys(row.job for row in rows)
         if jobs:

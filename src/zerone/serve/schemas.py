@@ -6,7 +6,7 @@ taken; whatever else this server cannot do is refused rather than passed over.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 MAX_SAMPLES = 64
 _MAX_TOKENS = 1_000_000
@@ -22,14 +22,37 @@ def _check_characters(text: str) -> str:
     return text
 
 
+TEXT, ITEMS, TOKENS = "<text>", "<items>", "<tokens>"
+"""Names of the shapes that a field may have; refusals leave them out of the field's name."""
+
+
+def kind_of(value: object) -> str:
+    """Say which of two shapes was meant, so that only its faults are told."""
+    return TEXT if isinstance(value, str) else ITEMS
+
+
+def _kind_of_prompt(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], int | float):
+        return TOKENS
+    return kind_of(value)
+
+
+def _kind_in_prompts(value: object) -> str:
+    return TEXT if isinstance(value, str) else TOKENS
+
+
 Count = Annotated[int, Field(ge=1, le=_MAX_TOKENS)]
 Utf8 = Annotated[str, AfterValidator(_check_characters)]
-Stop = Annotated[Utf8, Field(min_length=1, max_length=256)]
+# The lengths stand before the check, or pydantic would speak of items.
+Stop = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_check_characters)]
 Zero = Annotated[float, Field(ge=0, le=0)]
 TokenIds = Annotated[
     list[Annotated[int, Field(ge=0, lt=_INT64)]], Field(min_length=1, max_length=_MAX_TOKENS)
 ]
-Text = Annotated[Utf8, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_check_characters)]
+OnePrompt = Annotated[
+    Annotated[Text, Tag(TEXT)] | Annotated[TokenIds, Tag(TOKENS)], Discriminator(_kind_in_prompts)
+]
 
 
 class Strict(BaseModel):
@@ -70,7 +93,13 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Utf8 | Annotated[list[TextPart], Field(max_length=256)] | None = None
+    content: (
+        Annotated[
+            Annotated[Utf8, Tag(TEXT)] | Annotated[list[TextPart], Field(max_length=256), Tag(ITEMS)],
+            Discriminator(kind_of),
+        ]
+        | None
+    ) = None
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
 
     @property
@@ -90,7 +119,13 @@ class Sampled(Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=_MAX_TOKENS)] | None = None
     seed: Annotated[int, Field(ge=-_INT64, lt=_INT64)] | None = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: (
+        Annotated[
+            Annotated[Stop, Tag(TEXT)] | Annotated[list[Stop], Field(max_length=4), Tag(ITEMS)],
+            Discriminator(kind_of),
+        ]
+        | None
+    ) = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Zero | None = None
@@ -178,7 +213,12 @@ class ChatRequest(Sampled):
 class CompletionRequest(Sampled):
     """`POST /v1/completions`: raw text or tokens in, raw text out."""
 
-    prompt: Text | TokenIds | Annotated[list[Text | TokenIds], Field(min_length=1, max_length=MAX_SAMPLES)]
+    prompt: Annotated[
+        Annotated[Text, Tag(TEXT)]
+        | Annotated[TokenIds, Tag(TOKENS)]
+        | Annotated[list[OnePrompt], Field(min_length=1, max_length=MAX_SAMPLES), Tag(ITEMS)],
+        Discriminator(_kind_of_prompt),
+    ]
     max_tokens: Count | None = None
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: Literal[False] | None = None

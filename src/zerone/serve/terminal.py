@@ -5,13 +5,17 @@ answer; in a pipe every line is a question, answers alone go to standard output,
 thought took goes to standard error.
 """
 
+import io
 import queue
 import secrets
 import sys
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TextIO
+
+from pydantic import ValidationError
 
 from zerone.serve.exchange import room_for
 from zerone.serve.jobs import Decoding, Delta, Failure, Job
@@ -42,6 +46,8 @@ class Chat:
         self._is_terminal = is_terminal
         self._notes: TextIO = sys.stdout if is_terminal else sys.stderr
         self._history: list[Message] = []
+        self._is_last_kept = False
+        """Whether the last question and its answer are in the history."""
 
     def run(self, lines: Iterator[str]) -> None:
         """Answer line after line."""
@@ -57,7 +63,8 @@ class Chat:
                     question = ""
                     continue
                 case "/again" if question:
-                    del self._history[-2:]
+                    if self._is_last_kept:
+                        del self._history[-2:]
                 case command if command.startswith("/"):
                     print(HELP, file=self._notes)
                     continue
@@ -66,7 +73,12 @@ class Chat:
             self._ask(question)
 
     def _ask(self, question: str) -> None:
-        asked = Message(role="user", content=question)
+        self._is_last_kept = False
+        try:
+            asked = Message(role="user", content=question)
+        except ValidationError:
+            print("this line is not in UTF-8; write it again", file=self._notes)
+            return
         try:
             job, arriving = self._job([*self._history, asked])
         except Refusal as refusal:
@@ -77,10 +89,13 @@ class Chat:
             answer = self._show(arriving)
         except KeyboardInterrupt:
             self._model.scheduler.cancel([job])
+            if not self._is_terminal:
+                raise
             print(f"{_PLAIN}\n(stopped)", file=self._notes)
             return
-        # Without a chat template a model has seen single questions only; earlier turns mislead it.
-        if self._model.tokenizer.chat_template is not None:
+        # Other models have seen single questions only; earlier turns mislead them.
+        if answer is not None and self._model.prompter.uses_template:
+            self._is_last_kept = True
             self._history += [asked, Message(role="assistant", content=answer)]
 
     def _job(self, messages: list[Message]) -> tuple[Job, "queue.SimpleQueue[Delta | Failure]"]:
@@ -97,15 +112,15 @@ class Chat:
         )
         return job, arriving
 
-    def _show(self, arriving: "queue.SimpleQueue[Delta | Failure]") -> str:
-        """Print an answer as it comes; return it."""
+    def _show(self, arriving: "queue.SimpleQueue[Delta | Failure]") -> str | None:
+        """Print an answer as it comes; return it, or None where the engine failed."""
         begun = time.monotonic()
         answer, num_thought, is_folded = "", 0, False
         while True:
             delta = arriving.get()
             if isinstance(delta, Failure):
                 print(delta.message, file=self._notes)
-                return answer
+                return None
             num_thought += delta.num_reasoning_tokens
             if delta.reasoning and self._manner.shows_thought:
                 self._write(delta.reasoning, is_dim=True)
@@ -129,11 +144,18 @@ class Chat:
 
     def _write(self, text: str, *, is_dim: bool = False) -> None:
         """Write what a model said without the control characters that could rewrite the terminal."""
-        shown = "".join(c for c in text if c.isprintable() or c in "\n\t")
+        shown = "".join(c for c in text if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs")
         if is_dim and self._is_terminal:
             shown = f"{_DIM}{shown}{_PLAIN}"
         sys.stdout.write(shown)
         sys.stdout.flush()
+
+
+def take_any_text(source: TextIO, *sinks: TextIO) -> None:
+    """Let no byte that is not of the stream's encoding, coming or going, end the conversation."""
+    for stream, errors in [(source, "surrogateescape"), *((sink, "replace") for sink in sinks)]:
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
 
 def lines_of(source: TextIO, *, is_terminal: bool) -> Iterator[str]:

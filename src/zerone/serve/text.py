@@ -8,24 +8,62 @@ the longest string that is looked for.
 from collections.abc import Sequence
 from typing import Any
 
-from tokenizers.decoders import DecodeStream
-
 from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+
+_MAX_BYTES = 4
+"""Of a character in UTF-8."""
+_MAX_UNREAD = 64
+"""As many tokens are decoded again at every step where none of them ends a character."""
 
 
 class CharacterStream:
-    """Turns tokens into text without ever breaking a character in two."""
+    """Turns tokens into text without ever breaking a character in two.
+
+    Not by the library's DecodeStream: it raises a bare Exception where a token changes the text before
+    it. Tokenizers that write bytes as tokens (Llama 2) do so for any bytes that are no UTF-8, and a model
+    may draw those.
+    """
 
     def __init__(self, tokenizer: Any) -> None:
         self._backend = tokenizer.backend_tokenizer
-        self._stream = DecodeStream(skip_special_tokens=False)
+        self._ids: list[int] = []
+        self._num_read = 0
+        """How many of the tokens are told whole; they are kept for the spacing of the next."""
+        self._num_told = 0
+        """How many characters of the tokens' text are told."""
 
     def feed(self, token: int) -> str | None:
         """Return the text that this token completes, or None inside a character.
 
         A character that is still open when the tokens end is left out.
         """
-        text: str | None = self._stream.step(self._backend, token)
+        self._ids.append(token)
+        text = self._decode(self._ids)
+        num_unread = len(self._ids) - self._num_read
+        if text.endswith("\ufffd"):
+            if num_unread < _MAX_BYTES:
+                return None
+            # These are no bytes of UTF-8. Only the last three may yet begin a character.
+            new = text[self._num_told : -_MAX_BYTES + 1]
+            self._num_told += len(new)
+            if num_unread > _MAX_UNREAD:
+                self._forget(len(self._ids) - _MAX_BYTES)
+                self._num_read, self._num_told = 0, max(0, self._num_told - _MAX_BYTES + 1)
+            return new
+        new = text[self._num_told :]
+        if new:
+            self._forget(self._num_read)
+        elif len(self._ids) > 1:  # a token without text, as one beyond the tokenizer's last
+            self._ids.pop()
+        return new
+
+    def _forget(self, num: int) -> None:
+        """Drop the first tokens; the others have been read."""
+        del self._ids[:num]
+        self._num_read, self._num_told = len(self._ids), len(self._decode(self._ids))
+
+    def _decode(self, ids: list[int]) -> str:
+        text: str = self._backend.decode(ids, skip_special_tokens=False)
         return text
 
 

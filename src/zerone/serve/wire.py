@@ -18,7 +18,10 @@ from zerone.serve.telemetry import Usage
 Json = dict[str, Any]
 
 _LOWEST = -9999.0
-"""What OpenAI writes for a probability of zero, which JSON has no number for."""
+"""What OpenAI writes for a probability of zero, which JSON has no number for.
+
+It stands first in `max`, which then returns it for NaN too: the logits of a model that diverged.
+"""
 
 
 @dataclass(slots=True)
@@ -167,7 +170,7 @@ class ChatWire(_Head):
         is_whole = "\ufffd" not in text
         return {
             "token": text,
-            "logprob": max(logprob, _LOWEST),
+            "logprob": max(_LOWEST, logprob),
             "bytes": list(text.encode()) if is_whole else None,
         }
 
@@ -213,18 +216,30 @@ class CompletionWire(_Head):
             self._offsets[index] += len(text)
         return {
             "tokens": tokens,
-            "token_logprobs": [max(told.logprob, _LOWEST) for told in choice.logprobs],
+            "token_logprobs": [max(_LOWEST, told.logprob) for told in choice.logprobs],
             "top_logprobs": [
-                {self._token_text(token): max(logprob, _LOWEST) for token, logprob in told.top}
+                {self._token_text(token): max(_LOWEST, logprob) for token, logprob in told.top}
                 for told in choice.logprobs
             ],
             "text_offset": offsets,
         }
 
 
+_LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
+
+
+def one_line(body: Json) -> str:
+    """Return JSON that is one line for every reader of lines.
+
+    JSON itself escapes line feeds only; what else Python and httpx take for the end of a line would cut
+    an event in two there.
+    """
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).translate(_LINE_ENDS)
+
+
 def event(body: Json) -> bytes:
     """Return a server-sent event."""
-    return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
+    return f"data: {one_line(body)}\n\n".encode()
 
 
 DONE = b"data: [DONE]\n\n"

@@ -7,6 +7,7 @@ with the tables (run_dir.py); on runs older than them the same statements work a
 """
 
 import json
+import math
 import struct
 import time
 from collections.abc import Sequence
@@ -214,7 +215,8 @@ def _hits(run: RunDir, step: int, search: Search, wanted: int) -> list[Hit]:
         f"ORDER BY {order}position, sample LIMIT ?"
     )
     return [
-        (row["key"], row["step"], row["position"], row["sample"])
+        # SQLite keeps NaN as NULL, and sorts that before all numbers.
+        (-math.inf if row["key"] is None else row["key"], row["step"], row["position"], row["sample"])
         for row in run.query(sql, [*parameters, wanted])
     ]
 
