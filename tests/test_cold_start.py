@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,20 @@ from fakes import byte_tokenizer, number_problem
 from forking import fork
 from processes import call_main
 from scripted import make_engine, save_talking_model, talking_model, write_problems
+from zerone.config import build_config, to_yaml
 from zerone.curation.designed import designed_problems, draw_designed
+from zerone.curation.drafts import hash_of
 from zerone.curation.few_shot import FewShotDraw, few_shot_prompt, worked_examples
 from zerone.curation.filters import Limits, Reason, reason_against
 from zerone.curation.sampler import ModelAtWork, ModelDraw
-from zerone.curation.settings import read_examples
+from zerone.curation.settings import draw_of_zero, read_examples
 from zerone.errors import DataError
 from zerone.problems import arithmetic, countdown, requests
 from zerone.problems.demonstrations import read_demonstrations
 from zerone.problems.split import split_of
-from zerone.prompt import Style, parse_completion
+from zerone.prompt import Example, Style, parse_completion
 from zerone.rollout.engine import Sampling
+from zerone.run_dir import RunDir
 
 
 def at_work(context: int = 1024, max_tokens: int = 24) -> ModelAtWork:
@@ -45,6 +49,35 @@ def test_a_draft_depends_on_its_problem_and_not_on_its_neighbours() -> None:
     whole = draw(at_work())(problems)
     assert draw(at_work())(problems[3:]) == whole[3:]
     assert len({one.text for drafts in whole for one in drafts}) > 6
+
+
+def test_r1_zero_is_asked_in_the_prompt_of_its_own_run(tmp_path: Path) -> None:
+    run, config = RunDir(tmp_path / "zero"), build_config({"prompt.style": "boxed"})
+    own = build_config({"prompt.open_thought": True, "prompt.examples": 2})
+    run.path.mkdir()
+    run.start(to_yaml(own), {})
+    asked = draw_of_zero(config, at_work(context=4096), run.model_path)
+    assert (asked.style, asked.opened, len(asked.examples)) == (Style.TAGS, "<think>", 2)
+    assert all(one.text.startswith("<think>") for one in asked([number_problem()])[0])
+    bare = draw_of_zero(config, at_work(), tmp_path / "elsewhere" / "model")
+    assert (bare.style, bare.opened, bare.examples) == (Style.TAGS, "", ())
+
+
+def test_whatever_decides_an_answer_or_its_verdict_is_part_of_what_a_data_set_is_made_by() -> None:
+    plain = draw(at_work())
+    changed = [
+        replace(plain, opened="<think>"),
+        replace(plain, examples=(Example(question="q", thought="t", answer="a"),)),
+        *(
+            replace(plain, model=replace(plain.model, sampling=sampling))
+            for sampling in (Sampling(max_tokens=24, top_p=0.9), Sampling(max_tokens=24, top_k=5))
+        ),
+        replace(plain, model=replace(plain.model, sampling=Sampling(max_tokens=24, stop=("x",)))),
+    ]
+    identities = [json.dumps(one.identity()) for one in (plain, *changed)]
+    assert len(set(identities)) == len(identities)
+    problem = number_problem()
+    assert hash_of([problem]) != hash_of([replace(problem, spec={**problem.spec, "answer": "77"})])
 
 
 def test_a_prompt_without_room_is_counted_and_stops_nothing() -> None:

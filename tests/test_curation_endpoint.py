@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerone.config import build_config
 from zerone.curation.assembly import PIECE, Rules, assemble, pieces_of
 from zerone.curation.by_endpoint import Asking, json_object, judge_by_endpoint, refine_by_endpoint
 from zerone.curation.drafts import Draft
+from zerone.curation.settings import endpoint_of, room_for_answer
 from zerone.endpoint import Endpoint, EndpointClient
 from zerone.errors import EndpointError
 from zerone.prompt import Style, write_completion
@@ -128,9 +130,40 @@ def test_nonsense_is_asked_for_again_and_then_counted() -> None:
 def test_an_endpoint_that_says_nothing_usable_is_an_error() -> None:
     with (
         serving(lambda content, number: (200, {}, "42")) as (_, client),
-        pytest.raises(EndpointError, match="rewrote none of 3 drafts usably"),
+        pytest.raises(EndpointError, match="rewrote none of 8 drafts usably"),
     ):
-        refine_by_endpoint(client, [draft(i) for i in range(3)], Style.BOXED, ASKING)
+        refine_by_endpoint(client, [draft(i) for i in range(8)], Style.BOXED, ASKING)
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_a_single_draft_that_cannot_be_rewritten_stops_nothing(tmp_path: Path, status: int) -> None:
+    def answer(content: str, number: int) -> tuple[int, dict[str, str], str]:
+        return (status, {}, "no") if "What is 1+1?" in content else edited(content, number)
+
+    def draw(asked: Sequence[Problem]) -> list[list[Draft]]:
+        return [[draft(int(p.id[1:]))] for p in asked]
+
+    with serving(answer) as (_, client):
+        rules = Rules(cap=1, minimum=1, refine=lambda ds: refine_by_endpoint(client, ds, Style.BOXED, ASKING))
+        pieces = [piece for i in (1, 2) for piece in pieces_of("r1_zero", [problem(i)], draw)]
+        card = assemble(tmp_path / "d.jsonl", {}, pieces, rules, len)
+    assert (card["samples"], card["dropped"]) == (1, {"unrefined": 1})
+
+
+def test_an_endpoint_that_refuses_everything_is_an_error_with_its_words() -> None:
+    with (
+        serving(lambda content, number: (400, {}, "max_tokens is too large: 8192")) as (_, client),
+        pytest.raises(EndpointError, match=r"none of 8 .*HTTP 400: max_tokens is too large: 8192"),
+    ):
+        refine_by_endpoint(client, [draft(i) for i in range(8)], Style.BOXED, ASKING)
+
+
+def test_an_endpoint_is_given_up_within_minutes_and_asked_for_what_it_may_need() -> None:
+    config = build_config({"curate.endpoint_model": "m", "sampling.max_tokens": 400})
+    endpoint = endpoint_of(config, "judge", "http://h/v1")
+    assert endpoint.timeout_s * endpoint.tries <= 15 * 60
+    assert room_for_answer(config) == 2048
+    assert room_for_answer(build_config({"sampling.max_tokens": 32_768})) == 65_536
 
 
 @pytest.mark.parametrize(

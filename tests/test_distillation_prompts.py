@@ -45,6 +45,8 @@ def test_a_model_of_a_run_knows_its_prompt_wherever_it_lies_there(tmp_path: Path
     for path in (run.model_path, run.best_path, run.checkpoints_path / "step_000003" / "model"):
         assert prompt_of_model(path) == wanted
     assert prompt_of_model(tmp_path / "elsewhere" / "model") is None
+    (tmp_path / "config.yaml").write_text("prompt: of another program\n", encoding="utf-8")
+    assert prompt_of_model(tmp_path / "elsewhere" / "model") is None
 
 
 # The teacher's ------------------------------------------------------------------------------------

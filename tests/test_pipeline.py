@@ -10,12 +10,12 @@ from random import Random
 import pytest
 
 from killing import fork_and_kill
-from pipelines import Notes, gather, make_base, small_graph, small_pipeline
+from pipelines import Notes, gather, make_base, small_config, small_graph, small_pipeline
 from zerone.errors import ConfigError, Interrupted, ModelError, RunDirError, TrainingError
 from zerone.identity import sha256_of_path
 from zerone.lineage import lineage_of_model, read_lineage, weights_have_changed
 from zerone.stages.graph import StageDisplay, StageInputs, package_data
-from zerone.stages.pipeline import State
+from zerone.stages.pipeline import Pipeline, Selection, State
 
 ALL = ["base", "first", "answers", "second"]
 
@@ -251,6 +251,16 @@ def test_an_interrupted_stage_goes_on_and_a_failed_one_too(folder: Path) -> None
     assert tries == [False, True, True]
 
 
+def test_a_directory_is_the_same_however_it_is_spelt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "link").symlink_to(folder)
+    monkeypatch.chdir(folder)
+    for spelling in (folder / "link", Path(), folder / "link" / ".." / folder.name):
+        configs = {name: small_config(folder) for name in ALL}
+        pipeline = Pipeline(small_graph(), configs, spelling / "run", Selection())
+        assert pipeline.directory == (folder / "run").resolve()
+        assert {planned.state for planned in pipeline.plan()} == {State.DONE}
+
+
 def test_a_directory_in_use_is_refused(folder: Path) -> None:
     def nested(
         inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
@@ -299,6 +309,13 @@ def test_a_lineage_travels_with_the_model_and_notices_other_weights(folder: Path
     assert not weights_have_changed(moved, lineage)
     shutil.copy(folder / "run" / "base" / "model" / "model.safetensors", moved)
     assert weights_have_changed(moved, lineage)
+    now = lineage_of_model(str(moved))
+    assert now.node.sha256 == sha256_of_path(moved) != lineage.node.sha256
+    assert (now.node.about["edited"], now.node.inputs) == (
+        "other weights than lineage.json tells of",
+        {"before": lineage.root},
+    )
+    assert now.nodes.keys() == {*lineage.nodes, now.root}
 
 
 def test_a_damaged_lineage_is_refused_and_a_model_without_one_is_known_by_its_hash(folder: Path) -> None:

@@ -67,6 +67,23 @@ def test_an_edit_that_breaks_the_form_is_asked_for_again(path: Path) -> None:
     assert written(path) == [{**sample(0), "completion": good, "edited": True}]
 
 
+def test_an_edit_is_checked_against_the_form_of_a_sample_that_names_no_style(path: Path) -> None:
+    bare = {key: value for key, value in sample(0).items() if key != "style"}
+    plain = {"prompt": "p", "completion": "no thought at all"}
+    path.write_text(json.dumps(bare) + "\n" + json.dumps(plain) + "\n", encoding="utf-8")
+    good = "<think>I think.</think>\nIt is \\boxed{0}."
+    work, shown = look(path, "ee", ["no tags", good, "another text"])
+    assert work.counts() == {"accepted": 2, "edited": 2, "rejected": 0, "open": 0}
+    assert " ".join(shown.split()).count("edit again") == 1
+    assert [one["completion"] for one in written(path)] == [good, "another text"]
+
+
+def test_an_unknown_style_is_refused_with_its_line(path: Path) -> None:
+    path.write_text(json.dumps({**sample(0), "style": "loud"}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"d\.jsonl:1: style is one of tags, boxed, summary, not 'loud'"):
+        look(path, "q")
+
+
 def test_back_changes_a_decision_and_other_keys_change_nothing(path: Path) -> None:
     work, shown = look(path, "a?brq")
     assert "decided: accept" in shown

@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM
 from fakes import Shape as ModelShape
 from fakes import byte_tokenizer, tiny_model
 from zerone.checkpoint import Progress
-from zerone.errors import ModelError, TrainingError
+from zerone.errors import DataError, ModelError, TrainingError
 from zerone.optim import adamw
 from zerone.prompt import TAGS, THINK_CLOSE, Style, write_prompt
-from zerone.reward_model.data import Example, Kind, Pair, SafetyExample
+from zerone.reward_model.data import Example, Kind, Pair, PreferenceData, SafetyExample, final_answer
 from zerone.reward_model.quality import calibration, correlation, measure_pairs, measure_safety
+from zerone.reward_model.run import leave_out_overlong
 from zerone.reward_model.scorer import (
     RewardModel,
-    final_answer,
     load_reward_model,
     new_head,
     save_reward_model,
@@ -168,6 +168,24 @@ def test_what_follows_the_last_closed_thought_is_the_answer(before: str, answer:
 def test_too_long_a_response_is_refused() -> None:
     with pytest.raises(ModelError, match="exceed the reward model's context of 1024"):
         new_model().score("What?", "a" * 1024)
+
+
+def test_too_long_a_response_is_refused_also_after_another_one_to_its_prompt() -> None:
+    with pytest.raises(ModelError, match="exceed the reward model's context of 1024"):
+        new_model().scores([("What?", "a"), ("What?", "a" * 1024)])
+
+
+def test_overlong_examples_are_left_out_and_counted() -> None:
+    long = Pair(prompt="long", chosen="a", rejected="a" * 1024)
+    short = polite_pairs(4)
+    data = PreferenceData(
+        kind="helpfulness", trained=[*short[:2], long], held_out=[long, *short[2:]], dropped={"x": 1}
+    )
+    found = leave_out_overlong(new_model(), data)
+    assert ([*found.trained], [*found.held_out]) == (short[:2], short[2:])
+    assert found.dropped == {"x": 1, "longer than the context": 2}
+    with pytest.raises(DataError, match="1 examples exceed the context"):
+        leave_out_overlong(new_model(), PreferenceData(kind="helpfulness", trained=[long], held_out=short))
 
 
 def test_rewards_lie_between_0_and_1_on_the_known_scale() -> None:

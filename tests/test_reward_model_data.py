@@ -15,6 +15,7 @@ from zerone.reward_model.data import (
     Pair,
     PreferenceData,
     SafetyExample,
+    clear_pairs,
     length_balanced,
     read_examples,
     read_preferences,
@@ -60,7 +61,7 @@ def test_every_line_is_used_or_counted_by_its_reason(tmp_path: Path) -> None:
     data = read(write(tmp_path / "pairs.jsonl", rows))
     assert data.dropped == {
         "no clear margin": 3,
-        "both responses are the same": 2,
+        "both answers are the same": 2,
         "of the more frequent order of lengths": 5,
         "judged otherwise when the positions are swapped": 1,
     }
@@ -73,6 +74,22 @@ def test_prompts_are_on_one_side_only(tmp_path: Path) -> None:
     data = read(write(tmp_path / "pairs.jsonl", rows))
     trained, held_out = ({example.prompt for example in side} for side in (data.trained, data.held_out))
     assert trained and held_out and not trained & held_out
+
+
+def test_what_is_longer_or_the_same_goes_by_the_final_answer() -> None:
+    thought = "<think>a long thought about it</think>"
+    pair = Pair(prompt="p", chosen=f"{thought} no", rejected="longer")
+    assert pair.chosen_is_longer == -1
+    dropped = Counter[str]()
+    assert clear_pairs([Pair(prompt="p", chosen=f"{thought} no", rejected="no")], 0.0, dropped) == []
+    assert dropped == {"both answers are the same": 1}
+
+
+def test_a_pair_judged_in_one_position_is_left_out_and_counted(tmp_path: Path) -> None:
+    row = {"prompt": "j", "a": "x", "b": "y", "judgments": [{"first": "a", "score": 1}] * 2}
+    data = read(write(tmp_path / "pairs.jsonl", [*rows_of(40), row]))
+    assert data.dropped == {"judged in one position only": 1}
+    assert len(data.trained) + len(data.held_out) == 40
 
 
 def test_balancing_keeps_the_clearest_and_does_not_go_by_the_order_of_the_file() -> None:

@@ -7,15 +7,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
 from fakes import Shape, byte_tokenizer, tiny_model
 from killing import fork_and_kill
 from processes import call_main
-from zerone.config import Config, build_config
+from zerone.config import Config, build_config, to_yaml
+from zerone.errors import RunDirError
 from zerone.lineage import lineage_of_model
 from zerone.model.loading import save_model
 from zerone.reward_model.run import train_reward_model
 from zerone.run_dir import RunDir
+from zerone.run_start import prepare_run
 
 OPTIONS = [
     *("model.threads=1", "reward_model.learning_rate=3e-3", "reward_model.batch_size=8"),
@@ -96,6 +99,16 @@ def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:
     same_run(folder / "again", folder / "run")
 
 
+def test_of_a_configuration_with_a_line_more_only_that_line_is_named(tmp_path: Path) -> None:
+    tree = yaml.safe_load(to_yaml(Config()))
+    del tree["seed"]
+    run = RunDir(tmp_path)
+    run.start(yaml.safe_dump(tree), {})
+    with pytest.raises(RunDirError, match=r"seed: not there  \(now: 0\)") as error:
+        prepare_run(Config(), run, resume=True)
+    assert str(error.value).count("(now:") == 1
+
+
 def _other_pairs(folder: Path) -> None:
     write_pairs(folder / "pairs.jsonl", 61)
 
@@ -108,7 +121,7 @@ def test_what_does_not_fit_the_run_is_refused(folder: Path, tmp_path: Path) -> N
     code, _, err = train(folder, "run")
     assert (code, "already holds a run" in err) == (2, True)
     code, _, err = train(folder, "run", "--resume", "seed=3")
-    assert (code, "seed: 0  (now: seed: 3)" in err) == (2, True)
+    assert (code, "seed: 0  (now: 3)" in err) == (2, True)
     changes: list[tuple[Callable[[Path], None], str]] = [(_other_pairs, "pairs.jsonl"), (_other_base, "base")]
     for change, name in changes:
         kept = Path(shutil.copytree(folder, tmp_path / change.__name__))

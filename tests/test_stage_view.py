@@ -1,13 +1,14 @@
 """The view of a pipeline: one table on a terminal, plain lines elsewhere."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from pipelines import small_graph, small_pipeline
 from zerone.stage_view import PipelineView, duration, plan_table, size
-from zerone.stages.pipeline import State
+from zerone.stages.pipeline import Planned, State
 
 
 def show(tmp_path: Path, *, is_terminal: bool) -> str:
@@ -40,6 +41,38 @@ def test_a_terminal_gets_all_stages_at_once(tmp_path: Path) -> None:
     last = shown[shown.rindex("base") :]
     assert all(stage in last for stage in small_graph().names)
     assert "step 2/4" in shown
+
+
+def planned(number: int) -> Planned:
+    stage = replace(small_graph().stages[0], name=f"stage_{number}")
+    return Planned(stage=stage, state=State.RUN, reason="", seconds=60.0, num_bytes=0)
+
+
+def test_many_stages_are_folded_around_the_one_at_work() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120, height=24, no_color=False)
+    with PipelineView(console) as view:
+        view.begin([planned(i) for i in range(27)])
+        for i in range(13):
+            view.stage_ends(f"stage_{i}", State.DONE, 1.0)
+        view.stage_begins("stage_13", State.RUN, "")
+    frame = out.getvalue()[out.getvalue().rindex("time") :]
+    assert frame.count("\n") < 24
+    assert all(
+        text in frame for text in ("4 before", "stage_4 ", "stage_13", "stage_22", "4 after", "~4 min")
+    )
+    assert "stage_3 " not in frame and "stage_23" not in frame
+
+
+def test_progress_is_shown_only_where_there_is_some() -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=120, height=24, no_color=False)
+    with PipelineView(console) as view:
+        view.begin([planned(0)])
+        stage = view.stage_begins("stage_0", State.RUN, "")
+        assert "\u2501" not in out.getvalue()  # what rich draws bars with
+        stage.progress(0.5, "half")
+        assert "\u2501" in out.getvalue()
 
 
 def test_a_plan_adds_up_what_is_ahead(tmp_path: Path) -> None:

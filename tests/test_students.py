@@ -15,17 +15,18 @@ from scripted import save_talking_model, write_problems
 from zerone.config import Config
 from zerone.config.recipes import recipe_paths
 from zerone.config.staged import build_stage_configs, read_staged_recipe
-from zerone.errors import ConfigError, ModelError
+from zerone.errors import ConfigError, ModelError, RunDirError
 from zerone.identity import sha256_of_path
-from zerone.lineage import lineage_of_model
+from zerone.lineage import Lineage, Node, lineage_of_model
 from zerone.model.cutting import Cut, cut_model, kept_positions
 from zerone.model.loading import load_model, save_model
 from zerone.report.stages_table import students as table_of
 from zerone.run_dir import RunDir
 from zerone.stages.comparison import compare_students
-from zerone.stages.distillation import distillation_stages
+from zerone.stages.distillation import SAMPLES, distillation_stages, refuse_other_models
 from zerone.stages.graph import Graph, Source, StageInputs, options_of
 from zerone.stages.r1 import r1_graph
+from zerone.stages.records import Record, Records
 from zerone.stages.students import DEFAULT_STUDENTS, STUDENTS, base_stage, name_of_directory
 
 # Cutting ------------------------------------------------------------------------------------------
@@ -317,6 +318,24 @@ def test_a_finished_distillation_is_left_alone_and_another_student_adds_only_its
     assert code == 0
     states = {line.split()[0]: line for line in out.splitlines() if line and not line.startswith(" ")}
     assert "done" in states["qwen_xs_distilled"] and "runs" in states["llama_s_pretrained"]
+
+
+def test_another_teacher_and_a_student_left_out_are_refused_with_what_differs(tmp_path: Path) -> None:
+    records = Records(tmp_path)
+    records.start(Record(stage=SAMPLES, made_from={"inputs": {"model": "a" * 64}}, by={}))
+    records.start(Record(stage="small_distilled", made_from={}, by={}))
+    configs = {SAMPLES: Config()}
+
+    def teacher(sha256: str) -> Source:
+        node = Node(name="teacher", kind="model", sha256=sha256)
+        return Source(lineage=lambda config: Lineage.of(node), path=Path("runs/t"))
+
+    refuse_other_models(tmp_path, teacher("a" * 64), ["small_distilled", "new_distilled"], configs)
+    refuse_other_models(tmp_path / "empty", teacher("b" * 64), [], configs)
+    with pytest.raises(RunDirError, match=r"teacher: sha256 a{12}  \(now: b{12}, runs/t\)\nGo on with its"):
+        refuse_other_models(tmp_path, teacher("b" * 64), ["small_distilled"], configs)
+    with pytest.raises(RunDirError, match="students that are not named now: small\n"):
+        refuse_other_models(tmp_path, teacher("a" * 64), ["new_distilled"], configs)
 
 
 def test_on_policy_with_another_tokenizer_is_refused_before_any_work(folder: Path) -> None:

@@ -282,8 +282,8 @@ def test_resume_with_another_configuration_shows_the_difference(
     code, _, err = call_main(folder, *arguments_of(folder, "finished", "rl.steps=6", "seed=3"), "--resume")
     assert code == 2
     assert "was started with another configuration" in err
-    assert "steps: 4  (now: steps: 6)" in err
-    assert "seed: 0  (now: seed: 3)" in err
+    assert "rl.steps: 4  (now: 6)" in err
+    assert "seed: 0  (now: 3)" in err
     assert "group_size" not in err
 
 

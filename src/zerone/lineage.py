@@ -94,21 +94,26 @@ def read_lineage(directory: Path) -> Lineage | None:
 
 
 def lineage_of_model(path: str, name: str = "base") -> Lineage:
-    """Return what is known about a model directory: its lineage, else its provenance, else its hash."""
+    """Return what is known about a model directory: its lineage, else its provenance, else its hash.
+
+    Where the weights are others than its lineage tells of, it is a model of its own, made from that one.
+    """
     directory = model_directory(path)
     known = read_lineage(directory)
-    if known is not None:
+    if known is not None and not weights_have_changed(directory, known):
         return known
     about = {"path": path, "weights_sha256": hash_weights(directory)}
-    return Lineage.of(
-        Node(
-            name=name,
-            kind="model",
-            sha256=sha256_of_path(directory),
-            about=about,
-            made_by=read_provenance(directory) or {},
-        )
+    if known is not None:
+        about["edited"] = f"other weights than {LINEAGE_NAME} tells of"
+    node = Node(
+        name=name if known is None else known.node.name,
+        kind="model",
+        sha256=sha256_of_path(directory),
+        about=about,
+        made_by=(read_provenance(directory) or {}) if known is None else {},
+        inputs={} if known is None else {"before": known.root},
     )
+    return Lineage.of(node, [] if known is None else [known])
 
 
 def model_directory(path: str) -> Path:

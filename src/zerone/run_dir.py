@@ -65,9 +65,12 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def run_of_model(path: Path) -> "RunDir | None":
-    """Return the run in whose directory a model lies (model/, best/, a checkpoint's), or None."""
+    """Return the run in whose directory a model lies (model/, best/, a checkpoint's), or None.
+
+    Many programs write a config.yaml; only a run of ours has its environment beside it.
+    """
     runs = (RunDir(above) for above in path.absolute().parents[:_DEEPEST_MODEL])
-    return next((run for run in runs if run.has_run), None)
+    return next((run for run in runs if run.has_run and (run.path / "environment.json").is_file()), None)
 
 
 class RunDir:

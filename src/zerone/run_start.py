@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 import transformers
+import yaml
 
 from zerone import __version__
 from zerone.config import Config, to_yaml
+from zerone.config.staged import differences
 from zerone.errors import RunDirError
 from zerone.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.model.loading import width_of
@@ -33,10 +35,11 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
             raise RunDirError(
                 f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
             )
-        if run.read_config_yaml() != to_yaml(config):
+        if lines := _differences(run, config):
+            more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
             raise RunDirError(
                 f"{run.path} was started with another configuration:\n"
-                + _difference(run.read_config_yaml(), to_yaml(config))
+                + "\n".join([*lines[:10], *more])
                 + "\nResume with the same options, or choose another --run-dir"
             )
         return run.read_environment()
@@ -60,13 +63,13 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
     }
 
 
-def _difference(old: str, new: str) -> str:
-    changed = [
-        f"  {there.strip()}  (now: {here.strip()})"
-        for there, here in zip(old.splitlines(), new.splitlines(), strict=False)
-        if there != here
-    ]
-    return "\n".join(changed[:10])
+def _differences(run: RunDir, config: Config) -> list[str]:
+    """Return the options in which the run's configuration and the given one differ, a line each."""
+    try:
+        found = differences(yaml.safe_load(run.read_config_yaml()), config.model_dump(mode="json"))
+    except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise RunDirError(f"{run.config_path} is damaged ({error}); choose another --run-dir") from error
+    return [f"  {line}" for line in found]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,8 @@
 """What a person sees while a pipeline runs: all stages at once.
 
 In: the plan, then what each stage reports. Out: on a terminal one live table with a line per stage;
-elsewhere (a pipe, a log file, NO_COLOR) plain lines that begin with the stage's name.
+elsewhere (a pipe, a log file, NO_COLOR) plain lines that begin with the stage's name. Where the terminal
+has fewer lines than there are stages, those far from the one at work are folded into a line on either side.
 """
 
 import time
@@ -20,6 +21,8 @@ from zerone.stages.pipeline import Planned, State
 _MARKS = {State.DONE: "[green]ok[/]", State.LEFT_OUT: "--"}
 _ENDED = (State.DONE, State.LEFT_OUT)
 _SHOWN_NEEDS = 5
+_LINES_BESIDE = 3
+"""Of a terminal: the table's head, a line that is said, and the cursor's."""
 
 
 def duration(seconds: float) -> str:
@@ -136,18 +139,39 @@ class PipelineView:
         for column, width in (("", 2), ("stage", 16), ("", 20), ("time", 8), ("left", 8)):
             table.add_column(column, min_width=width, no_wrap=True)
         table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
-        for name, row in self._rows.items():
+        first, last = self._window()
+        rows = list(self._rows.items())
+        if first:
+            table.add_row("", Text(f"{first} before", style="dim"), "", "", "", "")
+        for name, row in rows[first:last]:
             running = 0.0 if row.begun is None else time.monotonic() - row.begun
             left = running / row.share - running if 0 < row.share < 1 else row.planned.seconds
             table.add_row(
                 _MARKS.get(row.state, "[bold]>[/]" if row.begun is not None else ""),
                 Text(name, style="bold" if row.begun is not None else ""),
-                ProgressBar(total=1.0, completed=row.share, width=20),
+                # A stage that says nothing of its progress has none to show while it works.
+                ProgressBar(total=1.0, completed=row.share, width=20) if row.share > 0 else "",
                 duration(row.seconds or running) if row.state is State.DONE or row.begun is not None else "",
                 "" if row.state in _ENDED else f"~{duration(left)}",
                 Text(row.note if row.begun is not None else "", style="dim"),
             )
+        if later := rows[last:]:
+            ahead = sum(row.planned.seconds for _, row in later if row.state not in _ENDED)
+            table.add_row("", Text(f"{len(later)} after", style="dim"), "", "", f"~{duration(ahead)}", "")
         return table
+
+    def _window(self) -> tuple[int, int]:
+        """Return from which row to before which one the terminal has room, around the one at work."""
+        rows = list(self._rows.values())
+        room = self._console.height - _LINES_BESIDE
+        if len(rows) <= room:
+            return 0, len(rows)
+        room = max(1, room - 2)  # a line on either side says how many are folded
+        waiting = [i for i, row in enumerate(rows) if row.state not in _ENDED]
+        at_work = next((i for i, row in enumerate(rows) if row.begun is not None), None)
+        middle = at_work if at_work is not None else waiting[0] if waiting else len(rows) - 1
+        first = max(0, min(middle - room // 2, len(rows) - room))
+        return first, first + room
 
 
 class StageView:

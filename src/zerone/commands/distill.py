@@ -6,7 +6,7 @@ command.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +18,7 @@ from zerone.config.staged import StagedRecipe, build_stage_configs, is_given, re
 from zerone.errors import ConfigError
 
 if TYPE_CHECKING:
+    from zerone.config import Config
     from zerone.stages.graph import Source
 
 
@@ -43,7 +44,7 @@ def distill(
     """Distil a teacher into students, each beside its own base and the same base after RL alone."""
     directory = run_path(run_dir, resume, recipe)
     from zerone.stage_view import PipelineView, plan_table
-    from zerone.stages.distillation import SAMPLES, distillation_stages, require_one_tokenizer
+    from zerone.stages.distillation import SAMPLES, distillation_stages
     from zerone.stages.graph import Graph
     from zerone.stages.pipeline import Pipeline, Selection
     from zerone.stages.students import DEFAULT_STUDENTS, model_source
@@ -57,8 +58,7 @@ def distill(
     graph = Graph(stages=distillation_stages(source, tuple(students), bases, on_policy=on_policy))
     beneath, prompt_from = _teachers_prompt(source, staged, graph.names, overrides)
     configs = build_stage_configs(staged, graph.names, overrides, beneath)
-    if on_policy:
-        require_one_tokenizer(source, students, configs)
+    _check_models(directory, source, students, graph.names, configs, on_policy=on_policy)
     pipeline = Pipeline(graph, configs, directory, Selection())
     console = Console()
     shown = "  ".join(f"{key} {value}" for key, value in configs[SAMPLES].prompt.model_dump().items())
@@ -70,6 +70,23 @@ def distill(
         summary = pipeline.run(resume, view)
     _print_students(console, summary)
     console.print(f"students: {directory.resolve()}", highlight=False, soft_wrap=True)
+
+
+def _check_models(
+    directory: Path,
+    teacher: "Source",
+    students: "Mapping[str, Source | None]",
+    stages: Sequence[str],
+    configs: "Mapping[str, Config]",
+    *,
+    on_policy: bool,
+) -> None:
+    """Refuse, before any work, models that do not fit each other or what the directory holds."""
+    from zerone.stages.distillation import refuse_other_models, require_one_tokenizer
+
+    refuse_other_models(directory, teacher, stages, configs)
+    if on_policy:
+        require_one_tokenizer(teacher, students, configs)
 
 
 def _teachers_prompt(

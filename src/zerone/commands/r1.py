@@ -74,10 +74,11 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Show what a model was made from: parents, data and seeds, back to the base."""
-    from zerone.lineage import lineage_of_model, model_directory, weights_have_changed
+    from zerone.lineage import lineage_of_model, model_directory, read_lineage, weights_have_changed
 
-    found = lineage_of_model(model)
-    is_changed = weights_have_changed(model_directory(model), found)
+    found, directory = lineage_of_model(model), model_directory(model)
+    told = read_lineage(directory)
+    is_changed = told is not None and weights_have_changed(directory, told)
     if as_json:
         print(json.dumps(found.as_dict() | {"weights_have_changed": is_changed}, ensure_ascii=False))
         return

@@ -5,6 +5,7 @@ JSON. Heavy imports wait inside the commands.
 """
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -103,14 +104,20 @@ def eval_(
 ) -> None:
     """Measure a reward model: accuracy, calibration, what length does to it."""
     from zerone.reward_model.data import read_examples
-    from zerone.reward_model.run import measure
+    from zerone.reward_model.run import fitting, measure
     from zerone.reward_model.scorer import load_reward_model
 
     kind, examples = read_examples(file)
     loaded = load_reward_model(model)
     if loaded.kind != kind:
         raise DataError(f"{model} judges {loaded.kind} and {file} is about {kind}; give a file of its kind")
-    figures = measure(loaded, examples)
+    measured = fitting(loaded, examples)
+    if len(measured) < len(examples):
+        left_out = len(examples) - len(measured)
+        print(f"left out: {left_out} of {len(examples)} longer than the model's context", file=sys.stderr)
+    if not measured:
+        raise DataError(f"every line of {file} exceeds the context of {model}; give shorter ones")
+    figures = measure(loaded, measured)
     if as_json:
         print(json.dumps(figures))
     else:

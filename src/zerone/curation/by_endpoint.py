@@ -4,7 +4,7 @@ In: drafts, or a request with an answer. Out: drafts rewritten for readers, whic
 JSON object (R1 paper, B.3.2); verdicts by the rubric that RL is paid by (evals/rubric.py). What is not
 in the form asked for is asked for again with another seed, a few times; after that the draft is
 unrefined or unjudged, which is counted. An endpoint that is down raises its EndpointError, and so does
-one that says nothing usable of a whole batch.
+one that says nothing usable of many drafts.
 """
 
 import json
@@ -42,6 +42,9 @@ Notes:
 Final answer:
 {answer}
 """
+_TELLING = 8
+"""So many drafts, none rewritten usably, speak against the endpoint; fewer against the drafts."""
+
 _BOX = ", ending with the final answer, unchanged, inside \\boxed{}"
 
 
@@ -60,22 +63,26 @@ def refine_by_endpoint(
 ) -> list[Draft | None]:
     """Return each draft as the endpoint rewrites it, in order; None where it could not.
 
-    Raises EndpointError where the endpoint fails, or rewrites not one of the drafts usably.
+    Raises EndpointError where the endpoint fails, or rewrites not one of many drafts usably.
     """
-    jobs = list(enumerate(drafts))
-    done = {
-        number: None if isinstance(result, RequestRefused) else result
-        for (number, _), result in ask_many(
-            client, jobs, lambda job: _rewritten(client, job[1], style, asking)
+    refined: list[Draft | None] = [None] * len(drafts)
+    refusal = ""
+    answers = ask_many(client, enumerate(drafts), lambda job: _rewritten(client, job[1], style, asking))
+    for (number, _), result in answers:
+        if isinstance(result, RequestRefused):
+            refusal = refusal or str(result)
+        else:
+            refined[number] = result
+    if len(drafts) >= _TELLING and not any(refined):
+        why = refusal or (
+            f"model {client.endpoint.model!r} must answer with the JSON object it is asked for, in "
+            f"{asking.max_tokens} tokens"
         )
-    }
-    if drafts and not any(done.values()):
         raise EndpointError(
-            f"{client.endpoint.address} rewrote none of {len(drafts)} drafts usably (model "
-            f"{client.endpoint.model!r} must answer with the JSON object it is asked for); what was "
+            f"{client.endpoint.address} rewrote none of {len(drafts)} drafts usably ({why}); what was "
             "refined before is kept"
         )
-    return [done[number] for number, _ in jobs]
+    return refined
 
 
 def _rewritten(client: EndpointClient, draft: Draft, style: Style, asking: Asking) -> Draft | None:

@@ -26,11 +26,11 @@ from zerone.types import Problem
 class ColdStart:
     """What a cold start is made of; a source without a model, or of 0 cases, is left out.
 
-    `style` is that of the result; R1-Zero answers in its own template (tags), the base in plain text.
+    `style` is that of the result; R1-Zero answers in the prompt it was trained in, the base in plain text.
     """
 
     problems: Sequence[Problem]
-    zero: ModelAtWork | None
+    zero: ModelDraw | None
     base: ModelAtWork | None
     examples_for: ExamplesFor
     num_samples: int
@@ -56,7 +56,7 @@ def build_cold_start(
     identity = {
         "what": "cold start",
         **made_by,
-        "zero_sha256": None if work.zero is None else work.zero.sha256,
+        **({} if work.zero is None else {f"zero_{key}": it for key, it in work.zero.identity().items()}),
         "base_sha256": None if work.base is None else work.base.sha256,
         "problems": len(work.problems),
         "problems_hash": hash_of(work.problems),
@@ -73,10 +73,7 @@ def _pieces(work: ColdStart) -> list[Piece]:
     """Return the work, source by source."""
     pieces = list[Piece]()
     if work.zero is not None:
-        zero = ModelDraw(
-            model=work.zero, source=ZERO, style=Style.TAGS, num_samples=work.num_samples, seed=work.seed
-        )
-        pieces += pieces_of(ZERO, work.problems, zero)
+        pieces += pieces_of(ZERO, work.problems, work.zero)
     if work.base is not None:
         few_shot = FewShotDraw(
             model=work.base, examples_for=work.examples_for, num_samples=work.num_samples, seed=work.seed

@@ -4,6 +4,7 @@ In: completions of a sampler or of a procedure. Out: `Draft`, and the line of a 
 one becomes, which `zerone sft` reads.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,5 +75,10 @@ def is_record(value: object) -> bool:
 
 
 def hash_of(problems: Sequence[Problem]) -> str:
-    """Return a short hash of which problems these are."""
-    return f"{seed_from(*(text for p in problems for text in (p.id, p.prompt, p.verifier))):016x}"
+    """Return a short hash of which problems these are, and of how their answers are judged."""
+    texts = (
+        text
+        for p in problems
+        for text in (p.id, p.prompt, p.verifier, json.dumps(dict(p.spec), sort_keys=True, default=str))
+    )
+    return f"{seed_from(*texts):016x}"

@@ -44,14 +44,9 @@ def sample_and_filter(
     identity = {
         "what": "rejection sampling",
         **made_by,
-        "model_sha256": draw.model.sha256,
+        **draw.identity(),
         "problems": len(problems),
         "problems_hash": hash_of(problems),
-        "samples_per_problem": draw.num_samples,
-        "temperature": draw.model.sampling.temperature,
-        "max_tokens": draw.model.sampling.max_tokens,
-        "style": draw.style.value,
-        "seed": draw.seed,
     }
     solved = [problem for problem in general if problem.family in SOLUTIONS]
     designed = partial(draw_designed, seed=draw.seed, style=draw.style)

@@ -122,6 +122,11 @@ def _read_samples(path: Path) -> list[dict[str, Any]]:
             isinstance(sample.get(name), str) for name in ("prompt", "completion")
         ):
             raise DataError(f"{path}:{number}: a sample has the fields `prompt` and `completion`")
+        if sample.get("style", Style.TAGS) not in list(Style):
+            raise DataError(
+                f"{path}:{number}: style is one of {', '.join(Style)}, not {sample['style']!r}; leave it out "
+                "if it is not known"
+            )
         samples.append(sample)
     if not samples:
         raise DataError(f"{path} is empty; there is nothing to look through")
@@ -164,12 +169,26 @@ def review_all(work: Review, console: Console, ask: Ask | None = None, edit: Ask
 def _edited(work: Review, index: int, console: Console, edit: Ask) -> str | None:
     """Return the edited completion, None if it stayed as it was; what lost its form is shown again."""
     sample = work.samples[index]
-    text, style = str(sample["completion"]), Style(sample.get("style", Style.TAGS))
+    before = text = str(sample["completion"])
+    styles = _styles_of(sample)
     while True:
         text = edit(text).strip()
-        if parse_completion(text, style).is_well_formed:
-            return None if text == sample["completion"] else text
-        console.print(f"this is no thought and answer in the style {style.value!r} any more; edit again")
+        if text == before.strip():
+            return None
+        if not styles or any(parse_completion(text, style).is_well_formed for style in styles):
+            return text
+        told = " or ".join(repr(style.value) for style in styles)
+        console.print(f"this is no thought and answer in the style {told} any more; edit again")
+
+
+def _styles_of(sample: Mapping[str, Any]) -> list[Style]:
+    """Return the styles that an edit may be in: the sample's own, else those that it is in by its form.
+
+    None for a sample that is in no style: it has no form to lose.
+    """
+    if "style" in sample:
+        return [Style(sample["style"])]
+    return [style for style in Style if parse_completion(sample["completion"], style).is_well_formed]
 
 
 def _edit(text: str) -> str:

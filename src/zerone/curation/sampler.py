@@ -5,15 +5,16 @@ that pieces of work can be cut anywhere and done again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
 
 from zerone.curation.drafts import Draft
+from zerone.identity import sha256_of_value
 from zerone.machine import Precision, keep_freed_memory, known_machine
 from zerone.model.loading import load_model, quiet_transformers
-from zerone.prompt import Style, style_for, write_prompt
+from zerone.prompt import Example, Style, style_for, write_prompt
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.seeding import seed_from
@@ -73,7 +74,10 @@ def open_model(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelDraw:
-    """Answers `num_samples` times per problem, in the template of a style; a `Draw`."""
+    """Answers `num_samples` times per problem, in the template of a style; a `Draw`.
+
+    `examples` are shown first, and `opened` is what the prompt writes of the answer.
+    """
 
     model: ModelAtWork
     source: str
@@ -81,13 +85,26 @@ class ModelDraw:
     num_samples: int
     seed: int
     opened: str = ""
+    examples: tuple[Example, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the answers to a problem, as JSON values."""
+        return {
+            "model_sha256": self.model.sha256,
+            "samples_per_problem": self.num_samples,
+            **asdict(self.model.sampling),
+            "style": self.style.value,
+            "opened": self.opened,
+            "prompt_examples": sha256_of_value([asdict(example) for example in self.examples]),
+            "seed": self.seed,
+        }
 
     def __call__(self, problems: Sequence[Problem]) -> list[list[Draft]]:
         """Return the drafts of each problem."""
         requests = [
             self.model.request(
                 problem,
-                write_prompt(problem.prompt, style=self.style) + self.opened,
+                write_prompt(problem.prompt, self.examples, self.style) + self.opened,
                 self.seed,
                 self.source,
                 self.num_samples,

@@ -7,11 +7,14 @@ the stages of the pipeline, so that both do the same.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
+from zerone.config.reading import read_tree
+from zerone.config.sections import PromptConfig
 from zerone.curation.assembly import Rules
 from zerone.curation.by_endpoint import Asking, judge_by_endpoint, refine_by_endpoint
 from zerone.curation.cold_start import ColdStart, build_cold_start
@@ -22,6 +25,7 @@ from zerone.curation.refine import refine_by_rules
 from zerone.curation.rejection_sampling import sample_and_filter
 from zerone.curation.sampler import (
     REJECTION,
+    ZERO,
     ModelAtWork,
     ModelDraw,
     open_model,
@@ -29,15 +33,21 @@ from zerone.curation.sampler import (
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
 from zerone.evals.suites import data_at_any_time
-from zerone.problems import requests
+from zerone.identity import sha256_of_file
+from zerone.problems import requests, sums
 from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
-from zerone.prompt import Example, Style
+from zerone.prompt import THINK_OPEN, Example, Style
 from zerone.rewards.language import Detector, lingua_detector
 from zerone.rl import opened_by_prompt, sampling_of
+from zerone.run_dir import run_of_model
 from zerone.seeding import rng_from
 from zerone.types import Problem
 
 RULES = "rules"
+
+_LEAST_ROOM = 2048
+_PATIENCE_S = 900.0
+_TRIES = 3
 
 Say = Callable[[str], None]
 
@@ -50,7 +60,7 @@ def make_cold_start(
     base = _open(config, config.model.path)
     work = ColdStart(
         problems=_problems(config),
-        zero=None if zero is None else _open(config, zero),
+        zero=None if zero is None else draw_of_zero(config, _open(config, zero), Path(zero)),
         base=base,
         examples_for=_examples_for(config, examples),
         num_samples=curate.samples,
@@ -68,11 +78,28 @@ def make_cold_start(
             refine=refine,
         )
         made_by = {
-            "temperature": config.sampling.temperature,
-            "max_tokens": config.sampling.max_tokens,
-            "examples": config.prompt.examples if examples is None else examples.name,
+            **asdict(sampling_of(config)),
+            "examples": config.prompt.examples if examples is None else sha256_of_file(examples),
         }
         return build_cold_start(work, path, rules, base.count_tokens, made_by | _askers(config), say)
+
+
+def draw_of_zero(config: Config, model: ModelAtWork, path: Path) -> ModelDraw:
+    """Return what asks R1-Zero as it was trained to be asked; its run knows, and tags are R1-Zero's way."""
+    run = run_of_model(path)
+    prompt = PromptConfig.model_validate({} if run is None else read_tree(run.config_path).get("prompt", {}))
+    return ModelDraw(
+        model=model,
+        source=ZERO,
+        style=Style(prompt.style),
+        num_samples=config.curate.samples,
+        seed=config.seed,
+        opened=THINK_OPEN if prompt.open_thought else "",
+        examples=tuple(
+            Example(question=question, thought=thought, answer=answer)
+            for question, thought, answer in sums.EXAMPLES[: prompt.examples]
+        ),
+    )
 
 
 def make_rejection_samples(config: Config, path: Path, say: Say) -> dict[str, Any]:
@@ -140,12 +167,32 @@ def _askers(config: Config) -> dict[str, Any]:
 # Endpoints ----------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _client(config: Config, option: str, url: str) -> Iterator[EndpointClient]:
+def endpoint_of(config: Config, option: str, url: str) -> Endpoint:
+    """Return the endpoint that an option names: one that stays silent is given up after 15 minutes."""
     if not config.curate.endpoint_model:
         raise ConfigError(f"curate.{option}={url} needs curate.endpoint_model=NAME, the model to ask for")
-    endpoint = Endpoint(url=url, model=config.curate.endpoint_model, api_key=key_from_environment())
-    with EndpointClient(endpoint) as client:
+    return Endpoint(
+        url=url,
+        model=config.curate.endpoint_model,
+        api_key=key_from_environment(),
+        timeout_s=_PATIENCE_S / _TRIES,
+        tries=_TRIES,
+        first_pause_s=5.0,  # few tries, so that each leaves a busy server some time
+    )
+
+
+def room_for_answer(config: Config) -> int:
+    """Return the tokens that an endpoint may answer with.
+
+    What it reads is no longer than `sampling.max_tokens`; twice that lets it think first. A server
+    refuses more than its context holds, so this is not simply much.
+    """
+    return max(_LEAST_ROOM, 2 * config.sampling.max_tokens)
+
+
+@contextmanager
+def _client(config: Config, option: str, url: str) -> Iterator[EndpointClient]:
+    with EndpointClient(endpoint_of(config, option, url)) as client:
         yield client
 
 
@@ -156,7 +203,7 @@ def _refiner(config: Config) -> Iterator[Refine]:
         yield partial(refine_by_rules, style=style)
         return
     with _client(config, "refiner", config.curate.refiner) as client:
-        asking = Asking(seed=config.seed)
+        asking = Asking(seed=config.seed, max_tokens=room_for_answer(config))
         yield lambda drafts: refine_by_endpoint(client, drafts, style, asking)
 
 
@@ -166,7 +213,7 @@ def _judge(config: Config) -> Iterator[Judge | None]:
         yield None
         return
     with _client(config, "judge", config.curate.judge) as client:
-        asking = Asking(seed=config.seed, temperature=0.0)
+        asking = Asking(seed=config.seed, temperature=0.0, max_tokens=room_for_answer(config))
         yield lambda problem, answer: judge_by_endpoint(client, problem, answer, asking)
 
 

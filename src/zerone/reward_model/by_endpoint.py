@@ -14,8 +14,7 @@ from zerone.endpoint import Endpoint, EndpointClient, ask_many, key_from_environ
 from zerone.errors import ConfigError, EndpointError
 from zerone.evals.rubric import HELPFULNESS_RUBRIC, SAFETY_RUBRIC, Rubric, share_of
 from zerone.identity import sha256_of_value
-from zerone.reward_model.data import Kind
-from zerone.reward_model.scorer import final_answer
+from zerone.reward_model.data import Kind, final_answer
 
 SCHEMES = ("http://", "https://")
 LEFT_ALONE_S = 60.0

@@ -4,7 +4,8 @@ In: lines of `{"prompt", "chosen", "rejected", "margin"?}`, of two answers with 
 `{"prompt", "a", "b", "judgments": [{"first": "a", "score": 1}, ...]}`, or of
 `{"prompt", "response", "is_safe"}`. Out: pairs or examples, split by prompt; every line that is left
 out is counted by its reason. As in the paper only clear margins are kept, and the longer answer is
-the better one in half of the pairs, so that length alone predicts nothing.
+the better one in half of the pairs, so that length alone predicts nothing. Of two responses that is
+the length of what is scored of them, the final answer.
 """
 
 import json
@@ -16,10 +17,23 @@ from typing import Any, Literal
 
 from zerone.errors import DataError
 from zerone.identity import sha256_of_file
+from zerone.prompt import THINK_CLOSE, THINK_OPEN, parse_completion
 from zerone.reward_model.judging import JudgedPair, Judgment, PositionBias, position_bias
 from zerone.seeding import seed_from
 
 Kind = Literal["helpfulness", "safety"]
+
+
+def final_answer(response: str) -> str:
+    """Return what a reader is shown: the answer block, or what follows the thought.
+
+    A thought that was opened and never closed has no answer behind it, the first one or a later one.
+    """
+    parsed = parse_completion(response)
+    if parsed.answer is not None:
+        return parsed.answer
+    tail = response.rpartition(THINK_CLOSE)[2]
+    return "" if THINK_OPEN in tail else tail.strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +47,9 @@ class Pair:
 
     @property
     def chosen_is_longer(self) -> int:
-        """1 where the better response is longer, -1 where it is shorter, 0 for equal lengths."""
-        longer, shorter = len(self.chosen), len(self.rejected)
-        return (longer > shorter) - (longer < shorter)
+        """1 where the better final answer is longer, -1 where it is shorter, 0 for equal lengths."""
+        chosen, rejected = len(final_answer(self.chosen)), len(final_answer(self.rejected))
+        return (chosen > rejected) - (chosen < rejected)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +129,8 @@ def _pairs(rows: Sequence[Row], dropped: Counter[str]) -> list[Pair]:
     for row in rows:
         if isinstance(row, Pair):
             pairs.append(row)
+        elif isinstance(row, JudgedPair) and not row.is_judged_in_both:
+            dropped["judged in one position only"] += 1
         elif isinstance(row, JudgedPair) and row.is_consistent:
             better, worse = (row.a, row.b) if row.preference > 0 else (row.b, row.a)
             pairs.append(Pair(prompt=row.prompt, chosen=better, rejected=worse, margin=abs(row.preference)))
@@ -124,11 +140,11 @@ def _pairs(rows: Sequence[Row], dropped: Counter[str]) -> list[Pair]:
 
 
 def clear_pairs(pairs: Sequence[Pair], min_margin: float, dropped: Counter[str]) -> list[Pair]:
-    """Leave out pairs with a known margin that is not clear, and pairs of equal responses."""
+    """Leave out pairs with a known margin that is not clear, and pairs of equal answers."""
     kept = []
     for pair in pairs:
-        if pair.chosen == pair.rejected:
-            dropped["both responses are the same"] += 1
+        if final_answer(pair.chosen) == final_answer(pair.rejected):
+            dropped["both answers are the same"] += 1
         elif pair.margin is not None and pair.margin < min_margin:
             dropped["no clear margin"] += 1
         else:

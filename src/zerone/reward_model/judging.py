@@ -48,10 +48,15 @@ class JudgedPair:
         return fmean(self._means().values())
 
     @property
+    def is_judged_in_both(self) -> bool:
+        """Whether either response was shown first; else the position may have decided."""
+        return len(self._means()) == 2
+
+    @property
     def is_consistent(self) -> bool:
-        """Whether the same response wins in each position in which the pair was judged."""
+        """Whether the same response wins in both positions."""
         signs = {(mean > 0) - (mean < 0) for mean in self._means().values()}
-        return len(signs) == 1 and signs != {0}
+        return self.is_judged_in_both and len(signs) == 1 and signs != {0}
 
     def _means(self) -> dict[str, float]:
         """Return how much better `a` was found, by which response was shown first."""
@@ -96,7 +101,7 @@ def judge_pair(judge: Judge, prompt: str, a: str, b: str, num_judgments: int = 4
 
 def position_bias(pairs: Sequence[JudgedPair]) -> PositionBias | None:
     """Return how much a judge goes by position, or None where no pair was judged in both."""
-    swapped = [pair for pair in pairs if {judgment.first for judgment in pair.judgments} == {"a", "b"}]
+    swapped = [pair for pair in pairs if pair.is_judged_in_both]
     shares = [share for pair in swapped if (share := _first_wins(pair)) is not None]
     if not shares:
         return None

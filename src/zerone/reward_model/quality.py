@@ -11,8 +11,8 @@ from statistics import fmean, pstdev
 from typing import Any
 
 from zerone.evals.intervals import share_with_interval
-from zerone.reward_model.data import Pair, SafetyExample
-from zerone.reward_model.scorer import RewardModel, final_answer
+from zerone.reward_model.data import Pair, SafetyExample, final_answer
+from zerone.reward_model.scorer import RewardModel
 
 NUM_BINS = 10
 

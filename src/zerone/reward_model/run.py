@@ -7,6 +7,7 @@ it goes on from its newest checkpoint and ends with the same bytes.
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 
 from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
-from zerone.errors import ConfigError
+from zerone.errors import ConfigError, DataError
 from zerone.identity import sha256_of_path
 from zerone.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
 from zerone.machine import keep_freed_memory
@@ -59,6 +60,7 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
     torch.set_num_threads(environment["threads"])
     data = read_data(config)
     learner = _new_learner(config, data)
+    data = leave_out_overlong(learner.model, data)
     inputs = {
         "model_sha256": Input(
             name=config.model.path, sha256=hash_weights(model_directory(config.model.path))
@@ -86,6 +88,33 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
     save_reward_model(learner.model, run.model_path)
     write_lineage(run.model_path, _lineage(config, run, data))
     return _summarise(config, run, learner, data)
+
+
+def leave_out_overlong(model: RewardModel, data: PreferenceData) -> PreferenceData:
+    """Return the data without what exceeds the model's context, which is counted."""
+    trained, held_out = fitting(model, data.trained), fitting(model, data.held_out)
+    num_overlong = len(data.trained) + len(data.held_out) - len(trained) - len(held_out)
+    if not num_overlong:
+        return data
+    if not trained or not held_out:
+        raise DataError(
+            f"{num_overlong} examples exceed the context of the model, and those left are too few for both "
+            "training and evaluation; give shorter ones, or a model.path of a longer context"
+        )
+    dropped = {**data.dropped, "longer than the context": num_overlong}
+    return replace(data, trained=trained, held_out=held_out, dropped=dropped)
+
+
+def fitting(model: RewardModel, examples: Sequence[Example]) -> list[Example]:
+    """Return the examples that have room in the model's context."""
+    return [
+        example
+        for example in examples
+        if model.fits(
+            example.prompt,
+            (example.chosen, example.rejected) if isinstance(example, Pair) else (example.response,),
+        )
+    ]
 
 
 def describe(data: PreferenceData) -> str:

@@ -24,8 +24,8 @@ from zerone.identity import sha256_of_value
 from zerone.model.decoder import Decoder
 from zerone.model.loading import load_model, save_model, sync_path
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
-from zerone.prompt import THINK_CLOSE, THINK_OPEN, Style, parse_completion, write_prompt
-from zerone.reward_model.data import Kind
+from zerone.prompt import Style, write_prompt
+from zerone.reward_model.data import Kind, final_answer
 from zerone.run_dir import write_atomically
 
 HEAD_WEIGHTS = "reward_head.safetensors"
@@ -45,6 +45,11 @@ class Question:
     def num_tokens(self) -> int:
         """What it costs to score it."""
         return len(self.prompt) + sum(map(len, self.responses))
+
+    @property
+    def longest(self) -> int:
+        """The tokens of the prompt with the longest response."""
+        return len(self.prompt) + max(map(len, self.responses))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -77,8 +82,9 @@ class RewardModel:
         for prompt, response in responses:
             if prompts and prompts[-1] == prompt:
                 last = questions.pop()
-                rows = (*last.responses, self._response_ids(response))
-                questions.append(Question(last.prompt, rows))
+                row = self._response_ids(response)
+                self._check(prompt, len(last.prompt) + len(row))
+                questions.append(Question(last.prompt, (*last.responses, row)))
             else:
                 prompts.append(prompt)
                 questions.append(self.encode(prompt, [response]))
@@ -95,31 +101,32 @@ class RewardModel:
 
     def encode(self, prompt: str, responses: Sequence[str]) -> Question:
         """Return what is computed; raises ModelError for what is longer than the context."""
+        question = self._question(prompt, responses)
+        self._check(prompt, question.longest)
+        return question
+
+    def fits(self, prompt: str, responses: Sequence[str]) -> bool:
+        """Whether a prompt has room in the context with each of the responses."""
+        return self._question(prompt, responses).longest <= self._context
+
+    @property
+    def _context(self) -> int:
+        return int(self.module.config.max_position_embeddings)
+
+    def _question(self, prompt: str, responses: Sequence[str]) -> Question:
         ids = tuple(self.tokenizer(write_prompt(prompt, style=Style.SUMMARY))["input_ids"])
-        rows = tuple(map(self._response_ids, responses))
-        context, longest = int(self.module.config.max_position_embeddings), max(map(len, rows))
-        if len(ids) + longest > context:
+        return Question(ids, tuple(map(self._response_ids, responses)))
+
+    def _check(self, prompt: str, num_tokens: int) -> None:
+        if num_tokens > self._context:
             raise ModelError(
-                f"a prompt and response of {len(ids) + longest} tokens exceed the reward model's context of "
-                f"{context}: {prompt[:60]!r}; leave it out or use another model"
+                f"a prompt and response of {num_tokens} tokens exceed the reward model's context of "
+                f"{self._context}: {prompt[:60]!r}; leave it out or use another model"
             )
-        return Question(ids, rows)
 
     def _response_ids(self, response: str) -> tuple[int, ...]:
         text = final_answer(response) if self.kind == "helpfulness" else response
         return (*self.tokenizer(" " + text)["input_ids"], self.tokenizer.eos_token_id)
-
-
-def final_answer(response: str) -> str:
-    """Return what a reader is shown: the answer block, or what follows the thought.
-
-    A thought that was opened and never closed has no answer behind it, the first one or a later one.
-    """
-    parsed = parse_completion(response)
-    if parsed.answer is not None:
-        return parsed.answer
-    tail = response.rpartition(THINK_CLOSE)[2]
-    return "" if THINK_OPEN in tail else tail.strip()
 
 
 def new_head(width: int) -> nn.Linear:

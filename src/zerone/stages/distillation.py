@@ -23,6 +23,7 @@ from zerone.config import Config
 from zerone.config.reading import read_tree
 from zerone.curation.settings import make_rejection_samples
 from zerone.distill import check_same_vocabulary, taught_by
+from zerone.errors import RunDirError
 from zerone.evals.suites import data_of
 from zerone.machine import keep_freed_memory, known_machine
 from zerone.model.loading import (
@@ -39,12 +40,14 @@ from zerone.stages import curation_stage, rl_stage, sft_stage
 from zerone.stages.comparison import COMPARED, compare_students, comparison_estimate
 from zerone.stages.estimates import rl_estimate, sft_estimate
 from zerone.stages.graph import Source, Stage, StageDisplay, StageInputs, with_inputs
+from zerone.stages.records import RECORD_NAME, Records
 from zerone.stages.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.stages.students import base_stage
 from zerone.stages.zero import prompt_encoder
 from zerone.types import Credited
 
 SAMPLES = "teacher_samples"
+_DISTILLED = "_distilled"
 _FORWARD, _BACKWARD = 2, 4
 
 
@@ -69,6 +72,30 @@ def distillation_stages(
         if on_policy:
             stages.append(_on_policy_stage(name, teacher))
     return (*stages, _comparison_stage(teacher, bases, on_policy))
+
+
+def refuse_other_models(
+    directory: Path, teacher: Source, stages: Sequence[str], configs: Mapping[str, Config]
+) -> None:
+    """Raise RunDirError where a directory holds samples of another teacher, or students not among `stages`.
+
+    Going on would throw the samples away, and with them every student that learnt from them.
+    """
+    lines = []
+    known = Records(directory).read(SAMPLES)
+    before = "" if known is None else known.made_from.get("inputs", {}).get("model", "")
+    now = teacher.lineage(configs[SAMPLES]).node.sha256
+    if before and before != now:
+        lines.append(f"  teacher: sha256 {before[:12]}  (now: {now[:12]}, {teacher.path})")
+    begun = sorted(path.parent.name for path in directory.glob(f"*{_DISTILLED}/{RECORD_NAME}"))
+    gone = [name.removesuffix(_DISTILLED) for name in begun if name not in stages]
+    if gone:
+        lines.append(f"  students that are not named now: {', '.join(gone)}")
+    if lines:
+        raise RunDirError(
+            f"{directory} was started with other models:\n" + "\n".join(lines) + "\nGo on with its teacher "
+            "and all of its students (others may be added), or choose another --run-dir"
+        )
 
 
 def in_teachers_prompt(stage: str) -> bool:

@@ -88,11 +88,12 @@ class Pipeline:
         for name in (selection.start, selection.only):
             if name is not None and name not in graph.names:
                 raise ConfigError(f"no stage is named {name!r}; there are {', '.join(graph.names)}")
-        self.directory = directory
+        # Stages write paths into their configurations, so one directory must have one spelling.
+        self.directory = directory.resolve()
         self._graph = graph
         self._configs = configs
         self._selection = selection
-        self._records = Records(directory)
+        self._records = Records(self.directory)
         self._sources: dict[tuple[str, str], Lineage] = {}
 
     @property
