@@ -78,6 +78,14 @@ def test_counts_are_exact_and_every_line_is_a_demonstration(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.card.json", "d.card.md", "d.jsonl"]
 
 
+def test_every_piece_tells_how_much_is_done(tmp_path: Path) -> None:
+    told: list[tuple[float, str]] = []
+    pieces = pieces_of("test", problems(3 * PIECE), draw)
+    assemble(tmp_path / "d.jsonl", IDENTITY, pieces, RULES, count_tokens, lambda *it: told.append(it))
+    assert [share for share, _ in told] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert told[0][1] == f"1/3 test: {PIECE} kept of {4 * PIECE}"
+
+
 def test_a_finished_data_set_is_not_made_again(tmp_path: Path) -> None:
     pieces = pieces_of("test", problems(4), draw)
     first = build(tmp_path / "d.jsonl", pieces)

@@ -1,7 +1,6 @@
 """Students: their shapes and bases, the stages of distillation, and the command that runs them."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,7 +22,7 @@ from zerone.model.loading import load_model, save_model
 from zerone.report.stages_table import students as table_of
 from zerone.run_dir import RunDir
 from zerone.stages.comparison import compare_students
-from zerone.stages.distillation import SAMPLES, distillation_stages, refuse_other_models
+from zerone.stages.distillation import SAMPLES, distillation_stages, refuse_other_models, steps_left
 from zerone.stages.graph import Graph, Source, StageInputs, options_of
 from zerone.stages.r1 import r1_graph
 from zerone.stages.records import Record, Records
@@ -234,6 +233,15 @@ def arguments(folder: Path, *changes: str) -> list[str]:
     ]
 
 
+def test_what_is_left_of_a_budget_goes_by_the_price_of_late_steps() -> None:
+    assert steps_left(100, [10, 10]) == 4, "half of what is left, as the price may change"
+    assert steps_left(100, [10, 10, 20, 20]) == 2, "all that is left"
+    assert steps_left(100, [30, 30, 30]) == 0, "a third of a step is nearer to none"
+    assert steps_left(100, [40, 41]) == 0 and steps_left(100, [35, 35]) == 1
+    assert steps_left(100, [60, 80]) < 1, "what is overspent buys nothing"
+    assert steps_left(100, [0]) == 0, "steps that cost nothing would never end"
+
+
 def test_the_summary_compares_every_student_with_its_base_and_its_twin(folder: Path) -> None:
     summary = json.loads((folder / "run" / "summary.json").read_text(encoding="utf-8"))
     assert [student["name"] for student in summary["students"]] == ["talker", "qwen_xs"]
@@ -258,9 +266,7 @@ def test_the_summary_compares_every_student_with_its_base_and_its_twin(folder: P
     assert [label for label, _ in table.rows] == ["talker, qwen3", "qwen_xs, qwen3"]
 
 
-def test_reinforcement_learning_gets_the_compute_of_the_sft_at_the_price_of_its_first_step(
-    folder: Path,
-) -> None:
+def test_reinforcement_learning_spends_the_compute_of_the_sft_to_about_a_step(folder: Path) -> None:
     for name in ("talker", "qwen_xs"):
         spent, paid = (
             json.loads((folder / "run" / f"{name}_{way}" / "compute.json").read_text(encoding="utf-8"))[
@@ -274,7 +280,8 @@ def test_reinforcement_learning_gets_the_compute_of_the_sft_at_the_price_of_its_
         assert paid == 6 * parameters * sum(line["num_tokens"] for line in sft.read_metrics())
         work = [work_of(rl, step, parameters) for step in range(1, len(rl.read_metrics()) + 1)]
         assert spent == sum(work)
-        assert len(work) == math.ceil(paid / work[0])
+        assert len(work) > 4, "the plan is made more than once"
+        assert abs(spent - paid) <= 1.5 * max(work)
 
 
 def work_of(run: RunDir, step: int, parameters: int) -> int:

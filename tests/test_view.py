@@ -359,7 +359,7 @@ def test_page_in_a_browser(address: tuple[str, int]) -> None:
             "location.search.includes('sort=reward-down') && location.search.includes('colour=advantage')"
         )
         colour = "getComputedStyle(document.querySelector('.text span')).backgroundColor"
-        assert browser.value(colour) != "rgba(0, 0, 0, 0)"
+        browser.wait_for(f"{colour} !== 'rgba(0, 0, 0, 0)'")  # the address changes before the texts do
 
         browser.press("/")
         browser.wait_for("document.activeElement.id === 'text'")
@@ -371,7 +371,7 @@ def test_page_in_a_browser(address: tuple[str, int]) -> None:
         link = browser.value("location.href")
         browser.press("w")
         browser.wait_for("document.querySelectorAll('.pair .card').length === 2")
-        assert "same problem" in browser.value("document.querySelector('.about').textContent")
+        browser.wait_for("document.querySelector('.about').textContent.includes('same problem')")
         browser.value("history.back()")
         browser.wait_for("document.querySelector('.card.chosen')")
 

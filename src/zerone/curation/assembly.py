@@ -71,7 +71,7 @@ def assemble(
     pieces: Sequence[Piece],
     rules: Rules,
     count_tokens: Callable[[str], int],
-    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[float, str], None] = lambda share, line: None,
 ) -> dict[str, Any]:
     """Write the data set and return its card; a finished one is not made again.
 
@@ -90,9 +90,10 @@ def assemble(
             sieve.remember(record)
         for number in range(journal.num_pieces, len(pieces)):
             _work(pieces[number], rules, sieve, journal, count_tokens)
-            say(
+            show(
+                (number + 1) / len(pieces),
                 f"{number + 1}/{len(pieces)} {pieces[number].source}: {journal.tally.num_kept} kept of "
-                f"{journal.tally.num_drawn}"
+                f"{journal.tally.num_drawn}",
             )
         tally = journal.tally
         _check_enough(path, tally.num_kept, tally.num_drawn, tally.dropped(), rules.minimum)

@@ -46,7 +46,7 @@ def build_cold_start(
     rules: Rules,
     count_tokens: Callable[[str], int],
     made_by: Mapping[str, Any],
-    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[float, str], None] = lambda share, line: None,
 ) -> dict[str, Any]:
     """Write the data set and return its card: counts by source, domain and reason, seeds, hashes.
 
@@ -66,7 +66,7 @@ def build_cold_start(
         "style": work.style.value,
         "seed": work.seed,
     }
-    return assemble(path, identity, _pieces(work), rules, count_tokens, say)
+    return assemble(path, identity, _pieces(work), rules, count_tokens, show)
 
 
 def _pieces(work: ColdStart) -> list[Piece]:

@@ -40,7 +40,7 @@ def cold_start(
         return
     from zerone.curation.settings import make_cold_start
 
-    card = make_cold_start(resolved, out, None if zero is None else str(zero), examples, _say)
+    card = make_cold_start(resolved, out, None if zero is None else str(zero), examples, _show)
     _print_card(card, out)
 
 
@@ -55,7 +55,7 @@ def reject_sample(
         return
     from zerone.curation.settings import make_rejection_samples
 
-    _print_card(make_rejection_samples(resolved, out, _say), out)
+    _print_card(make_rejection_samples(resolved, out, _show), out)
 
 
 @app.command()
@@ -77,7 +77,7 @@ def review(
     )
 
 
-def _say(line: str) -> None:
+def _show(share: float, line: str) -> None:
     print(line, file=sys.stderr)
 
 

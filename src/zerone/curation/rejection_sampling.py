@@ -26,7 +26,7 @@ def sample_and_filter(
     path: Path,
     rules: Rules,
     made_by: Mapping[str, Any],
-    say: Callable[[str], None] = lambda line: None,
+    show: Callable[[float, str], None] = lambda share, line: None,
 ) -> dict[str, Any]:
     """Write the data set and return its card: counts by domain and reason, Table 5, seeds, hashes.
 
@@ -55,4 +55,4 @@ def sample_and_filter(
         *pieces_of(DESIGNED, solved, designed),
         *pieces_of(draw.source, reasoning, draw),
     ]
-    return assemble(path, identity, pieces, rules, draw.model.count_tokens, say)
+    return assemble(path, identity, pieces, rules, draw.model.count_tokens, show)

@@ -49,11 +49,12 @@ _LEAST_ROOM = 2048
 _PATIENCE_S = 900.0
 _TRIES = 3
 
-Say = Callable[[str], None]
+Show = Callable[[float, str], None]
+"""Told how much of a data set is done, as a share, and what it is at."""
 
 
 def make_cold_start(
-    config: Config, path: Path, zero: str | None, examples: Path | None, say: Say
+    config: Config, path: Path, zero: str | None, examples: Path | None, show: Show
 ) -> dict[str, Any]:
     """Build a cold start from `zero` (an R1-Zero model) and `model.path` (a base model)."""
     curate = config.curate
@@ -81,7 +82,7 @@ def make_cold_start(
             **asdict(sampling_of(config)),
             "examples": config.prompt.examples if examples is None else sha256_of_file(examples),
         }
-        return build_cold_start(work, path, rules, base.count_tokens, made_by | _askers(config), say)
+        return build_cold_start(work, path, rules, base.count_tokens, made_by | _askers(config), show)
 
 
 def draw_of_zero(config: Config, model: ModelAtWork, path: Path) -> ModelDraw:
@@ -102,7 +103,7 @@ def draw_of_zero(config: Config, model: ModelAtWork, path: Path) -> ModelDraw:
     )
 
 
-def make_rejection_samples(config: Config, path: Path, say: Say) -> dict[str, Any]:
+def make_rejection_samples(config: Config, path: Path, show: Show) -> dict[str, Any]:
     """Build SFT data from the answers of `model.path`."""
     draw = ModelDraw(
         model=_open(config, config.model.path),
@@ -120,7 +121,7 @@ def make_rejection_samples(config: Config, path: Path, say: Say) -> dict[str, An
             judge=judge,
             detector=_detector(config),
         )
-        return sample_and_filter(draw, _problems(config), path, rules, _askers(config), say)
+        return sample_and_filter(draw, _problems(config), path, rules, _askers(config), show)
 
 
 def _open(config: Config, path: str) -> ModelAtWork:

@@ -90,18 +90,17 @@ class EmbeddedMixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMixture:
-    """One family in English; its levels take turns, as often as `levels` names them."""
+    """One family in English; its levels take turns, so that no step is all of one."""
 
     seed: int
     family: Family
-    levels: Sequence[int]
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
         """Return problems `first` on of a step; problem j of step i depends on (seed, i, j) only."""
         problems = []
         for j in range(first, first + num_problems):
             rng = rng_from(self.seed, "train", step, j)
-            level = self.levels[(step + j) % len(self.levels)]
+            level = self.family.LEVELS[(step + j) % len(self.family.LEVELS)]
             problems.append(draw_from_split(rng, self.family, level, "en", "train"))
         return problems
 

@@ -11,9 +11,6 @@ from zerone.types import Problem
 
 FAMILY = "sums"
 LEVELS: tuple[int, ...] = (1, 2, 3)
-TRAINING_LEVELS: tuple[int, ...] = (1, 2, 3, 2)
-"""The levels of training problems, in turn. In equal shares answers of one calculation are learnt first,
-and the second calculation, which half of the others had, is gone before it pays (LOG.md)."""
 
 _LARGEST_START = {1: 30, 2: 20, 3: 20}
 _LARGEST_OPERAND = {1: 20, 2: 10, 3: 10}

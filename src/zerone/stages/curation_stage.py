@@ -27,7 +27,7 @@ def run_cold_start(
 ) -> Mapping[str, Path]:
     """Build the cold start from the input `zero` and the base model."""
     path = directory / "cold_start.jsonl"
-    card = make_cold_start(with_inputs(inputs), path, str(inputs.paths["zero"]), None, display.say)
+    card = make_cold_start(with_inputs(inputs), path, str(inputs.paths["zero"]), None, display.progress)
     return {"data": path, "summary": write_counts(directory, "cold_start", card)}
 
 
@@ -36,7 +36,7 @@ def run_rejection_sampling(
 ) -> Mapping[str, Path]:
     """Sample from the input `model` and keep what is right and readable."""
     path = directory / "samples.jsonl"
-    card = make_rejection_samples(with_inputs(inputs), path, display.say)
+    card = make_rejection_samples(with_inputs(inputs), path, display.progress)
     return {"data": path, "summary": write_counts(directory, "rejection_sampling", card)}
 
 

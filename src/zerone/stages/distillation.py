@@ -11,7 +11,6 @@ would make the number of steps depend on the machine.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from pathlib import Path
 import torch
 
 from zerone.advantage import credit
-from zerone.config import Config
+from zerone.config import Config, to_yaml
 from zerone.config.reading import read_tree
 from zerone.curation.settings import make_rejection_samples
 from zerone.distill import check_same_vocabulary, taught_by
@@ -49,6 +48,8 @@ from zerone.types import Credited
 SAMPLES = "teacher_samples"
 _DISTILLED = "_distilled"
 _FORWARD, _BACKWARD = 2, 4
+_MUCH = 0.4
+"""Share of a budget."""
 
 
 def distillation_stages(
@@ -123,7 +124,7 @@ def _run_samples(
     inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
 ) -> Mapping[str, Path]:
     path = directory / "samples.jsonl"
-    card = make_rejection_samples(with_inputs(inputs), path, display.say)
+    card = make_rejection_samples(with_inputs(inputs), path, display.progress)
     return {"data": path, "summary": curation_stage.write_counts(directory, SAMPLES, card)}
 
 
@@ -176,34 +177,52 @@ def _direct_stage(name: str, base: str | Source) -> Stage:
         outputs=("student", "prompts", "compute"),
         options=rl_stage.OPTIONS,
         estimate=rl_estimate,
-        revision=2,
+        revision=3,
     )
 
 
 def _run_direct(
     inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
 ) -> Mapping[str, Path]:
-    """Train for as many steps as the compute of the SFT pays for, at the price of the first one."""
-    config = with_inputs(inputs)
+    """Train until the compute of the SFT is spent, to the nearest step.
+
+    A quarter of the steps is planned at the price of the first one, the others in two or three parts at
+    that of those made: answers grow, or groups come to agree, as it learns. A plan is a function of what
+    is recorded, so a stage that was killed makes the same ones.
+    """
+    config, run = with_inputs(inputs), RunDir(directory)
     with quiet_transformers():
         model = load_model(config.model.path, torch.float32)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    run = RunDir(directory)
-    if run.has_run:  # the price may come out otherwise now, as precision is measured
+    budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"] / parameters
+    if run.has_run:
         num_steps = int(read_tree(run.config_path)["rl"]["steps"])
     else:
-        budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"]
-        price = parameters * work_of_step(_first_groups(config, model), config)
-        num_steps = max(1, math.ceil(budget / price))
-    changed = config.rl.model_copy(update={"steps": num_steps})
-    inputs = StageInputs(config=inputs.config.model_copy(update={"rl": changed}), paths=inputs.paths)
-    made = rl_stage.run_rl(inputs, directory, resume, display)
-    flops = parameters * _work_of_run(run, config)
-    return {
-        "student": made["model"],
-        "prompts": made["prompts"],
-        "compute": _write_compute(directory, flops),
-    }
+        num_steps = max(1, int(budget / work_of_step(_first_groups(config, model), config) / 4))
+    while True:
+        planned = config.rl.model_copy(update={"steps": num_steps})
+        of_stage = StageInputs(config=inputs.config.model_copy(update={"rl": planned}), paths=inputs.paths)
+        if run.has_run:
+            write_atomically(run.config_path, to_yaml(with_inputs(of_stage)))
+        made = rl_stage.run_rl(of_stage, directory, resume or run.has_run, display)
+        spent = _work_by_step(run, config)
+        if (more := steps_left(budget, spent)) < 1:
+            break
+        num_steps += more
+    compute = _write_compute(directory, parameters * sum(spent))
+    return {"student": made["model"], "prompts": made["prompts"], "compute": compute}
+
+
+def steps_left(budget: float, spent: Sequence[int]) -> int:
+    """Return how many more steps to make before the next plan: 0 once a budget is spent.
+
+    Half of what is left buys, at the mean price of the later half of the steps made, while that is
+    much; the price may still change.
+    """
+    later = spent[len(spent) // 2 :]
+    price, left = sum(later) / len(later), budget - sum(spent)
+    bought = round(left / price) if price else 0
+    return (bought + 1) // 2 if left > _MUCH * budget else bought
 
 
 def _first_groups(config: Config, model: Model) -> list[Credited]:
@@ -243,14 +262,20 @@ def _work_of_group(num_tokens: int, has_signal: bool, config: Config) -> int:
 
 
 _GROUPS = (
-    "SELECT length(g.prompt_ids) / 4 + sum(r.num_tokens) AS tokens, max(abs(r.advantage)) > 0 AS has_signal "
-    "FROM groups g JOIN rollouts r USING (step, position) GROUP BY step, position"
+    "SELECT step, length(g.prompt_ids) / 4 + sum(r.num_tokens) AS tokens, "
+    "max(abs(r.advantage)) > 0 AS has_signal "
+    "FROM groups g JOIN rollouts r USING (step, position) GROUP BY step, position ORDER BY step"
 )
 """Tokens of a prompt are stored in four bytes each."""
 
 
-def _work_of_run(run: RunDir, config: Config) -> int:
-    return sum(_work_of_group(row["tokens"], bool(row["has_signal"]), config) for row in run.query(_GROUPS))
+def _work_by_step(run: RunDir, config: Config) -> list[int]:
+    """Return the operations per parameter of each step on record."""
+    work: dict[int, int] = {}
+    for row in run.query(_GROUPS):
+        cost = _work_of_group(row["tokens"], bool(row["has_signal"]), config)
+        work[row["step"]] = work.get(row["step"], 0) + cost
+    return list(work.values())
 
 
 # On the student's own samples ---------------------------------------------------------------------
