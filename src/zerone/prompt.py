@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from zerone.problems.sums import EXAMPLES
 from zerone.types import Message, Problem
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
@@ -58,6 +59,14 @@ class Example:
     question: str
     thought: str
     answer: str
+
+
+def shown_examples(number: int) -> tuple[Example, ...]:
+    """Return the examples that `prompt.examples` shows, the most telling ones first; there are three."""
+    return tuple(
+        Example(question=question, thought=thought, answer=answer)
+        for question, thought, answer in EXAMPLES[:number]
+    )
 
 
 def style_for(problem: Problem, style: Style) -> Style:

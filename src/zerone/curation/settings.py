@@ -34,9 +34,9 @@ from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
 from zerone.evals.suites import data_at_any_time
 from zerone.identity import sha256_of_file
-from zerone.problems import requests, sums
+from zerone.problems import requests
 from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
-from zerone.prompt import THINK_OPEN, Example, Style
+from zerone.prompt import THINK_OPEN, Example, Style, shown_examples
 from zerone.rewards.language import Detector, lingua_detector
 from zerone.rl import opened_by_prompt, sampling_of
 from zerone.run_dir import run_of_model
@@ -96,10 +96,7 @@ def draw_of_zero(config: Config, model: ModelAtWork, path: Path) -> ModelDraw:
         num_samples=config.curate.samples,
         seed=config.seed,
         opened=THINK_OPEN if prompt.open_thought else "",
-        examples=tuple(
-            Example(question=question, thought=thought, answer=answer)
-            for question, thought, answer in sums.EXAMPLES[: prompt.examples]
-        ),
+        examples=shown_examples(prompt.examples),
     )
 
 
@@ -112,6 +109,7 @@ def make_rejection_samples(config: Config, path: Path, show: Show) -> dict[str, 
         num_samples=config.curate.samples,
         seed=config.seed,
         opened=opened_by_prompt(config),
+        examples=shown_examples(config.prompt.examples),
     )
     with _judge(config) as judge:
         rules = Rules(

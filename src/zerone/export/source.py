@@ -17,10 +17,9 @@ from zerone.config import Config, build_config, read_recipe
 from zerone.errors import ModelError, RunDirError
 from zerone.export.template import ChatPrompt, jinja_template
 from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
-from zerone.prompt import Style
+from zerone.prompt import Style, shown_examples
 from zerone.rl import opened_by_prompt
 from zerone.run_dir import RunDir, run_of_model
-from zerone.stages.zero import examples_of
 
 _MAX_ANCESTORS = 16
 
@@ -124,7 +123,7 @@ def _prompt_of(files: ModelFiles, config: Config | None) -> ChatPrompt | None:
         return ChatPrompt(
             style=Style(config.prompt.style),
             opened=opened_by_prompt(config),
-            examples=examples_of(config),
+            examples=shown_examples(config.prompt.examples),
             begins_with=_beginning(files.tokenizer),
         )
     if files.tokenizer.chat_template:

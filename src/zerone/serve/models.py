@@ -20,8 +20,7 @@ from zerone.errors import ModelError, RunDirError
 from zerone.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
 from zerone.model.decoder import Decoder
 from zerone.model.loading import EMBEDDED, Model, end_ids, load_model, width_of
-from zerone.problems.sums import EXAMPLES
-from zerone.prompt import Example, Style
+from zerone.prompt import Style, shown_examples
 from zerone.run_dir import RunDir, run_of_model
 from zerone.serve.chat_prompt import Prompter
 from zerone.serve.scheduler import Scheduler
@@ -136,16 +135,9 @@ def _prompter(model: Model, context: int, config: Config | None) -> Prompter:
         uses_template=config is None and model.tokenizer.chat_template is not None,
         style=Style.TAGS if config is None else Style(config.prompt.style),
         opens_thought=config is not None and config.prompt.open_thought,
-        examples=_examples(0 if config is None else config.prompt.examples),
+        examples=shown_examples(0 if config is None else config.prompt.examples),
         context=context,
         max_characters=context * longest,
-    )
-
-
-def _examples(number: int) -> tuple[Example, ...]:
-    return tuple(
-        Example(question=question, thought=thought, answer=answer)
-        for question, thought, answer in EXAMPLES[:number]
     )
 
 

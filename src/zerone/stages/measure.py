@@ -29,8 +29,7 @@ from zerone.evals.records import read_rows
 from zerone.evals.sources import Choice, Source, load_source
 from zerone.machine import keep_freed_memory, known_machine, precision_for
 from zerone.model.loading import Model, load_model
-from zerone.problems import sums
-from zerone.prompt import THINK_OPEN, Example, Style
+from zerone.prompt import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import opened_by_prompt
 from zerone.rollout.engine import Sampling
@@ -197,11 +196,10 @@ def _client(
 
 def _template(config: Config) -> Form:
     """Return the form that a run's own template gives."""
-    shown = sums.EXAMPLES[: config.prompt.examples]
     return Form(
         is_chat=False,
         style=Style(config.prompt.style),
-        examples=tuple(Example(question=q, thought=t, answer=a) for q, t, a in shown),
+        examples=shown_examples(config.prompt.examples),
         opened=opened_by_prompt(config),
     )
 

@@ -23,8 +23,7 @@ from zerone.lineage import write_lineage
 from zerone.machine import DTYPES, keep_freed_memory
 from zerone.model.loading import Model, end_ids, load_model, save_model
 from zerone.optim import adamw
-from zerone.problems import sums
-from zerone.prompt import Example, Style, write_prompt
+from zerone.prompt import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import REINFORCEMENT, Hooks, Learner, Method, opened_by_prompt, rules_of, sampling_of, train
@@ -119,17 +118,9 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     )
 
 
-def examples_of(config: Config) -> tuple[Example, ...]:
-    """Return the worked examples that a prompt shows first."""
-    return tuple(
-        Example(question=question, thought=thought, answer=answer)
-        for question, thought, answer in sums.EXAMPLES[: config.prompt.examples]
-    )
-
-
 def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:
     """Return the function from problems to prompt tokens."""
-    examples = examples_of(config)
+    examples = shown_examples(config.prompt.examples)
     opened, style = opened_by_prompt(config), Style(config.prompt.style)
 
     def to_prompt(problem: Problem) -> tuple[int, ...]:
