@@ -184,7 +184,7 @@ def _direct_stage(name: str, base: str | Source) -> Stage:
 def _run_direct(
     inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay
 ) -> Mapping[str, Path]:
-    """Train until the compute of the SFT is spent, to the nearest step.
+    """Train until the compute of the SFT is spent, to a step or two.
 
     A quarter of the steps is planned at the price of the first one, the others in two or three parts at
     that of those made: answers grow, or groups come to agree, as it learns. A plan is a function of what
