@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from zerone.batch import Batch, completion_hidden
 from zerone.model.decoder import Decoder
+from zerone.rollout.sampling import scaled_logprobs
 
 LARGEST_LOGITS = 2**24
 """Cells of the [C, V] logits that are held at once: 64 MB in fp32, and several times that in the backward
@@ -28,7 +29,7 @@ KLEstimator = Literal["k1", "k2", "k3"]
 
 def token_logprobs(logits_CV: Tensor, tokens_C: Tensor, temperature: float) -> Tensor:
     """Return log pi(token) under the distribution that was sampled from, shape [C], fp32."""
-    return _chosen(_scaled(logits_CV, temperature), tokens_C)
+    return _chosen(scaled_logprobs(logits_CV, temperature), tokens_C)
 
 
 def completion_logprobs(
@@ -42,7 +43,7 @@ def completion_logprobs(
     decoder = Decoder(module, dtype)
 
     def read(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-        logprobs_CV = _scaled(decoder.logits(hidden_CD), temperature)
+        logprobs_CV = scaled_logprobs(decoder.logits(hidden_CD), temperature)
         return _chosen(logprobs_CV, targets_C), _entropies(logprobs_CV)
 
     hidden_CD = completion_hidden(decoder, batch)
@@ -58,13 +59,7 @@ def completion_logprobs(
 @torch.no_grad()
 def entropies(logits_CV: Tensor, temperature: float) -> Tensor:
     """Return the entropy of each next-token distribution in nats, shape [C]."""
-    return _entropies(_scaled(logits_CV, temperature))
-
-
-def _scaled(logits_CV: Tensor, temperature: float) -> Tensor:
-    """Return the log-probabilities of all tokens; at temperature 1 a pass over a large vocabulary less."""
-    logits_CV = logits_CV.float() if temperature == 1 else logits_CV.float() / temperature
-    return logits_CV.log_softmax(-1)
+    return _entropies(scaled_logprobs(logits_CV, temperature))
 
 
 def _chosen(logprobs_CV: Tensor, tokens_C: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from zerone.model.loading import Model, end_ids, load_model
 from zerone.model.packed import packed_hidden
 from zerone.problems import sums
 from zerone.problems.mixture import FamilyMixture
-from zerone.prompt import Example, write_prompt
+from zerone.prompt import shown_examples, write_prompt
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.seeding import seed_from
@@ -48,11 +48,11 @@ def smollm2() -> Model:
 def sample_sums(sampling: Sampling, num_samples: int) -> list[list[Rollout]]:
     """Answer a dozen sums in the template, with worked examples before them."""
     model = smollm2()
-    examples = [Example(question=q, thought=t, answer=a) for q, t, a in sums.EXAMPLES]
+    examples = shown_examples(3)
     requests = [
         Request(
             problem=problem,
-            prompt_ids=tuple(model.tokenizer(write_prompt(problem.prompt, tuple(examples)))["input_ids"]),
+            prompt_ids=tuple(model.tokenizer(write_prompt(problem.prompt, examples))["input_ids"]),
             seeds=tuple(seed_from(problem.id, j) for j in range(num_samples)),
         )
         for problem in FamilyMixture(seed=3, family=sums).draw(0, 12)

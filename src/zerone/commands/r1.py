@@ -74,11 +74,10 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Show what a model was made from: parents, data and seeds, back to the base."""
-    from zerone.lineage import lineage_of_model, model_directory, read_lineage, weights_have_changed
+    from zerone.lineage import lineage_of_model, model_directory, read_lineage
 
-    found, directory = lineage_of_model(model), model_directory(model)
-    told = read_lineage(directory)
-    is_changed = told is not None and weights_have_changed(directory, told)
+    found, told = lineage_of_model(model), read_lineage(model_directory(model))
+    is_changed = told is not None and found.root != told.root  # a model of its own then
     if as_json:
         print(json.dumps(found.as_dict() | {"weights_have_changed": is_changed}, ensure_ascii=False))
         return

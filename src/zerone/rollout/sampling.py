@@ -3,7 +3,7 @@
 Inverse-transform sampling needs a single number per token, so a row's answer depends on its own
 seed and not on which rows happen to be decoded beside it.
 
-Dimensions: B rows, V vocabulary.
+Dimensions: B rows, N rows or tokens, V vocabulary.
 """
 
 import numpy as np
@@ -15,6 +15,15 @@ def uniforms(seed: int, count: int) -> list[float]:
     """Return the `count` uniform numbers in [0, 1) that belong to a sample's seed."""
     numbers: list[float] = np.random.Generator(np.random.Philox(key=seed)).random(count).tolist()
     return numbers
+
+
+def scaled_logprobs(logits_NV: Tensor, temperature: float) -> Tensor:
+    """Return the log-probabilities at a temperature above 0, in fp32; at 1 without a pass to divide.
+
+    Sampler and trainer share it, so both mean the same distribution.
+    """
+    logits_NV = logits_NV.float()
+    return (logits_NV if temperature == 1 else logits_NV / temperature).log_softmax(-1)
 
 
 def sample(
@@ -29,8 +38,7 @@ def sample(
         logprobs_BV = logits_BV.log_softmax(-1)
         tokens_B = logits_BV.argmax(-1)
     else:
-        scaled_BV = logits_BV if temperature == 1 else logits_BV / temperature
-        logprobs_BV = scaled_BV.log_softmax(-1)
+        logprobs_BV = scaled_logprobs(logits_BV, temperature)
         if top_k or top_p < 1:
             logprobs_BV = restrict(logprobs_BV, top_k, top_p).log_softmax(-1)
         cumulative_BV = logprobs_BV.exp().cumsum(-1, dtype=torch.float64)

@@ -7,19 +7,17 @@ images or a memory of earlier responses is refused.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from zerone.serve.schemas import (
-    ITEMS,
-    TEXT,
     ChatRequest,
     Count,
     Message,
     Sampled,
     Strict,
     Text,
+    TextOr,
     Utf8,
-    kind_of,
 )
 
 _NONE = Field(max_length=0)
@@ -44,13 +42,7 @@ class InputItem(BaseModel):
 
     type: Literal["message", "reasoning"] | None = None
     role: Literal["system", "developer", "user", "assistant"] | None = None
-    content: (
-        Annotated[
-            Annotated[Utf8, Tag(TEXT)] | Annotated[list[InputPart], Field(max_length=256), Tag(ITEMS)],
-            Discriminator(kind_of),
-        ]
-        | None
-    ) = None
+    content: TextOr[Utf8, Annotated[list[InputPart], Field(max_length=256)]] | None = None
 
     @model_validator(mode="after")
     def _check_message(self) -> Self:
@@ -91,11 +83,7 @@ class TextOptions(Strict):
 class ResponsesRequest(Sampled):
     """`POST /v1/responses`. Beyond OpenAI's fields: `seed`, `stop`, `top_k` and `thinking_budget`."""
 
-    input: Annotated[
-        Annotated[Text, Tag(TEXT)]
-        | Annotated[list[InputItem], Field(min_length=1, max_length=1024), Tag(ITEMS)],
-        Discriminator(kind_of),
-    ]
+    input: TextOr[Text, Annotated[list[InputItem], Field(min_length=1, max_length=1024)]]
     instructions: Utf8 | None = None
     max_output_tokens: Count | None = None
     n: Annotated[int, Field(ge=1, le=1)] | None = None

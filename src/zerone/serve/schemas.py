@@ -4,7 +4,7 @@ Fields that OpenAI's clients send with a value that means nothing (`null`, penal
 taken; whatever else this server cannot do is refused rather than passed over.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -26,7 +26,7 @@ TEXT, ITEMS, TOKENS = "<text>", "<items>", "<tokens>"
 """Names of the shapes that a field may have; refusals leave them out of the field's name."""
 
 
-def kind_of(value: object) -> str:
+def _kind_of(value: object) -> str:
     """Say which of two shapes was meant, so that only its faults are told."""
     return TEXT if isinstance(value, str) else ITEMS
 
@@ -34,12 +34,17 @@ def kind_of(value: object) -> str:
 def _kind_of_prompt(value: object) -> str:
     if isinstance(value, list) and value and isinstance(value[0], int | float):
         return TOKENS
-    return kind_of(value)
+    return _kind_of(value)
 
 
 def _kind_in_prompts(value: object) -> str:
     return TEXT if isinstance(value, str) else TOKENS
 
+
+_One = TypeVar("_One")
+_Many = TypeVar("_Many")
+TextOr = Annotated[Annotated[_One, Tag(TEXT)] | Annotated[_Many, Tag(ITEMS)], Discriminator(_kind_of)]
+"""A kind of text, or a list; complaints are about the one that was meant."""
 
 Count = Annotated[int, Field(ge=1, le=_MAX_TOKENS)]
 Utf8 = Annotated[str, AfterValidator(_check_characters)]
@@ -93,13 +98,7 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: (
-        Annotated[
-            Annotated[Utf8, Tag(TEXT)] | Annotated[list[TextPart], Field(max_length=256), Tag(ITEMS)],
-            Discriminator(kind_of),
-        ]
-        | None
-    ) = None
+    content: TextOr[Utf8, Annotated[list[TextPart], Field(max_length=256)]] | None = None
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
 
     @property
@@ -119,13 +118,7 @@ class Sampled(Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_k: Annotated[int, Field(ge=0, le=_MAX_TOKENS)] | None = None
     seed: Annotated[int, Field(ge=-_INT64, lt=_INT64)] | None = None
-    stop: (
-        Annotated[
-            Annotated[Stop, Tag(TEXT)] | Annotated[list[Stop], Field(max_length=4), Tag(ITEMS)],
-            Discriminator(kind_of),
-        ]
-        | None
-    ) = None
+    stop: TextOr[Stop, Annotated[list[Stop], Field(max_length=4)]] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     presence_penalty: Zero | None = None
