@@ -1,24 +1,28 @@
-"""Served tokens per second and time to the first token: `zerone serve` against `transformers serve`.
+"""Served tokens per second and time to the first token: `zerone serve`, `transformers serve` and vLLM.
 
     pip install 'transformers[serving]'     (nothing else of zerone needs it)
-    python benchmarks/serve_speed.py [--model embedded|DIR] [--clients 1 8 64] [--requests 2] ...
+    python benchmarks/serve_speed.py [--model embedded|DIR] [--clients 1 8 64] [--vllm PROGRAM] ...
 
-Both serve the same directory; a model without a chat template gets one that writes the prompt of
+All serve the same directory; a model without a chat template gets one that writes the prompt of
 its training. Each client sends its requests one after another and reads the streams; prompts,
-temperature 1 and the longest answer are the same for both. Tokens are counted afterwards by the
-model's tokenizer from the text that arrived, so neither server's own counting matters; the prompt,
-which the peer sends back ahead of the answer, is no part of it. zerone is asked to leave the answer
-as the model wrote it. The peer runs as it comes and with --continuous-batching. First one request
+temperature 1 and the longest answer are the same for all. Tokens are counted afterwards by the
+model's tokenizer from the text that arrived, so no server's own counting matters; the prompt,
+which `transformers serve` sends back ahead of the answer, is no part of it. zerone is asked to leave
+the answer as the model wrote it. `transformers serve` runs as it comes and with
+--continuous-batching; vLLM in fp32, as all do here, and with room for 64 requests. First one request
 per server warms it up.
 
-The clients run in this process on the same cores, which costs both servers alike per chunk; zerone
-sends fewer chunks when it is busy. The peer is left out, with a note, where it is not installed.
+The clients run in this process on the same cores, which costs all servers alike per chunk; zerone
+sends fewer chunks when it is busy. `transformers serve` is left out, with a note, where it is not
+installed. vLLM needs an environment of its own, as it wants older libraries (benchmarks/README.md);
+--vllm names its `vllm` program.
 """
 
 import argparse
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -27,8 +31,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import resources, util
 from pathlib import Path
 from statistics import median
@@ -44,7 +48,7 @@ QUESTIONS = (
     "What is {a} * {b} - {c}?",
     "Tom has {a} apples, buys {b} more and eats {c}. How many apples are left?",
 )
-READY_SECONDS = 180
+READY_SECONDS = 300
 OURS = "zerone serve"
 ENDING = 20
 """Characters of the prompt by which its end is found in what the peer sends back, which drops tags."""
@@ -67,11 +71,13 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How a server is started, and what it calls the model."""
+    """How a server is started, what it calls the model, and whether its answers begin with the prompt."""
 
     name: str
     command: list[str]
     model: str
+    is_echoing: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepared_model(given: str, folder: Path) -> Path:
@@ -91,18 +97,26 @@ def prepared_model(given: str, folder: Path) -> Path:
     return target
 
 
-def servers(directory: Path) -> list[Server]:
-    """Return zerone, and the peer in both of its modes where it is installed."""
+def servers(directory: Path, vllm: Path | None) -> list[Server]:
+    """Return zerone, `transformers serve` in both of its modes where it is installed, and vLLM if given."""
     ours = [sys.executable, "-m", "zerone.cli", "serve", str(directory), "--port"]
     found = [Server(name=OURS, command=ours, model=directory.name)]
     program = Path(sys.executable).with_name("transformers")
     if not program.exists() or util.find_spec("uvicorn") is None:
-        print("transformers serve is not installed: pip install 'transformers[serving]'; zerone runs alone")
-        return found
-    theirs = [str(program), "serve", str(directory), "--device", "cpu"]
-    for extra in ([], ["--continuous-batching"]):
-        name = " ".join(["transformers serve", *extra])
-        found.append(Server(name=name, command=[*theirs, *extra, "--port"], model=str(directory)))
+        print("transformers serve is not installed: pip install 'transformers[serving]'; it is left out")
+    else:
+        theirs = [str(program), "serve", str(directory), "--device", "cpu"]
+        for extra in ([], ["--continuous-batching"]):
+            name = " ".join(["transformers serve", *extra])
+            command = [*theirs, *extra, "--port"]
+            found.append(Server(name=name, command=command, model=str(directory), is_echoing=True))
+    if vllm is not None:
+        options = ["--dtype", "float32", "--max-model-len", "512", "--max-num-seqs", "64"]
+        command = [str(vllm), "serve", str(directory), *options, "--generation-config", "vllm", "--port"]
+        environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+        found.append(
+            Server(name="vllm serve", command=command, model=str(directory), environment=environment)
+        )
     return found
 
 
@@ -113,7 +127,10 @@ def started(server: Server) -> Iterator[int]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     process = subprocess.Popen(
-        [*server.command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*server.command, str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **server.environment},
     )
     try:
         until = time.monotonic() + READY_SECONDS
@@ -161,7 +178,7 @@ async def ask(port: int, server: Server, number: int, max_tokens: int, tokenizer
     echo = ""
     if server.name == OURS:
         body["reasoning_format"] = "none"
-    else:
+    elif server.is_echoing:
         prompt = tokenizer.apply_chat_template(conversation(number), add_generation_prompt=True)["input_ids"]
         echo = tokenizer.decode(prompt, skip_special_tokens=True)[-ENDING:]
     content = json.dumps(body).encode()
@@ -235,13 +252,14 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--requests", type=int, default=2, help="of each client, one after another")
     parser.add_argument("--max-tokens", type=int, default=200, help="of an answer")
+    parser.add_argument("--vllm", type=Path, metavar="PROGRAM", help="measure vLLM too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
     try:
         arguments.directory = prepared_model(arguments.model, folder)
         figures: list[Figures] = []
-        for server in servers(arguments.directory):
+        for server in servers(arguments.directory, arguments.vllm):
             try:
                 figures += measure(server, arguments)
             except (RuntimeError, OSError) as error:

@@ -36,8 +36,8 @@ from zerone.batch import Aggregation, Batch, make_batches
 from zerone.config import Config
 from zerone.critic import Critic, explained_variance, gae, token_rewards, value_loss, whitened
 from zerone.errors import TrainingError
-from zerone.loss import Objective
-from zerone.rl import Learner, backward, update
+from zerone.loss import Objective, Passes, backward
+from zerone.rl import Learner, update
 from zerone.stages.critic import RATE_FACTOR
 from zerone.types import Credited, Outcome
 
@@ -255,7 +255,8 @@ def test_the_policy_is_trained_by_the_advantage_of_each_token() -> None:
     advantages = [number for g in batch.members for number in estimates[id(g)].advantages]
     assert len(set(advantages)) == batch.num_completion_tokens
     torch.testing.assert_close(batch.advantages_C, torch.tensor(advantages))
-    terms, _ = backward(learner, batch, OBJECTIVE, 1.0)
+    passes = Passes.of(learner.module, None, learner.dtype)
+    terms, _ = backward(passes, batch, OBJECTIVE, 1.0)
     expected = -(batch.weights_C * batch.advantages_C).sum().item()
     assert abs(expected) > 0.01
     assert terms.loss.item() == pytest.approx(expected, abs=TOLERANCE)

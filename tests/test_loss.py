@@ -26,6 +26,7 @@ from zerone.loss import (
     kl_terms,
     token_logprobs,
 )
+from zerone.model.once import Once
 
 TOLERANCE = 1e-6
 LOW, HIGH = 0.2, 0.28
@@ -80,8 +81,10 @@ def test_logits_in_pieces_give_the_logprobs_entropies_and_gradients_of_all_at_on
 
     def found() -> tuple[Tensor, Tensor, Tensor]:
         model = tiny_model()
-        logprobs_C, entropy_C = completion_logprobs(model, batch, torch.float32, 0.7)
+        once = Once(model, torch.float32)
+        logprobs_C, entropy_C = completion_logprobs(once, batch, 0.7)
         (logprobs_C * batch.weights_C * batch.advantages_C).sum().backward()
+        once.finish()
         return logprobs_C, entropy_C, torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
     whole = found()

@@ -126,23 +126,36 @@ def make_batches(
                 aggregation=aggregation,
             )
             rows_of.setdefault(id(credited), []).append(_Row(graded, advantages, weight, estimate))
-    for rows in _cut(list(rows_of.values()), microbatch_tokens):
-        yield _batch(rows)
+    everyone = list(rows_of.values())
+    apart = common_prefix([_prompt(rows) for rows in everyone]) if everyone else ()
+    if len(apart) * _APART_SHARE < microbatch_tokens:
+        apart = ()
+    for groups_of_batch in _cut(everyone, microbatch_tokens, len(apart)):
+        yield _batch(groups_of_batch, apart)
 
 
-def _cut(groups: list[list[_Row]], microbatch_tokens: int) -> Iterator[list[list[_Row]]]:
+_APART_SHARE = 8
+"""A prefix that would take an eighth of each micro-batch is kept apart, to be computed once an update;
+a shorter one costs less than a pass of its own."""
+
+
+def _prompt(rows: list[_Row]) -> tuple[int, ...]:
+    return rows[0].graded.rollout.prompt_ids
+
+
+def _cut(groups: list[list[_Row]], microbatch_tokens: int, num_apart: int) -> Iterator[list[list[_Row]]]:
     """Gather groups, and parts of groups too long for one, until a micro-batch is full."""
     pending: list[list[_Row]] = []
     num_pending = 0
     for rows in groups:
         rows = sorted(rows, key=lambda row: row.length)
         part: list[_Row] = []
-        num_pending += len(rows[0].graded.rollout.prompt_ids)
+        num_pending += len(_prompt(rows)) - num_apart
         for row in rows:
             if num_pending + row.length > microbatch_tokens and (part or pending):
                 yield [*pending, part] if part else pending
                 pending, part = [], []
-                num_pending = len(row.graded.rollout.prompt_ids)
+                num_pending = len(_prompt(rows)) - num_apart
             part.append(row)
             num_pending += row.length
         pending.append(part)
@@ -150,20 +163,21 @@ def _cut(groups: list[list[_Row]], microbatch_tokens: int) -> Iterator[list[list
         yield pending
 
 
-def _batch(groups: list[list[_Row]]) -> Batch:
-    prompts = [rows[0].graded.rollout.prompt_ids for rows in groups]
+def _batch(groups: list[list[_Row]], apart: tuple[int, ...]) -> Batch:
+    prompts = [_prompt(rows) for rows in groups]
     # Prompts keep their last token, which predicts the first one of each completion.
-    prefix = common_prefix(prompts)
+    prefix = apart or common_prefix(prompts)
     packed = pack(
         [
             (prompt[len(prefix) :], [row.graded.rollout.completion_ids for row in rows])
             for prompt, rows in zip(prompts, groups, strict=True)
         ],
         prefix,
+        is_apart=bool(apart),
     )
     everyone = [row for rows in groups for row in rows]
     sources: list[Tensor] = []
-    offset = len(prefix)
+    offset = len(prefix) - len(apart)
     for prompt, rows in zip(prompts, groups, strict=True):
         last_of_prompt = offset + len(prompt) - len(prefix) - 1
         offset = last_of_prompt + 1
@@ -195,6 +209,6 @@ def completion_logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> Te
     return decoder.logits(completion_hidden(decoder, batch))
 
 
-def completion_hidden(decoder: Decoder, batch: Batch) -> Tensor:
+def completion_hidden(decoder: Decoder, batch: Batch, apart_kv: Sequence[Tensor] = ()) -> Tensor:
     """Return what the head reads before each completion token, [C, D]."""
-    return packed_hidden(decoder, batch.packed).index_select(0, batch.sources_C)
+    return packed_hidden(decoder, batch.packed, apart_kv).index_select(0, batch.sources_C)

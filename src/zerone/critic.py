@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from zerone.batch import Batch, completion_logits
 from zerone.errors import TrainingError
 from zerone.loss import completion_logprobs
+from zerone.model.once import Once
 from zerone.optim import adamw, set_learning_rate
 from zerone.types import CriticStats, Estimate, Graded
 
@@ -105,7 +106,7 @@ class Critic:
         return completion_logits(self.module, batch, self.dtype).squeeze(1)
 
     def _reference_logprobs(self, reference: nn.Module, batch: Batch) -> Tensor:
-        logprobs_C, _ = completion_logprobs(reference, batch, self.dtype, self.settings.temperature)
+        logprobs_C, _ = completion_logprobs(Once(reference, self.dtype), batch, self.settings.temperature)
         return logprobs_C
 
     def backward(self, batch: Batch) -> float:

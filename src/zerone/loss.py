@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from zerone.batch import Batch, completion_hidden
-from zerone.model.decoder import Decoder
+from zerone.model.once import Once
 from zerone.rollout.sampling import scaled_logprobs
 
 LARGEST_LOGITS = 2**24
@@ -32,21 +32,19 @@ def token_logprobs(logits_CV: Tensor, tokens_C: Tensor, temperature: float) -> T
     return _chosen(scaled_logprobs(logits_CV, temperature), tokens_C)
 
 
-def completion_logprobs(
-    module: nn.Module, batch: Batch, dtype: torch.dtype, temperature: float
-) -> tuple[Tensor, Tensor]:
+def completion_logprobs(once: Once, batch: Batch, temperature: float) -> tuple[Tensor, Tensor]:
     """Return log pi of each completion token and, without gradient, the entropy there, both [C] in fp32.
 
     Logits beyond LARGEST_LOGITS are computed in pieces, and once more in the backward pass, so
     that a large vocabulary costs a twentieth of the time and not a gigabyte.
     """
-    decoder = Decoder(module, dtype)
+    decoder = once.decoder
 
     def read(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
         logprobs_CV = scaled_logprobs(decoder.logits(hidden_CD), temperature)
         return _chosen(logprobs_CV, targets_C), _entropies(logprobs_CV)
 
-    hidden_CD = completion_hidden(decoder, batch)
+    hidden_CD = completion_hidden(decoder, batch, once.kv(batch.packed.apart))
     size = max(1, LARGEST_LOGITS // decoder.vocab_size)
     if len(hidden_CD) <= size:
         return read(hidden_CD, batch.targets_C)
@@ -151,3 +149,37 @@ def grpo_loss(
         num_clipped_low=int(is_low_C.sum()),
         num_clipped_high=int(is_high_C.sum()),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """Policy and reference as the micro-batches of one update use them."""
+
+    policy: Once
+    reference: Once | None
+
+    @classmethod
+    def of(cls, policy: nn.Module, reference: nn.Module | None, dtype: torch.dtype) -> "Passes":
+        """Read the weights as they are before the update."""
+        with torch.no_grad():
+            fixed = None if reference is None else Once(reference, dtype)
+        return cls(policy=Once(policy, dtype), reference=fixed)
+
+
+def backward(
+    passes: Passes, batch: Batch, objective: Objective, temperature: float
+) -> tuple[LossTerms, float]:
+    """Add a micro-batch's gradient; return its terms and the sum of its tokens' entropies.
+
+    The gradient is the parameters' own once `passes.policy` is finished.
+    """
+    policy_C, entropy_C = completion_logprobs(passes.policy, batch, temperature)
+    reference_C = None
+    if passes.reference is not None:
+        with torch.no_grad():
+            reference_C, _ = completion_logprobs(passes.reference, batch, temperature)
+    terms = grpo_loss(
+        policy_C, batch.sampler_logprobs_C, reference_C, batch.advantages_C, batch.weights_C, objective
+    )
+    terms.loss.backward()
+    return terms, entropy_C.sum().item()

@@ -23,7 +23,7 @@ from zerone.checkpoint import Progress
 from zerone.config import Config
 from zerone.critic import Critic, Estimates
 from zerone.errors import TrainingError
-from zerone.loss import LossTerms, Objective, completion_logprobs, grpo_loss
+from zerone.loss import LossTerms, Objective, Passes, backward
 from zerone.metrics import StepSums, rollout_metrics, update_metrics
 from zerone.optim import set_learning_rate, warmup_then_constant
 from zerone.prompt import THINK_OPEN, Style
@@ -306,14 +306,16 @@ def _update_once(config: Config, learner: Learner, batches: Iterable[Batch], sum
         kl_estimator=config.loss.kl_estimator,
     )
     total, has_gradient = 0.0, False
+    passes = Passes.of(learner.module, learner.reference, learner.dtype)
     for batch in batches:
-        terms, entropy = backward(learner, batch, objective, config.sampling.temperature)
+        terms, entropy = backward(passes, batch, objective, config.sampling.temperature)
         sums.add(terms, entropy, batch.num_completion_tokens)
         total, has_gradient = total + terms.loss.item(), True
         if learner.critic is not None:
             sums.value_loss += learner.critic.backward(batch)
         if learner.progress.updates == 0 and not sums.num_applied:
             _check_step_zero(terms, learner.dtype)
+    passes.policy.finish()
     if sums.mismatch > config.rl.max_mismatch_kl * max(1, sums.mismatch_tokens):
         raise TrainingError(
             f"sampler and trainer disagree by {sums.mismatch / sums.mismatch_tokens:.4f} nats per token "
@@ -358,22 +360,6 @@ def check_weights(module: nn.Module) -> None:
             f"an update made a weight of {largest:.3g}; the last checkpoint is untouched. "
             "Start again with a lower optim.learning_rate"
         )
-
-
-def backward(
-    learner: Learner, batch: Batch, objective: Objective, temperature: float
-) -> tuple[LossTerms, float]:
-    """Add a micro-batch's gradient; return its terms and the sum of its tokens' entropies."""
-    policy_C, entropy_C = completion_logprobs(learner.module, batch, learner.dtype, temperature)
-    reference_C = None
-    if learner.reference is not None:
-        with torch.no_grad():
-            reference_C, _ = completion_logprobs(learner.reference, batch, learner.dtype, temperature)
-    terms = grpo_loss(
-        policy_C, batch.sampler_logprobs_C, reference_C, batch.advantages_C, batch.weights_C, objective
-    )
-    terms.loss.backward()
-    return terms, entropy_C.sum().item()
 
 
 def _check_step_zero(terms: LossTerms, dtype: torch.dtype) -> None:

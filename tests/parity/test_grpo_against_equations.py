@@ -26,8 +26,7 @@ from scripted import forced_logprobs, group, make_config, make_learner, member
 from zerone.advantage import credit
 from zerone.batch import Aggregation, make_batches
 from zerone.config import Config
-from zerone.loss import KLEstimator, Objective
-from zerone.rl import backward
+from zerone.loss import KLEstimator, Objective, Passes, backward
 from zerone.types import Finish, Graded, Group
 
 LOSS_TOLERANCE = 1e-5
@@ -139,9 +138,12 @@ def our_loss(model: Any, reference: Any, groups: Sequence[Group], config: Config
         kl_coef=config.loss.kl_coef,
         kl_estimator=config.loss.kl_estimator,
     )
-    return sum(
-        backward(learner, batch, objective, config.sampling.temperature)[0].loss.item() for batch in batches
+    passes = Passes.of(learner.module, learner.reference, learner.dtype)
+    total = sum(
+        backward(passes, batch, objective, config.sampling.temperature)[0].loss.item() for batch in batches
     )
+    passes.policy.finish()
+    return total
 
 
 def config_of(

@@ -46,7 +46,11 @@ class Projection:
 
     def reordered(self, rows: Tensor) -> "Projection":
         """Return the same map with its outputs in another order."""
-        return Projection(self.weight[rows], None if self.bias is None else self.bias[rows])
+        return self.with_each(lambda x: x[rows])
+
+    def with_each(self, change: Callable[[Tensor], Tensor]) -> "Projection":
+        """Return the map with its weight and its bias changed."""
+        return Projection(change(self.weight), None if self.bias is None else change(self.bias))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +73,17 @@ class Decoder:
     the order that lets rotary embedding be one complex product (transformers pairs channel i with
     i + E/2; scores do not depend on the order). Joined matrices are copies: make a new Decoder
     after the weights have changed. `dtype` is that of all weights and activations; gradients flow
-    back to the module's own parameters in theirs. Logits, and what follows them, are fp32.
+    back to the module's own parameters in theirs, through `pass_on` (once.py), which is given every
+    weight as it is used. Logits, and what follows them, are fp32.
     Raises ModelError for an architecture or a feature that this pass does not implement.
     """
 
-    def __init__(self, model: Any, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        model: Any,
+        dtype: torch.dtype = torch.float32,
+        pass_on: Callable[[Tensor], Tensor] = lambda weight: weight,
+    ) -> None:
         config = model.config
         check_supported(config)
         self.num_heads: int = config.num_attention_heads
@@ -82,10 +92,11 @@ class Decoder:
         self.num_layers: int = config.num_hidden_layers
         self._eps: float = config.rms_norm_eps
         self.dtype = dtype
-        self._embedding_VD: Tensor = model.model.embed_tokens.weight.to(dtype)
+        self._pass_on = pass_on
+        self._embedding_VD = pass_on(model.model.embed_tokens.weight.to(dtype))
         is_tied = model.lm_head.weight is model.model.embed_tokens.weight
-        self._head_VD: Tensor = self._embedding_VD if is_tied else model.lm_head.weight.to(dtype)
-        self._final_norm_D: Tensor = model.model.norm.weight.to(dtype)
+        self._head_VD = self._embedding_VD if is_tied else pass_on(model.lm_head.weight.to(dtype))
+        self._final_norm_D = pass_on(model.model.norm.weight.to(dtype))
         self._order_E = torch.arange(self.head_dim).view(2, -1).T.flatten()
         self._layers = [self._read_layer(block) for block in model.model.layers]
         self._rotation_TE = rotations(model)
@@ -103,14 +114,15 @@ class Decoder:
             norms = torch.cat([q_norm.expand(self.num_heads, -1), k_norm.expand(self.num_kv_heads, -1)])[
                 :, self._order_E
             ].to(dtype)
+        pass_on = self._pass_on
         return Layer(
-            input_norm_D=block.input_layernorm.weight.to(dtype),
-            qkv=qkv.reordered(torch.cat((heads.flatten(), values))),
-            head_norms_HE=norms,
-            out=Projection.of(attention.o_proj, dtype=dtype),
-            mlp_norm_D=block.post_attention_layernorm.weight.to(dtype),
-            gate_up=Projection.of(mlp.gate_proj, mlp.up_proj, dtype=dtype),
-            down=Projection.of(mlp.down_proj, dtype=dtype),
+            input_norm_D=pass_on(block.input_layernorm.weight.to(dtype)),
+            qkv=qkv.reordered(torch.cat((heads.flatten(), values))).with_each(pass_on),
+            head_norms_HE=None if norms is None else pass_on(norms),
+            out=Projection.of(attention.o_proj, dtype=dtype).with_each(pass_on),
+            mlp_norm_D=pass_on(block.post_attention_layernorm.weight.to(dtype)),
+            gate_up=Projection.of(mlp.gate_proj, mlp.up_proj, dtype=dtype).with_each(pass_on),
+            down=Projection.of(mlp.down_proj, dtype=dtype).with_each(pass_on),
         )
 
     def hidden(self, tokens_N: Tensor, positions_N: Tensor, attend: Attend) -> Tensor:

@@ -3,7 +3,9 @@
 A `Segment` is a prompt and the rows that continue it: the G completions of a GRPO group, or
 documents that begin alike. What all segments begin with (the template, worked examples) is the
 prefix of the batch. So a prefix is computed once per batch and a prompt once per group, not G
-times. Everything but attention runs on the flat tokens; attention pads within a few rows.
+times. A long prefix may be kept apart: the batch then holds only what follows, and the keys and
+values of the prefix, which many batches can share (once.py), are given to it. Everything but
+attention runs on the flat tokens; attention pads within a few rows.
 
 Dimensions: N tokens of the batch, P prompt tokens, R rows, T tokens of the longest row,
 C tokens of a block of rows (C <= R*T = M), H/K query/key heads, E head size.
@@ -48,12 +50,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A packed batch: the prefix of all segments, then the segments in order."""
+    """A packed batch: the prefix of all segments, then the segments in order.
+
+    `apart` is a prefix that all of it continues and that is not among its tokens.
+    """
 
     tokens_N: Tensor
     positions_N: Tensor
     num_prefix: int
     segments: tuple[Segment, ...]
+    apart: tuple[int, ...] = ()
 
 
 ROWS_PER_BLOCK = 8
@@ -70,14 +76,18 @@ def common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
 
 
 def pack(
-    sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], prefix: Sequence[int] = ()
+    sequences: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
+    prefix: Sequence[int] = (),
+    *,
+    is_apart: bool = False,
 ) -> Packed:
     """Pack (prompt, rows) pairs that all continue `prefix`; a prompt may be empty, rows must not be.
 
     Neighbouring rows are padded together, so rows sorted by length waste least.
     """
-    tokens: list[int] = [*prefix]
-    positions: list[int] = [*range(len(prefix))]
+    num_prefix = 0 if is_apart else len(prefix)
+    tokens: list[int] = [*prefix[:num_prefix]]
+    positions: list[int] = [*range(num_prefix)]
     segments = []
     for prompt, rows in sequences:
         start = len(prefix) + len(prompt)
@@ -89,7 +99,8 @@ def pack(
         lengths = [len(row) for row in rows]
         blocks = (lengths[i : i + ROWS_PER_BLOCK] for i in range(0, len(rows), ROWS_PER_BLOCK))
         segments.append(Segment(len(prompt), tuple(_block(block) for block in blocks)))
-    return Packed(torch.tensor(tokens), torch.tensor(positions), len(prefix), tuple(segments))
+    apart = tuple(prefix) if is_apart else ()
+    return Packed(torch.tensor(tokens), torch.tensor(positions), num_prefix, tuple(segments), apart)
 
 
 def _block(lengths: list[int]) -> RowBlock:
@@ -138,10 +149,14 @@ class _FlattenRows(torch.autograd.Function):
 
 
 class PackedAttention:
-    """Causal attention over a packed batch: rows see prefix, prompt and themselves."""
+    """Causal attention over a packed batch: rows see prefix, prompt and themselves.
 
-    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
+    `apart_kv` are the keys and values of a prefix kept apart, [P, 2K, E] per layer.
+    """
+
+    def __init__(self, packed: Packed, dtype: torch.dtype, apart_kv: Sequence[Tensor] = ()) -> None:
         self._packed = packed
+        self._apart_kv = apart_kv
         self._sizes = [packed.num_prefix] + [
             size
             for segment in packed.segments
@@ -150,14 +165,16 @@ class PackedAttention:
         self._mask_of = functools.cache(lambda before, length: causal_mask(before, length, dtype))
 
     def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-        """Attend; the layer's number does not matter here."""
+        """Attend; the layer's number matters to a prefix kept apart only."""
         kv_NKE = torch.cat((k_NKE, v_NKE), dim=1)
         parts = zip(q_NHE.split(self._sizes), kv_NKE.split(self._sizes), strict=True)
         mixed = []
-        num_prefix = self._packed.num_prefix
         q, prefix_kv = next(parts)
-        if num_prefix:
-            mixed.append(attend(q[None], prefix_kv[None], self._mask_of(0, num_prefix))[0])
+        if self._packed.num_prefix:
+            mixed.append(attend(q[None], prefix_kv[None], self._mask_of(0, len(prefix_kv)))[0])
+        if self._apart_kv:
+            prefix_kv = self._apart_kv[layer]
+        num_prefix = len(prefix_kv)
         for segment in self._packed.segments:
             q, prompt_kv = next(parts)
             before_kv = torch.cat((prefix_kv, prompt_kv)) if num_prefix else prompt_kv
@@ -201,7 +218,28 @@ def attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
     return mixed.reshape(rows, heads, length, size).transpose(1, 2)
 
 
-def packed_hidden(decoder: Decoder, packed: Packed) -> Tensor:
-    """Return the hidden states [N, D] of a packed batch."""
-    attention = PackedAttention(packed, decoder.dtype)
+def packed_hidden(decoder: Decoder, packed: Packed, apart_kv: Sequence[Tensor] = ()) -> Tensor:
+    """Return the hidden states [N, D] of a packed batch; a prefix kept apart is computed if not given."""
+    if packed.apart and not apart_kv:
+        apart_kv = kv_of(decoder, pack([], packed.apart))[1]
+    attention = PackedAttention(packed, decoder.dtype, apart_kv)
     return decoder.hidden(packed.tokens_N, packed.positions_N, attention)
+
+
+class _Recorder:
+    """An `Attend` function that also keeps the keys and values of every layer."""
+
+    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
+        self._attention = PackedAttention(packed, dtype)
+        self.kv: list[Tensor] = []
+
+    def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
+        self.kv.append(torch.cat((k_NKE, v_NKE), dim=1))
+        return self._attention(layer, q_NHE, k_NKE, v_NKE)
+
+
+def kv_of(decoder: Decoder, packed: Packed) -> tuple[Tensor, list[Tensor]]:
+    """Return the hidden states of a packed batch, and its keys and values, [N, 2K, E] per layer."""
+    recorder = _Recorder(packed, decoder.dtype)
+    hidden_ND = decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
+    return hidden_ND, recorder.kv

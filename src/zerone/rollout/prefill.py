@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zerone.model.decoder import Decoder
-from zerone.model.packed import Packed, PackedAttention, attend, causal_mask, pack
+from zerone.model.packed import attend, causal_mask, kv_of, pack
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,6 @@ class Prefilled:
 
     kv: list[Tensor]
     logits_V: Tensor
-
-
-class _Recorder:
-    """An `Attend` function that also keeps the keys and values of every layer."""
-
-    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
-        self._attention = PackedAttention(packed, dtype)
-        self.kv: list[Tensor] = []
-
-    def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
-        self.kv.append(torch.cat((k_NKE, v_NKE), dim=1))
-        return self._attention(layer, q_NHE, k_NKE, v_NKE)
 
 
 def empty_kv(decoder: Decoder) -> list[Tensor]:
@@ -46,10 +34,7 @@ def prefill_prefix(decoder: Decoder, prefix: Sequence[int]) -> list[Tensor]:
     """Return the keys and values of what all prompts begin with."""
     if not prefix:
         return empty_kv(decoder)
-    packed = pack([((), [prefix])])
-    recorder = _Recorder(packed, decoder.dtype)
-    decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
-    return recorder.kv
+    return kv_of(decoder, pack([((), [prefix])]))[1]
 
 
 def prefill(
@@ -59,16 +44,14 @@ def prefill(
 
     Returns the prefix's keys and values, and per prompt those of its rest. No rest may be empty.
     """
-    packed = pack([(prefix, rests)])
-    recorder = _Recorder(packed, decoder.dtype)
-    hidden_ND = decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
+    hidden_ND, kv = kv_of(decoder, pack([(prefix, rests)]))
     ends = len(prefix) + torch.tensor([len(rest) for rest in rests]).cumsum(0)
     logits_BV = decoder.logits(hidden_ND[ends - 1])
     prefilled = [
-        Prefilled([layer[end - len(rest) : end] for layer in recorder.kv], logits_V)
+        Prefilled([layer[end - len(rest) : end] for layer in kv], logits_V)
         for rest, end, logits_V in zip(rests, ends.tolist(), logits_BV, strict=True)
     ]
-    return [layer[: len(prefix)] for layer in recorder.kv], prefilled
+    return [layer[: len(prefix)] for layer in kv], prefilled
 
 
 class _Continuation:
