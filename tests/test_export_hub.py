@@ -164,6 +164,16 @@ def test_without_push_nothing_is_contacted(tmp_path: Path, model: Path) -> None:
     assert said.endswith("nothing was uploaded; add --push to do so\n")
 
 
+@pytest.mark.parametrize("repo", ["tiny", "some one/tiny", "a/b/c", "someone/", "someone/ti--ny", ""])
+def test_a_repository_that_cannot_be_is_refused_before_anything_is_written(
+    tmp_path: Path, model: Path, repo: str
+) -> None:
+    where = ["--to", "hub", "--repo", repo, "--out", str(tmp_path / "out")]
+    code, _, err = call_main(tmp_path, "export", str(model), *where)
+    assert (code, "--repo" in err) == (2, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_public_repository_is_left_alone_unless_that_is_meant(pushes: dict[str, Push]) -> None:
     done = pushes["public"].done
     assert (done.returncode, pushes["public"].hub.files) == (2, {})

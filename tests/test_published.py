@@ -217,6 +217,12 @@ def test_a_file_of_almost_a_suites_columns_is_named_with_the_missing_one(tmp_pat
         load_source(Config(), str(path), None, Choice())
 
 
+def test_a_table_of_ones_own_problems_is_refused_with_the_form_that_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("prompt,answer\n2+2?,4\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"mine\.csv: problems of your own are read from JSONL"):
+        load_source(Config(), str(tmp_path / "mine.csv"), None, Choice())
+
+
 @pytest.mark.parametrize("name", ["arena.jsonl", "my_mmlu.jsonl", "x.jsonl"])
 @pytest.mark.parametrize("more", [{"answer": "4"}, {"verifier": "code", "mode": "stdin", "tests": []}])
 def test_problems_of_ones_own_may_have_any_name_and_any_other_columns(

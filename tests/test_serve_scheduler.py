@@ -1,6 +1,7 @@
 """The scheduler against the training engine: the same answers, whenever jobs come and however little fits."""
 
 import queue
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -122,6 +123,32 @@ def test_a_full_queue_takes_nothing_of_a_request(model: Model, prompts: Sequence
         with pytest.raises(QueueFull):
             scheduler.submit([job_of(prompts[0])[0]])
         assert len(answers_of(arriving)) == 2
+
+
+def test_rows_whose_prompt_is_being_computed_count_for_the_queue(
+    model: Model, prompts: Sequence[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+    for scheduler in running(model, max_rows=2, max_waiting=2):
+        really = scheduler._prefill
+
+        def slowly(rows: Any, really: Any = really) -> Any:
+            begun.set()
+            assert may_go_on.wait(30)
+            return really(rows)
+
+        monkeypatch.setattr(scheduler, "_prefill", slowly)
+        first, arriving = job_of(prompts[0])
+        scheduler.submit([first])
+        assert begun.wait(30)
+        assert scheduler.num_active == 2
+        second, also_arriving = job_of(prompts[1])
+        scheduler.submit([second])
+        with pytest.raises(QueueFull):
+            scheduler.submit([job_of(prompts[2])[0]])
+        may_go_on.set()
+        assert len(answers_of(arriving)) == len(answers_of(also_arriving)) == 2
+        assert scheduler.num_active <= 2
 
 
 def test_a_cancelled_job_leaves_at_once(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:

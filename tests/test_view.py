@@ -379,6 +379,10 @@ def test_page_in_a_browser(address: tuple[str, int]) -> None:
         browser.open(link)
         browser.wait_for("document.querySelector('.card.chosen')")
         assert browser.value("document.querySelector('.card.chosen').id") == "sample-1-0-0"
+        browser.open("about:blank")
+        browser.open(f"{origin}/?order=nonsense&by=sample&outcome=nothing")
+        browser.wait_for("document.querySelectorAll('.card').length === " + str(SAMPLES))
+        assert browser.value("document.getElementById('order').value") == "position", "an unknown one is none"
         browser.resize(390, 800)
         assert browser.value("document.documentElement.scrollWidth") <= 390, "nothing to scroll sideways"
         assert "owned" not in browser.value("document.title")

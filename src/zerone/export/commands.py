@@ -51,8 +51,11 @@ def export(
         raise ExportError("--to hub needs --repo OWNER/NAME")
     if to is not Form.HUB and (push or public or repo is not None):
         raise ExportError(f"--repo, --push and --public go with --to hub, not with --to {to.value}")
+    from zerone.export import hub
     from zerone.export.source import read_source
 
+    if repo is not None:
+        hub.check_name(repo)
     source = read_source(model, licence)
     if push and source.licence is None:
         raise ExportError(f"nothing beside {model} tells its licence; state it by --licence")

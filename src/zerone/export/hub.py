@@ -12,6 +12,19 @@ from pathlib import Path
 from zerone.errors import ExportError
 
 
+def check_name(repo: str) -> None:
+    """Raise ExportError for what cannot be a repository's name; nothing is contacted."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ExportError(f"--repo {repo!r} is no name of a repository: {error}") from error
+    if "/" not in repo:
+        raise ExportError(f"--repo {repo!r} names no owner; give OWNER/NAME")
+
+
 def plan(directory: Path, repo: str, is_public: bool) -> Iterator[str]:
     """Yield what a push would do, line by line."""
     paths = sorted(path for path in directory.iterdir() if path.is_file())
@@ -25,10 +38,11 @@ def plan(directory: Path, repo: str, is_public: bool) -> Iterator[str]:
 def push(directory: Path, repo: str, is_public: bool) -> str:
     """Upload the directory and return the address of the commit; raises ExportError when that fails."""
     from huggingface_hub import HfApi, errors
-    from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import OfflineModeIsEnabled
 
     # That of httpx in version 1 and of httpx2 in version 2, which no other name finds in both.
     http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    check_name(repo)
     api = HfApi()
     try:
         api.create_repo(repo, private=not is_public, exist_ok=True)
@@ -39,8 +53,6 @@ def push(directory: Path, repo: str, is_public: bool) -> str:
         commit = api.upload_folder(
             repo_id=repo, folder_path=directory, commit_message="Model exported by zerone"
         )
-    except HFValidationError as error:
-        raise ExportError(f"--repo {repo!r} is no name of a repository: {error}") from error
     except OfflineModeIsEnabled as error:
         raise ExportError(
             f"HF_HUB_OFFLINE is set, so nothing was uploaded; the files are in {directory}"

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from zerone.serve.keys import Keys
+from zerone.serve.keys import NO_KEY, Keys
 from zerone.serve.refusals import Refusal
 
 MAX_BODY_BYTES = 1 << 20
-NO_KEY = "none"
-"""Whose requests come without a key, in metrics."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from zerone.errors import ConfigError
 
+NO_KEY = "none"
+"""Whose requests come without a key, in metrics."""
+
 
 class Keys:
     """The known keys, as digests."""
@@ -36,6 +39,11 @@ class Keys:
             if len(words) > 2 or name in keys or not words[-1].isascii():
                 raise ConfigError(
                     f"{path}, line {number}: give `KEY` or `NAME KEY`, in ASCII, each name once"
+                )
+            if name == NO_KEY:
+                raise ConfigError(
+                    f"{path}, line {number}: the name {NO_KEY!r} stands for requests without a key in the "
+                    "metrics; give the key another name"
                 )
             keys[name] = words[-1]
         if not keys:

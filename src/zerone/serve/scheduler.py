@@ -59,6 +59,8 @@ class Scheduler:
         self._make_batch = functools.partial(Batch, decoder, context, max_rows, kv_bytes)
         self._batch = self._make_batch()
         self._waiting: deque[Row] = deque()
+        self._entering: list[Row] = []
+        """Rows off the queue whose prompts are being computed; neither waiting nor in the batch yet."""
         self._piecewise: tuple[Row, PiecewisePrefill] | None = None
         self._at_stake: list[Row] = []
         """All rows that the step under way began with, wherever it has put them meanwhile."""
@@ -88,8 +90,8 @@ class Scheduler:
 
     @property
     def num_active(self) -> int:
-        """Answers being decoded."""
-        return len(self._batch.rows)
+        """Answers being decoded, those included whose prompt is being computed."""
+        return len({*self._batch.rows, *self._entering})
 
     @property
     def num_waiting(self) -> int:
@@ -171,27 +173,34 @@ class Scheduler:
             if not entering:
                 return []
             if entering[0].length <= PIECE_TOKENS:
-                return self._batch.admit(self._prefill(entering))
+                return self._admitted(self._prefill(entering))
             self._piecewise = entering[0], PiecewisePrefill(self._decoder, entering[0].ids)
+            self._entering = []
         row, piecewise = self._piecewise
         if piecewise.result is None:
             piecewise.advance(PIECE_TOKENS)
         if piecewise.result is None or not self._batch.has_room([row]):
             return []
-        self._piecewise = None
         result, entering = piecewise.result, [row]
         with self._wake:
+            self._piecewise, self._entering = None, entering
             while self._waiting and self._waiting[0].ids == row.ids:
                 if not self._batch.has_room([*entering, self._waiting[0]]):
                     break
                 entering.append(self._waiting.popleft())
-        return self._batch.admit([(row, result) for row in entering])
+        return self._admitted([(row, result) for row in entering])
+
+    def _admitted(self, entering: Sequence[tuple[Row, Prefilled]]) -> list[tuple[Row, Delta]]:
+        deltas = self._batch.admit(entering)
+        self._entering = []
+        return deltas
 
     def _take(self) -> list[Row]:
         """Take rows off the queue: one long one, or short ones of a piece's tokens together."""
         entering: list[Row] = []
         num_tokens = 0
         with self._wake:
+            self._entering = entering
             while self._waiting and self._batch.has_room([*entering, self._waiting[0]]):
                 row = self._waiting[0]
                 # The answers to one prompt share its prefill.
@@ -215,7 +224,7 @@ class Scheduler:
         with self._wake:
             rows = [*self._at_stake, *self._unfinished()]
             self._waiting.clear()
-        self._piecewise, self._at_stake = None, []
+        self._piecewise, self._entering, self._at_stake = None, [], []
         self._batch = self._make_batch()
         jobs = dict.fromkeys(row.job for row in rows)
         if jobs:

@@ -11,6 +11,7 @@ const SORTS = {
   "advantage-down": "advantage, highest first", "advantage-up": "advantage, lowest first",
 };
 const COLOURS = { logprob: "log-probability", advantage: "advantage", push: "push", none: "nothing" };
+const ORDERS = ["position", "right", "reward", "length", "signal"];
 const OUTCOMES = ["correct", "wrong", "unparsable", "timeout", "infrastructure_error"];
 
 let state = readState();
@@ -22,6 +23,9 @@ function readState() {
   if (!(read.sort in SORTS)) read.sort = DEFAULTS.sort;
   if (!(read.colour in COLOURS)) read.colour = DEFAULTS.colour;
   if (!["group", "find", "across"].includes(read.view)) read.view = DEFAULTS.view;
+  if (!ORDERS.includes(read.order)) read.order = DEFAULTS.order;
+  if (read.by !== DEFAULTS.by && (read.by === "sample" || !(read.by in SORTS))) read.by = DEFAULTS.by;
+  if (!OUTCOMES.includes(read.outcome)) read.outcome = DEFAULTS.outcome;
   return read;
 }
 
