@@ -1,7 +1,7 @@
 """Served tokens per second and time to the first token: `zerone serve`, `transformers serve` and vLLM.
 
     pip install 'transformers[serving]'     (nothing else of zerone needs it)
-    python benchmarks/serve_speed.py [--model embedded|DIR] [--clients 1 8 64] [--vllm PROGRAM] ...
+    python benchmarks/serve_speed.py [--model embedded|DIR] [--clients 1 8 64] [--vllm PYTHON] ...
 
 All serve the same directory; a model without a chat template gets one that writes the prompt of
 its training. Each client sends its requests one after another and reads the streams; prompts,
@@ -15,7 +15,7 @@ per server warms it up.
 The clients run in this process on the same cores, which costs all servers alike per chunk; zerone
 sends fewer chunks when it is busy. `transformers serve` is left out, with a note, where it is not
 installed. vLLM needs an environment of its own, as it wants older libraries (benchmarks/README.md);
---vllm names its `vllm` program.
+--vllm names its interpreter.
 """
 
 import argparse
@@ -112,11 +112,10 @@ def servers(directory: Path, vllm: Path | None) -> list[Server]:
             found.append(Server(name=name, command=command, model=str(directory), is_echoing=True))
     if vllm is not None:
         options = ["--dtype", "float32", "--max-model-len", "512", "--max-num-seqs", "64"]
-        command = [str(vllm), "serve", str(directory), *options, "--generation-config", "vllm", "--port"]
+        module = [str(vllm), "-m", "vllm.entrypoints.openai.api_server", "--model", str(directory)]
+        command = [*module, *options, "--generation-config", "vllm", "--port"]
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        found.append(
-            Server(name="vllm serve", command=command, model=str(directory), environment=environment)
-        )
+        found.append(Server(name="vLLM", command=command, model=str(directory), environment=environment))
     return found
 
 
@@ -252,7 +251,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--requests", type=int, default=2, help="of each client, one after another")
     parser.add_argument("--max-tokens", type=int, default=200, help="of an answer")
-    parser.add_argument("--vllm", type=Path, metavar="PROGRAM", help="measure vLLM too")
+    parser.add_argument("--vllm", type=Path, metavar="PYTHON", help="measure vLLM too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all raw figures there")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp())
