@@ -71,12 +71,17 @@ class Figures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How a server is started, what it calls the model, and whether its answers begin with the prompt."""
+    """How a server is started, and what it calls the model.
+
+    `is_echoing` says that its answers begin with the prompt, `takes_seeds` that requests may have one:
+    vLLM 0.32 on CPUs stops for ever at some ("CPU Generator does not use offset").
+    """
 
     name: str
     command: list[str]
     model: str
     is_echoing: bool = False
+    takes_seeds: bool = True
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -115,7 +120,14 @@ def servers(directory: Path, vllm: Path | None) -> list[Server]:
         module = [str(vllm), "-m", "vllm.entrypoints.openai.api_server", "--model", str(directory)]
         command = [*module, *options, "--generation-config", "vllm", "--port"]
         environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-        found.append(Server(name="vLLM", command=command, model=str(directory), environment=environment))
+        vllm_server = Server(
+            name="vLLM",
+            command=command,
+            model=str(directory),
+            takes_seeds=False,
+            environment=environment,
+        )
+        found.append(vllm_server)
     return found
 
 
@@ -172,8 +184,9 @@ async def ask(port: int, server: Server, number: int, max_tokens: int, tokenizer
         "stream": True,
         "temperature": 1.0,
         "max_tokens": max_tokens,
-        "seed": number,
     }
+    if server.takes_seeds:
+        body["seed"] = number
     echo = ""
     if server.name == OURS:
         body["reasoning_format"] = "none"
@@ -188,7 +201,7 @@ async def ask(port: int, server: Server, number: int, max_tokens: int, tokenizer
         f"Connection: close\r\nContent-Length: {len(content)}\r\n\r\n"
     )
     writer.write(head.encode() + content)
-    text, first = "", 0.0
+    text, first, begin = "", 0.0, 0.0
     async for line in reader:
         if not line.startswith(b"data: {"):
             continue
@@ -196,10 +209,13 @@ async def ask(port: int, server: Server, number: int, max_tokens: int, tokenizer
             delta = choice["delta"]
             piece = (delta.get("reasoning_content") or "") + (delta.get("content") or "")
             text += piece
-            if text.partition(echo)[2] if echo else text:
+            if text:
+                begin = begin or time.perf_counter() - begun
+            if echo and text.partition(echo)[2]:
                 first = first or time.perf_counter() - begun
     writer.close()
-    return text.partition(echo)[2] if echo else text, first
+    # With some models the prompt does not come back.
+    return (text.partition(echo)[2], first) if echo and echo in text else (text, begin)
 
 
 async def load(port: int, server: Server, clients: int, arguments: argparse.Namespace) -> Figures:
@@ -238,7 +254,9 @@ def show(figures: Sequence[Figures]) -> None:
     )
     ours = {figure.clients: figure.rate for figure in figures if figure.server == OURS}
     for figure in figures:
-        ratio = "" if figure.server == OURS else f"{ours[figure.clients] / figure.rate:.1f}x"
+        ratio = (
+            "" if figure.server == OURS or not figure.tokens else f"{ours[figure.clients] / figure.rate:.1f}x"
+        )
         print(
             f"{figure.server:<42} {figure.clients:>7} {figure.tokens:>7} {figure.rate:>9.0f} "
             f"{figure.first_token_s * 1000:>9.0f} ms {ratio:>10}"

@@ -161,7 +161,9 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     assert "choose another" in err
 
 
-@pytest.mark.parametrize("text", ["", "# only this\n\n", "a b c\n", "x 1\nx 2\n", "schlüssel\n", "none secret\n"])
+@pytest.mark.parametrize(
+    "text", ["", "# only this\n\n", "a b c\n", "x 1\nx 2\n", "schlüssel\n", "none secret\n"]
+)
 def test_key_files_that_cannot_be_used(tmp_path: Path, text: str) -> None:
     path = tmp_path / "keys"
     path.write_text(text, encoding="utf-8")

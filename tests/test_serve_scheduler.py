@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from fakes import random_tokens
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompt import write_prompt
@@ -149,6 +151,37 @@ def test_rows_whose_prompt_is_being_computed_count_for_the_queue(
         may_go_on.set()
         assert len(answers_of(arriving)) == len(answers_of(also_arriving)) == 2
         assert scheduler.num_active <= 2
+
+
+@pytest.mark.parametrize("length", [40, 700])
+def test_a_prompt_that_goes_on_from_another_computes_the_rest_only(
+    model: Model, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    first = random_tokens(length, "first")
+    later = [first + random_tokens(9 + j, "later", j) for j in range(3)]
+    expected = []
+    for prompt in later:
+        for scheduler in running(model):  # one that has seen nothing
+            job, arriving = job_of(prompt)
+            scheduler.submit([job])
+            expected.append(answers_of(arriving))
+    computed: list[int] = []
+    really = Decoder.hidden
+
+    def counting(self: Decoder, tokens_N: Tensor, positions_N: Tensor, attend: Any) -> Tensor:
+        computed.append(len(tokens_N))
+        return really(self, tokens_N, positions_N, attend)
+
+    for scheduler in running(model):
+        job, arriving = job_of(first)
+        scheduler.submit([job])
+        answers_of(arriving)
+        monkeypatch.setattr(Decoder, "hidden", counting)
+        jobs = [job_of(prompt) for prompt in later]
+        scheduler.submit([job for job, _ in jobs])
+        assert [answers_of(arriving) for _, arriving in jobs] == expected
+    # The last token of what is remembered is computed again; two samples of each prompt are decoded.
+    assert max(computed) <= sum(9 + j + 1 for j in range(3))
 
 
 def test_a_cancelled_job_leaves_at_once(model: Model, prompts: Sequence[tuple[int, ...]]) -> None:

@@ -15,7 +15,7 @@ from zerone.errors import ExportError
 def check_name(repo: str) -> None:
     """Raise ExportError for what cannot be a repository's name; nothing is contacted."""
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # lazily exported
 
     try:
         validate_repo_id(repo)

@@ -229,8 +229,8 @@ def packed_hidden(decoder: Decoder, packed: Packed, apart_kv: Sequence[Tensor] =
 class _Recorder:
     """An `Attend` function that also keeps the keys and values of every layer."""
 
-    def __init__(self, packed: Packed, dtype: torch.dtype) -> None:
-        self._attention = PackedAttention(packed, dtype)
+    def __init__(self, packed: Packed, dtype: torch.dtype, apart_kv: Sequence[Tensor]) -> None:
+        self._attention = PackedAttention(packed, dtype, apart_kv)
         self.kv: list[Tensor] = []
 
     def __call__(self, layer: int, q_NHE: Tensor, k_NKE: Tensor, v_NKE: Tensor) -> Tensor:
@@ -238,8 +238,8 @@ class _Recorder:
         return self._attention(layer, q_NHE, k_NKE, v_NKE)
 
 
-def kv_of(decoder: Decoder, packed: Packed) -> tuple[Tensor, list[Tensor]]:
+def kv_of(decoder: Decoder, packed: Packed, apart_kv: Sequence[Tensor] = ()) -> tuple[Tensor, list[Tensor]]:
     """Return the hidden states of a packed batch, and its keys and values, [N, 2K, E] per layer."""
-    recorder = _Recorder(packed, decoder.dtype)
+    recorder = _Recorder(packed, decoder.dtype, apart_kv)
     hidden_ND = decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
     return hidden_ND, recorder.kv

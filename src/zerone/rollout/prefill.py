@@ -54,6 +54,26 @@ def prefill(
     return [layer[: len(prefix)] for layer in kv], prefilled
 
 
+def prefill_after(
+    decoder: Decoder, before: Sequence[int], before_kv: Sequence[Tensor], rests: Sequence[Sequence[int]]
+) -> list[Prefilled]:
+    """Compute prompts that all continue `before`, whose keys and values are known; the results hold both."""
+    packed = pack([((), rests)], before, is_apart=True)
+    hidden_ND, kv = kv_of(decoder, packed, before_kv)
+    ends = torch.tensor([len(rest) for rest in rests]).cumsum(0)
+    logits_BV = decoder.logits(hidden_ND[ends - 1])
+    return [
+        Prefilled(
+            [
+                torch.cat((known, layer[end - len(rest) : end]))
+                for known, layer in zip(before_kv, kv, strict=True)
+            ],
+            logits_V,
+        )
+        for rest, end, logits_V in zip(rests, ends.tolist(), logits_BV, strict=True)
+    ]
+
+
 class _Continuation:
     """An `Attend` function for tokens that follow others, whose keys and values it is given."""
 
@@ -69,12 +89,15 @@ class _Continuation:
 
 
 class PiecewisePrefill:
-    """A prompt that is computed piece by piece; `result` is there after the last one."""
+    """A prompt that is computed piece by piece; `result` is there after the last one.
 
-    def __init__(self, decoder: Decoder, prompt_ids: Sequence[int]) -> None:
+    `known_kv` are the keys and values of its beginning, where they are known already.
+    """
+
+    def __init__(self, decoder: Decoder, prompt_ids: Sequence[int], known_kv: Sequence[Tensor] = ()) -> None:
         self._decoder = decoder
         self._prompt_ids = prompt_ids
-        self._kv = empty_kv(decoder)
+        self._kv = list(known_kv) or empty_kv(decoder)
         self.result: Prefilled | None = None
 
     def advance(self, num_tokens: int) -> None:

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 
 from zerone.model.decoder import Decoder
-from zerone.rollout.prefill import PiecewisePrefill, Prefilled, prefill
+from zerone.rollout.prefill import PiecewisePrefill, Prefilled, prefill, prefill_after
 from zerone.serve.batch import Batch
 from zerone.serve.jobs import Delta, Failure, Job
+from zerone.serve.prompt_memory import PromptMemory
 from zerone.serve.row import Row
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Scheduler:
         self.capacity = max_rows + max_waiting
         self._make_batch = functools.partial(Batch, decoder, context, max_rows, kv_bytes)
         self._batch = self._make_batch()
+        self._memory = PromptMemory()
         self._waiting: deque[Row] = deque()
         self._entering: list[Row] = []
         """Rows off the queue whose prompts are being computed; neither waiting nor in the batch yet."""
@@ -174,7 +176,9 @@ class Scheduler:
                 return []
             if entering[0].length <= PIECE_TOKENS:
                 return self._admitted(self._prefill(entering))
-            self._piecewise = entering[0], PiecewisePrefill(self._decoder, entering[0].ids)
+            _, known_kv = self._memory.beginning([entering[0].ids])
+            piecewise = PiecewisePrefill(self._decoder, entering[0].ids, known_kv)
+            self._piecewise = entering[0], piecewise
             self._entering = []
         row, piecewise = self._piecewise
         if piecewise.result is None:
@@ -182,6 +186,7 @@ class Scheduler:
         if piecewise.result is None or not self._batch.has_room([row]):
             return []
         result, entering = piecewise.result, [row]
+        self._memory.remember(row.ids, result.kv)
         with self._wake:
             self._piecewise, self._entering = None, entering
             while self._waiting and self._waiting[0].ids == row.ids:
@@ -216,7 +221,13 @@ class Scheduler:
     def _prefill(self, rows: Sequence[Row]) -> list[tuple[Row, Prefilled]]:
         """Compute the prompts of short rows, each once, in one packed pass."""
         prompts = list(dict.fromkeys(row.ids for row in rows))
-        _, prefilled = prefill(self._decoder, (), prompts)
+        known, known_kv = self._memory.beginning(prompts)
+        if known:
+            rests = [prompt[len(known) :] for prompt in prompts]
+            prefilled = prefill_after(self._decoder, known, known_kv, rests)
+        else:
+            _, prefilled = prefill(self._decoder, (), prompts)
+        self._memory.remember(prompts[-1], prefilled[-1].kv)
         by_ids = dict(zip(prompts, prefilled, strict=True))
         return [(row, by_ids[row.ids]) for row in rows]
 
