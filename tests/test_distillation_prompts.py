@@ -175,8 +175,8 @@ def test_the_price_of_a_step_is_that_of_the_passes_it_makes(
     """Counted where models compute: 2 per token of each pass, 4 more where a gradient is wanted."""
     passes: list[int] = []
 
-    def counting(decoder: Decoder, batch: Batch) -> Tensor:
-        found = completion_hidden(decoder, batch)
+    def counting(decoder: Decoder, batch: Batch, *apart_kv: Any) -> Tensor:
+        found = completion_hidden(decoder, batch, *apart_kv)
         passes.append(len(batch.packed.tokens_N) * (6 if found.requires_grad else 2))
         return found
 
