@@ -17,7 +17,7 @@ from zerone.batch import Batch, completion_logits, make_batches
 from zerone.loss import Objective, Passes, backward, completion_logprobs
 from zerone.model import once as once_module
 from zerone.model.once import Once
-from zerone.model.packed import kv_of
+from zerone.model.packed import prefix_kv
 from zerone.types import Credited
 
 TOLERANCE = 2e-5
@@ -89,11 +89,11 @@ def test_a_short_prefix_stays_in_its_batches() -> None:
 def test_a_prefix_kept_apart_is_computed_once_per_module_and_update(monkeypatch: pytest.MonkeyPatch) -> None:
     computed = []
 
-    def counting(decoder: Any, packed: Any) -> Any:
-        computed.append(packed.num_prefix)
-        return kv_of(decoder, packed)
+    def counting(decoder: Any, prefix: Any) -> Any:
+        computed.append(len(prefix))
+        return prefix_kv(decoder, prefix)
 
-    monkeypatch.setattr(once_module, "kv_of", counting)
+    monkeypatch.setattr(once_module, "prefix_kv", counting)
     gradient_of(tiny_model(), tiny_model(seed=1), batches_of(SMALL))
     assert computed == [len(PREFIX)] * 2
 

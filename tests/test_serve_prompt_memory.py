@@ -20,7 +20,7 @@ def numbers(start: int, length: int) -> tuple[int, ...]:
 
 
 def remembering(*prompts: tuple[int, ...], max_tokens: int = 4096) -> PromptMemory:
-    memory = PromptMemory(max_tokens)
+    memory = PromptMemory([], max_tokens)
     for prompt in prompts:
         memory.remember(prompt, kv_of(prompt))
     return memory
@@ -68,7 +68,7 @@ PROMPTS = st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=60).map(tupl
 def test_what_is_returned_is_true_of_all_prompts_and_bounded(
     prompts: list[tuple[int, ...]], room: int
 ) -> None:
-    memory = PromptMemory(max_tokens=room)
+    memory = PromptMemory([], max_tokens=room)
     for prompt in [*prompts, *prompts]:
         alike, kv = memory.beginning([prompt, (*prompt, 0)])
         assert prompt[: len(alike)] == alike

@@ -14,7 +14,7 @@ from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompt import write_prompt
 from zerone.rollout.engine import Request, Sampling
-from zerone.rollout.prefill import PiecewisePrefill, prefill
+from zerone.rollout.prefill import PiecewisePrefill, empty_kv, prefill
 from zerone.rollout.sampling import uniforms
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.seeding import seed_from
@@ -108,8 +108,8 @@ def test_a_prompt_in_pieces_is_the_prompt_in_one(model: Model) -> None:
     decoder = Decoder(model.module, torch.float32)
     ids = model.tokenizer("The quick brown fox. " * 30)["input_ids"]
     with torch.inference_mode():
-        _, (whole,) = prefill(decoder, (), [ids])
-        pieces = PiecewisePrefill(decoder, ids)
+        (whole,) = prefill(decoder, (), empty_kv(decoder), [ids])
+        pieces = PiecewisePrefill(decoder, ids, empty_kv(decoder))
         while pieces.result is None:
             pieces.advance(50)
     # fp32 sums in another order.

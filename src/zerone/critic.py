@@ -76,12 +76,15 @@ class Critic:
         An answer that ran out of room ends there like any other: nothing follows it. Advantages
         are whitened over all tokens of the phase, as the critic knows nothing at first.
         """
+        fixed = None if reference is None else Once(reference, self.dtype)
         members: list[Graded] = []
         values: list[list[float]] = []
         rewards: list[list[float]] = []
         for batch in batches:
             lengths = [len(graded.rollout.completion_ids) for graded in batch.members]
-            reference_C = None if reference is None else self._reference_logprobs(reference, batch)
+            reference_C = None
+            if fixed is not None:
+                reference_C, _ = completion_logprobs(fixed, batch, self.settings.temperature)
             rewards_C = token_rewards(batch, reference_C, self.settings.kl_coef)
             members += batch.members
             values += [part.tolist() for part in self.values(batch).split(lengths)]
@@ -104,10 +107,6 @@ class Critic:
     def values(self, batch: Batch) -> Tensor:
         """Return V of the state before each completion token, [C]."""
         return completion_logits(self.module, batch, self.dtype).squeeze(1)
-
-    def _reference_logprobs(self, reference: nn.Module, batch: Batch) -> Tensor:
-        logprobs_C, _ = completion_logprobs(Once(reference, self.dtype), batch, self.settings.temperature)
-        return logprobs_C
 
     def backward(self, batch: Batch) -> float:
         """Add a micro-batch's gradient; return its part of the value loss."""

@@ -25,6 +25,7 @@ from zerone.checkpoint import Progress
 from zerone.config import Config
 from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
+from zerone.model.once import Once
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
 from zerone.optim import set_learning_rate, warmup_then_cosine
 from zerone.prompt import THINK_OPEN, Style, write_chat
@@ -119,10 +120,12 @@ def backward(
     """Add the gradient of the mean loss per answer token of the whole batch; return that mean."""
     num_targets = sum(len(example.completion_ids) for example in batch)
     total = 0.0
+    once = Once(module, dtype)
     for microbatch in microbatches(batch, microbatch_tokens):
-        loss = loss_sum(module, microbatch, dtype) / num_targets
+        loss = loss_sum(once.decoder, microbatch) / num_targets
         loss.backward()
         total += loss.item()
+    once.finish()
     return total
 
 
@@ -132,13 +135,13 @@ def mean_loss(
 ) -> float:
     """Return the mean loss per answer token, as for examples that are held out."""
     num_targets = sum(len(example.completion_ids) for example in examples)
-    parts = (loss_sum(module, part, dtype).item() for part in microbatches(examples, microbatch_tokens))
+    decoder = Decoder(module, dtype)
+    parts = (loss_sum(decoder, part).item() for part in microbatches(examples, microbatch_tokens))
     return math.fsum(parts) / num_targets
 
 
-def loss_sum(module: nn.Module, microbatch: MicroBatch, dtype: torch.dtype) -> Tensor:
+def loss_sum(decoder: Decoder, microbatch: MicroBatch) -> Tensor:
     """Return the negative log-likelihood of a micro-batch's answers, summed over their tokens."""
-    decoder = Decoder(module, dtype)
     hidden_CD = packed_hidden(decoder, microbatch.packed).index_select(0, microbatch.sources_C)
     return functional.cross_entropy(decoder.logits(hidden_CD), microbatch.targets_C, reduction="sum")
 

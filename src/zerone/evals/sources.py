@@ -83,10 +83,6 @@ def _source_of_file(config: Config, path: Path, choice: Choice) -> Source:
         return _source_of_rows(config, published, rows, choice)
     if not _is_own(rows[0], fields):
         _refuse_incomplete(path.name, rows[0], fields)
-    if ".csv" in path.suffixes:
-        raise DataError(
-            f"{path}: problems of your own are read from JSONL, one JSON object per line, not CSV"
-        )
     return _source(path.stem, read_problems(path, fields).problems, None, choice)
 
 

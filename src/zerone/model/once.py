@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from zerone.model.decoder import Decoder
-from zerone.model.packed import kv_of, pack
+from zerone.model.packed import prefix_kv
 
 _SMALL = 2**14
 """Cells up to which a tensor's gradients are kept apart. The norms of Qwen3's heads are one vector for
@@ -80,8 +80,7 @@ class Once:
         if not prefix:
             return ()
         if prefix not in self._kv:
-            _, kv = kv_of(self.decoder, pack([], prefix))
-            self._kv[prefix] = [self._prefixes(layer) for layer in kv]
+            self._kv[prefix] = [self._prefixes(layer) for layer in prefix_kv(self.decoder, prefix)]
         return self._kv[prefix]
 
     def finish(self) -> None:

@@ -221,7 +221,7 @@ def attend(q_RTHE: Tensor, kv_RSKE: Tensor, mask_TS: Tensor) -> Tensor:
 def packed_hidden(decoder: Decoder, packed: Packed, apart_kv: Sequence[Tensor] = ()) -> Tensor:
     """Return the hidden states [N, D] of a packed batch; a prefix kept apart is computed if not given."""
     if packed.apart and not apart_kv:
-        apart_kv = kv_of(decoder, pack([], packed.apart))[1]
+        apart_kv = prefix_kv(decoder, packed.apart)
     attention = PackedAttention(packed, decoder.dtype, apart_kv)
     return decoder.hidden(packed.tokens_N, packed.positions_N, attention)
 
@@ -243,3 +243,8 @@ def kv_of(decoder: Decoder, packed: Packed, apart_kv: Sequence[Tensor] = ()) -> 
     recorder = _Recorder(packed, decoder.dtype, apart_kv)
     hidden_ND = decoder.hidden(packed.tokens_N, packed.positions_N, recorder)
     return hidden_ND, recorder.kv
+
+
+def prefix_kv(decoder: Decoder, prefix: Sequence[int]) -> list[Tensor]:
+    """Return the keys and values of a prefix, [P, 2K, E] per layer."""
+    return kv_of(decoder, pack([], prefix))[1]

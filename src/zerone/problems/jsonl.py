@@ -86,6 +86,8 @@ def read_lines(path: Path, fields: Fields) -> Iterator[tuple[int, Problem | Data
 
     Raises DataError where the file or the pattern cannot be used at all.
     """
+    if ".csv" in path.suffixes:
+        raise DataError(f"{path}: problems of your own are read from JSONL, one object per line, not CSV")
     pattern = None if fields.answer_pattern is None else _compile(fields.answer_pattern)
     for number, line in lines_of(path):
         place = f"{path}:{number}"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zerone.model.decoder import Decoder
-from zerone.model.packed import attend, causal_mask, kv_of, pack
+from zerone.model.packed import attend, causal_mask, kv_of, pack, prefix_kv
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,10 @@ class Prefilled:
 
     kv: list[Tensor]
     logits_V: Tensor
+
+    def after(self, before_kv: Sequence[Tensor]) -> "Prefilled":
+        """Return the whole prompt, of which this is the rest."""
+        return Prefilled([torch.cat(pair) for pair in zip(before_kv, self.kv, strict=True)], self.logits_V)
 
 
 def empty_kv(decoder: Decoder) -> list[Tensor]:
@@ -32,44 +36,21 @@ def empty_kv(decoder: Decoder) -> list[Tensor]:
 
 def prefill_prefix(decoder: Decoder, prefix: Sequence[int]) -> list[Tensor]:
     """Return the keys and values of what all prompts begin with."""
-    if not prefix:
-        return empty_kv(decoder)
-    return kv_of(decoder, pack([((), [prefix])]))[1]
+    return prefix_kv(decoder, prefix) if prefix else empty_kv(decoder)
 
 
 def prefill(
-    decoder: Decoder, prefix: Sequence[int], rests: Sequence[Sequence[int]]
-) -> tuple[list[Tensor], list[Prefilled]]:
-    """Compute prompts that all continue `prefix`, in one packed pass.
-
-    Returns the prefix's keys and values, and per prompt those of its rest. No rest may be empty.
-    """
-    hidden_ND, kv = kv_of(decoder, pack([(prefix, rests)]))
-    ends = len(prefix) + torch.tensor([len(rest) for rest in rests]).cumsum(0)
-    logits_BV = decoder.logits(hidden_ND[ends - 1])
-    prefilled = [
-        Prefilled([layer[end - len(rest) : end] for layer in kv], logits_V)
-        for rest, end, logits_V in zip(rests, ends.tolist(), logits_BV, strict=True)
-    ]
-    return [layer[: len(prefix)] for layer in kv], prefilled
-
-
-def prefill_after(
     decoder: Decoder, before: Sequence[int], before_kv: Sequence[Tensor], rests: Sequence[Sequence[int]]
 ) -> list[Prefilled]:
-    """Compute prompts that all continue `before`, whose keys and values are known; the results hold both."""
-    packed = pack([((), rests)], before, is_apart=True)
-    hidden_ND, kv = kv_of(decoder, packed, before_kv)
+    """Compute prompts that continue `before`, whose keys and values are known, in one packed pass.
+
+    Returns the rest of each. No rest may be empty.
+    """
+    hidden_ND, kv = kv_of(decoder, pack([((), rests)], before, is_apart=True), before_kv)
     ends = torch.tensor([len(rest) for rest in rests]).cumsum(0)
     logits_BV = decoder.logits(hidden_ND[ends - 1])
     return [
-        Prefilled(
-            [
-                torch.cat((known, layer[end - len(rest) : end]))
-                for known, layer in zip(before_kv, kv, strict=True)
-            ],
-            logits_V,
-        )
+        Prefilled([layer[end - len(rest) : end] for layer in kv], logits_V)
         for rest, end, logits_V in zip(rests, ends.tolist(), logits_BV, strict=True)
     ]
 
@@ -91,13 +72,13 @@ class _Continuation:
 class PiecewisePrefill:
     """A prompt that is computed piece by piece; `result` is there after the last one.
 
-    `known_kv` are the keys and values of its beginning, where they are known already.
+    `known_kv` are the keys and values of its beginning, of no token where none is known.
     """
 
-    def __init__(self, decoder: Decoder, prompt_ids: Sequence[int], known_kv: Sequence[Tensor] = ()) -> None:
+    def __init__(self, decoder: Decoder, prompt_ids: Sequence[int], known_kv: Sequence[Tensor]) -> None:
         self._decoder = decoder
         self._prompt_ids = prompt_ids
-        self._kv = list(known_kv) or empty_kv(decoder)
+        self._kv = list(known_kv)
         self.result: Prefilled | None = None
 
     def advance(self, num_tokens: int) -> None:

@@ -131,7 +131,8 @@ class _Call:
         self._rows = [None] * slots
         longest = max(len(request.prompt_ids) for request in self._requests) - len(self._prefix)
         columns = longest + self._sampling.max_tokens + 64
-        self._cache = ClockCache(prefill_prefix(self._decoder, self._prefix), slots, columns)
+        self._prefix_kv = prefill_prefix(self._decoder, self._prefix)
+        self._cache = ClockCache(self._prefix_kv, slots, columns)
         self._next_tokens = torch.zeros(slots, dtype=torch.long)
         self._admit()
         while self._waiting or any(row is not None for row in self._rows):
@@ -149,7 +150,7 @@ class _Call:
     def _prefill(self, indices: Sequence[int]) -> None:
         """Compute prompts beyond the common prefix, all in one packed pass."""
         rests = [self._requests[index].prompt_ids[len(self._prefix) :] for index in indices]
-        _, prefilled = prefill(self._decoder, self._prefix, rests)
+        prefilled = prefill(self._decoder, self._prefix, self._prefix_kv, rests)
         self._prefilled.update(zip(indices, prefilled, strict=True))
 
     def _admit(self) -> None:

@@ -24,7 +24,9 @@ _WORTHWHILE = 16
 class PromptMemory:
     """The latest prompts, the oldest first; used by one thread."""
 
-    def __init__(self, max_tokens: int = MAX_TOKENS) -> None:
+    def __init__(self, nothing: list[Tensor], max_tokens: int = MAX_TOKENS) -> None:
+        """Begin with the keys and values of no token."""
+        self._nothing = nothing
         self._max_tokens = max_tokens
         self._known: OrderedDict[Ids, list[Tensor]] = OrderedDict()
 
@@ -33,12 +35,12 @@ class PromptMemory:
 
         Every prompt keeps a token to be computed. Nothing is returned for what is not worthwhile.
         """
-        alike = max((common_prefix([*prompts, known]) for known in self._known), key=len, default=())
-        if len(alike) < _WORTHWHILE:
-            return (), []
-        known = next(known for known in reversed(self._known) if known[: len(alike)] == alike)
+        alike = {known: common_prefix([*prompts, known]) for known in self._known}
+        known = max(alike, key=lambda known: len(alike[known]), default=())
+        if len(alike.get(known, ())) < _WORTHWHILE:
+            return (), self._nothing
         self._known.move_to_end(known)
-        return alike, [layer[: len(alike)] for layer in self._known[known]]
+        return alike[known], [layer[: len(alike[known])] for layer in self._known[known]]
 
     def remember(self, prompt: Ids, kv: list[Tensor]) -> None:
         """Take a prompt in, and let the oldest go where they have no room beside it."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from zerone.model.decoder import Decoder
-from zerone.rollout.prefill import PiecewisePrefill, Prefilled, prefill, prefill_after
+from zerone.rollout.prefill import PiecewisePrefill, Prefilled, empty_kv, prefill
 from zerone.serve.batch import Batch
 from zerone.serve.jobs import Delta, Failure, Job
 from zerone.serve.prompt_memory import PromptMemory
@@ -59,7 +59,7 @@ class Scheduler:
         self.capacity = max_rows + max_waiting
         self._make_batch = functools.partial(Batch, decoder, context, max_rows, kv_bytes)
         self._batch = self._make_batch()
-        self._memory = PromptMemory()
+        self._memory = PromptMemory(empty_kv(decoder))
         self._waiting: deque[Row] = deque()
         self._entering: list[Row] = []
         """Rows off the queue whose prompts are being computed; neither waiting nor in the batch yet."""
@@ -222,11 +222,8 @@ class Scheduler:
         """Compute the prompts of short rows, each once, in one packed pass."""
         prompts = list(dict.fromkeys(row.ids for row in rows))
         known, known_kv = self._memory.beginning(prompts)
-        if known:
-            rests = [prompt[len(known) :] for prompt in prompts]
-            prefilled = prefill_after(self._decoder, known, known_kv, rests)
-        else:
-            _, prefilled = prefill(self._decoder, (), prompts)
+        rests = [prompt[len(known) :] for prompt in prompts]
+        prefilled = [rest.after(known_kv) for rest in prefill(self._decoder, known, known_kv, rests)]
         self._memory.remember(prompts[-1], prefilled[-1].kv)
         by_ids = dict(zip(prompts, prefilled, strict=True))
         return [(row, by_ids[row.ids]) for row in rows]

@@ -31,13 +31,11 @@ function searchForm() {
   const search = () => show({ text: text.value }, true);
   text.addEventListener("keydown", (event) => event.key === "Enter" && search());
   const outcomes = Object.fromEntries([["", "any"], ...OUTCOMES.map((outcome) => [outcome, spoken(outcome)])]);
-  const orders = { ...SORTS };
-  delete orders.sample;
   return el("div", { className: "controls" },
     text, el("button", { onclick: search }, "Search"),
     select("in", { run: "all steps", step: `step ${state.step}` }, state.scope, (scope) => show({ scope })),
     select("Outcome", outcomes, state.outcome, (outcome) => show({ outcome })),
-    select("Sort by", { run: "step", ...orders }, state.by, (by) => show({ by })));
+    select("Sort by", FIND_SORTS, state.by, (by) => show({ by })));
 }
 
 async function drawFind() {

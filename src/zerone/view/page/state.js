@@ -11,7 +11,9 @@ const SORTS = {
   "advantage-down": "advantage, highest first", "advantage-up": "advantage, lowest first",
 };
 const COLOURS = { logprob: "log-probability", advantage: "advantage", push: "push", none: "nothing" };
-const ORDERS = ["position", "right", "reward", "length", "signal"];
+const { sample: _, ...OF_ROLLOUTS } = SORTS;
+const FIND_SORTS = { run: "step", ...OF_ROLLOUTS };
+const ORDERS = [...document.getElementById("order").options].map((option) => option.value);
 const OUTCOMES = ["correct", "wrong", "unparsable", "timeout", "infrastructure_error"];
 
 let state = readState();
@@ -24,7 +26,7 @@ function readState() {
   if (!(read.colour in COLOURS)) read.colour = DEFAULTS.colour;
   if (!["group", "find", "across"].includes(read.view)) read.view = DEFAULTS.view;
   if (!ORDERS.includes(read.order)) read.order = DEFAULTS.order;
-  if (read.by !== DEFAULTS.by && (read.by === "sample" || !(read.by in SORTS))) read.by = DEFAULTS.by;
+  if (!(read.by in FIND_SORTS)) read.by = DEFAULTS.by;
   if (!OUTCOMES.includes(read.outcome)) read.outcome = DEFAULTS.outcome;
   return read;
 }
