@@ -15,6 +15,7 @@ import torch
 from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, random_tokens, tiny_model
 from scripted import END, ask, bandit_model, bandit_tokenizer, forced_logprobs, make_engine, talking_model
 from zerone.errors import ModelError
+from zerone.machine import NARROW
 from zerone.model.packed import common_prefix
 from zerone.prompt import write_prompt
 from zerone.rollout.engine import Sampling
@@ -372,6 +373,34 @@ def test_an_engine_without_weights_says_so() -> None:
     engine = TorchEngine(byte_tokenizer(), (END,), 64, 4, torch.float32)
     with pytest.raises(AssertionError, match="load_weights comes before generate"):
         ask(engine, PROMPTS[:1], [(1,)], Sampling(max_tokens=2))
+
+
+def test_a_sleeping_engine_holds_no_weights_and_wakes_with_new_ones() -> None:
+    model = tiny_model()
+    engine = make_engine(model)
+    sampling = Sampling(max_tokens=8)
+    before = ask(engine, PROMPTS, [(1,)] * 3, sampling)
+    engine.sleep()
+    assert engine._decoder is None
+    with pytest.raises(AssertionError, match="load_weights comes before generate"):
+        ask(engine, PROMPTS, [(1,)] * 3, sampling)
+    engine.load_weights(model, 0)
+    assert_same(ask(engine, PROMPTS, [(1,)] * 3, sampling), before)
+
+
+def test_wide_models_answer_as_transformers_does_from_weights_in_another_layout() -> None:
+    model = tiny_model(Shape(kind="llama", width=NARROW, layers=3))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0.3 if parameter.ndim == 2 else 1)  # 16 times as wide, so sums stay as large
+    engine = make_engine(model, slots=2, end_ids=ends_of())
+    found = ask(engine, PROMPTS, [(1, 2)] * 3, Sampling(temperature=0, max_tokens=30))
+    for prompt, answers in zip(PROMPTS, found, strict=True):
+        expected = generate_greedily(model, prompt, 30, ends_of())
+        for answer in answers:
+            assert answer.completion_ids == expected
+            expected_logprobs = forced_logprobs(model, answer).tolist()
+            assert answer.sampler_logprobs == pytest.approx(expected_logprobs, abs=TOLERANCE)
 
 
 def test_decoding_in_bfloat16_stays_near_fp32() -> None:

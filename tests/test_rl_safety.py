@@ -61,6 +61,9 @@ class WrongSampler:
         self._engine.load_weights(self._foreign or module, version)
         self.weight_version = version
 
+    def sleep(self) -> None:
+        self._engine.sleep()
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
         return [[self._changed(r) for r in answers] for answers in self._engine.generate(requests, sampling)]
 

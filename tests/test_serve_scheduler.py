@@ -127,6 +127,21 @@ def test_a_full_queue_takes_nothing_of_a_request(model: Model, prompts: Sequence
         assert len(answers_of(arriving)) == 2
 
 
+def test_prompts_that_wait_for_others_are_answered_all_the_same(
+    model: Model, prompts: Sequence[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one row to a prompt, one that comes alone waits for its time; nothing it says changes."""
+    texts = []
+    for rows_per_prompt in (1, 1000):
+        monkeypatch.setattr("zerone.serve.scheduler._ROWS_PER_PROMPT", rows_per_prompt)
+        for scheduler in running(model, max_rows=16):
+            jobs = [job_of(prompts[i % len(prompts)], temperature=1.0, seed=i) for i in range(12)]
+            for job, _ in jobs:
+                scheduler.submit([job])
+            texts.append([answers_of(arriving) for _, arriving in jobs])
+    assert texts[0] == texts[1]
+
+
 def test_rows_whose_prompt_is_being_computed_count_for_the_queue(
     model: Model, prompts: Sequence[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

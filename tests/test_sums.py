@@ -1,13 +1,15 @@
 """The family of plain sums: answers, levels, language, and the examples shown in prompts."""
 
 import re
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerone.evals.suites import sums_problems
 from zerone.problems import sums
-from zerone.problems.mixture import draw_from_split
+from zerone.problems.mixture import distinct_problems, draw_from_split
 from zerone.problems.split import split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
@@ -73,6 +75,25 @@ def test_all_orders_of_a_sum_are_one_problem(rest: list[tuple[str, int]], rng: o
     terms = [("+", 50), *rest]
     shuffled = sorted(terms, key=lambda _: rng.random())  # type: ignore[attr-defined]  # hypothesis leaves it untyped
     assert sums.canonical(shuffled) == sums.canonical(terms)
+
+
+def test_training_begins_without_single_steps_and_ends_with_equal_shares() -> None:
+    first = Counter(sums.level_at(step, position) for step in range(12) for position in range(12))
+    last = Counter(sums.level_at(30, position) for position in range(12))
+    assert set(first) == {2, 3}
+    assert last == {1: 4, 2: 4, 3: 4}
+
+
+def test_the_suite_has_as_many_sums_of_each_level_all_held_out() -> None:
+    mixed, hard = sums_problems()
+    assert Counter(problem.level for problem in mixed) == {1: 25, 2: 25, 3: 25}
+    assert {problem.level for problem in hard} == {3}
+    assert {split_of(problem.id) for problem in (*mixed, *hard)} == {"eval"}
+
+
+def test_a_suite_larger_than_its_family_is_refused() -> None:
+    with pytest.raises(AssertionError, match="sums of level 1 holds fewer problems than wanted"):
+        distinct_problems("too many", [(sums, 1)] * 100, chinese_share=0)
 
 
 def test_ids_of_different_sums_differ() -> None:

@@ -135,6 +135,7 @@ def train(
         clock = Clock()
         rules = replace(rules_of(config), preferences=hooks.preferences)
         groups = collect(config, engine, mixture, to_prompt, step, clock, rules)
+        engine.sleep()  # its copies of a wide model's weights are not needed beside gradients
         lesson = method.learn(config, learner, groups, step)
         learner.progress = Progress(step=step + 1, updates=lesson.updates)
         engine.load_weights(learner.module, lesson.updates)

@@ -24,6 +24,7 @@ from transformers import LlamaConfig, Qwen2Config
 
 from fakes import NUM_TOKENS, Shape, random_tokens, tiny_model, unsupported_config
 from zerone.errors import ModelError
+from zerone.machine import NARROW
 from zerone.model.decoder import Decoder, check_supported
 from zerone.model.packed import ROWS_PER_BLOCK, Packed, common_prefix, pack, packed_hidden
 from zerone.pretrain import Encoded, language_model_loss, next_tokens, pack_documents
@@ -225,6 +226,33 @@ def test_bf16_pass_stays_near_fp32_and_its_gradients_reach_fp32_weights(shape: S
     for name, gradient in expected.items():
         assert found[name].dtype == torch.float32
         assert (found[name] - gradient).norm() < 0.15 * gradient.norm(), name
+
+
+WIDE_SHAPES = [
+    Shape(kind="qwen2", width=NARROW, kv_heads=4),
+    Shape(kind="qwen3", width=NARROW, tied=False, biases=True),
+    Shape(kind="llama", width=NARROW),
+]
+
+
+@pytest.mark.parametrize("rows", [1, 8, 65])
+@pytest.mark.parametrize("shape", WIDE_SHAPES, ids=str)
+def test_weights_in_the_layout_for_sampling_give_the_same_logits(shape: Shape, rows: int) -> None:
+    model = tiny_model(shape)
+    packed = pack(_sequences(*[(0, [1])] * rows))
+    plain, quick = Decoder(model), Decoder.for_sampling(model, torch.float32)
+    assert quick._head.weight.is_mkldnn and not plain._head.weight.is_mkldnn
+    with torch.no_grad():
+        expected_NV, found_NV = (decoder.logits(packed_hidden(decoder, packed)) for decoder in (plain, quick))
+    # Sums of 512 terms, where those of the other tests have 48.
+    assert (found_NV - expected_NV).abs().max() < 2 * TOLERANCE * expected_NV.std()
+
+
+def test_narrow_models_keep_the_plain_layout_for_sampling() -> None:
+    model, packed = tiny_model(), pack(MIXED)
+    with torch.no_grad():
+        quick = Decoder.for_sampling(model, torch.float32)
+        assert torch.equal(quick.logits(packed_hidden(quick, packed)), _packed_logits(model, packed))
 
 
 # The loss of pre-training -------------------------------------------------------------------------

@@ -42,7 +42,7 @@ _SUITES: Mapping[str, Callable[[], list[Problem]]] = {
     "mix-hard": mix_hard_suite,
     "code": lambda: family_suite("code", functions),
     "choice": lambda: family_suite("choice", selections),
-    "sums": lambda: _sums_problems()[0],
+    "sums": lambda: sums_problems()[0],
     "languages": languages_suite,
     "helpfulness": helpfulness_suite,
     "safety": safety_suite,
@@ -123,8 +123,10 @@ def _data_of_family(config: Config) -> Data:
         names = ", ".join(family.FAMILY for family in MIX_FAMILIES)
         return _data(names, config, mixture, mix_suite(), mix_hard_suite())
     if config.data.family == "sums":
-        mixed, hard = _sums_problems()
-        return _data("sums", config, FamilyMixture(seed=config.seed, family=sums), mixed, hard)
+        mixed, hard = sums_problems()
+        return _data(
+            "sums", config, FamilyMixture(seed=config.seed, family=sums, level_at=sums.level_at), mixed, hard
+        )
     return _data(
         "countdown and word problems", config, EmbeddedMixture(seed=config.seed), mixed_suite(), hard_suite()
     )
@@ -202,9 +204,9 @@ def _data(
     )
 
 
-def _sums_problems() -> tuple[list[Problem], list[Problem]]:
-    """Return 120 sums of all levels and 32 of the highest."""
-    levels = [sums.LEVELS[i % len(sums.LEVELS)] for i in range(120)]
+def sums_problems() -> tuple[list[Problem], list[Problem]]:
+    """Return 75 sums, as many of each level (the split leaves 30 of one step), and 32 of the highest."""
+    levels = [sums.LEVELS[i % len(sums.LEVELS)] for i in range(75)]
     mixed = distinct_problems("sums", [(sums, level) for level in levels], chinese_share=0)
     hard = distinct_problems("sums-hard", [(sums, sums.LEVELS[-1])] * 32, chinese_share=0)
     return mixed, hard

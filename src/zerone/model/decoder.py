@@ -9,7 +9,7 @@ Dimensions: N tokens, D width, H query heads, K key/value heads, E head size, V 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zerone.errors import ModelError
+from zerone.machine import NARROW
 
 SUPPORTED = ("qwen2", "qwen3", "llama")
 
@@ -42,7 +43,14 @@ class Projection:
 
     def __call__(self, x_ND: Tensor) -> Tensor:
         """Return the outputs side by side, [N, sum of widths]."""
+        if self.weight.is_mkldnn:
+            product: Tensor = torch.ops.mkldnn._linear_pointwise(x_ND, self.weight, self.bias, "none", [], "")
+            return product
         return functional.linear(x_ND, self.weight, self.bias)
+
+    def prepacked(self) -> "Projection":
+        """Return the same map with its weight in oneDNN's own layout: a copy, without gradients."""
+        return Projection(torch.ops.mkldnn._reorder_linear_weight(self.weight.contiguous()), self.bias)
 
     def reordered(self, rows: Tensor) -> "Projection":
         """Return the same map with its outputs in another order."""
@@ -64,6 +72,11 @@ class Layer:
     mlp_norm_D: Tensor
     gate_up: Projection
     down: Projection
+
+    def prepacked(self) -> "Layer":
+        """Return the layer with the weights of all its maps in oneDNN's own layout."""
+        maps = {name: getattr(self, name).prepacked() for name in ("qkv", "out", "gate_up", "down")}
+        return replace(self, **maps)
 
 
 class Decoder:
@@ -95,11 +108,30 @@ class Decoder:
         self._pass_on = pass_on
         self._embedding_VD = pass_on(model.model.embed_tokens.weight.to(dtype))
         is_tied = model.lm_head.weight is model.model.embed_tokens.weight
-        self._head_VD = self._embedding_VD if is_tied else pass_on(model.lm_head.weight.to(dtype))
+        head_VD = self._embedding_VD if is_tied else pass_on(model.lm_head.weight.to(dtype))
+        self.vocab_size = len(head_VD)
+        self._head = Projection(head_VD, None)
         self._final_norm_D = pass_on(model.model.norm.weight.to(dtype))
         self._order_E = torch.arange(self.head_dim).view(2, -1).T.flatten()
         self._layers = [self._read_layer(block) for block in model.model.layers]
         self._rotation_TE = rotations(model)
+
+    @classmethod
+    @torch.no_grad()
+    def for_sampling(cls, model: Any, dtype: torch.dtype) -> "Decoder":
+        """Return a decoder that computes no gradients and is quick for the few rows of a decoding step.
+
+        On CPUs the fp32 weights of wide models are put into the layout that oneDNN computes in, once. On
+        two AVX2 cores that makes products of 8 rows with SmolLM2's matrices 1.2 to 2.9 times as fast,
+        and those of 64 rows up to 1.7 times; narrow ones (the embedded model's) lose by its call.
+        """
+        decoder = cls(model, dtype)
+        weight = model.model.embed_tokens.weight
+        is_on_cpu = weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+        if is_on_cpu and dtype == torch.float32 and weight.shape[1] >= NARROW:
+            decoder._layers = [layer.prepacked() for layer in decoder._layers]
+            decoder._head = decoder._head.prepacked()
+        return decoder
 
     def _read_layer(self, block: Any) -> Layer:
         attention, mlp = block.self_attn, block.mlp
@@ -151,14 +183,9 @@ class Decoder:
     def _norm(self, x_ND: Tensor, weight_D: Tensor) -> Tensor:
         return functional.rms_norm(x_ND, weight_D.shape, weight_D, self._eps)
 
-    @property
-    def vocab_size(self) -> int:
-        """The number of logits of a token."""
-        return len(self._head_VD)
-
     def logits(self, hidden_ND: Tensor) -> Tensor:
         """Return the logits [N, V] in fp32."""
-        return functional.linear(hidden_ND, self._head_VD).float()
+        return self._head(hidden_ND).float()
 
 
 def _rotate(qk_NHE: Tensor, rotation_NE: Tensor) -> Tensor:

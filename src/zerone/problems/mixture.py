@@ -5,7 +5,7 @@ and two runs of one seed see the same problems.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -90,18 +90,18 @@ class EmbeddedMixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMixture:
-    """One family in English; its levels take turns, so that no step is all of one."""
+    """One family in English; `level_at` gives the level of the problem at a (step, position)."""
 
     seed: int
     family: Family
+    level_at: Callable[[int, int], int]
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
         """Return problems `first` on of a step; problem j of step i depends on (seed, i, j) only."""
         problems = []
         for j in range(first, first + num_problems):
             rng = rng_from(self.seed, "train", step, j)
-            level = self.family.LEVELS[(step + j) % len(self.family.LEVELS)]
-            problems.append(draw_from_split(rng, self.family, level, "en", "train"))
+            problems.append(draw_from_split(rng, self.family, self.level_at(step, j), "en", "train"))
         return problems
 
 
@@ -148,6 +148,10 @@ _FAMILY_SIZE = 100
 _LANGUAGES_SIZE = 100
 
 
+_MOST_DRAWS = 10_000
+"""So many draws in a row that are all known: there is no other problem."""
+
+
 def distinct_problems(
     name: str, wanted: Sequence[tuple[Family, int]], chinese_share: float = CHINESE_SHARE
 ) -> list[Problem]:
@@ -156,8 +160,10 @@ def distinct_problems(
     for i, (family, level) in enumerate(wanted):
         rng = rng_from("suite", name, i)
         language = "zh" if rng.random() < chinese_share else "en"
-        while (problem := draw_from_split(rng, family, level, language, "eval")).id in problems:
-            continue
+        draws = (draw_from_split(rng, family, level, language, "eval") for _ in range(_MOST_DRAWS))
+        problem = next((drawn for drawn in draws if drawn.id not in problems), None)
+        if problem is None:
+            raise AssertionError(f"{name}: {family.FAMILY} of level {level} holds fewer problems than wanted")
         problems[problem.id] = problem
     return list(problems.values())
 

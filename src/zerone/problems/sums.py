@@ -12,8 +12,20 @@ from zerone.types import Problem
 FAMILY = "sums"
 LEVELS: tuple[int, ...] = (1, 2, 3)
 
-_LARGEST_START = {1: 30, 2: 20, 3: 20}
-_LARGEST_OPERAND = {1: 20, 2: 10, 3: 10}
+_LARGEST_START = {1: 30, 2: 9, 3: 9}
+_LARGEST_OPERAND = {1: 9, 2: 6, 3: 6}
+
+_TURNS: tuple[tuple[int, tuple[int, ...]], ...] = (
+    (0, (2, 2, 3)),
+    (12, (1, 2, 3, 3)),
+    (24, (1, 2, 3)),
+)
+"""From which step on (the first is 0) training takes the levels in which turns.
+
+Sums of one step are right most often at first and, shown from the start, teach to stop after one
+equation whatever is asked. So the habit of working step by step comes first, at two and three
+steps; single ones join once it is there, few at first.
+"""
 _PROMPTS = {
     "en": ("What is {e}?", "Calculate {e}.", "How much is {e}?"),
     "zh": ("{e}等于多少？", "计算{e}。"),
@@ -47,6 +59,12 @@ def _draw_terms(rng: Random, level: int) -> list[Term]:
         value += number if operator == "+" else -number
         terms.append((operator, number))
     return terms
+
+
+def level_at(step: int, position: int) -> int:
+    """Return the level of a training step's problem at a position, both counted from 0."""
+    turns = next(turns for first, turns in reversed(_TURNS) if step >= first)
+    return turns[(step + position) % len(turns)]
 
 
 def canonical(terms: list[Term]) -> str:

@@ -44,6 +44,10 @@ class Engine(Protocol):
         """Sample from these weights from now on; the one arrow that points back."""
         ...
 
+    def sleep(self) -> None:
+        """Give up the weights and their memory until the next `load_weights`."""
+        ...
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
         """Return the rollouts of each request in the order of its seeds."""
         ...

@@ -72,8 +72,12 @@ class TorchEngine:
         In fp32 some matrices are the module's own, not copies: sampling between an update and the
         next call would mix old and new weights.
         """
-        self._decoder = Decoder(module, self.dtype)
+        self._decoder = Decoder.for_sampling(module, self.dtype)
         self.weight_version = version
+
+    def sleep(self) -> None:
+        """Give up the weights and their memory until the next `load_weights`."""
+        self._decoder = None
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:

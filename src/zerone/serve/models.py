@@ -65,7 +65,7 @@ def open_model(given: str, limits: Limits) -> Served:
         raise ModelError(f"the model in {directory} has no tokenizer.json, which serving needs; convert it")
     context = min(int(model.module.config.max_position_embeddings), MAX_POSITIONS)
     scheduler = Scheduler(
-        Decoder(model.module, DTYPES[precision_for(model.module.config.hidden_size)]),
+        Decoder.for_sampling(model.module, DTYPES[precision_for(model.module.config.hidden_size)]),
         model.tokenizer,
         end_ids(model),
         context=context,

@@ -23,6 +23,8 @@ class Row:
         self.index = index
         self.tokens: list[int] = []
         self.forced: deque[int] = deque()
+        self.is_told = False
+        """Whether its client has been sent something of it."""
         self._seed = seed_from("serve", job.decoding.seed, index)
         self._uniforms: list[float] = []
         self._tokenizer = tokenizer
