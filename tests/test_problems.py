@@ -68,7 +68,7 @@ def _stories() -> tuple[tuple[Problem, Story], ...]:
 
 MIXTURES = {
     "embedded": lambda seed: EmbeddedMixture(seed=seed),
-    "family": lambda seed: FamilyMixture(seed=seed, family=sums, level_at=sums.level_at),
+    "family": lambda seed: FamilyMixture(seed=seed, family=sums),
     "list": lambda seed: ListMixture(seed=seed, problems=_listed(40), problems_per_step=8),
 }
 

@@ -167,7 +167,8 @@ NARROW = 512
 """Models of a smaller width compute in fp32: their products take so little of the time that what bf16
 saves there is less than its conversions cost. On a processor whose bf16 products are eight times as fast,
 a step of `zerone zero` on the embedded model (width 128) took 8 to 14 seconds in bf16 and 6 in fp32; one of
-SmolLM2 (width 576) 58 seconds and 93.
+SmolLM2 (width 576) 58 seconds and 93. For the same reason a server gives them one thread, and they are
+sampled from weights in the plain layout.
 """
 
 

@@ -55,7 +55,7 @@ def sample_sums(sampling: Sampling, num_samples: int) -> list[list[Rollout]]:
             prompt_ids=tuple(model.tokenizer(write_prompt(problem.prompt, examples))["input_ids"]),
             seeds=tuple(seed_from(problem.id, j) for j in range(num_samples)),
         )
-        for problem in FamilyMixture(seed=3, family=sums, level_at=sums.level_at).draw(0, 12)
+        for problem in FamilyMixture(seed=3, family=sums).draw(0, 12)
     ]
     # Fewer slots than answers: rows leave and others take their place.
     engine = TorchEngine(model.tokenizer, end_ids(model), 2048, 5, torch.float32)

@@ -124,9 +124,7 @@ def _data_of_family(config: Config) -> Data:
         return _data(names, config, mixture, mix_suite(), mix_hard_suite())
     if config.data.family == "sums":
         mixed, hard = sums_problems()
-        return _data(
-            "sums", config, FamilyMixture(seed=config.seed, family=sums, level_at=sums.level_at), mixed, hard
-        )
+        return _data("sums", config, FamilyMixture(seed=config.seed, family=sums), mixed, hard)
     return _data(
         "countdown and word problems", config, EmbeddedMixture(seed=config.seed), mixed_suite(), hard_suite()
     )

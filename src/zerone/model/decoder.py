@@ -75,8 +75,13 @@ class Layer:
 
     def prepacked(self) -> "Layer":
         """Return the layer with the weights of all its maps in oneDNN's own layout."""
-        maps = {name: getattr(self, name).prepacked() for name in ("qkv", "out", "gate_up", "down")}
-        return replace(self, **maps)
+        return replace(
+            self,
+            qkv=self.qkv.prepacked(),
+            out=self.out.prepacked(),
+            gate_up=self.gate_up.prepacked(),
+            down=self.down.prepacked(),
+        )
 
 
 class Decoder:

@@ -5,7 +5,7 @@ and two runs of one seed see the same problems.
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -24,6 +24,14 @@ class Family(Protocol):
 
     def draw(self, rng: Random, level: int, language: str) -> Problem:
         """Draw one problem; its `id` is its key for the split."""
+        ...
+
+
+class OrderedFamily(Family, Protocol):
+    """A family that says when training takes which level."""
+
+    def level_at(self, step: int, position: int) -> int:
+        """Return the level of a training step's problem at a position, both counted from 0."""
         ...
 
 
@@ -90,18 +98,17 @@ class EmbeddedMixture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FamilyMixture:
-    """One family in English; `level_at` gives the level of the problem at a (step, position)."""
+    """One family in English, its levels in the family's own order."""
 
     seed: int
-    family: Family
-    level_at: Callable[[int, int], int]
+    family: OrderedFamily
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
         """Return problems `first` on of a step; problem j of step i depends on (seed, i, j) only."""
         problems = []
         for j in range(first, first + num_problems):
             rng = rng_from(self.seed, "train", step, j)
-            problems.append(draw_from_split(rng, self.family, self.level_at(step, j), "en", "train"))
+            problems.append(draw_from_split(rng, self.family, self.family.level_at(step, j), "en", "train"))
         return problems
 
 

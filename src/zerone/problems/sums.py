@@ -26,6 +26,7 @@ Sums of one step are right most often at first and, shown from the start, teach 
 equation whatever is asked. So the habit of working step by step comes first, at two and three
 steps; single ones join once it is there, few at first.
 """
+
 _PROMPTS = {
     "en": ("What is {e}?", "Calculate {e}.", "How much is {e}?"),
     "zh": ("{e}等于多少？", "计算{e}。"),

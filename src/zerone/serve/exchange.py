@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from zerone.serve.jobs import Decoding, Delta, Failure, Job, Split
+from zerone.serve.jobs import Decoding, Deliver, Delta, Failure, Job, Split, sink_all
 from zerone.serve.models import Served
 from zerone.serve.refusals import Refusal, overloaded, too_long, unavailable
 from zerone.serve.scheduler import QueueFull
@@ -110,14 +110,10 @@ class Exchange:
             self._telemetry.charge(self.asked.model.name, self.asked.key, self.usage)
 
 
-def deliver_in(loop: asyncio.AbstractEventLoop) -> Callable[[Sequence[tuple[Job, Delta | Failure]]], None]:
-    """Return how a scheduler's thread hands a step's deltas to an event loop: one wake-up for all."""
-
-    def distribute(deltas: Sequence[tuple[Job, Delta | Failure]]) -> None:
-        for job, delta in deltas:
-            job.sink(delta)
+def deliver_in(loop: asyncio.AbstractEventLoop) -> Deliver:
+    """Return how a scheduler's thread hands deltas to an event loop: one wake-up for all."""
 
     def deliver(deltas: Sequence[tuple[Job, Delta | Failure]]) -> None:
-        loop.call_soon_threadsafe(distribute, deltas)
+        loop.call_soon_threadsafe(sink_all, deltas)
 
     return deliver

@@ -5,7 +5,7 @@ each ending with one that says why. Nothing here knows HTTP or tensors.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from zerone.types import Finish
@@ -90,3 +90,13 @@ class Job:
     def is_cancelled(self) -> bool:
         """Whether nobody waits for the answers any more."""
         return self._cancelled.is_set()
+
+
+Deliver = Callable[[Sequence[tuple[Job, Delta | Failure]]], None]
+"""What takes the deltas of several jobs, in order."""
+
+
+def sink_all(deltas: Sequence[tuple[Job, Delta | Failure]]) -> None:
+    """Give each job what is its own."""
+    for job, delta in deltas:
+        job.sink(delta)

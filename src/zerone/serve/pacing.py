@@ -9,23 +9,21 @@ between at most as often as an eye can follow.
 import time
 from collections.abc import Callable, Sequence
 
-from zerone.serve.jobs import Delta, Failure, Job
+from zerone.serve.jobs import Deliver, Delta, Failure, Job
 from zerone.serve.row import Row
-
-Deliver = Callable[[Sequence[tuple[Job, Delta | Failure]]], None]
 
 PACE_S = 0.02
 """Seconds between two pieces of an answer, where a step takes less."""
 
 PACE_PER_ROW_S = 0.001
-"""What each answer under way adds to that: writing a piece takes about half of it."""
+"""What each answer under way adds to that, so that the pieces of all stay below a thousand a second."""
 
 
 class Pacer:
     """Collects deltas in order and calls `deliver` with those that are due."""
 
     def __init__(self, deliver: Deliver, clock: Callable[[], float] = time.monotonic) -> None:
-        self.deliver = deliver
+        self._deliver = deliver
         self._clock = clock
         self._held: list[tuple[Job, Delta | Failure]] = []
         self._last_s = float("-inf")
@@ -44,11 +42,11 @@ class Pacer:
         for row, _ in deltas:
             row.is_told = True
         if due:
-            self.deliver(due)
+            self._deliver(due)
 
     def fail(self, jobs: Sequence[Job], failure: Failure) -> None:
         """Deliver what is held, and that these jobs have failed."""
         due = [*self._held, *((job, failure) for job in jobs)]
         self._held = []
         if due:
-            self.deliver(due)
+            self._deliver(due)

@@ -19,8 +19,8 @@ import torch
 from zerone.model.decoder import Decoder
 from zerone.rollout.prefill import PiecewisePrefill, Prefilled, empty_kv, prefill
 from zerone.serve.batch import Batch
-from zerone.serve.jobs import Delta, Failure, Job
-from zerone.serve.pacing import Deliver, Pacer
+from zerone.serve.jobs import Deliver, Delta, Failure, Job, sink_all
+from zerone.serve.pacing import Pacer
 from zerone.serve.prompt_memory import PromptMemory
 from zerone.serve.row import Row
 
@@ -35,11 +35,6 @@ _LONGEST_WAIT_S = 0.03
 
 A pass over prompts holds all answers up, and costs nearly the same for one short prompt as for three.
 """
-
-
-def _sink_all(deltas: Sequence[tuple[Job, Delta | Failure]]) -> None:
-    for job, delta in deltas:
-        job.sink(delta)
 
 
 class QueueFull(Exception):
@@ -75,7 +70,7 @@ class Scheduler:
         """All rows that the step under way began with, wherever it has put them meanwhile."""
         self._wake = threading.Condition()
         self._is_stopping = False
-        self._pacer = Pacer(_sink_all)
+        self._pacer = Pacer(sink_all)
         self._wait_until_s = float("inf")
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self.num_cancelled = 0
@@ -83,7 +78,7 @@ class Scheduler:
     def start(self, deliver: Deliver | None = None) -> None:
         """Begin to answer. Without `deliver` the sinks are called in the scheduler's thread."""
         if deliver is not None:
-            self._pacer.deliver = deliver
+            self._pacer = Pacer(deliver)
         self._thread.start()
 
     def stop(self) -> None:
