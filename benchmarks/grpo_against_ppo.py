@@ -33,8 +33,8 @@ from zerone.metrics import rollout_metrics
 from zerone.optim import adamw
 from zerone.rl import Clock, Learner, collect, update
 from zerone.rollout.torch_engine import TorchEngine
+from zerone.run_dir import peak_memory
 from zerone.stages.critic import critic_of
-from zerone.stages.upkeep import peak_memory
 
 ALGORITHMS = ("grpo", "ppo")
 STILL = ("optim.learning_rate=1e-12",)

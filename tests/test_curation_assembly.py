@@ -13,6 +13,7 @@ from zerone.curation.tally import KEPT, Tally, table_5
 from zerone.errors import RunDirError, TooFewSamplesError
 from zerone.problems.demonstrations import read_demonstrations
 from zerone.prompt import Style, write_completion
+from zerone.stages.curation_stage import write_counts
 from zerone.types import Outcome, Problem
 
 IDENTITY = {"what": "test", "seed": 0}
@@ -76,6 +77,28 @@ def test_counts_are_exact_and_every_line_is_a_demonstration(tmp_path: Path) -> N
     assert json.loads((tmp_path / "d.card.json").read_text(encoding="utf-8")) == card
     assert "| duplicate | 50 |" in (tmp_path / "d.card.md").read_text(encoding="utf-8")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d.card.json", "d.card.md", "d.jsonl"]
+
+
+def test_the_summary_of_a_pipeline_counts_drops_by_domain_and_reason_over_all_sources(tmp_path: Path) -> None:
+    def cell(**dropped: int) -> dict[str, Any]:
+        return {"drawn": 20, "kept": 4, "dropped": dropped}
+
+    card = {
+        "table": [],
+        "dropped": {"wrong": 9, "too long": 2},
+        "sources": {
+            "r1_zero": {"code": cell(wrong=1), "math": cell(wrong=3, malformed=4)},
+            "designed": {"general": cell(), "math": cell(wrong=5, malformed=1)},
+        },
+    }
+    path = write_counts(tmp_path, "cold_start", card)
+    found = json.loads(path.read_text(encoding="utf-8"))["data"]["cold_start"]
+    assert (found["table"], found["dropped"]) == (card["table"], card["dropped"])
+    assert found["dropped_by_domain"] == {
+        "code": {"wrong": 1},
+        "math": {"wrong": 8, "malformed": 5},
+        "general": {},
+    }
 
 
 def test_every_piece_tells_how_much_is_done(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from zerone.curation.drafts import Draft, domain_of
-from zerone.curation.filters import Limits, Reason, is_mixed, reason_against
+from zerone.curation.filters import Limits, Reason, is_mixed, longest_paragraph, reason_against
 from zerone.curation.sieve import Sieve, resemblance, signature_of
 from zerone.prompt import Style, style_for
 from zerone.types import Outcome, Problem
@@ -95,6 +95,29 @@ def test_every_limit_can_be_moved() -> None:
     assert reason_against(draft(), Limits(longest=30)) is Reason.TOO_LONG
     again = draft(thought="\n".join([NUMBERS] * 6))
     assert reason_against(again, Limits(repeated_share=0.9)) is None
+
+
+def steps(count: int, between: str = "\n") -> str:
+    """Return lines of 80 characters, none like another."""
+    return between.join(f"{i:>4} + {i * i:>8} = {i + i * i:>8}, ".ljust(79, ".") + ";" for i in range(count))
+
+
+def test_a_paragraph_ends_at_a_blank_line_and_not_with_its_line() -> None:
+    limits = Limits(repeated_share=1.0)
+    assert reason_against(draft(thought=steps(200)), limits) is Reason.LONG_PARAGRAPH
+    assert reason_against(draft(summary=f"{steps(200)}\n{SUMMARY}"), limits) is Reason.LONG_PARAGRAPH
+    for blank in ("\n\n", "\n \t\n", "\r\n\r\n"):
+        assert reason_against(draft(thought=steps(200, blank)), limits) is None
+    assert reason_against(draft(thought=steps(18)), limits) is None
+    assert reason_against(draft(thought=steps(19)), limits) is Reason.LONG_PARAGRAPH
+
+
+def test_lines_of_a_program_are_no_paragraph() -> None:
+    program = "\n".join(f"x{i} = {i}" for i in range(400))
+    assert longest_paragraph(program) > 1500
+    assert longest_paragraph(program, is_program=True) == len("x399 = 399")
+    assert longest_paragraph(f"It is so:\n```python\n{program}\n```\nThat is all.") == len("That is all.")
+    assert longest_paragraph(f"x = '{'y' * 2000}'", is_program=True) > 2000
 
 
 def test_a_text_without_words_is_in_no_wrong_language() -> None:

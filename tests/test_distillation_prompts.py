@@ -137,7 +137,8 @@ def test_every_student_is_measured_in_the_whole_prompt_of_its_run(
 
     def measured(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
         asked[Path(path).parent.name] = prompt
-        return {"architecture": "qwen3", "parameters": 7, "score": {"score": 0.5, "ci": [0.4, 0.6], "n": 2}}
+        score = {"score": 0.5, "ci": [0.4, 0.6], "n": 2}
+        return {"architecture": "qwen3", "parameters": 7, "score": score, "shares": {"p": 1.0, "q": 0.0}}
 
     monkeypatch.setattr(comparison, "_measure", measured)
     rl_run = a_run(tmp_path / "a_direct_rl", "prompt.examples=1")

@@ -3,6 +3,7 @@
 The model is the embedded base and the server a real one on loopback that runs the same engine.
 """
 
+import csv
 import json
 import re
 import shutil
@@ -16,14 +17,24 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from model_server import Answered, completion, refusal, serving
+from model_server import Answered, Server, completion, refusal, serving
 from zerone.commands.eval import app
+from zerone.config import Config
 from zerone.endpoint import Endpoint, EndpointClient
-from zerone.errors import EndpointError, EndpointUnusable, Interrupted, ModelError, RunDirError, UserError
+from zerone.errors import (
+    DataError,
+    EndpointError,
+    EndpointUnusable,
+    Interrupted,
+    ModelError,
+    RunDirError,
+    UserError,
+)
 from zerone.evals.asking import Form, answer_of, message_of, prompt_of, said
 from zerone.evals.intervals import wilson_interval
 from zerone.evals.judged import Judged
 from zerone.evals.pairwise import judge_pairs, pairwise_figures, read_verdict
+from zerone.evals.sources import Choice, load_source
 from zerone.evals.store import Answer, AnswerStore
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.rollout.engine import Request, Sampling
@@ -106,6 +117,11 @@ def run(*arguments: str | Path) -> dict[str, Any]:
     return found
 
 
+def questions(server: Server) -> list[Mapping[str, Any]]:
+    """Return what was asked of a server; its list of models, which each evaluation reads, has no body."""
+    return [body for body in server.asked if body]
+
+
 def verdicts(out: Path, suite: str) -> list[tuple[str, int, str, str | None, int]]:
     lines = (out / f"{suite}.samples.jsonl").read_text(encoding="utf-8").splitlines()
     return [
@@ -170,7 +186,7 @@ def test_the_papers_way_to_draw_is_the_default_but_for_embedded_suites(problems:
     assert found["protocol"].items() >= wanted.items()
     assert found["num_samples"] == 4
     assert embedded["protocol"].items() >= {"temperature": 1.0, "top_p": 1.0, "max_tokens": 448}.items()
-    assert "messages" in server.asked[0] and "prompt" in server.asked[-1]
+    assert "messages" in questions(server)[0] and "prompt" in questions(server)[-1]
 
 
 def test_a_local_model_is_given_no_more_tokens_than_its_context_has(problems: Path) -> None:
@@ -187,9 +203,9 @@ def test_a_chat_is_refused_without_a_template_and_the_json_names_what_was_done(p
 
 
 def counted(answers: int, then: Answered) -> Callable[..., Answered]:
-    """Answer so many requests, then fail."""
+    """Answer so many questions, then fail; the list of models is none."""
     count = iter(range(10_000))
-    return lambda *_: completion("\\boxed{1}") if next(count) < answers else then
+    return lambda _, body, __: completion("\\boxed{1}") if not body or next(count) < answers else then
 
 
 def test_an_endpoint_that_dies_keeps_what_was_done_and_the_same_command_goes_on(
@@ -213,16 +229,16 @@ def test_an_endpoint_that_dies_keeps_what_was_done_and_the_same_command_goes_on(
         with pytest.raises(EndpointError, match=r"out of memory.*; 10 answers are kept in .*same command"):
             run(server.url, *common)
         assert not (tmp_path / "sums.json").exists()
-        asked = len(server.asked)
+        asked = len(questions(server))
         answer[0] = counted(1000, refusal(500, "unused"))
         record = run(server.url, *common)
-        assert len(server.asked) - asked == 24 - 10, "what was answered is not asked again"
+        assert len(questions(server)) - asked == 24 - 10, "what was answered is not asked again"
         assert (record["num_problems"], record["num_samples"], record["refused"]) == (6, 4, 0)
-        again = len(server.asked)
+        again = len(questions(server))
         assert run(server.url, *common) == record
-        assert len(server.asked) == again, "all comes from the store"
+        assert len(questions(server)) == again, "all comes from the store"
         run(server.url, *common, "sampling.temperature=0.7")
-        assert len(server.asked) == again + 24, "another way to draw is another question"
+        assert len(questions(server)) == again + 24, "another way to draw is another question"
 
 
 def test_a_local_model_that_is_stopped_keeps_the_problems_that_are_done(
@@ -253,7 +269,7 @@ def test_a_local_model_that_is_stopped_keeps_the_problems_that_are_done(
 
 def test_what_an_endpoint_refuses_is_counted_and_is_no_wrong_answer(problems: Path, tmp_path: Path) -> None:
     def answer(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
-        content = body["messages"][0]["content"]
+        content = body["messages"][0]["content"] if body else ""
         return refusal(400, "too long") if "What is 0" in content else completion("\\boxed{3}")
 
     with serving(answer) as server:
@@ -334,6 +350,33 @@ def test_a_rating_is_that_of_rated_problems_and_what_was_left_out_is_told(tmp_pa
     assert (found["rating"]["num_problems"], found["rating"]["mean_problem_rating"]) == (1, 1000)
     assert (without["pass_at_1"], without.get("rating")) == (1.0, None)
     assert "left out of the suite: 1 needs a checker of its own" in shown.stdout
+    assert re.search(r"  pass_at_k 1 +1\.000 \(0\.\d+ to 1\.000\)\n", shown.stdout)
+    assert re.search(r"  codeforces/1000 +100\.0% of 1; 3 tokens, 0% cut off\n", shown.stdout)
+
+
+RATINGS = {"A": "1500", "B": "1600.0", "C": "", "D": " "}
+
+
+def test_a_rating_in_a_csv_is_a_text_and_none_is_empty(tmp_path: Path) -> None:
+    tests = json.dumps([{"input": "4", "output": "8"}])
+    path = tmp_path / "codeforces.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["id", "description", "rating", "examples", "official_tests"])
+        rows.writerows([[name, "Print twice.", rating, "[]", tests] for name, rating in RATINGS.items()])
+    found = load_source(Config(), str(path), None, Choice()).problems
+    assert [problem.spec.get("rating") for problem in found] == [1500.0, 1600.0, None, None]
+    assert [problem.level for problem in found] == [1500, 1600, 0, 0]
+
+
+@pytest.mark.parametrize("rating", ["high", "-3", "nan", "1e9"])
+def test_another_text_is_no_rating(rating: str, tmp_path: Path) -> None:
+    tests = [{"input": "4", "output": "8"}]
+    row = {"id": "A", "description": "Print twice.", "rating": rating, "official_tests": tests}
+    path = tmp_path / "codeforces.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=f"must hold the problem's rating or null, not '{rating}'"):
+        load_source(Config(), str(path), None, Choice())
 
 
 # Forms --------------------------------------------------------------------------------------------
@@ -482,7 +525,7 @@ def arena(tmp_path: Path) -> Iterator[tuple[list[str | Path], Path]]:
 
 def judging(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
     """Answer as a candidate, and judge: it wins 0 twice, 1 by place only, 2 never; 3 has no verdict."""
-    content = str(body["messages"][0]["content"])
+    content = str(body["messages"][0]["content"]) if body else ""
     if "<request>" not in content:
         return completion("<think>secret</think>candidate")
     assert "secret" not in content, "only what is said is judged"
@@ -505,11 +548,11 @@ def test_pairs_are_judged_in_both_orders_and_a_silent_judge_is_counted(
         found = run(
             server.url, "--model", "m", *common, "--judge", server.url, "--judge-model", "j", "--out", folder
         )
-        games = [body for body in server.asked if body["model"] == "j"]
+        games = [body for body in questions(server) if body["model"] == "j"]
         assert len(games) == 8
-        again = len(server.asked)
+        again = len(questions(server))
         run(server.url, "--model", "m", *common, "--judge", server.url, "--judge-model", "j", "--out", folder)
-        assert len(server.asked) == again, "verdicts are kept too"
+        assert len(questions(server)) == again, "verdicts are kept too"
     pairwise = found["pairwise"]
     assert pairwise["win_rate"] == pytest.approx((1 + 0.5 + 0) / 3)
     assert pairwise["judge_errors"] == 2
@@ -530,7 +573,7 @@ def test_a_judge_that_refuses_everything_is_an_error(arena: tuple[list[str | Pat
     common, folder = arena
 
     def answer(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
-        return refusal(400, "no such field") if body["model"] == "j" else completion("candidate")
+        return refusal(400, "no such field") if body.get("model") == "j" else completion("candidate")
 
     with (
         serving(answer) as server,

@@ -24,7 +24,7 @@ from scripted import (
 from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
 from zerone.evals.figures import details_of, figures_of
-from zerone.evals.intervals import mean_with_interval, pass_at_k, wilson_interval
+from zerone.evals.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
 from zerone.evals.judged import judged_of
 from zerone.evals.suites import SUITE_NAMES, data_of, suite_named
 from zerone.problems.split import split_of
@@ -232,6 +232,33 @@ def test_what_an_endpoint_refused_has_no_length() -> None:
     )
     assert details_of([answers, [refused] * 3])["tokens"] == details_of([answers])["tokens"]
     assert details_of([[refused]])["tokens"]["median"] is None
+
+
+def test_pass_at_k_has_the_interval_of_its_values_by_problem() -> None:
+    answers = [
+        [judged_of(one) for one in answers_to(number, rewards)]
+        for number, rewards in enumerate(([1, 0, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1]))
+    ]
+    found = figures_of(answers) | details_of(answers)
+    assert found["pass_at_k_ci"].keys() == found["pass_at_k"].keys() == {"1", "2", "4"}
+    by_problem: dict[str, list[float]] = {"1": [0.25, 1, 0, 1], "2": [0.5, 1, 0, 1], "4": [1, 1, 0]}
+    for k, values in by_problem.items():
+        mean, interval = share_with_interval(values)
+        assert (found["pass_at_k"][k], found["pass_at_k_ci"][k]) == (pytest.approx(mean), list(interval))
+
+
+def test_levels_and_domains_tell_length_and_truncation() -> None:
+    graded = [answers_to(1, [1, 0]), answers_to(2, [1] * 4, level=2, finish=Finish.LENGTH)]
+    answers = [[judged_of(one) for one in own] for own in graded]
+    answers[1] = [
+        replace(one, problem=replace(one.problem, spec={**one.problem.spec, "domain": "sums"}))
+        for one in answers[1]
+    ]
+    found = figures_of(answers) | details_of(answers)
+    first, second = found["levels"]["fam/1"], found["levels"]["fam/2"]
+    assert (first["response_tokens"], first["truncated"], first["pass_at_1"]) == (1.5, 0.0, 0.5)
+    assert (second["response_tokens"], second["truncated"], second["num_problems"]) == (2.5, 1.0, 1)
+    assert found["domains"] == {"sums": second}
 
 
 def test_pass_at_k_goes_up_in_powers_of_two() -> None:

@@ -21,7 +21,7 @@ from zerone.report.pipeline_tables import (
     shape,
     times,
 )
-from zerone.report.stages_table import Table, beside_students
+from zerone.report.stages_table import Cell, Table, beside_students, students
 from zerone.run_dir import RunDir
 
 
@@ -107,6 +107,75 @@ def test_students_stand_beside_the_larger_base_and_the_teacher() -> None:
     assert [label for label, _ in table.rows] == ["embedded, undistilled", "the teacher"]
     assert column(table, "embedded, undistilled") == ["1.1 M", "17.0%"]
     assert beside_students({"students": []}) is None
+
+
+def difference(value: float, low: float, high: float) -> dict[str, Any]:
+    return {"difference": value, "ci": [low, high], "p_value": 0.01, "is_real": not low <= 0 <= high, "n": 9}
+
+
+def compared_by_problem() -> dict[str, Any]:
+    """Return two students, the first of them smaller, held against their twins and the larger bases."""
+
+    def scored(name: str, parameters: int, score: float) -> dict[str, Any]:
+        return {"name": name, "parameters": parameters, "score": {"score": score, "ci": [0.0, 1.0]}}
+
+    def student(name: str, parameters: int, **minus: Any) -> dict[str, Any]:
+        score = {"score": 0.2, "ci": [0.1, 0.3]}
+        return {
+            **{"name": name, "architecture": "qwen3", "parameters": parameters, "distilled_minus": minus},
+            **{f"{way}_score": score for way in ("base", "distilled", "direct_rl")},
+        }
+
+    larger = {"large": difference(0.1, 0.06, 0.14), "embedded": difference(0.02, -0.03, 0.07)}
+    return {
+        "students": [
+            student("small", 580_000, direct_rl=difference(0.2, 0.16, 0.24), larger_bases=larger),
+            student("large", 770_000, direct_rl=difference(-0.05, -0.08, -0.02)),
+        ],
+        "distillation": {
+            "bases": [
+                scored("small", 580_000, 0.01),
+                scored("large", 770_000, 0.1),
+                scored("embedded", 1_083_000, 0.18),
+            ],
+            "teacher": scored("teacher", 1_083_000, 0.9),
+        },
+    }
+
+
+def test_students_are_compared_problem_by_problem_where_a_run_wrote_that_down() -> None:
+    summary = compared_by_problem()
+    twins = students(summary)
+    assert twins is not None and twins.heads[-1] == "distilled minus RL, by problem"
+    assert [cells[-1] for _, cells in twins.rows] == [
+        Cell(value="+20.0%", interval="+16.0% to +24.0%"),
+        Cell(value="\u22125.0%", interval="\u22128.0% to \u22122.0%"),
+    ]
+    beside = beside_students(summary)
+    assert beside is not None and beside.heads[-1] == "small distilled minus it, by problem"
+    assert {label: cells[-1].value for label, cells in beside.rows} == {
+        "large, undistilled": "+10.0%",
+        "embedded, undistilled": "+2.0%",
+        "the teacher": "\u2013",
+    }
+    figure = by_size(summary)
+    assert figure is not None
+    for said in (
+        "twin by RL: small better, +20.0% (+16.0% to +24.0%); large worse, \u22125.0%",
+        "small distilled against larger bases: large better, +10.0% (+6.0% to +14.0%); "
+        "embedded not told apart, +2.0% (\u22123.0% to +7.0%).",
+    ):
+        assert said in figure.reading
+
+
+def test_an_older_run_shows_its_students_without_a_comparison_by_problem() -> None:
+    summary = compared_by_problem()
+    for student in summary["students"]:
+        del student["distilled_minus"]
+    tables = students(summary), beside_students(summary)
+    assert not any("by problem" in head for table in tables if table for head in table.heads)
+    figure = by_size(summary)
+    assert figure is not None and "Problem by problem" not in figure.reading
 
 
 def test_an_unfinished_pipeline_can_be_compared(pipeline: Path, tmp_path: Path) -> None:
@@ -210,6 +279,64 @@ def test_r1_has_lost_nothing_unless_the_intervals_say_so() -> None:
     for score, verdict in ((0.78, "yes"), (0.9, "yes"), (0.6, "no")):
         (claim,) = shape({"models": {"r1_zero": model(0.8), "r1": model(score)}})
         assert claim.verdict == verdict
+
+
+def suites(**measured: tuple[float, float, float]) -> dict[str, Any]:
+    """Return a model by suite, each with its score and the ends of its interval."""
+    return {
+        "suites": {
+            suite: {"score": score, "ci": [low, high], "n": 100}
+            for suite, (score, low, high) in measured.items()
+        }
+    }
+
+
+def verdict_on(text: str, **models: dict[str, Any]) -> str:
+    (claim,) = [claim for claim in shape({"models": models}) if claim.text.startswith(text)]
+    return claim.verdict
+
+
+@pytest.mark.parametrize(
+    ("language", "verdict"),
+    [
+        ((0.998, 0.994, 1.0), "yes"),
+        ((0.998, 0.985, 1.0), "not to be told: the interval holds it"),
+        ((0.97, 0.95, 0.985), "no"),
+    ],
+)
+def test_r1_keeps_to_one_language_where_the_whole_interval_is_above_the_limit(
+    language: tuple[float, float, float], verdict: str
+) -> None:
+    assert verdict_on("R1 keeps to one language in at least 99%", r1=suites(language=language)) == verdict
+
+
+def test_r1_is_best_only_where_it_lies_apart_from_every_other_model() -> None:
+    far, near, ahead = (0.2, 0.1, 0.3), (0.6, 0.5, 0.7), (0.95, 0.9, 1.0)
+    r1 = suites(helpfulness=(0.8, 0.75, 0.85))
+    for others, verdict in (
+        ({"base": far, "dev1": near}, "yes"),
+        ({"base": far, "dev1": (0.7, 0.6, 0.8)}, "not to be told: the intervals overlap"),
+        ({"base": far, "dev1": ahead}, "no"),
+        ({"base": ahead, "dev1": (0.7, 0.6, 0.8)}, "no"),
+    ):
+        models = {name: suites(helpfulness=found) for name, found in others.items()}
+        assert verdict_on("R1 is the most helpful of all", r1=r1, **models) == verdict
+    assert not [claim for claim in shape({"models": {"r1": r1}}) if "of all" in claim.text]
+    claims = shape({"models": {"r1": suites(safety=near), "dev3": suites(safety=far)}})
+    assert [(claim.text, claim.figures) for claim in claims][-1] == (
+        "R1 is the safest of all (safety)",
+        "Dev3 20.0%, R1 60.0%",
+    )
+
+
+def test_r1_is_held_against_r1_zero_on_hard_problems() -> None:
+    zero = suites(hard=(0.80, 0.73, 0.86))
+    for hard, verdict in (
+        ((0.69, 0.58, 0.80), "not to be told: the intervals overlap"),
+        ((0.60, 0.50, 0.70), "no, the opposite"),
+        ((0.95, 0.90, 1.00), "yes"),
+    ):
+        assert verdict_on("R1 gains on hard problems", r1=suites(hard=hard), r1_zero=zero) == verdict
 
 
 def test_why_a_suite_was_left_out_is_on_the_page_as_text(tmp_path: Path) -> None:

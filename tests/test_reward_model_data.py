@@ -1,7 +1,9 @@
 """Preference data: what is read, what is left out and why, and judges that go by position."""
 
 import json
+import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_server import Answered, completion, serving
+from zerone.endpoint import Endpoint
 from zerone.errors import DataError
 from zerone.reward_model.data import (
     Pair,
@@ -22,6 +26,7 @@ from zerone.reward_model.data import (
 )
 from zerone.reward_model.embedded import embedded_rows
 from zerone.reward_model.judging import JudgedPair, Judgment, judge_pair, position_bias
+from zerone.reward_model.pair_judging import judge_pairs
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -245,6 +250,26 @@ def test_a_judge_that_ignores_the_position_is_not_accused() -> None:
         position_bias([JudgedPair(prompt="p", a="x", b="y", judgments=(Judgment(first="a", score=1),))])
         is None
     )
+
+
+def test_a_judge_behind_http_reads_the_final_answers_and_no_thought(tmp_path: Path) -> None:
+    a, b = "<think>secret of a</think>\n<answer>white</answer>", "<think>secret of b</think>\nThe box."
+    source = write(tmp_path / "pairs.jsonl", [{"prompt": "Colour?", "a": a, "b": b}])
+
+    def judge(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> Answered:
+        asked = body["messages"][-1]["content"]
+        (mark,) = re.findall(r"^Scores ([0-9a-f]{8}): N, M", asked, re.MULTILINE)
+        return completion(f"Scores {mark}: 9, 2")
+
+    with serving(judge) as server:
+        judge_pairs(Endpoint(url=server.url, model="judge"), source, tmp_path / "judged.jsonl", 2)
+    asked = [body["messages"][-1]["content"] for body in server.asked]
+    assert len(asked) == 2
+    for text in asked:
+        assert "secret" not in text and "think>" not in text and "<answer>" not in text
+        assert re.search(r"\nwhite\n", text) and re.search(r"\nThe box\.\n", text)
+    (row,) = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text("utf-8").splitlines()]
+    assert (row["a"], row["b"]) == (a, b), "what is kept is the whole response"
 
 
 def test_a_file_of_judgments_reports_on_its_judge(tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:
     assert run_dir.read_config_yaml() == "seed: 1\n"
     assert run_dir.read_environment() == {"seed": 1}
     assert run_dir.read_metrics() == [{"step": 1, "reward_mean": 0.6}, {"step": 2, "reward_mean": 0.6}]
-    assert run_dir.read_timing() == [{"step": 1, "total_s": 2.5}, {"step": 2, "total_s": 2.5}]
+    timing = run_dir.read_timing()
+    assert [(line["step"], line["total_s"]) for line in timing] == [(1, 2.5), (2, 2.5)]
+    assert all(line["peak_rss_bytes"] > 10e6 for line in timing)
     assert run_dir.read_evals() == {step: {"step": step, "suites": {}} for step in (1, 2)}
     assert run_dir.read_summary() is None
     run_dir.write_summary({"steps": 2, "note": "等等"})

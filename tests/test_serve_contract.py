@@ -463,6 +463,7 @@ FAULTS: list[dict[str, Any]] = [
     {"chat_template_kwargs": {"tokenize": True}},
     {"thinking_budget": 0},
     {"reasoning_format": "maybe"},
+    {"reasoning_format": "none", "thinking_budget": 5},
     {"store": True},
     {"\ud800": 1},
     {"unheard_of": 1},

@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import socket
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -94,19 +95,27 @@ def test_a_client_that_leaves_a_whole_answer_stops_it(small: Live) -> None:
 
 
 def test_a_full_queue_answers_at_once_and_accepted_requests_finish(small: Live) -> None:
-    fields = {"max_tokens": 300, "temperature": 2.0, "stop": None}
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(lambda seed: ask(small, "@@", seed=seed, **fields), range(16)))
-    served = [answer for answer in answers if answer[0] == 200]
+    """One after the other, while both slots decode: half the refusals are there within 50 ms."""
+    fields = {"max_tokens": 500, "temperature": 2.0}
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        # The first of them may end before the last one comes; then some of the others are accepted.
+        waiting = [pool.submit(ask, small, "@@", seed=seed, **fields) for seed in range(4)]
+        until = time.monotonic() + 10
+        while small.metric("zerone_rows_active") + small.metric("zerone_rows_waiting") < 4:
+            assert time.monotonic() < until
+            if any(answer.done() for answer in waiting):
+                break
+        answers = [ask(small, "@@", seed=seed, **fields) for seed in range(4, 24)]
+        served = [answer.result() for answer in waiting]
     refused = [answer for answer in answers if answer[0] == 429]
-    assert len(served) + len(refused) == 16
-    assert len(served) >= 4
-    assert refused
+    served += [answer for answer in answers if answer[0] != 429]
+    assert len(refused) >= 5
     for _, headers, text, _ in refused:
         assert int(headers["retry-after"]) >= 1
         assert json.loads(text)["error"]["code"] == "queue_full"
-    assert min(seconds for *_, seconds in refused) < 0.25
-    for _, _, text, _ in served:
+    assert statistics.median(seconds for *_, seconds in refused) < 0.05
+    for status, _, text, _ in served:
+        assert status == 200
         assert json.loads(text)["choices"][0]["finish_reason"] in ("stop", "length")
 
 

@@ -172,6 +172,24 @@ def test_a_killed_run_ends_like_one_left_alone(folder: Path, finished: Path) -> 
     assert_same_run(folder / "killed", finished)
 
 
+def test_resuming_a_finished_run_changes_nothing(folder: Path, finished: Path) -> None:
+    """Not even what it took, which the process that goes on cannot know of itself."""
+    again = folder / "again"
+    shutil.copytree(finished, again)
+    timing = again / "timing.jsonl"
+    lines = [json.loads(line) for line in timing.read_text(encoding="utf-8").splitlines()]
+    lines[4]["peak_rss_bytes"] = 2**50  # as if another process had needed more than this one ever will
+    timing.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    code, _, err = call_main(folder, *arguments(folder, "again"), "--resume")
+    assert code == 0, err
+    for file in ("metrics.jsonl", "environment.json", "model/model.safetensors"):
+        assert (again / file).read_bytes() == (finished / file).read_bytes()
+    expected, found = (
+        json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in (finished, again)
+    )
+    assert found == expected | {"peak_rss_bytes": 2**50}
+
+
 def test_changed_data_is_refused_on_resume(folder: Path, finished: Path) -> None:
     data = folder / "data.jsonl"
     before = data.read_text(encoding="utf-8")

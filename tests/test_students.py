@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NoReturn
 
 import pytest
@@ -15,6 +16,7 @@ from zerone.config import Config
 from zerone.config.recipes import recipe_paths
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError, ModelError, RunDirError
+from zerone.evals.significance import compare
 from zerone.identity import sha256_of_path
 from zerone.lineage import Lineage, Node, lineage_of_model
 from zerone.model.cutting import Cut, cut_model, kept_positions
@@ -266,6 +268,32 @@ def test_the_summary_compares_every_student_with_its_base_and_its_twin(folder: P
     assert [label for label, _ in table.rows] == ["talker, qwen3", "qwen_xs, qwen3"]
 
 
+def test_the_summary_has_the_paired_differences_of_twins_and_of_the_smallest_to_larger_bases(
+    folder: Path,
+) -> None:
+    run = folder / "run"
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+
+    def shares(role: str) -> dict[str, float]:
+        found = json.loads((run / "students" / f"{role}.json").read_text(encoding="utf-8"))
+        assert fmean(found["shares"].values()) == pytest.approx(found["score"]["score"])
+        return dict(found["shares"])
+
+    for student in summary["students"]:
+        name, found = student["name"], student["distilled_minus"]["direct_rl"]
+        expected = compare(shares(f"{name}_direct_rl"), shares(f"{name}_distilled"))
+        assert (found["difference"], tuple(found["ci"])) == (expected.difference, expected.interval)
+        assert (found["p_value"], found["is_real"], found["n"]) == (expected.p_value, expected.is_real, 2)
+    smallest = min(summary["students"], key=lambda student: int(student["parameters"]))
+    lead = {
+        student["name"]: student["distilled_minus"].get("larger_bases") for student in summary["students"]
+    }
+    assert {name for name, found in lead.items() if found} == {smallest["name"]} == {"qwen_xs"}
+    assert list(lead["qwen_xs"]) == ["talker", str(folder / "talker")]
+    expected = compare(shares("larger"), shares("qwen_xs_distilled"))
+    assert lead["qwen_xs"][str(folder / "talker")]["difference"] == expected.difference
+
+
 def test_reinforcement_learning_spends_the_compute_of_the_sft_to_about_a_step(folder: Path) -> None:
     for name in ("talker", "qwen_xs"):
         spent, paid = (
@@ -368,9 +396,12 @@ def test_two_students_of_one_name_and_a_missing_teacher_are_refused(folder: Path
 def test_a_comparison_that_was_killed_measures_nothing_twice(tmp_path: Path) -> None:
     """With every figure on file no model is opened; none of the paths exists."""
     score = {"score": 0.5, "ci": [0.4, 0.6], "n": 2}
-    for role in ("a_base", "a_distilled", "a_direct_rl", "larger", "teacher"):
-        figures = {"architecture": "qwen3", "parameters": 7, "score": {**score, "of": role}}
-        (tmp_path / f"{role}.json").write_text(json.dumps(figures), encoding="utf-8")
+    for number, role in enumerate(("a_base", "a_direct_rl", "larger", "a_distilled", "teacher")):
+        # Of ten problems each solves one more than the one before.
+        shares = {f"p{i}": float(i <= number) for i in range(10)}
+        size = 9 if role == "larger" else 7
+        figures = {"architecture": "qwen3", "parameters": size, "score": {**score, "of": role}}
+        (tmp_path / f"{role}.json").write_text(json.dumps(figures | {"shares": shares}), encoding="utf-8")
     paths = dict.fromkeys(("a_base", "a_distilled", "a_direct_rl", "teacher"), tmp_path / "nowhere")
     for way, flops in (("distilled", 10), ("direct_rl", 11)):
         paths[f"a_{way}_compute"] = tmp_path / f"compute_{way}.json"
@@ -386,3 +417,8 @@ def test_a_comparison_that_was_killed_measures_nothing_twice(tmp_path: Path) -> 
         "direct_rl": "a_direct_rl",
     }
     assert [base["score"]["of"] for base in summary["distillation"]["bases"]] == ["a_base", "larger"]
+    minus = student["distilled_minus"]
+    assert minus["direct_rl"]["difference"] == pytest.approx(0.2)
+    assert {name: found["difference"] for name, found in minus["larger_bases"].items()} == {
+        "embedded": pytest.approx(0.1)
+    }, "a base of its own size is none that is larger"

@@ -220,6 +220,7 @@ def test_resuming_a_finished_run_changes_nothing(finished: tuple[Path, str], fol
         "timing.jsonl",
         "config.yaml",
         "environment.json",
+        "summary.json",
         "model/model.safetensors",
     ):
         assert (folder / "again" / file).read_bytes() == (expected / file).read_bytes()

@@ -19,6 +19,7 @@ from zerone.commands.ablate import ablate
 from zerone.commands.distill import distill
 from zerone.commands.eval import app as eval_app
 from zerone.commands.r1 import lineage, r1
+from zerone.commands.replay import replay
 from zerone.commands.reward_model import app as reward_model_app
 from zerone.config import options, to_yaml
 from zerone.config.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
@@ -197,7 +198,7 @@ def reward_audit(
         show_audit(found, Console())
 
 
-for command in (ablate, lineage, serve, chat):
+for command in (replay, ablate, lineage, serve, chat):
     app.command()(command)
 
 

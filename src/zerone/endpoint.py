@@ -140,6 +140,20 @@ class EndpointClient:
         body = self._ask("GET", "/models", None, lambda body: body["data"])
         return [str(model["id"]) for model in body if isinstance(model, Mapping) and "id" in model]
 
+    def about_model(self) -> Mapping[str, Any]:
+        """Return what the endpoint tells of its model beside the name; nothing where it does not say."""
+
+        def read(body: Any) -> list[Any]:
+            listed = body.get("data") if isinstance(body, Mapping) else None
+            return listed if isinstance(listed, list) else []
+
+        try:
+            listed = self._ask("GET", "/models", None, read)
+        except EndpointError:  # many servers have no such list, and what they are asked for next tells more
+            return {}
+        named = (m for m in listed if isinstance(m, Mapping) and m.get("id") == self.endpoint.model)
+        return next(named, {})
+
     def chat(self, messages: Sequence[Mapping[str, str]], draw: Draw) -> Reply:
         """Return the next message of a conversation."""
         body = {"model": self.endpoint.model, "messages": [dict(m) for m in messages]} | draw.fields()

@@ -1,7 +1,7 @@
 """One run, one directory; the only module that knows the names inside it.
 
   config.yaml         the resolved configuration        environment.json  where and how it ran
-  metrics.jsonl       one line per step, no clock in it timing.jsonl      seconds per phase and step
+  metrics.jsonl       one line per step, no clock in it timing.jsonl      seconds and memory per step
   rollouts.sqlite     every group of every step         evals/step_N.json evaluations
   checkpoints/step_N/ what `--resume` goes back to      model/            the final model
   summary.json        base and final figures            report.html       the report
@@ -15,8 +15,10 @@ import contextlib
 import fcntl
 import json
 import os
+import resource
 import sqlite3
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -62,6 +64,11 @@ def write_atomically(path: Path, text: str) -> None:
         raise RunDirError(
             f"cannot write {path}: {error.strerror}; nothing already written is lost"
         ) from error
+
+
+def peak_memory() -> int:
+    """Return the largest memory of this process so far, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def run_of_model(path: Path) -> "RunDir | None":
@@ -144,7 +151,7 @@ class RunDir:
 
     def start(self, config_yaml: str, environment: Mapping[str, Any]) -> None:
         """Write what is known before the first step; the configuration last, as it marks the run."""
-        write_atomically(self.path / "environment.json", _pretty(environment))
+        self.write_environment(environment)
         write_atomically(self.config_path, config_yaml)
 
     def read_config_yaml(self) -> str:
@@ -154,8 +161,12 @@ class RunDir:
         except OSError as error:
             raise RunDirError(f"cannot read {self.config_path}: {error.strerror}") from error
 
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write environment.json."""
+        write_atomically(self.path / "environment.json", _pretty(environment))
+
     def read_environment(self) -> dict[str, Any]:
-        """Return the environment that the run was started in."""
+        """Return the environment that the run was started in, and what has changed since (`resumed`)."""
         return _read_json(self.path / "environment.json")
 
     def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
@@ -180,10 +191,14 @@ class RunDir:
     def record_step(
         self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
     ) -> None:
-        """Append one step; both mappings carry `step`, which counts from 1. SFT has no groups."""
+        """Append one step; both mappings carry `step`, which counts from 1. SFT has no groups.
+
+        What the process took of memory up to here goes beside the step's times: who finishes a run may be
+        another process, and one that trained nothing.
+        """
         if groups:
             self._insert(int(metrics["step"]), groups)
-        _append(self.path / "timing.jsonl", timing)
+        _append(self.path / "timing.jsonl", {**timing, "peak_rss_bytes": peak_memory()})
         _append(self._metrics_path, metrics)
 
     def _insert(self, step: int, groups: Sequence[Credited]) -> None:
@@ -208,7 +223,7 @@ class RunDir:
         return [json.loads(line) for line in _lines(self._metrics_path)]
 
     def read_timing(self) -> list[dict[str, Any]]:
-        """Return the seconds per phase of all steps."""
+        """Return the seconds per phase of all steps, and the memory."""
         return [json.loads(line) for line in _lines(self.path / "timing.jsonl")]
 
     def _eval_paths(self) -> list[Path]:

@@ -11,9 +11,12 @@ Dimensions: R rows, T tokens of the padded rows, V vocabulary.
 """
 
 import copy
+import importlib.metadata
 import importlib.util
+import json
 import math
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +218,33 @@ def test_a_wrong_denominator_would_be_seen() -> None:
 
 LOSS_TYPES: dict[Aggregation, str] = {"sequence": "grpo", "token": "dapo", "constant": "dr_grpo"}
 """TRL's names of the three aggregations."""
+KL_COEFS = (0.0, 0.1)
+RECORDED = Path(__file__).parent / "data" / "grpo_of_trl.json"
+"""What TRL gave, which is no dependency; the file says how it was made. Made anew by running this file."""
+MADE_BY = "PYTHONPATH=src:tests OMP_NUM_THREADS=1 python tests/parity/test_grpo_against_equations.py"
+
+
+def compared(aggregation: Aggregation, kl_coef: float) -> tuple[Any, Any, list[Group], Config]:
+    """Return the policy, the reference, what an older policy sampled, and the options of a case."""
+    policy, config = tiny_model(Shape(kind="qwen3")), config_of(aggregation, kl_coef)
+    groups = sampled_groups(moved(policy, 0.02, seed=1), config.sampling.temperature)
+    return policy, moved(policy, 0.02, seed=2), groups, config
+
+
+def told_of(model: Any) -> dict[str, list[float]]:
+    """Return of each gradient its norm, and its part along a fixed direction, which shows its signs."""
+    told = {}
+    for name, gradient in gradients(model):
+        direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(3))
+        along = (gradient * direction).sum() / direction.norm()
+        told[name] = [gradient.norm().item(), along.item()]
+    return told
+
+
+def assert_told_alike(found: Mapping[str, Sequence[float]], expected: Mapping[str, Sequence[float]]) -> None:
+    assert found.keys() == expected.keys()
+    for name, (norm, along) in expected.items():
+        assert found[name] == pytest.approx([norm, along], abs=GRADIENT_TOLERANCE * norm), name
 
 
 def trl_loss(
@@ -277,18 +307,60 @@ def trl_loss(
     return loss
 
 
+def case_of(aggregation: Aggregation, kl_coef: float) -> dict[str, Any]:
+    """Return what the file has of a case: TRL's loss, and of each gradient what `told_of` says."""
+    cases: Mapping[str, dict[str, Any]] = json.loads(RECORDED.read_text(encoding="utf-8"))["cases"]
+    return cases[f"{aggregation} {kl_coef}"]
+
+
+def by_trl(aggregation: Aggregation, kl_coef: float, folder: Path) -> tuple[float, Any]:
+    """Return TRL's loss, and the model with TRL's gradients."""
+    policy, reference, groups, config = compared(aggregation, kl_coef)
+    loss = trl_loss(policy, reference, groups, config, LOSS_TYPES[aggregation], folder)
+    loss.backward()
+    return loss.item(), policy
+
+
+@pytest.mark.parametrize("kl_coef", KL_COEFS)
+@pytest.mark.parametrize("aggregation", LOSS_TYPES)
+def test_loss_and_gradients_equal_those_that_trl_gave(aggregation: Aggregation, kl_coef: float) -> None:
+    ours, reference, groups, config = compared(aggregation, kl_coef)
+    expected = case_of(aggregation, kl_coef)
+    assert our_loss(ours, reference, groups, config) == pytest.approx(expected["loss"], abs=LOSS_TOLERANCE)
+    assert_told_alike(told_of(ours), expected["gradients"])
+
+
 @pytest.mark.skipif(importlib.util.find_spec("trl") is None, reason="trl is not installed")
-@pytest.mark.parametrize("kl_coef", [0.0, 0.1])
-@pytest.mark.parametrize("aggregation", ["sequence", "token", "constant"])
-def test_loss_and_gradients_equal_those_of_trl(
+@pytest.mark.parametrize("kl_coef", KL_COEFS)
+@pytest.mark.parametrize("aggregation", LOSS_TYPES)
+def test_loss_and_gradients_equal_those_of_trl_where_it_is_installed(
     aggregation: Aggregation, kl_coef: float, tmp_path: Path
 ) -> None:
-    """TRL is no dependency: the test was last run with trl 1.16.0."""
-    ours = tiny_model(Shape(kind="qwen3"))
-    theirs, reference = copy.deepcopy(ours), moved(ours, 0.02, seed=2)
-    config = config_of(aggregation, kl_coef)
-    groups = sampled_groups(moved(ours, 0.02, seed=1), config.sampling.temperature)
-    expected = trl_loss(theirs, reference, groups, config, LOSS_TYPES[aggregation], tmp_path)
-    expected.backward()
-    assert our_loss(ours, reference, groups, config) == pytest.approx(expected.item(), abs=LOSS_TOLERANCE)
+    """Entry by entry; and what is on file is what TRL gives now."""
+    ours, reference, groups, config = compared(aggregation, kl_coef)
+    expected, theirs = by_trl(aggregation, kl_coef, tmp_path)
+    assert our_loss(ours, reference, groups, config) == pytest.approx(expected, abs=LOSS_TOLERANCE)
     assert_same_gradients(ours, theirs)
+    recorded = case_of(aggregation, kl_coef)
+    assert recorded["loss"] == pytest.approx(expected, abs=LOSS_TOLERANCE)
+    assert_told_alike(recorded["gradients"], told_of(theirs))
+
+
+def record() -> None:
+    """Write what TRL gives now."""
+    cases = {}
+    for aggregation in LOSS_TYPES:
+        for kl_coef in KL_COEFS:
+            with tempfile.TemporaryDirectory() as folder:
+                loss, model = by_trl(aggregation, kl_coef, Path(folder))
+            cases[f"{aggregation} {kl_coef}"] = {"loss": loss, "gradients": told_of(model)}
+    versions = {name: importlib.metadata.version(name) for name in ("trl", "transformers", "torch")}
+    about = "GRPOTrainer._compute_loss on this test's tokens, log-probabilities and advantages; "
+    about += "of each gradient its norm, and its part along a fixed direction"
+    RECORDED.parent.mkdir(exist_ok=True)
+    written = {"about": about, "made_by": MADE_BY, "versions": versions, "cases": cases}
+    RECORDED.write_text(json.dumps(written, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    record()

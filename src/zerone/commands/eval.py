@@ -16,7 +16,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from zerone.config import Config, build_config, parse_overrides, read_recipe
-from zerone.config.arguments import ConfigFile, Recipe
+from zerone.config.arguments import ConfigFile
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
 from zerone.errors import ConfigError, DataError, UserError
@@ -83,24 +83,28 @@ def model(  # noqa: PLR0913 - the flags of a command
     inspect_log: Annotated[
         Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
     ] = None,
-    recipe: Recipe = "zero",
+    recipe: Annotated[
+        str | None, typer.Option(help="a recipe of the package [default: as the model's run, or zero]")
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
     """Measure a model on a suite: pass@1, pass@k, cons@k, format, length, by level and by domain."""
-    resolved, drawing = _resolve(suite, config or recipe_file(recipe), overrides or [])
+    model = _directory_of(model)
+    trained = _options_as_trained(model, suite)
+    is_given = recipe is not None or config is not None
+    options = read_recipe(config or recipe_file(recipe or "zero")) | ({} if is_given else trained or {})
+    resolved, drawing = _resolve(suite, options, overrides or [])
     from zerone.evals.sources import Choice
     from zerone.stages.measure import Patience, Wanted, measure_model
 
-    path = Path(model)
-    if (path / "config.yaml").exists() and (path / "model").exists():
-        model = str(path / "model")
     wanted = Wanted(
         model=model,
         suite=suite,
         data=data,
         choice=Choice(since=since, until=until, limit=limit),
         num_samples=k,
-        is_chat=chat,
+        # Runs train in a template of their own, whatever else the tokenizer of their base has.
+        is_chat=False if chat is None and trained is not None else chat,
         out=out,
         endpoint_model=endpoint_model,
         patience=Patience(concurrency=concurrency, tries=tries),
@@ -119,7 +123,29 @@ def model(  # noqa: PLR0913 - the flags of a command
         _show(record)
 
 
-def _resolve(suite: str, recipe: Path, overrides: Sequence[str]) -> tuple[Config, SamplingConfig]:
+def _directory_of(model: str) -> str:
+    """Return the directory of a model, of which a run may be given."""
+    path = Path(model)
+    is_run = (path / "config.yaml").exists() and (path / "model").exists()
+    return str(path / "model") if is_run else model
+
+
+def _options_as_trained(model: str, suite: str) -> dict[str, Any] | None:
+    """Return how the model's run asked it; the package's own suites are drawn as in training, too."""
+    from zerone.evals.suites import SUITE_NAMES
+    from zerone.model.loading import EMBEDDED
+    from zerone.stages.measure import is_address
+    from zerone.stages.origins import options_as_trained
+
+    if model == EMBEDDED or is_address(model):  # neither is a path, which may lie in a run by chance
+        return None
+    path = Path(model).expanduser().resolve()
+    return options_as_trained(path, is_drawn_alike=suite in SUITE_NAMES)
+
+
+def _resolve(
+    suite: str, options: Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[Config, SamplingConfig]:
     """Return the options, and how to draw: outside of the embedded suites the paper's way by default.
 
     Greedy answers, top-p and top-k stand apart: training refuses them, evaluation does not.
@@ -129,7 +155,7 @@ def _resolve(suite: str, recipe: Path, overrides: Sequence[str]) -> tuple[Config
     from zerone.evals.published import MAX_TOKENS, TEMPERATURE, TOP_P
     from zerone.evals.suites import SUITE_NAMES
 
-    values = read_recipe(recipe)
+    values = dict(options)
     if suite not in SUITE_NAMES:
         drawing = {"temperature": TEMPERATURE, "top_p": TOP_P, "max_tokens": MAX_TOKENS}
         values = {f"sampling.{key}": value for key, value in drawing.items()} | values
@@ -158,6 +184,10 @@ def _progress(*, is_shown: bool) -> Iterator["Progress"]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
+_OF_SOME_SUITES = ("instructions", "pairwise", "rating")
+"""Figures of a record that are tables, each of its own kind of suite."""
+
+
 def _show(record: Mapping[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     low, high = record["pass_at_1_ci"]
@@ -170,8 +200,9 @@ def _show(record: Mapping[str, Any]) -> None:
         if isinstance(value, float) and key != "pass_at_1":
             votes = f" of {record[f'{key}_n']} problems" if f"{key}_n" in record else ""
             console.print(f"  {key:<18} {value:.3f}{votes}")
-    for key in ("pass_at_k", "instructions", "pairwise", "rating"):
-        for line in _lines(record.get(key, {})):
+    powers = record["pass_at_k"] | {f"{k}_ci": ci for k, ci in record["pass_at_k_ci"].items()}
+    for key, figures in (("pass_at_k", powers), *((key, record.get(key, {})) for key in _OF_SOME_SUITES)):
+        for line in _lines(figures):
             console.print(f"  {key} {line}", markup=False)
     for part, found in record["parts"].items():
         low, high = found["ci"]
@@ -179,7 +210,9 @@ def _show(record: Mapping[str, Any]) -> None:
         console.print(f"  {shown}", markup=False)
     for part in ("levels", "domains"):
         for cell, level in record[part].items():
-            console.print(f"  {cell:<32} {level['pass_at_1']:.1%} of {level['num_problems']}", markup=False)
+            written = f"{level['response_tokens']:.0f} tokens, {level['truncated']:.0%} cut off"
+            shown = f"{level['pass_at_1']:.1%} of {level['num_problems']}; {written}"
+            console.print(f"  {cell:<32} {shown}", markup=False)
     if record.get("problems_left_out"):
         from zerone.evals.sources import counted
 

@@ -126,5 +126,7 @@ _SHOWN = (
 
 def _lines(told: Mapping[str, Any]) -> list[str]:
     lines = [f"{key}: {told[key]}" for key in _SHOWN if told.get(key) is not None]
+    for entry in told.get("resumed") or ():
+        lines.append("gone on with: " + ", ".join(f"{key} {value}" for key, value in entry.items()))
     options = told.get("options") or {}
     return lines + ([", ".join(f"{key}={value}" for key, value in options.items())] if options else [])

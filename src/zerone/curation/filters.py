@@ -123,13 +123,33 @@ def _unreadable(draft: Draft, limits: Limits, detector: Detector | None) -> Reas
     parts = (thought,) if draft.problem.verifier == "code" else (thought, summary or "")
     if any(is_mixed(part, language, limits.language_share, detector) for part in parts):
         return Reason.MIXED_LANGUAGE
-    if any(len(line) > limits.paragraph for line in draft.text.splitlines()):
+    is_program = draft.problem.verifier == "code"
+    if max(longest_paragraph(thought), longest_paragraph(summary or "", is_program)) > limits.paragraph:
         return Reason.LONG_PARAGRAPH
     if _FENCE.search(thought):
         return Reason.CODE_BLOCK
     if repeated_share(draft.text) > limits.repeated_share:
         return Reason.REPEATED
     return None
+
+
+def longest_paragraph(text: str, is_program: bool = False) -> int:
+    """Return the characters of the longest run of lines without a blank one between them.
+
+    A program leaves no blank lines where it might: of one, and of what is fenced, each line is a run.
+    """
+    longest = length = 0
+    is_fenced = False
+    for line in text.splitlines():
+        is_fence = _FENCE.match(line) is not None
+        stands_alone = is_program or is_fenced or is_fence or not line.strip()
+        length = len(line) if stands_alone else length + len(line)
+        longest = max(longest, length)
+        if is_fence:
+            is_fenced = not is_fenced
+        if stands_alone:
+            length = 0
+    return longest
 
 
 def is_mixed(text: str, language: str, least_share: float, detector: Detector | None = None) -> bool:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.config.reading import read_tree
 from zerone.config.sections import PromptConfig
 from zerone.curation.assembly import Rules
 from zerone.curation.by_endpoint import Asking, judge_by_endpoint, refine_by_endpoint
@@ -32,6 +31,7 @@ from zerone.curation.sampler import (
 )
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
+from zerone.evals.as_trained import prompt_of_run
 from zerone.evals.suites import data_at_any_time
 from zerone.identity import sha256_of_file
 from zerone.problems import requests
@@ -88,7 +88,7 @@ def make_cold_start(
 def draw_of_zero(config: Config, model: ModelAtWork, path: Path) -> ModelDraw:
     """Return what asks R1-Zero as it was trained to be asked; its run knows, and tags are R1-Zero's way."""
     run = run_of_model(path)
-    prompt = PromptConfig.model_validate({} if run is None else read_tree(run.config_path).get("prompt", {}))
+    prompt = PromptConfig() if run is None else prompt_of_run(run)
     return ModelDraw(
         model=model,
         source=ZERO,

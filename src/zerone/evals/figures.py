@@ -30,6 +30,7 @@ _MEASURES: dict[str, Callable[[Judged], float]] = {
     "reflection_words": lambda judged: float(count_reflection_words(judged.text)),
     "truncated": lambda judged: float(judged.is_truncated),
 }
+_MEASURES_OF_CELLS = ("pass_at_1", "response_tokens", "truncated")
 _COUNTS = frozenset(("response_tokens", "reflection_words"))
 """Measures that are no shares: how many of something there are in an answer."""
 
@@ -45,20 +46,19 @@ def figures_of(answers: Answers) -> dict[str, Any]:
         mean, interval = with_interval(values) if values else (0.0, (0.0, 1.0))
         result[name] = mean
         result[f"{name}_ci"] = list(interval)
-    rights = [(len(own), sum(judged.is_right for judged in own)) for own in with_verdict]
-    result["pass_at_k"] = _pass_at_powers(rights)
+    result["pass_at_k"] = {k: fmean(values) for k, values in _pass_at_powers(with_verdict).items()}
     if num_samples >= CONSENSUS_SAMPLES:
         result |= _consensus(answers, CONSENSUS_SAMPLES)
     result["verifier_errors"] = sum(not judged.has_verdict for own in answers for judged in own)
     result["levels"] = {
-        cell: {"pass_at_1": fmean(values), "num_problems": len(values)}
-        for cell, values in _cells(with_verdict, _level).items()
+        cell: {"pass_at_1": _mean(_MEASURES["pass_at_1"], own), "num_problems": len(own)}
+        for cell, own in _cells(with_verdict, _level).items()
     }
     return result
 
 
 def details_of(answers: Answers) -> dict[str, Any]:
-    """Return what `zerone eval` adds: Wilson intervals, more votes, domains, tokens, outcomes."""
+    """Return what `zerone eval` adds: more intervals and votes, domains, tokens, outcomes."""
     with_verdict = _with_verdict(answers)
     everyone = [judged for own in answers for judged in own]
     num_samples = max(map(len, answers))
@@ -66,6 +66,9 @@ def details_of(answers: Answers) -> dict[str, Any]:
     if with_verdict:
         mean = fmean(fmean(judged.is_right for judged in own) for own in with_verdict)
         result["pass_at_1_wilson"] = list(wilson_interval(mean, len(with_verdict)))
+    result["pass_at_k_ci"] = {
+        k: list(share_with_interval(values)[1]) for k, values in _pass_at_powers(with_verdict).items()
+    }
     for votes in _CONSENSUSES:
         found = _consensus(answers, votes) if votes <= num_samples else {}
         if found:
@@ -91,13 +94,12 @@ def _with_verdict(answers: Answers) -> list[list[Judged]]:
     return [own for own in kept if own]
 
 
-def _pass_at_powers(rights: Sequence[tuple[int, int]]) -> dict[str, float]:
-    """Return pass@k for powers of two, of the problems that have k answers with a verdict."""
+def _pass_at_powers(answers: Answers) -> dict[str, list[float]]:
+    """Return pass@k for powers of two, of each problem that has k answers with a verdict."""
+    rights = [(len(own), sum(judged.is_right for judged in own)) for own in answers]
     most = max((count for count, _ in rights), default=0)
     powers = [2**i for i in range(most.bit_length()) if 2**i <= most]
-    return {
-        str(k): fmean(pass_at_k(count, right, k) for count, right in rights if count >= k) for k in powers
-    }
+    return {str(k): [pass_at_k(count, right, k) for count, right in rights if count >= k] for k in powers}
 
 
 def _consensus(answers: Answers, votes: int) -> dict[str, Any]:
@@ -114,24 +116,27 @@ def _level(judged: Judged) -> str:
     return f"{judged.problem.family}/{judged.problem.level}"
 
 
-def _cells(answers: Answers, name: Callable[[Judged], str | None]) -> dict[str, list[float]]:
-    """Return the share of right answers of each problem, by cell; a problem without one is in none."""
-    cells: dict[str, list[float]] = defaultdict(list)
+def _cells(answers: Answers, name: Callable[[Judged], str | None]) -> dict[str, list[Sequence[Judged]]]:
+    """Return the answers to each problem, by cell; a problem without one is in none."""
+    cells: dict[str, list[Sequence[Judged]]] = defaultdict(list)
     for own in answers:
         if (cell := name(own[0])) is not None:
-            cells[str(cell)].append(fmean(judged.is_right for judged in own))
+            cells[str(cell)].append(own)
     return dict(sorted(cells.items()))
 
 
-def _table(cells: dict[str, list[float]]) -> dict[str, dict[str, Any]]:
-    return {
-        cell: {
-            "pass_at_1": fmean(values),
-            "num_problems": len(values),
-            "pass_at_1_wilson": list(wilson_interval(fmean(values), len(values))),
-        }
-        for cell, values in cells.items()
-    }
+def _mean(measure: Callable[[Judged], float], answers: Answers) -> float:
+    return fmean(fmean(map(measure, own)) for own in answers)
+
+
+def _table(cells: dict[str, list[Sequence[Judged]]]) -> dict[str, dict[str, Any]]:
+    """Return what is told of each cell: measures of its answers as of the whole suite's."""
+    table = dict[str, dict[str, Any]]()
+    for cell, own in cells.items():
+        means = {name: _mean(_MEASURES[name], own) for name in _MEASURES_OF_CELLS}
+        wilson = wilson_interval(means["pass_at_1"], len(own))
+        table[cell] = means | {"num_problems": len(own), "pass_at_1_wilson": list(wilson)}
+    return table
 
 
 def _tokens(written: Sequence[Judged]) -> dict[str, float | None]:

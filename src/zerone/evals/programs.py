@@ -12,6 +12,7 @@ import pickletools
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from zerone.evals.records import Row
@@ -205,10 +206,7 @@ def _is_false(row: Row, name: str) -> bool:
 
 def codeforces(row: Row) -> Mapping[str, Any]:
     """A contest problem with official tests and the rating that Codeforces gives it, if it has one."""
-    rating = row.get("rating")
-    is_number = isinstance(rating, int | float) and not isinstance(rating, bool)
-    if rating is not None and (not is_number or not 0 < rating < _HIGHEST_RATING):
-        raise row.error(("rating",), f"must hold the problem's rating or null, not {rating!r}")
+    rating = _rating(row)
     examples = row.list_of(dict, "examples") if row.values.get("examples") else []
     tests = [*examples, *row.list_of(dict, "official_tests")]
     parts = [row.text("description").strip()]
@@ -227,7 +225,7 @@ def codeforces(row: Row) -> Mapping[str, Any]:
         "spec": {
             "mode": "stdin",
             "tests": _some(pairs, row, "official_tests"),
-            **({} if rating is None else {"rating": float(rating)}),
+            **({} if rating is None else {"rating": rating}),
             "wall_s": _wall(len(pairs)),
             "memory_mib": _MEMORY_MIB,
         },
@@ -235,6 +233,21 @@ def codeforces(row: Row) -> Mapping[str, Any]:
         "domain": row.optional("contest_id"),
         "identity": row.text("id"),
     }
+
+
+def _rating(row: Row) -> float | None:
+    """Return a problem's rating, a text in a CSV; None where it has none."""
+    given = row.get("rating")
+    rating = given
+    if isinstance(given, str):
+        with suppress(ValueError):
+            rating = float(given) if given.strip() else None
+    if rating is None:
+        return None
+    is_number = isinstance(rating, int | float) and not isinstance(rating, bool)
+    if not is_number or not 0 < rating < _HIGHEST_RATING:
+        raise row.error(("rating",), f"must hold the problem's rating or null, not {given!r}")
+    return float(rating)
 
 
 def _wall(num_tests: int) -> float:

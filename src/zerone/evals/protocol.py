@@ -80,10 +80,11 @@ def _questions(evaluation: Evaluation, answerer: Answerer) -> list[Question]:
     drawing = answerer.drawing()
     found = []
     for position, problem in enumerate(evaluation.problems):
-        prompt = answerer.prompt(problem)
+        prompt, budget = answerer.prompt(problem), answerer.budget(problem)
+        drawn = drawing if budget == drawing["max_tokens"] else {**drawing, "budget": budget}
         for sample in range(evaluation.num_samples):
             seed = seed_from(evaluation.seed, "eval", evaluation.suite, position, problem.id, sample)
-            key = key_of(answerer.identity, prompt, drawing, seed)
+            key = key_of(answerer.identity, prompt, drawn, seed)
             found.append(Question(problem=problem, sample=sample, seed=seed, key=key))
     return found
 
@@ -104,7 +105,8 @@ def _ask(
         done += 1
         progress(done, len(questions))
     if refusals and len(refusals) == len(questions):
-        raise EndpointError(next(iter(refusals.values())).reason)
+        first = next(iter(refusals.values()))
+        raise first.error(first.reason)
     return refusals
 
 

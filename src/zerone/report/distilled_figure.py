@@ -9,8 +9,8 @@ from typing import Any
 
 from zerone.report.charts import Chart, Series
 from zerone.report.figures import Figure, figure_of
-from zerone.report.numbers import percent
-from zerone.report.stages_table import Summary
+from zerone.report.numbers import percent, signed
+from zerone.report.stages_table import Summary, smallest_over_larger
 
 _WAYS = (
     ("distilled_score", "distilled", "blue"),
@@ -52,7 +52,8 @@ def by_size(summary: Summary) -> Figure | None:
         scale="share",
         high=1.0,
     )
-    return figure_of(chart, f"{'; '.join(_readings(students))}. Whiskers are 95% intervals.")
+    said = [f"{'; '.join(_readings(students))}. Whiskers are 95% intervals.", *_held_together(summary)]
+    return figure_of(chart, " ".join(said))
 
 
 def _series(label: str, tone: str, dots: list[_Dot]) -> Series | None:
@@ -74,3 +75,25 @@ def _readings(students: list[Mapping[str, Any]]) -> Iterator[str]:
         shown = [f"{percent(score)} {label}" for label, score in scores.items() if score is not None]
         if shown:
             yield f"{student.get('name')}: {', '.join(shown)}"
+
+
+def _held_together(summary: Summary) -> Iterator[str]:
+    """Say what the pairs of answers to the same problems show, where a run wrote them down."""
+    students = summary.get("students") or ()
+    twins = [
+        f"{student.get('name')} {_verdict(found)}"
+        for student in students
+        if (found := (student.get("distilled_minus") or {}).get("direct_rl"))
+    ]
+    if twins:
+        yield f"Problem by problem, distilled against its twin by RL: {'; '.join(twins)}."
+    name, lead = smallest_over_larger(summary)
+    if lead:
+        larger = "; ".join(f"{base} {_verdict(found)}" for base, found in lead.items())
+        yield f"{name} distilled against larger bases: {larger}."
+
+
+def _verdict(found: Mapping[str, Any]) -> str:
+    value, low, high = (signed(percent(part)) for part in (found["difference"], *found["ci"]))
+    what = "not told apart" if not found["is_real"] else "better" if found["difference"] > 0 else "worse"
+    return f"{what}, {value} ({low} to {high})"

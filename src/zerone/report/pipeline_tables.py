@@ -1,7 +1,7 @@
 """The tables of a run through all stages besides the models and students: data, drops, judges, time.
 
 In: the summary of a pipeline, finished or not. Out: tables of plain strings; what is not there yet is
-left out. `shape` holds the figures against what the R1 paper found, claim by claim.
+left out. `shape` holds the figures against what the R1 paper lets expect, claim by claim.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -122,7 +122,7 @@ def times(summary: Summary) -> Table | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What the paper found of two models on a suite, and what this run has: yes, no, or cannot be told."""
+    """What is expected of a model on a suite, and what this run has: yes, no, or cannot be told."""
 
     text: str
     verdict: str
@@ -134,28 +134,69 @@ _FOUND = (
     ("dev1", "r1_zero", "format", "gains form", 1),
     ("dev2", "dev1", "reasoning", "regains reasoning", 1),
     ("r1", "r1_zero", "reasoning", "reasons as well or better", 0),
+    ("r1", "r1_zero", "hard", "gains on hard problems", 1),
     ("r1", "dev3", "helpfulness", "is more helpful", 1),
     ("r1", "dev3", "safety", "is safer", 1),
 )
 """Model, the one before, suite, what the paper found, and its direction (0: no loss)."""
 
+_BEST = (("helpfulness", "is the most helpful of all"), ("safety", "is the safest of all"))
+"""Suites on which the paper's R1 is ahead of every earlier model."""
+
+_ONE_LANGUAGE = 0.99
+"""The share of words in the question's language that is expected of R1; the paper gives none."""
+
+_OVERLAP = "not to be told: the intervals overlap"
+
 
 def shape(summary: Summary) -> list[Claim]:
-    """Return the paper's findings whose models were both measured, with what was found here."""
+    """Return what is expected of models that were measured, with what was found here."""
     models = summary.get("models") or {}
-    claims = []
+    return [*_compared(models), *_best(models), *_in_one_language(models)]
+
+
+def _compared(models: Mapping[str, Any]) -> Iterator[Claim]:
     for name, other, suite, said, direction in _FOUND:
         after, before = (_measured(models, which, suite) for which in (name, other))
         if after is None or before is None:
             continue
-        claims.append(
-            Claim(
-                text=f"{MODELS[name]} {said} against {MODELS[other]} ({suite})",
-                verdict=_verdict(after, before, direction),
-                figures=f"{percent(before['score'])} to {percent(after['score'])}",
-            )
+        yield Claim(
+            text=f"{MODELS[name]} {said} against {MODELS[other]} ({suite})",
+            verdict=_verdict(after, before, direction),
+            figures=f"{percent(before['score'])} to {percent(after['score'])}",
         )
-    return claims
+
+
+def _best(models: Mapping[str, Any]) -> Iterator[Claim]:
+    """Hold R1 against every other model, the base too; each must lie apart for a yes."""
+    for suite, said in _BEST:
+        last = _measured(models, "r1", suite)
+        others = {
+            name: found for name in MODELS if name != "r1" and (found := _measured(models, name, suite))
+        }
+        if last is None or not others:
+            continue
+        verdicts = {_verdict(last, other, 1) for other in others.values()}
+        is_beaten = any(last["ci"][1] < other["ci"][0] for other in others.values())
+        next_best = max(others, key=lambda name: float(others[name]["score"]))
+        yield Claim(
+            text=f"R1 {said} ({suite})",
+            verdict="no" if is_beaten else "yes" if verdicts == {"yes"} else _OVERLAP,
+            figures=f"{MODELS[next_best]} {percent(others[next_best]['score'])}, R1 {percent(last['score'])}",
+        )
+
+
+def _in_one_language(models: Mapping[str, Any]) -> Iterator[Claim]:
+    found = _measured(models, "r1", "language")
+    if found is None:
+        return
+    low, high = found["ci"]
+    is_above, is_below = low >= _ONE_LANGUAGE, high < _ONE_LANGUAGE
+    yield Claim(
+        text=f"R1 keeps to one language in at least {percent(_ONE_LANGUAGE, 0)} of its words (language)",
+        verdict="yes" if is_above else "no" if is_below else "not to be told: the interval holds it",
+        figures=f"{percent(found['score'])} ({percent(low)} to {percent(high)})",
+    )
 
 
 def _measured(models: Mapping[str, Any], name: str, suite: str) -> Mapping[str, Any] | None:
@@ -170,7 +211,7 @@ def _verdict(after: Mapping[str, Any], before: Mapping[str, Any], direction: int
         return "no" if is_below else "yes"
     if (is_above, is_below)[direction < 0]:
         return "yes"
-    return "no, the opposite" if is_above or is_below else "not to be told: the intervals overlap"
+    return "no, the opposite" if is_above or is_below else _OVERLAP
 
 
 def missing(summary: Summary) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zerone.report.numbers import MISSING, number, percent
+from zerone.report.numbers import MISSING, number, percent, signed
 
 MODELS = {
     "base": "base",
@@ -88,34 +88,71 @@ def headline(summary: Summary) -> str | None:
 
 
 def students(summary: Summary) -> Table | None:
-    """Return the distillation table, or None where there are no students."""
+    """Return the distillation table, or None where there are no students.
+
+    Its last column is there where a run wrote down which problems each model solves.
+    """
     found = summary.get("students")
     if not found:
         return None
     scores = {**_SCORES, **{k: head for k, head in _MAYBE.items() if any(k in student for student in found)}}
+    is_paired = any("distilled_minus" in student for student in found)
     rows = [
         (
             f"{student.get('name', MISSING)}, {student.get('architecture', MISSING)}",
-            [Cell(value=_size(student.get("parameters"))), *(_of_student(student, key) for key in scores)],
+            [
+                Cell(value=_size(student.get("parameters"))),
+                *(_of_student(student, key) for key in scores),
+                *([_difference((student.get("distilled_minus") or {}).get("direct_rl"))] * is_paired),
+            ],
         )
         for student in found
     ]
-    return Table(heads=["student", "parameters", *scores.values()], rows=rows)
+    heads = ["student", "parameters", *scores.values(), *(["distilled minus RL, by problem"] * is_paired)]
+    return Table(heads=heads, rows=rows)
 
 
 def beside_students(summary: Summary) -> Table | None:
-    """Return the models that students are compared with: the undistilled larger base, and the teacher."""
+    """Return the models that students are compared with: undistilled larger bases, and the teacher.
+
+    The bases of other students are among them where the smallest one's answers were held against theirs.
+    """
     found = summary.get("distillation") or {}
     own = {student.get("name") for student in summary.get("students") or ()}
-    larger = [base for base in found.get("bases") or () if base.get("name") not in own]
-    labelled = [(f"{base.get('name', MISSING)}, undistilled", base) for base in larger]
+    name, lead = smallest_over_larger(summary)
+    shown = [base for base in found.get("bases") or () if base.get("name") not in own - lead.keys()]
+    labelled = [(f"{base.get('name', MISSING)}, undistilled", base) for base in shown]
     if found.get("teacher"):
         labelled.append(("the teacher", found["teacher"]))
     rows = [
-        (label, [Cell(value=_size(model.get("parameters"))), _score(model.get("score"))])
+        (
+            label,
+            [
+                Cell(value=_size(model.get("parameters"))),
+                _score(model.get("score")),
+                *([_difference(lead.get(str(model.get("name"))))] * bool(lead)),
+            ],
+        )
         for label, model in labelled
     ]
-    return Table(heads=["beside them", "parameters", "right"], rows=rows) if rows else None
+    heads = ["beside them", "parameters", "right", *([f"{name} distilled minus it, by problem"] * bool(lead))]
+    return Table(heads=heads, rows=rows) if rows else None
+
+
+def smallest_over_larger(summary: Summary) -> tuple[str, Mapping[str, Mapping[str, Any]]]:
+    """Return the smallest student's name, and by how much it exceeds larger bases, if that is known."""
+    for student in summary.get("students") or ():
+        if lead := (student.get("distilled_minus") or {}).get("larger_bases"):
+            return str(student.get("name", MISSING)), lead
+    return "", {}
+
+
+def _difference(found: Mapping[str, Any] | None) -> Cell:
+    """Write a difference of two shares with its interval."""
+    if not found:
+        return Cell(value=MISSING)
+    value, low, high = (signed(percent(part)) for part in (found["difference"], *found["ci"]))
+    return Cell(value=value, interval=f"{low} to {high}")
 
 
 def _of_student(student: Mapping[str, Any], key: str) -> Cell:

@@ -2,8 +2,9 @@
 
 In: JSONL of `{"prompt", "a", "b"}`, an endpoint. Out: the same lines with `judgments`, appended one by
 one as they come, so that work that was cut short goes on where it was; how many there are, and whether
-the judge goes by the position. A pair without a usable verdict is left out, counted, and asked about
-again when the work is done again.
+the judge goes by the position. The judge reads the final answers alone, as the reward model that learns
+from it will. A pair without a usable verdict is left out, counted, and asked about again when the work
+is done again.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 from zerone.endpoint import Endpoint, EndpointClient, ask_many
 from zerone.errors import DataError, RequestRefused
 from zerone.evals.rubric import Rubric
-from zerone.reward_model.data import read_rows
+from zerone.reward_model.data import final_answer, read_rows
 from zerone.reward_model.judging import JudgedPair, PositionBias, judge_pair, position_bias
 from zerone.run_dir import write_atomically
 from zerone.seeding import seed_from
@@ -75,7 +76,7 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
 def _judge(client: EndpointClient, rubric: Rubric, texts: Texts, num_judgments: int) -> JudgedPair | None:
     def compare(prompt: str, first: str, second: str, number: int) -> float:
         drawn = replace(rubric, seed=seed_from(rubric.seed, "judgment", number))
-        found = drawn.compare(client, prompt, first, second)
+        found = drawn.compare(client, prompt, final_answer(first), final_answer(second))
         if found is None:
             raise _NoVerdictError
         return found

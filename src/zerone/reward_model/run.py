@@ -27,7 +27,7 @@ from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
 from zerone.run_dir import RunDir, write_atomically
-from zerone.run_start import Input, begin_run, prepare_run
+from zerone.run_start import Input, begin_run, prepare_run, programs_of
 
 Say = Callable[[str], None]
 
@@ -213,7 +213,6 @@ def _lineage(config: Config, run: RunDir, data: PreferenceData) -> Lineage:
     source = Lineage.of(
         Node(name="preferences", kind="data", sha256=data.sha256, about={"path": config.data.path})
     )
-    environment = run.read_environment()
     node = Node(
         name=f"reward_model.{data.kind}",
         kind="reward model",
@@ -222,8 +221,7 @@ def _lineage(config: Config, run: RunDir, data: PreferenceData) -> Lineage:
         made_by={
             "does": f"learns {data.kind} from {len(data.trained)} examples",
             "seed": config.seed,
-            "zerone": environment["zerone"],
-            "commit": environment["commit"],
+            **programs_of(run.read_environment()),
         },
         inputs={"base": base.root, "preferences": source.root},
     )

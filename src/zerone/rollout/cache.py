@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 
 class ClockCache:
@@ -81,20 +80,33 @@ class ClockCache:
         """Columns that there is memory for."""
         return self._mask_BC.shape[1]
 
-    def enlarge(self, num_slots: int, num_columns: int) -> None:
-        """Add empty slots behind the present ones, and columns behind the last; nothing moves."""
-        more_slots = num_slots - len(self._starts)
-        more_columns = num_columns - self.num_columns
-        wider = (0, 0, 0, more_columns, 0, more_slots * self._kv_heads)
-        self._keys = [pad(keys, wider) for keys in self._keys]
-        self._values = [pad(values, wider) for values in self._values]
-        self._mask_BC = pad(self._mask_BC, (0, more_columns, 0, more_slots))
-        self._starts += [self._clock] * more_slots
+    def resize(self, slots: Sequence[int], num_slots: int, num_columns: int) -> None:
+        """Move what these slots can see, in this order, to memory for so many slots and columns.
+
+        Layer by layer, so that never more than one layer's is there twice.
+        """
+        low = min((self._starts[slot] for slot in slots), default=self._clock)
+        window, live = self._clock - low, slice(low, self._clock)
+        index_X = self._index_X(slots)
+        for caches in (self._keys, self._values):
+            for layer, cache in enumerate(caches):
+                moved = cache.new_zeros(num_slots * self._kv_heads, num_columns, cache.shape[2])
+                moved[: len(index_X), :window] = cache[:, live].index_select(0, index_X)
+                caches[layer] = moved
+        mask_BC = self._mask_BC.new_zeros(num_slots, num_columns)
+        mask_BC[: len(slots), :window] = self._mask_BC[list(slots), live]
+        self._mask_BC = mask_BC
+        self._starts = [self._starts[slot] - low for slot in slots] + [window] * (num_slots - len(slots))
+        self._clock, self._low = window, 0
+
+    def _index_X(self, slots: Sequence[int]) -> Tensor:
+        index = torch.tensor(slots, dtype=torch.long)
+        return (index[:, None] * self._kv_heads + torch.arange(self._kv_heads)).flatten()
 
     def keep(self, slots: Sequence[int]) -> None:
         """Keep these slots only, in this order."""
         index = torch.tensor(slots)
-        index_X = (index[:, None] * self._kv_heads + torch.arange(self._kv_heads)).flatten()
+        index_X = self._index_X(slots)
         self._keys = [keys.index_select(0, index_X) for keys in self._keys]
         self._values = [values.index_select(0, index_X) for values in self._values]
         self._mask_BC = self._mask_BC.index_select(0, index)

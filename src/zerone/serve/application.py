@@ -115,6 +115,7 @@ def _model_json(model: Served) -> dict[str, Any]:
         "created": 0,
         "owned_by": "zerone",
         "max_model_len": model.context,
+        "fingerprint": model.fingerprint,  # of the weights: the name may stay where they change
         # Other models have seen single questions only, and earlier turns mislead them.
         "is_multi_turn": model.prompter.uses_template,
     }
@@ -175,6 +176,7 @@ def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:
             body,
             max_tokens=room_for(model, (prompt.ids,), body.num_wanted),
             num_top=body.num_top,
+            trained_stop=model.trained_stop,
             thinking_budget=body.thinking_budget,
         ),
         split=None if body.reasoning_format == "none" else prompt.split,
@@ -231,6 +233,7 @@ def _decoding(
     *,
     max_tokens: int,
     num_top: int | None,
+    trained_stop: tuple[str, ...] = (),
     thinking_budget: int | None = None,
 ) -> Decoding:
     """Put together what the request says and, where it says nothing, the model's own settings."""
@@ -240,6 +243,7 @@ def _decoding(
         top_k=model.top_k if body.top_k is None else body.top_k,
         max_tokens=max_tokens,
         stop=body.stops,
+        trained_stop=trained_stop,
         seed=secrets.randbits(63) if body.seed is None else body.seed,
         num_top=num_top,
         thinking_budget=thinking_budget,

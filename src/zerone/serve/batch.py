@@ -2,8 +2,9 @@
 
 Built from the parts of the training engine (forward pass, prefill, cache, sampling); what differs
 is that rows come with settings of their own and at any time, so that the cache grows and shrinks
-with them. Its memory is bounded: a row that does not fit waits, and when growing rows fill it, the
-youngest leaves and is computed again later.
+with them. Its memory is bounded, used or not: columns that a long row has left are given back before
+others would exceed it, a row that does not fit waits, and when growing rows fill it, the youngest
+leaves and is computed again later.
 
 Dimensions: B rows being decoded, V vocabulary.
 """
@@ -96,19 +97,33 @@ class Batch:
         return deltas
 
     def _make_room(self, num_entering: int, longest_entering: int) -> None:
-        """Enlarge the cache by half at least where rows or columns are missing."""
+        """Enlarge the cache by half where slots or columns are missing, or by what the memory allows."""
         rows = self.rows
+        least_slots = len(rows) + num_entering
+        least_columns = max([longest_entering, *(row.length for row in rows)]) + 1
         num_slots, num_columns = len(self._rows), self._cache.num_columns
-        if len(rows) + num_entering > num_slots:
-            num_slots = max(len(rows) + num_entering, min(num_slots * 3 // 2, self._max_rows))
-        longest = max([longest_entering, *(row.length for row in rows)])
-        if longest + 1 > num_columns:
-            num_columns = max(longest + 1, min(num_columns * 3 // 2, self._context)) + _MARGIN
-        if (num_slots, num_columns) != (len(self._rows), self._cache.num_columns):
-            self._cache.enlarge(num_slots, num_columns)
-            more = num_slots - len(self._rows)
-            self._next_tokens = torch.cat((self._next_tokens, self._next_tokens.new_zeros(more)))
-            self._rows += [None] * more
+        if least_slots <= num_slots and least_columns <= num_columns:
+            return
+        if least_slots > num_slots:
+            num_slots = max(least_slots, min(num_slots * 3 // 2, self._max_rows))
+        if least_columns > num_columns:
+            num_columns = max(least_columns, min(num_columns * 3 // 2, self._context)) + _MARGIN
+        if num_slots * num_columns > self._max_cells:
+            # Columns that a longer row has left are given back, and then free slots. What is
+            # left fits: `has_room` and `pop_youngest_if_full` have seen to that.
+            num_columns = min(num_columns, least_columns * 3 // 2 + _MARGIN)
+            num_slots = max(least_slots, min(num_slots, self._max_cells // num_columns))
+            num_columns = max(least_columns, min(num_columns, self._max_cells // num_slots))
+        self._resize(num_slots, num_columns)
+
+    def _resize(self, num_slots: int, num_columns: int) -> None:
+        """Move the rows, in their order, to the first slots of a cache of this size."""
+        slots = [slot for slot, row in enumerate(self._rows) if row is not None]
+        self._cache.resize(slots, num_slots, num_columns)
+        next_tokens = self._next_tokens.new_zeros(num_slots)
+        next_tokens[: len(slots)] = self._next_tokens[torch.tensor(slots, dtype=torch.long)]
+        self._next_tokens = next_tokens
+        self._rows = [*self.rows, *[None] * (num_slots - len(slots))]
 
     def _shrink(self) -> None:
         """Drop free slots once half are free; start anew when all are."""

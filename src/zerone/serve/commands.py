@@ -68,6 +68,7 @@ def chat(
         top_p=served.top_p,
         top_k=served.top_k,
         max_tokens=max_tokens,
+        trained_stop=served.trained_stop,
         seed=seed,
     )
     manner = Manner(decoding=decoding, thinks=think, shows_thought=is_terminal and not fold)

@@ -15,9 +15,10 @@ from zerone.types import Finish
 class Decoding:
     """How the answers of a job are drawn.
 
-    `num_top` is None where no log-probabilities are wanted, else how many of the likeliest tokens
-    are told beside each. `thinking_budget` is how many tokens a thought may take before it is
-    closed by force.
+    `stop` is cut off from an answer; `trained_stop` ended the answers of training, was part of their
+    text there, and is here. `num_top` is None where no log-probabilities are wanted, else how many of
+    the likeliest tokens are told beside each. `thinking_budget` is how many tokens a thought may take
+    before it is closed by force.
     """
 
     temperature: float = 1.0
@@ -25,6 +26,7 @@ class Decoding:
     top_k: int = 0
     max_tokens: int = 400
     stop: tuple[str, ...] = ()
+    trained_stop: tuple[str, ...] = ()
     seed: int = 0
     num_top: int | None = None
     thinking_budget: int | None = None

@@ -55,6 +55,8 @@ class Served:
     temperature: float
     top_p: float
     top_k: int
+    trained_stop: tuple[str, ...] = ()
+    """Strings that ended the answers of the run it comes from: what follows them it never learnt."""
 
 
 def open_model(given: str, limits: Limits) -> Served:
@@ -84,6 +86,7 @@ def open_model(given: str, limits: Limits) -> Served:
         temperature=setting("temperature", 1.0),
         top_p=setting("top_p", 1.0),
         top_k=int(setting("top_k", 0)),
+        trained_stop=() if config is None else tuple(config.sampling.stop),
     )
 
 

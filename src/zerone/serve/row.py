@@ -30,7 +30,7 @@ class Row:
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._characters = CharacterStream(tokenizer)
-        self._stops = StopStream(job.decoding.stop)
+        self._stops = StopStream(job.decoding.stop, job.decoding.trained_stop)
         self._thought = (
             None
             if job.split is None
@@ -91,7 +91,9 @@ class Row:
 
     def _rest(self) -> tuple[str, str]:
         """Return what was held back of thought and answer, for the answer ends."""
-        held = "" if self._stops.is_stopped else self._stops.close()
+        held = ""
+        if not self._stops.is_stopped:
+            held = self._stops.feed(self._characters.close()) + self._stops.close()
         reasoning, content = self._split(held)
         if self._thought is not None:
             more = self._thought.close()

@@ -181,6 +181,8 @@ class ChatRequest(Sampled):
     def _check_together(self) -> Self:
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs=true")
+        if self.thinking_budget is not None and self.reasoning_format == "none":
+            raise ValueError('thinking_budget needs reasoning_format="split"; leave one of the two out')
         if self.messages[-1].role != "user":
             raise ValueError("the last message must be the user's")
         return self

@@ -57,6 +57,10 @@ class CharacterStream:
             self._ids.pop()
         return new
 
+    def close(self) -> str:
+        """Return the whole characters that came in one token with the beginning of one left open."""
+        return self._decode(self._ids).rstrip("\ufffd")[self._num_told :]
+
     def _forget(self, num: int) -> None:
         """Drop the first tokens; the others have been read."""
         del self._ids[:num]
@@ -77,20 +81,22 @@ def _held_length(text: str, wanted: Sequence[str]) -> int:
 
 
 class StopStream:
-    """Ends a text before the first stop string in it."""
+    """Ends a text with the stop string that is complete first: before it, or behind it where it is `kept`."""
 
-    def __init__(self, stops: Sequence[str]) -> None:
-        self._stops = stops
+    def __init__(self, stops: Sequence[str], kept: Sequence[str] = ()) -> None:
+        self._kept = frozenset(kept) - frozenset(stops)
+        self._stops = (*stops, *self._kept)
         self._held = ""
         self.is_stopped = False
 
     def feed(self, text: str) -> str:
         """Return what is certain to belong to the text."""
         text = self._held + text
-        found = [start for stop in self._stops if (start := text.find(stop)) >= 0]
-        if found:
+        starts = {stop: start for stop in self._stops if (start := text.find(stop)) >= 0}
+        if starts:
             self.is_stopped, self._held = True, ""
-            return text[: min(found)]
+            end, start, stop = min((start + len(stop), start, stop) for stop, start in starts.items())
+            return text[: end if stop in self._kept else start]
         kept = len(text) - _held_length(text, self._stops)
         self._held = text[kept:]
         return text[:kept]

@@ -2,8 +2,9 @@
 
 In: models by role. Out: `students` and `distillation` of the pipeline's summary. All answer the same
 problems with the same seeds, each in the whole prompt of the run that trained it; a base in that of its
-RL run, which is the one that bases know. A model's score is written down once it is known, so that a
-killed comparison goes on.
+RL run, which is the one that bases know. So two models are compared problem by problem, which leaves
+less doubt than their two intervals. A model's score is written down once it is known, with the share of
+right answers to each problem, so that a killed comparison goes on.
 """
 
 import json
@@ -15,12 +16,15 @@ import torch
 
 from zerone.config import Config
 from zerone.config.sections import PromptConfig
-from zerone.evals.evaluate import evaluate
+from zerone.evals.figures import figures_of, shares_of
+from zerone.evals.judged import judged_of
+from zerone.evals.significance import compare
 from zerone.evals.suites import data_of
 from zerone.machine import keep_freed_memory, known_machine
 from zerone.model.loading import load_model, quiet_transformers
+from zerone.rewards.total import RewardWeights, grade_all
 from zerone.rewards.verifiers import prepare_verifiers
-from zerone.rl import opened_by_prompt, rules_of, sampling_of
+from zerone.rl import opened_by_prompt, requests_for, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import write_atomically
 from zerone.stages.estimates import sampling_estimate
@@ -49,8 +53,15 @@ def compare_students(
         found[role] = _read(file)
         display.progress(len(found) / len(wanted), f"{role} {found[role]['score']['score']:.1%}")
     bases = {**{name: f"{name}_base" for name in names}, inputs.config.model.path: "larger"}
+    students = {name: _student(name, found, spent[name]) for name in names}
+    smallest = min(names, key=lambda name: int(students[name]["parameters"]))
+    students[smallest]["distilled_minus"]["larger_bases"] = {
+        name: _difference(found[f"{smallest}_distilled"], found[role])
+        for name, role in bases.items()
+        if found[role]["parameters"] > students[smallest]["parameters"]
+    }
     summary = {
-        "students": [_student(name, found, spent[name]) for name in names],
+        "students": list(students.values()),
         "distillation": {
             "suite": "mixed",
             "teacher": _told("teacher", found["teacher"]),
@@ -94,6 +105,19 @@ def _student(
         "parameters": base["parameters"],
         **{f"{way}_score": found[role]["score"] for way in ways if (role := f"{name}_{way}") in found},
         "flops": {way: compute["flops"] for way, compute in spent.items()},
+        "distilled_minus": {"direct_rl": _difference(found[f"{name}_distilled"], found[f"{name}_direct_rl"])},
+    }
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how much more often `one` is right than `other`, paired by problem (evals/significance.py)."""
+    found = compare(other["shares"], one["shares"])
+    return {
+        "difference": found.difference,
+        "ci": list(found.interval),
+        "p_value": found.p_value,
+        "is_real": found.is_real,
+        "n": found.num_problems,
     }
 
 
@@ -102,7 +126,7 @@ def _told(name: str, measured: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
-    """Return pass@1 on the suite of all levels, with its interval, asked in a prompt."""
+    """Return pass@1 on the suite of all levels, with its interval and by problem, asked in a prompt."""
     config = config.model_copy(update={"prompt": prompt})
     keep_freed_memory()
     torch.set_num_threads(config.model.threads or known_machine().threads)
@@ -114,15 +138,14 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     context = int(model.module.config.max_position_embeddings)
     check_lengths(config, to_prompt, suite.problems, context)
     engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
-    found = evaluate(
-        engine,
-        suite,
-        sampling_of(config),
-        to_prompt,
-        config.seed,
-        opened_by_prompt(config),
-        rules_of(config),
-    )
+    # The draws of `evaluate`, which keeps the figures alone.
+    requests = requests_for(suite.problems, to_prompt, suite.num_samples, (config.seed, "eval", suite.name))
+    rules, opened = rules_of(config), opened_by_prompt(config)
+    answers = [
+        [judged_of(graded) for graded in grade_all(rollouts, RewardWeights(), opened, rules)]
+        for rollouts in engine.generate(requests, sampling_of(config))
+    ]
+    found = figures_of(answers)
     return {
         "architecture": model.module.config.model_type,
         "parameters": sum(parameter.numel() for parameter in model.module.parameters()),
@@ -134,6 +157,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
             "response_tokens": found["response_tokens"],
             "prompt": prompt.model_dump(mode="json"),
         },
+        "shares": shares_of(answers),
     }
 
 

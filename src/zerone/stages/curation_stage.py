@@ -5,6 +5,7 @@ pipeline's summary. Both go on where they were after a kill, by their own journa
 """
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,17 @@ def run_rejection_sampling(
 
 
 def write_counts(directory: Path, name: str, card: Mapping[str, Any]) -> Path:
-    """Write what the card of a data set counts, for the pipeline's summary."""
+    """Write what the card of a data set counts, for the pipeline's summary: over all sources."""
     path = directory / "counts.json"
-    counts = {"table": card["table"], "dropped": card["dropped"]}
+    by_domain: dict[str, Counter[str]] = {}
+    for domains in card["sources"].values():
+        for domain, cell in domains.items():
+            by_domain.setdefault(domain, Counter()).update(cell["dropped"])
+    counts = {
+        "table": card["table"],
+        "dropped": card["dropped"],
+        "dropped_by_domain": {domain: dict(found.most_common()) for domain, found in by_domain.items()},
+    }
     write_atomically(path, json.dumps({"data": {name: counts}}, indent=2) + "\n")
     return path
 

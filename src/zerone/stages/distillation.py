@@ -116,7 +116,7 @@ def _samples_stage(teacher: str | Source) -> Stage:
         outputs=("data", "summary"),
         options=curation_stage.OPTIONS,
         estimate=curation_stage.curation_estimate,
-        revision=2,
+        revision=3,
     )
 
 
@@ -339,5 +339,5 @@ def _comparison_stage(teacher: str | Source, bases: Mapping[str, str | Source], 
         outputs=("summary",),
         options=COMPARED,
         estimate=comparison_estimate(2 + 3 * len(bases)),
-        revision=2,
+        revision=3,
     )

@@ -18,7 +18,7 @@ import torch
 from zerone.config import Config
 from zerone.config.sections import SamplingConfig
 from zerone.endpoint import Endpoint, EndpointClient, key_from_environment
-from zerone.errors import DataError, EndpointUnusable, ModelError, UserError
+from zerone.errors import EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
 from zerone.evals.asking import Form, message_of, prompt_of
 from zerone.evals.ifeval.languages import require_detector
@@ -212,9 +212,31 @@ def _endpoint(
     client = _client(wanted.model, named, key_from_environment(), wanted.patience, stack)
     is_chat = not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form = Form(is_chat=True) if is_chat else _template(config)
-    answerer = EndpointAnswerer(client=client, sampling=_sampling(wanted.drawing), form=form)
+    context, fingerprint = _told(client, stack)
+    context = context if wanted.fits_budget else None
+    answerer = EndpointAnswerer(
+        client=client,
+        sampling=_within(context, _sampling(wanted.drawing)),
+        form=form,
+        context=context,
+        fingerprint=fingerprint,
+    )
     about = {"model": client.endpoint.model, "endpoint": client.endpoint.address}
-    return answerer, about
+    return answerer, about if fingerprint is None else about | {"fingerprint": fingerprint}
+
+
+def _told(client: EndpointClient, stack: ExitStack) -> tuple[int | None, str | None]:
+    """Return context and fingerprint of an endpoint's model, where it tells them.
+
+    One that is down is not waited for twice.
+    """
+    endpoint = replace(client.endpoint, tries=min(2, client.endpoint.tries))
+    told = stack.enter_context(EndpointClient(endpoint)).about_model()
+    context, fingerprint = told.get("max_model_len"), told.get("fingerprint")
+    return (
+        context if isinstance(context, int) and context > 1 else None,
+        fingerprint if isinstance(fingerprint, str) else None,
+    )
 
 
 def _local(
@@ -230,7 +252,8 @@ def _local(
     is_chat = has_template and not source.is_embedded if wanted.is_chat is None else wanted.is_chat
     form, render = _chat(model, source) if is_chat else _raw(config)
     encode = _encoder(model, is_chat)
-    sampling = _budgeted(wanted, model, max(len(encode(render(p))) for p in source.problems))
+    context = int(model.module.config.max_position_embeddings)
+    sampling = _within(context if wanted.fits_budget else None, _sampling(wanted.drawing))
     precision = precision_for(model.module.config.hidden_size, config.model.precision)
     slots = _slots(config, model, sampling)
     engine = TorchEngine.of_model(model, slots, precision)
@@ -241,7 +264,9 @@ def _local(
         form=form,
         render=render,
         encode=encode,
+        context=context,
         problems_at_once=_at_once(wanted, source, slots),
+        fits_budget=wanted.fits_budget,
     )
     return answerer, {"model": wanted.model, "model_sha256": model.sha256}
 
@@ -294,17 +319,9 @@ def _sampling(drawing: SamplingConfig) -> Sampling:
     )
 
 
-def _budgeted(wanted: Wanted, model: Model, longest_prompt: int) -> Sampling:
-    """Return how to draw, with no more tokens than the context has room for."""
-    sampling = _sampling(wanted.drawing)
-    room = int(model.module.config.max_position_embeddings) - longest_prompt
-    if room < 1:
-        raise DataError(
-            f"a prompt of {longest_prompt} tokens fills the context of {model.path}; choose another model"
-        )
-    if not wanted.fits_budget:
-        return sampling
-    return replace(sampling, max_tokens=min(sampling.max_tokens, room))
+def _within(context: int | None, sampling: Sampling) -> Sampling:
+    """Return how to draw, with no more tokens than a context has."""
+    return sampling if context is None else replace(sampling, max_tokens=min(sampling.max_tokens, context))
 
 
 def _slots(config: Config, model: Model, sampling: Sampling) -> int:

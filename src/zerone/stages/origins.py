@@ -1,7 +1,7 @@
 """Where the model of one run comes from: the base, the data, the seed, the options.
 
 In: a run's configuration and environment. Out: the lineage that is written into its model (a pipeline
-knows more and writes its own, pipeline.py); and of a model, the prompt that its run trained it in.
+knows more and writes its own, pipeline.py); and of a model, how its run asked it.
 """
 
 from collections.abc import Mapping
@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.config.reading import flat_options, read_tree
+from zerone.config.reading import flat_options
 from zerone.config.sections import PromptConfig
+from zerone.errors import ConfigError
+from zerone.evals.as_trained import prompt_of_run, sampling_of_run
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
 from zerone.lineage import Lineage, Node, lineage_of_model
 from zerone.model.loading import hash_weights
 from zerone.run_dir import RunDir, run_of_model
+from zerone.run_start import programs_of
 
 
 def problems_lineage(config: Config) -> Lineage:
@@ -32,7 +35,6 @@ def problems_lineage(config: Config) -> Lineage:
 def run_lineage(config: Config, run: RunDir, does: str) -> Lineage:
     """Return the lineage of the model of a finished run."""
     base, data = lineage_of_model(config.model.path), problems_lineage(config)
-    environment = run.read_environment()
     options = config.model_dump(mode="json")
     node = Node(
         name="model",
@@ -43,8 +45,7 @@ def run_lineage(config: Config, run: RunDir, does: str) -> Lineage:
             "does": does,
             "seed": options.pop("seed"),
             "options": differences_from_defaults(options),
-            "zerone": environment["zerone"],
-            "commit": environment["commit"],
+            **programs_of(run.read_environment()),
         },
         inputs={"base": base.root, "data": data.root},
     )
@@ -54,7 +55,24 @@ def run_lineage(config: Config, run: RunDir, does: str) -> Lineage:
 def prompt_of_model(path: Path) -> PromptConfig | None:
     """Return the prompt of the run that made a model, or None where no run did."""
     run = run_of_model(path)
-    return None if run is None else PromptConfig.model_validate(read_tree(run.config_path).get("prompt", {}))
+    return None if run is None else prompt_of_run(run)
+
+
+def options_as_trained(path: Path, *, is_drawn_alike: bool) -> dict[str, Any] | None:
+    """Return the options of the run that made a model which say how it is asked, by dotted key.
+
+    These are its prompt and its stops, and with `is_drawn_alike` how it drew. None where no run made it,
+    or one whose configuration is damaged or of a version that this one cannot read.
+    """
+    run = run_of_model(path)
+    if run is None:
+        return None
+    try:
+        prompt, sampling = prompt_of_run(run), sampling_of_run(run)
+    except ConfigError:
+        return None
+    drawn = {"stop", *(("temperature", "top_p", "top_k", "max_tokens") if is_drawn_alike else ())}
+    return flat_options({"prompt": prompt.model_dump(), "sampling": sampling.model_dump(include=drawn)})
 
 
 def differences_from_defaults(options: Mapping[str, Any]) -> dict[str, Any]:

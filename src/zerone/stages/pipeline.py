@@ -26,6 +26,7 @@ from zerone.lineage import Lineage, Node, write_lineage
 from zerone.machine import commit_of_source
 from zerone.model.loading import hash_weights
 from zerone.run_dir import RunDir, write_atomically
+from zerone.run_start import changed_since, gone_on_with
 from zerone.stages.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
 from zerone.stages.judges import with_own_judges
 from zerone.stages.origins import differences_from_defaults
@@ -255,9 +256,11 @@ class Pipeline:
             return
         if state is State.REPEAT:
             self._records.discard(stage.name)
+        by = {"zerone": __version__, "commit": commit_of_source()}
         if state is not State.RESUME:
-            by = {"zerone": __version__, "commit": commit_of_source()}
             self._records.start(Record(stage=stage.name, made_from=self._made_from(stage), by=by))
+        elif (begun := self._records.read(stage.name)) and (changed := changed_since(begun.by, by)):
+            self._records.write(replace(begun, by=gone_on_with(begun.by, changed)))
         record = self._execute(stage, state, display.stage_begins(stage.name, state, reason))
         display.stage_ends(stage.name, State.DONE, record.seconds)
 

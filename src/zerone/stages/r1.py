@@ -87,7 +87,7 @@ def _curated(name: str, makes: str, run: StageFunction, inputs: Mapping[str, str
         outputs=("data", "summary"),
         options=curation_stage.OPTIONS,
         estimate=curation_stage.curation_estimate,
-        revision=2,
+        revision=3,
     )
 
 

@@ -28,11 +28,11 @@ from zerone.problems.demonstrations import read_demonstrations
 from zerone.problems.jsonl import split_problems
 from zerone.rl import Learner, opened_by_prompt, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, peak_memory
 from zerone.run_start import Input, begin_run, prepare_run
 from zerone.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.stages.origins import run_lineage
-from zerone.stages.upkeep import Upkeep, peak_memory
+from zerone.stages.upkeep import Upkeep, spent
 from zerone.stages.zero import check_lengths, prompt_encoder, selected
 from zerone.types import Demonstration, Problem
 
@@ -227,7 +227,8 @@ def _evaluate_once(session: Session, learner: Learner, step: int, display: Displ
             rules_of(config),
         )
     seconds = round(time.perf_counter() - start, 3)
-    result = {"step": step, "seconds": seconds, "loss": loss, "suites": suites}
+    took = {"seconds": seconds, "peak_rss_bytes": peak_memory()}
+    result = {"step": step, **took, "loss": loss, "suites": suites}
     # The model first: an evaluation on file says that the best model up to it is kept.
     if loss < min((past["loss"] for past in earlier.values()), default=float("inf")):
         provenance = _provenance(session, step)
@@ -251,10 +252,9 @@ def _provenance(session: Session, step: int | None) -> dict[str, Any]:
 
 def _summarise(session: Session) -> dict[str, Any]:
     """Return what summary.json holds, from the run's own files."""
-    evaluations, timings = session.run.read_evals(), session.run.read_timing()
+    evaluations = session.run.read_evals()
     last = evaluations[session.num_steps]
     best = min(evaluations.values(), key=lambda evaluation: (evaluation["loss"], evaluation["step"]))
-    wall = sum(timing["total_s"] + timing["between_s"] for timing in timings) + last["seconds"]
     moments = {"base": evaluations[0], "best": best, "final": last}
     return {
         **{
@@ -265,7 +265,6 @@ def _summarise(session: Session) -> dict[str, Any]:
         "num_trained": len(session.examples.trained),
         "num_held_out": len(session.examples.held_out),
         "num_trained_tokens": sum(line["num_trained_tokens"] for line in session.run.read_metrics()),
-        "wall_s": round(wall, 1),
-        "peak_rss_bytes": peak_memory(),
+        **spent(session.run),
         "seed": session.config.seed,
     }

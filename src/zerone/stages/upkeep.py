@@ -1,10 +1,9 @@
 """What a training run does beside training: it measures and saves in time, goes on, and stops.
 
-In: a run directory and a learner. Out: checkpoints, and an end by Ctrl-C that loses nothing. One piece
-for every loop that is a stage of its own.
+In: a run directory and a learner. Out: checkpoints, an end by Ctrl-C that loses nothing, and what a finished
+run took. One piece for every loop that is a stage of its own.
 """
 
-import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from zerone.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
 from zerone.errors import Interrupted
 from zerone.rl import Learner
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, peak_memory
 from zerone.stages.critic import beside_policy
 
 
@@ -110,6 +109,19 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def peak_memory() -> int:
-    """Return the largest memory of this process so far, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def spent(run: RunDir) -> dict[str, Any]:
+    """Return what a finished run took: its time, added up over interruptions, and its largest memory.
+
+    From the run's own files: the process that says it may have trained nothing.
+    """
+    evaluations, timings = run.read_evals(), run.read_timing()
+    # What lies between steps is evaluation, recording and checkpoints. A process that goes on after an
+    # evaluation does not measure again, so that evaluation's time is in no step's line.
+    wall = evaluations[max(evaluations)]["seconds"] + sum(
+        timing["total_s"]
+        + max(timing["between_s"], evaluations.get(timing["step"] - 1, {}).get("seconds", 0.0))
+        for timing in timings
+    )
+    lines = (*timings, *evaluations.values())
+    peaks = [line["peak_rss_bytes"] for line in lines if "peak_rss_bytes" in line]
+    return {"wall_s": round(wall, 1), "peak_rss_bytes": max(peaks, default=peak_memory())}

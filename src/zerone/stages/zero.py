@@ -28,11 +28,11 @@ from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.rl import REINFORCEMENT, Hooks, Learner, Method, opened_by_prompt, rules_of, sampling_of, train
 from zerone.rollout.torch_engine import TorchEngine
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, peak_memory
 from zerone.run_start import Input, begin_run, prepare_run
 from zerone.stages.critic import critic_of
 from zerone.stages.origins import run_lineage
-from zerone.stages.upkeep import Upkeep, peak_memory
+from zerone.stages.upkeep import Upkeep, spent
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
@@ -77,14 +77,14 @@ def run_zero(
     run.lock()
     try:
         environment = prepare_run(config, run, resume)
-        session = _open_session(config, run, environment)
-        learner = _new_learner(session)
+        session = open_session(config, run, environment)
+        learner = new_learner(session)
         return _train_and_measure(session, learner, display, method)
     finally:
         run.unlock()
 
 
-def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+def open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     transformers.logging.disable_progress_bar()
@@ -144,7 +144,8 @@ def check_lengths(
         )
 
 
-def _new_learner(session: Session) -> Learner:
+def new_learner(session: Session) -> Learner:
+    """Return the base model, about to learn: its reference, optimiser and critic, where there are such."""
     config, module = session.config, session.model.module
     o, reference = config.optim, None
     if config.loss.kl_coef:
@@ -198,7 +199,8 @@ def _evaluate_once(session: Session, learner: Learner, step: int, display: Displ
     start = time.perf_counter()
     figures = {suite.name: _measure(session, suite) for suite in suites}
     seconds = round(time.perf_counter() - start, 3)
-    session.run.write_eval(step, {"step": step, "seconds": seconds, "suites": figures})
+    took = {"seconds": seconds, "peak_rss_bytes": peak_memory()}
+    session.run.write_eval(step, {"step": step, **took, "suites": figures})
     display.evaluation(step, figures)
 
 
@@ -221,15 +223,11 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
     steps = max(evaluations)
     if steps != config.rl.steps or 0 not in evaluations:
         raise ConfigError(f"{run.path} has no evaluations of step 0 and {config.rl.steps}; resume it")
-    timings = run.read_timing()
-    # What lies between steps is evaluation, recording and checkpoints; the last evaluation is after all.
-    wall = sum(timing["total_s"] + timing["between_s"] for timing in timings) + evaluations[steps]["seconds"]
     return {
         "base": selected(evaluations[0]),
         "final": selected(evaluations[steps]),
         "steps": steps,
-        "wall_s": round(wall, 1),
-        "peak_rss_bytes": peak_memory(),
+        **spent(run),
         "seed": config.seed,
     }
 
