@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerone.evals.figures import figures_of
-from zerone.evals.judged import is_majority_right, judged_of
+from zerone.evals.judged import Judged, is_majority_right, judged_of
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.rl import requests_for
 from zerone.rollout.engine import Engine, Sampling
 from zerone.types import Graded, Problem
 
-__all__ = ["Suite", "evaluate", "figures", "is_majority_right"]
+__all__ = ["Suite", "evaluate", "figures", "is_majority_right", "judged_answers"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,16 +37,32 @@ def evaluate(
     opened: str = "",
     rules: RewardRules | None = None,
 ) -> dict[str, Any]:
-    """Sample and judge every problem of the suite; return its figures with 95% intervals.
+    """Sample and judge every problem of the suite; return its figures with 95% intervals."""
+    return figures_of(judged_answers(engine, suite, sampling, to_prompt, seed, opened, rules))
+
+
+def judged_answers(
+    engine: Engine,
+    suite: Suite,
+    sampling: Sampling,
+    to_prompt: Callable[[Problem], tuple[int, ...]],
+    seed: int,
+    opened: str = "",
+    rules: RewardRules | None = None,
+) -> list[list[Judged]]:
+    """Sample and judge every problem of the suite; return its answers, grouped by problem.
 
     The samples depend on (seed, suite, position, sample) alone, so two models meet the same draws.
     """
     requests = requests_for(suite.problems, to_prompt, suite.num_samples, (seed, "eval", suite.name))
     rollouts = engine.generate(requests, sampling)
-    graded = [grade_all(answers, RewardWeights(), opened, rules) for answers in rollouts]
-    return figures(graded)
+    return [_judged(grade_all(answers, RewardWeights(), opened, rules)) for answers in rollouts]
 
 
 def figures(graded: Sequence[Sequence[Graded]]) -> dict[str, Any]:
     """Return the figures of judged samples, grouped by problem."""
-    return figures_of([[judged_of(one) for one in answers] for answers in graded])
+    return figures_of([_judged(answers) for answers in graded])
+
+
+def _judged(answers: Sequence[Graded]) -> list[Judged]:
+    return [judged_of(one) for one in answers]

@@ -16,15 +16,14 @@ import torch
 
 from zerone.config import Config
 from zerone.config.sections import PromptConfig
+from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
-from zerone.evals.judged import judged_of
 from zerone.evals.significance import compare
 from zerone.evals.suites import data_of
 from zerone.machine import keep_freed_memory, known_machine
 from zerone.model.loading import load_model, quiet_transformers
-from zerone.rewards.total import RewardWeights, grade_all
 from zerone.rewards.verifiers import prepare_verifiers
-from zerone.rl import opened_by_prompt, requests_for, rules_of, sampling_of
+from zerone.rl import opened_by_prompt, rules_of, sampling_of
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.run_dir import write_atomically
 from zerone.stages.estimates import sampling_estimate
@@ -138,13 +137,15 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     context = int(model.module.config.max_position_embeddings)
     check_lengths(config, to_prompt, suite.problems, context)
     engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
-    # The draws of `evaluate`, which keeps the figures alone.
-    requests = requests_for(suite.problems, to_prompt, suite.num_samples, (config.seed, "eval", suite.name))
-    rules, opened = rules_of(config), opened_by_prompt(config)
-    answers = [
-        [judged_of(graded) for graded in grade_all(rollouts, RewardWeights(), opened, rules)]
-        for rollouts in engine.generate(requests, sampling_of(config))
-    ]
+    answers = judged_answers(
+        engine,
+        suite,
+        sampling_of(config),
+        to_prompt,
+        config.seed,
+        opened_by_prompt(config),
+        rules_of(config),
+    )
     found = figures_of(answers)
     return {
         "architecture": model.module.config.model_type,
