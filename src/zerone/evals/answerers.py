@@ -67,6 +67,9 @@ def drawing_of(sampling: Sampling) -> dict[str, Any]:
     return asdict(sampling) | {"stop": list(sampling.stop)}
 
 
+_Asked = tuple[list[Question], Request]
+"""The questions of one problem, and what the engine is asked for them."""
+
 _BUDGETS = 64
 """How many different budgets a local model's context gives: alike ones are sampled together."""
 
@@ -102,7 +105,14 @@ class LocalAnswerer:
 
         Rounded down to a 64th of the context: what is sampled together ends at the same length.
         """
-        room = self.context - len(self.encode(self.render(problem)))
+        return self._budget(self._request(problem, ()))
+
+    def _request(self, problem: Problem, asked: Sequence[Question]) -> Request:
+        seeds = tuple(question.seed for question in asked)
+        return Request(problem=problem, prompt_ids=self.encode(self.render(problem)), seeds=seeds)
+
+    def _budget(self, request: Request) -> int:
+        room = self.context - len(request.prompt_ids)
         if room >= self.sampling.max_tokens:
             return self.sampling.max_tokens
         if room < 1 or not self.fits_budget:
@@ -112,26 +122,20 @@ class LocalAnswerer:
 
     def ask(self, questions: Sequence[Question]) -> Iterator[tuple[Question, Answer | Refusal]]:
         """Yield the answers to some problems at a time."""
-        alike: dict[int, list[list[Question]]] = defaultdict(list)
+        alike: dict[int, list[_Asked]] = defaultdict(list)
         for _, own in groupby(questions, key=lambda question: question.problem.id):
             asked = list(own)
-            alike[self.budget(asked[0].problem)].append(asked)
+            request = self._request(asked[0].problem, asked)
+            alike[self._budget(request)].append((asked, request))
         for budget, groups in alike.items():
             for start in range(0, len(groups), self.problems_at_once):
                 part = groups[start : start + self.problems_at_once]
                 yield from self._answers(part, budget) if budget else self._refusals(part)
 
-    def _answers(self, part: Sequence[Sequence[Question]], budget: int) -> Iterator[tuple[Question, Answer]]:
-        requests = [
-            Request(
-                problem=own[0].problem,
-                prompt_ids=self.encode(self.render(own[0].problem)),
-                seeds=tuple(question.seed for question in own),
-            )
-            for own in part
-        ]
+    def _answers(self, part: Sequence[_Asked], budget: int) -> Iterator[tuple[Question, Answer]]:
+        requests = [request for _, request in part]
         generated = self.engine.generate(requests, replace(self.sampling, max_tokens=budget))
-        for own, rollouts in zip(part, generated, strict=True):
+        for (own, _), rollouts in zip(part, generated, strict=True):
             for question, rollout in zip(own, rollouts, strict=True):
                 yield (
                     question,
@@ -143,13 +147,13 @@ class LocalAnswerer:
                     ),
                 )
 
-    def _refusals(self, part: Sequence[Sequence[Question]]) -> Iterator[tuple[Question, Refusal]]:
+    def _refusals(self, part: Sequence[_Asked]) -> Iterator[tuple[Question, Refusal]]:
         given, hint = "", "choose another model"
         if not self.fits_budget:
             given = f" and sampling.max_tokens={self.sampling.max_tokens}"
             hint = "lower sampling.max_tokens or leave it out"
-        for own in part:
-            length = len(self.encode(self.render(own[0].problem)))
+        for own, request in part:
+            length = len(request.prompt_ids)
             reason = f"a context of {self.context} tokens has no room for a prompt of {length}{given}"
             for question in own:
                 yield question, Refusal(reason=f"{reason}; {hint}", error=ModelError)
