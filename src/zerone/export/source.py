@@ -15,11 +15,12 @@ import yaml
 
 from zerone.config import Config, build_config, read_recipe
 from zerone.errors import ModelError, RunDirError
+from zerone.evals.as_trained import locate_model
 from zerone.export.template import ChatPrompt, jinja_template
 from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
 from zerone.prompt import Style, shown_examples
 from zerone.rl import opened_by_prompt
-from zerone.run_dir import RunDir, run_of_model
+from zerone.run_dir import RunDir
 
 _MAX_ANCESTORS = 16
 
@@ -82,7 +83,7 @@ def read_source(model: str, licence: str | None = None) -> Source:
 
     Raises ModelError or RunDirError when there is no such model or the run has none yet.
     """
-    run, path = _locate(model)
+    run, path = locate_model(model)
     files = read_model_files(path)
     config = None if run is None else build_config(read_recipe(run.config_path))
     is_final = run is not None and Path(path) == run.model_path
@@ -96,22 +97,6 @@ def read_source(model: str, licence: str | None = None) -> Source:
         config=config,
         summary=run.read_summary() if run is not None and is_final else None,
     )
-
-
-def _locate(model: str) -> tuple[RunDir | None, str]:
-    """Return the run that a model belongs to, if any, and the directory of the model."""
-    if model == EMBEDDED:
-        return None, model
-    path = Path(model).expanduser()
-    run = RunDir(path)
-    if run.has_run:
-        if not (run.model_path / "config.json").exists():
-            raise RunDirError(
-                f"{path} has no finished model; go on with --resume, or give one of its checkpoints as "
-                f"{run.checkpoints_path}/step_N/model"
-            )
-        return run, str(run.model_path)
-    return run_of_model(path), str(path)
 
 
 def _prompt_of(files: ModelFiles, config: Config | None) -> ChatPrompt | None:
@@ -167,7 +152,7 @@ def _parents(run: RunDir, depth: int = 0) -> tuple[Ancestor, ...]:
         name=Path(path).name or "unknown", sha256=sha256, licence=_LICENCE_OF.get(path), made={}
     )
     try:
-        above, there = _locate(path)
+        above, there = locate_model(path)
         files = read_model_files(there)
     except (ModelError, RunDirError):
         return (unknown,)

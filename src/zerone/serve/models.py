@@ -16,12 +16,12 @@ import yaml
 from pydantic import ValidationError
 
 from zerone.config import Config
-from zerone.errors import ModelError, RunDirError
+from zerone.errors import ModelError
+from zerone.evals.as_trained import locate_model
 from zerone.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
 from zerone.model.decoder import Decoder
-from zerone.model.loading import EMBEDDED, Model, end_ids, load_model, width_of
+from zerone.model.loading import Model, end_ids, load_model, width_of
 from zerone.prompt import Style, shown_examples
-from zerone.run_dir import RunDir, run_of_model
 from zerone.serve.chat_prompt import Prompter
 from zerone.serve.scheduler import Scheduler
 
@@ -103,17 +103,7 @@ def use_this_machine(*given: str) -> None:
 
 def _find(given: str) -> tuple[str, Config | None]:
     """Return the model's directory, and the configuration of the run that it comes from."""
-    path = Path(given).expanduser()
-    run: RunDir | None = RunDir(path)
-    if run is not None and run.has_run:
-        if not (run.model_path / "config.json").exists():
-            raise RunDirError(
-                f"{path} has no finished model; go on with --resume, or give one of its checkpoints as "
-                f"{run.checkpoints_path}/step_N/model"
-            )
-        given = str(run.model_path)
-    else:
-        run = None if given == EMBEDDED else run_of_model(path)
+    run, given = locate_model(given)
     if run is None:
         return given, None
     try:
