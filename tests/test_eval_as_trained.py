@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
-from zerone.commands.eval import app
 from zerone.config import build_config, to_yaml
 from zerone.model.loading import save_model
 from zerone.prompt import R1_ZERO_PREFIX, Style, shown_examples, write_prompt
@@ -57,13 +56,9 @@ def a_run(path: Path, *options: str) -> RunDir:
     return run
 
 
-def evaluate(model: Path, *arguments: str | Path) -> dict[str, Any]:
-    common = ["--limit", "1", "--k", "1", "--json", "model.precision=fp32", "model.threads=1"]
-    result = CliRunner().invoke(app, [*map(str, (model, *arguments)), *common])
-    if result.exception is not None:
-        raise result.exception
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+def measure(model: Path, *arguments: str | Path) -> dict[str, Any]:
+    """Run `zerone eval` on one problem, once."""
+    return evaluate(model, *arguments, "--limit", "1", "--k", "1", "model.precision=fp32", "model.threads=1")
 
 
 @pytest.fixture
@@ -79,7 +74,7 @@ def gsm8k(tmp_path: Path) -> Path:
 def test_a_model_that_was_tuned_for_a_box_is_asked_for_one(asked: Asked, tmp_path: Path) -> None:
     run = a_run(tmp_path / "dev1", "prompt.style=boxed", "prompt.open_thought=true")
     for model in (run.path, run.model_path):
-        assert evaluate(model, "--suite", "sums")["protocol"]["form"] == "template:boxed"
+        assert measure(model, "--suite", "sums")["protocol"]["form"] == "template:boxed"
     assert asked.prompts[0] == asked.prompts[1]
     assert "inside \\boxed{}" in asked.prompts[0] and asked.prompts[0].endswith("Assistant:<think>")
 
@@ -88,7 +83,7 @@ def test_the_packages_suites_are_drawn_as_in_training_with_its_worked_examples(
     asked: Asked, tmp_path: Path
 ) -> None:
     run = a_run(tmp_path / "sums", "prompt.examples=3", *AS_TRAINED)
-    found = evaluate(run.path, "--suite", "sums")
+    found = measure(run.path, "--suite", "sums")
     assert asked.prompts[0].startswith(write_prompt("", shown_examples(3)).removesuffix("\nAssistant:"))
     assert asked.samplings == [Sampling(temperature=0.8, max_tokens=48, stop=("</answer>",))]
     assert found["protocol"].items() >= {"temperature": 0.8, "max_tokens": 48}.items()
@@ -98,7 +93,7 @@ def test_other_suites_are_drawn_as_in_the_paper_in_the_runs_prompt_and_not_as_a_
     asked: Asked, tmp_path: Path, gsm8k: Path
 ) -> None:
     run = a_run(tmp_path / "sums", "prompt.examples=3", *AS_TRAINED)
-    found = evaluate(run.path, "--suite", "gsm8k", "--data", gsm8k)
+    found = measure(run.path, "--suite", "gsm8k", "--data", gsm8k)
     assert asked.prompts == [write_prompt("What is 1 + 2?", shown_examples(3))]
     drawn = {"temperature": 0.6, "top_p": 0.95, "stop": ["</answer>"], "form": "template:tags"}
     assert found["protocol"].items() >= drawn.items()
@@ -110,7 +105,7 @@ def test_a_checkpoint_of_the_run_is_asked_in_the_same_way(asked: Asked, tmp_path
     checkpoint = run.checkpoints_path / "step_000003" / "model"
     checkpoint.parent.mkdir(parents=True)
     run.model_path.rename(checkpoint)
-    assert evaluate(checkpoint, "--suite", "sums")["protocol"]["form"] == "template:boxed"
+    assert measure(checkpoint, "--suite", "sums")["protocol"]["form"] == "template:boxed"
 
 
 # Another way --------------------------------------------------------------------------------------
@@ -118,14 +113,14 @@ def test_a_checkpoint_of_the_run_is_asked_in_the_same_way(asked: Asked, tmp_path
 
 def test_what_is_given_goes_before_the_run(asked: Asked, tmp_path: Path, gsm8k: Path) -> None:
     run = a_run(tmp_path / "sums", "prompt.examples=3", *AS_TRAINED)
-    found = evaluate(run.path, "--suite", "sums", "prompt.examples=0", "sampling.temperature=0")
+    found = measure(run.path, "--suite", "sums", "prompt.examples=0", "sampling.temperature=0")
     assert asked.prompts[0].startswith(f"{R1_ZERO_PREFIX}User: ") and "</answer>." in asked.prompts[0]
     assert found["protocol"].items() >= {"temperature": 0.0, "max_tokens": 48}.items()
-    found = evaluate(run.path, "--suite", "sums", "--recipe", "zero")
+    found = measure(run.path, "--suite", "sums", "--recipe", "zero")
     assert found["protocol"].items() >= {"temperature": 1.0, "max_tokens": 448, "stop": []}.items()
-    found = evaluate(run.path, "--suite", "gsm8k", "--data", gsm8k, "--recipe", "zero")
+    found = measure(run.path, "--suite", "gsm8k", "--data", gsm8k, "--recipe", "zero")
     assert asked.prompts[-1] == write_prompt("What is 1 + 2?"), "the recipe's prompt, but no chat"
-    found = evaluate(run.path, "--suite", "gsm8k", "--data", gsm8k, "--chat")
+    found = measure(run.path, "--suite", "gsm8k", "--data", gsm8k, "--chat")
     assert found["protocol"]["form"] == "chat" and asked.prompts[-1].startswith("<chat>")
 
 
@@ -135,7 +130,7 @@ def test_of_the_run_nothing_but_the_prompt_and_the_sampling_is_taken(asked: Aske
     run = a_run(tmp_path / "run", "prompt.style=boxed", "seed=7", *own)
     suite = tmp_path / "mine.jsonl"
     suite.write_text(json.dumps({"prompt": "What is 1 + 2?", "answer": 3}) + "\n", encoding="utf-8")
-    found = evaluate(run.path, "--suite", suite)
+    found = measure(run.path, "--suite", suite)
     assert (found["protocol"]["form"], found["protocol"]["seed"]) == ("template:boxed", 0)
     assert asked.prompts == [write_prompt("What is 1 + 2?", (), Style.BOXED)]
 
@@ -146,6 +141,6 @@ def test_a_configuration_that_cannot_be_read_is_as_none(
 ) -> None:
     run = a_run(tmp_path / "run", "prompt.style=boxed")
     run.config_path.write_text(f"{written}\n", encoding="utf-8")
-    found = evaluate(run.path, "--suite", "gsm8k", "--data", gsm8k)
+    found = measure(run.path, "--suite", "gsm8k", "--data", gsm8k)
     assert found["protocol"]["form"] == "chat", "as of any model with a template"
-    assert evaluate(run.path, "--suite", "sums")["protocol"]["form"] == "template:tags"
+    assert measure(run.path, "--suite", "sums")["protocol"]["form"] == "template:tags"

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
+from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from model_server import Answered, completion, refusal, serving
 from serving import live_server
-from zerone.commands.eval import app
 from zerone.endpoint import Endpoint, EndpointClient
 from zerone.errors import ModelError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer, Question, Refusal
@@ -24,15 +23,6 @@ from zerone.model.loading import save_model
 from zerone.rollout.engine import Request, Sampling
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.types import Finish, Problem, Rollout
-
-
-def evaluate(*arguments: str | Path) -> dict[str, Any]:
-    """Run `zerone eval`; errors are raised as the command raises them."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    if result.exception is not None:
-        raise result.exception
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
 
 
 def suite_of(path: Path, *questions: str) -> Path:

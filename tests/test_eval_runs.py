@@ -17,6 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from evaluating import evaluate
 from model_server import Answered, Server, completion, refusal, serving
 from zerone.commands.eval import app
 from zerone.config import Config
@@ -108,15 +109,6 @@ PROBLEM = Problem(
 )
 
 
-def run(*arguments: str | Path) -> dict[str, Any]:
-    """Run `zerone eval` and return what it prints; errors are raised as the command raises them."""
-    result = CliRunner().invoke(app, [*map(str, arguments), "--json"])
-    if result.exception is not None:
-        raise result.exception
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
-
 def questions(server: Server) -> list[Mapping[str, Any]]:
     """Return what was asked of a server; its list of models, which each evaluation reads, has no body."""
     return [body for body in server.asked if body]
@@ -135,14 +127,14 @@ def verdicts(out: Path, suite: str) -> list[tuple[str, int, str, str | None, int
 
 def test_a_model_and_the_same_model_behind_http_get_the_same_verdicts(tmp_path: Path) -> None:
     common = ["--suite", "sums", "--limit", "12", "--k", "1", *GREEDY]
-    local = run("embedded", *common, "--out", tmp_path / "local")
+    local = evaluate("embedded", *common, "--out", tmp_path / "local")
     with serving(Host("embedded").answer) as server:
-        remote = run(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
+        remote = evaluate(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
     assert verdicts(tmp_path / "local", "sums") == verdicts(tmp_path / "remote", "sums")
     same = ("pass_at_1", "format", "response_tokens", "truncated", "levels", "outcomes", "protocol")
     assert {key: local[key] for key in same} == {key: remote[key] for key in same}
     assert remote["model"] == "base", "the only model there need not be named"
-    found = run("compare", tmp_path / "local", tmp_path / "remote" / "sums.json")
+    found = evaluate("compare", tmp_path / "local", tmp_path / "remote" / "sums.json")
     assert (found["num_problems"], found["difference"], found["p_value"]) == (12, 0.0, 1.0)
 
 
@@ -150,9 +142,9 @@ def test_a_chat_gives_the_same_verdicts_on_both_sides(
     chat_model: Path, problems: Path, tmp_path: Path
 ) -> None:
     common: list[str | Path] = ["--suite", problems, "--k", "1", *GREEDY]
-    local = run(chat_model, *common, "--out", tmp_path / "local")
+    local = evaluate(chat_model, *common, "--out", tmp_path / "local")
     with serving(Host(str(chat_model)).answer) as server:
-        run(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
+        evaluate(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
         assert server.asked[-1]["messages"][0]["content"].endswith("inside \\boxed{}.")
     assert local["protocol"]["form"] == "chat"
     assert verdicts(tmp_path / "local", "sums") == verdicts(tmp_path / "remote", "sums")
@@ -172,16 +164,16 @@ def test_smollm2_on_gsm8k_gets_the_same_verdicts_behind_http(tmp_path: Path) -> 
         "sampling.temperature=0",
         "sampling.max_tokens=160",
     ]
-    run(SMOLLM2, *common, *OPTIONS, "--out", tmp_path / "local")
+    evaluate(SMOLLM2, *common, *OPTIONS, "--out", tmp_path / "local")
     with serving(Host(str(SMOLLM2)).answer) as server:
-        run(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
+        evaluate(server.url, *common, "--out", tmp_path / "remote", "--concurrency", "1")
     assert verdicts(tmp_path / "local", "gsm8k") == verdicts(tmp_path / "remote", "gsm8k")
 
 
 def test_the_papers_way_to_draw_is_the_default_but_for_embedded_suites(problems: Path) -> None:
     with serving(lambda *_: completion("\\boxed{1}")) as server:
-        found = run(server.url, "--model", "m", "--suite", problems)
-        embedded = run(server.url, "--model", "m", "--suite", "sums", "--limit", "1")
+        found = evaluate(server.url, "--model", "m", "--suite", problems)
+        embedded = evaluate(server.url, "--model", "m", "--suite", "sums", "--limit", "1")
     wanted = {"temperature": 0.6, "top_p": 0.95, "max_tokens": 32768}
     assert found["protocol"].items() >= wanted.items()
     assert found["num_samples"] == 4
@@ -190,13 +182,13 @@ def test_the_papers_way_to_draw_is_the_default_but_for_embedded_suites(problems:
 
 
 def test_a_local_model_is_given_no_more_tokens_than_its_context_has(problems: Path) -> None:
-    found = run("embedded", "--suite", problems, "--k", "1", "--limit", "1", *OPTIONS)
+    found = evaluate("embedded", "--suite", problems, "--k", "1", "--limit", "1", *OPTIONS)
     assert 0 < found["protocol"]["max_tokens"] < 32768
 
 
 def test_a_chat_is_refused_without_a_template_and_the_json_names_what_was_done(problems: Path) -> None:
     with pytest.raises(ModelError, match="no chat template; leave out --chat"):
-        run("embedded", "--suite", problems, "--chat", *OPTIONS)
+        evaluate("embedded", "--suite", problems, "--chat", *OPTIONS)
 
 
 # Stops and failures -------------------------------------------------------------------------------
@@ -227,17 +219,17 @@ def test_an_endpoint_that_dies_keeps_what_was_done_and_the_same_command_goes_on(
     answer: list[Callable[..., Answered]] = [counted(10, refusal(500, "out of memory"))]
     with serving(lambda *request: answer[0](*request)) as server:
         with pytest.raises(EndpointError, match=r"out of memory.*; 10 answers are kept in .*same command"):
-            run(server.url, *common)
+            evaluate(server.url, *common)
         assert not (tmp_path / "sums.json").exists()
         asked = len(questions(server))
         answer[0] = counted(1000, refusal(500, "unused"))
-        record = run(server.url, *common)
+        record = evaluate(server.url, *common)
         assert len(questions(server)) - asked == 24 - 10, "what was answered is not asked again"
         assert (record["num_problems"], record["num_samples"], record["refused"]) == (6, 4, 0)
         again = len(questions(server))
-        assert run(server.url, *common) == record
+        assert evaluate(server.url, *common) == record
         assert len(questions(server)) == again, "all comes from the store"
-        run(server.url, *common, "sampling.temperature=0.7")
+        evaluate(server.url, *common, "sampling.temperature=0.7")
         assert len(questions(server)) == again + 24, "another way to draw is another question"
 
 
@@ -261,8 +253,8 @@ def test_a_local_model_that_is_stopped_keeps_the_problems_that_are_done(
 
     monkeypatch.setattr(TorchEngine, "generate", stopped_at_the_second)
     with pytest.raises(Interrupted, match="64 answers are kept"):
-        run("embedded", *common)
-    record = run("embedded", *common)
+        evaluate("embedded", *common)
+    record = evaluate("embedded", *common)
     assert asked == [64, 64, 64, 64], "what was answered is not asked again"
     assert (record["num_problems"], record["num_samples"]) == (3, 64)
 
@@ -273,7 +265,7 @@ def test_what_an_endpoint_refuses_is_counted_and_is_no_wrong_answer(problems: Pa
         return refusal(400, "too long") if "What is 0" in content else completion("\\boxed{3}")
 
     with serving(answer) as server:
-        found = run(server.url, "--model", "m", "--suite", problems, "--k", "1", "--out", tmp_path)
+        found = evaluate(server.url, "--model", "m", "--suite", problems, "--k", "1", "--out", tmp_path)
     assert (found["refused"], found["verifier_errors"]) == (1, 1)
     assert found["pass_at_1"] == pytest.approx(1 / 5), "one of the five that were answered"
     assert len(json.loads((tmp_path / "sums.json").read_text())["problems"]) == 5
@@ -284,7 +276,7 @@ def test_an_endpoint_that_refuses_everything_is_an_error(problems: Path) -> None
         serving(lambda *_: refusal(400, "no such field")) as server,
         pytest.raises(EndpointError, match="no such field"),
     ):
-        run(server.url, "--model", "m", "--suite", problems, "--k", "1")
+        evaluate(server.url, "--model", "m", "--suite", problems, "--k", "1")
 
 
 def test_of_several_models_one_must_be_named(problems: Path) -> None:
@@ -292,7 +284,7 @@ def test_of_several_models_one_must_be_named(problems: Path) -> None:
         serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server,
         pytest.raises(EndpointUnusable, match=r"serves 2 models \(a, b\); choose one by --model"),
     ):
-        run(server.url, "--suite", problems)
+        evaluate(server.url, "--suite", problems)
 
 
 def test_of_several_judges_one_must_be_named_by_the_judges_option(
@@ -303,7 +295,7 @@ def test_of_several_judges_one_must_be_named_by_the_judges_option(
         serving(lambda *_: Answered(body={"data": [{"id": "a"}, {"id": "b"}]})) as server,
         pytest.raises(EndpointUnusable, match=r"serves 2 models \(a, b\); choose one by --judge-model NAME"),
     ):
-        run(server.url, "--model", "m", *common, "--judge", server.url)
+        evaluate(server.url, "--model", "m", *common, "--judge", server.url)
 
 
 def test_a_line_that_was_cut_off_is_dropped_and_a_foreign_one_refused(tmp_path: Path) -> None:
@@ -340,10 +332,10 @@ def test_a_rating_is_that_of_rated_problems_and_what_was_left_out_is_told(tmp_pa
     path.write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
     program = "```python\nprint(2 * int(input()))\n```"
     with serving(lambda *_: completion(program)) as server:
-        found = run(server.url, "--model", "m", "--suite", path, "--k", "1")
+        found = evaluate(server.url, "--model", "m", "--suite", path, "--k", "1")
         unrated = path.with_name("codeforces_2.jsonl")
         unrated.write_text(json.dumps(rows[1]) + "\n", encoding="utf-8")
-        without = run(server.url, "--model", "m", "--suite", unrated, "--k", "1")
+        without = evaluate(server.url, "--model", "m", "--suite", unrated, "--k", "1")
         shown = CliRunner().invoke(app, [server.url, "--model", "m", "--suite", str(path), "--k", "1"])
     assert found["problems_left_out"] == {"needs a checker of its own": 1}
     assert (found["num_problems"], found["pass_at_1"]) == (2, 1.0)
@@ -545,13 +537,15 @@ def test_pairs_are_judged_in_both_orders_and_a_silent_judge_is_counted(
 ) -> None:
     common, folder = arena
     with serving(judging) as server:
-        found = run(
+        found = evaluate(
             server.url, "--model", "m", *common, "--judge", server.url, "--judge-model", "j", "--out", folder
         )
         games = [body for body in questions(server) if body["model"] == "j"]
         assert len(games) == 8
         again = len(questions(server))
-        run(server.url, "--model", "m", *common, "--judge", server.url, "--judge-model", "j", "--out", folder)
+        evaluate(
+            server.url, "--model", "m", *common, "--judge", server.url, "--judge-model", "j", "--out", folder
+        )
         assert len(questions(server)) == again, "verdicts are kept too"
     pairwise = found["pairwise"]
     assert pairwise["win_rate"] == pytest.approx((1 + 0.5 + 0) / 3)
@@ -564,9 +558,9 @@ def test_pairs_are_judged_in_both_orders_and_a_silent_judge_is_counted(
 def test_comparisons_need_a_judge_and_a_baseline(arena: tuple[list[str | Path], Path]) -> None:
     common, _ = arena
     with pytest.raises(UserError, match="name its endpoint by --judge URL"):
-        run("embedded", *common)
+        evaluate("embedded", *common)
     with pytest.raises(UserError, match="--baseline FILE"):
-        run("embedded", *common[:-2], "--judge", "http://127.0.0.1:1")
+        evaluate("embedded", *common[:-2], "--judge", "http://127.0.0.1:1")
 
 
 def test_a_judge_that_refuses_everything_is_an_error(arena: tuple[list[str | Path], Path]) -> None:
@@ -580,7 +574,7 @@ def test_a_judge_that_refuses_everything_is_an_error(arena: tuple[list[str | Pat
         pytest.raises(EndpointError, match=r"judge refuses everything: .*no such field.*4 answers are kept"),
     ):
         judge = ["--judge", server.url, "--judge-model", "j"]
-        run(server.url, "--model", "m", *common, *judge, "--out", folder / "out")
+        evaluate(server.url, "--model", "m", *common, *judge, "--out", folder / "out")
 
 
 @pytest.mark.parametrize(
@@ -594,7 +588,7 @@ def test_a_judge_that_refuses_everything_is_an_error(arena: tuple[list[str | Pat
 )
 def test_an_option_that_would_do_nothing_is_refused(options: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run("embedded", "--suite", "sums", *options)
+        evaluate("embedded", "--suite", "sums", *options)
 
 
 def test_figures_are_shown_with_their_intervals(arena: tuple[list[str | Path], Path]) -> None:
@@ -610,7 +604,7 @@ def test_figures_are_shown_with_their_intervals(arena: tuple[list[str | Path], P
 
 
 def test_contamination_and_suites_from_the_command_line(problems: Path, tmp_path: Path) -> None:
-    found = run("contamination", problems, "--suite", problems)
+    found = evaluate("contamination", problems, "--suite", problems)
     assert (found["share"], found["num_hit"]) == (1.0, 6)
     listed = CliRunner().invoke(app, ["suites"]).stdout
     assert all(name in listed for name in ("mini-aime", "aime24", "arena_hard"))
@@ -621,18 +615,18 @@ def test_records_of_other_suites_and_other_files_are_not_compared(tmp_path: Path
         (tmp_path / f"{name}.json").write_text(json.dumps({"suite": suite, "problems": {"p": 1.0}}))
     (tmp_path / "c.json").write_text("[]")
     with pytest.raises(UserError, match="compare the same suite"):
-        run("--compare", tmp_path / "a.json", tmp_path / "b.json")
+        evaluate("--compare", tmp_path / "a.json", tmp_path / "b.json")
     with pytest.raises(UserError, match=r"c\.json is no record"):
-        run("compare", tmp_path / "c.json", tmp_path / "c.json")
+        evaluate("compare", tmp_path / "c.json", tmp_path / "c.json")
     with pytest.raises(UserError, match="holds 3 records"):
-        run("compare", tmp_path, tmp_path)
+        evaluate("compare", tmp_path, tmp_path)
 
 
 def test_a_log_of_inspect_ai_is_read_back_by_it(problems: Path, tmp_path: Path) -> None:
     log = pytest.importorskip("inspect_ai.log", reason="the extra `inspect` is not installed")
     path = tmp_path / "log.json"
     with serving(lambda *_: completion("\\boxed{3}", finish="length")) as server:
-        run(server.url, "--model", "m", "--suite", problems, "--k", "2", "--inspect-log", path)
+        evaluate(server.url, "--model", "m", "--suite", problems, "--k", "2", "--inspect-log", path)
     read = log.read_eval_log(str(path))
     assert (read.status, read.eval.model, read.eval.dataset.samples) == ("success", "m", 6)
     right = [sample for sample in read.samples if sample.scores["zerone"].value == "C"]
@@ -646,5 +640,5 @@ def test_a_log_of_inspect_ai_is_read_back_by_it(problems: Path, tmp_path: Path) 
 def test_an_inspect_log_of_another_ending_is_refused_before_anything_is_asked(problems: Path) -> None:
     with serving(lambda *_: completion("x")) as server:
         with pytest.raises(UserError, match=r"ends in \.json or \.eval"):
-            run(server.url, "--model", "m", "--suite", problems, "--inspect-log", "log.txt")
+            evaluate(server.url, "--model", "m", "--suite", problems, "--inspect-log", "log.txt")
         assert server.asked == []
