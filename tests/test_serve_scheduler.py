@@ -18,9 +18,9 @@ from zerone.rollout.prefill import PiecewisePrefill, empty_kv, prefill
 from zerone.rollout.sampling import uniforms
 from zerone.rollout.torch_engine import TorchEngine
 from zerone.seeding import seed_from
-from zerone.serve.jobs import Decoding, Delta, Failure, Job
+from zerone.serve.jobs import Decoding, Delta, Failure, Job, QueueFull
 from zerone.serve.row import Row
-from zerone.serve.scheduler import QueueFull, Scheduler
+from zerone.serve.scheduler import Scheduler
 from zerone.types import Finish, Problem
 
 QUESTIONS = ("What is 3 + 4?", "Use 3, 5, 7 to make 22.", "x" * 300, "Compute 12*3-4.", "hello " * 150)

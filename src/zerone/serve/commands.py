@@ -23,10 +23,9 @@ def serve(
     ] = "0.55,2.19",
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a chat page at /, /health and /metrics."""
-    from zerone.errors import ConfigError
     from zerone.serve.application import create_app
     from zerone.serve.keys import Keys
-    from zerone.serve.models import Limits, open_model, use_this_machine
+    from zerone.serve.models import Limits, open_models
     from zerone.serve.running import open_socket
     from zerone.serve.running import serve as run
     from zerone.serve.telemetry import Prices
@@ -35,11 +34,7 @@ def serve(
     keys = None if api_key_file is None else Keys.read(api_key_file)
     listener = open_socket(host, port, has_keys=keys is not None)
     named = [given for given in (model, compare) if given is not None]
-    use_this_machine(*named)
-    limits = Limits(max_rows=slots, max_waiting=queue)
-    models = [open_model(given, limits) for given in named]
-    if len({served.name for served in models}) < len(models):
-        raise ConfigError(f"both models are called {models[0].name}; rename one directory")
+    models = open_models(named, Limits(max_rows=slots, max_waiting=queue))
     run(create_app(models, keys, prices), listener)
 
 
@@ -56,13 +51,14 @@ def chat(
     """Talk to a model in the terminal, or through a pipe: one question per line, answers out."""
     import sys
 
+    from zerone.serve.engine import use_this_machine
     from zerone.serve.jobs import Decoding
-    from zerone.serve.models import Limits, open_model, use_this_machine
+    from zerone.serve.models import Limits, open_model
     from zerone.serve.terminal import HELP, Chat, Manner, lines_of, take_any_text
 
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    use_this_machine(model)
     served = open_model(model, Limits(max_rows=1))
+    use_this_machine(served.directory)
     decoding = Decoding(
         temperature=served.temperature if temperature is None else temperature,
         top_p=served.top_p,

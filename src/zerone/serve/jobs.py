@@ -94,6 +94,10 @@ class Job:
         return self._cancelled.is_set()
 
 
+class QueueFull(Exception):
+    """There is no place for a job now."""
+
+
 Deliver = Callable[[Sequence[tuple[Job, Delta | Failure]]], None]
 """What takes the deltas of several jobs, in order."""
 

@@ -6,24 +6,23 @@ generation_config.json.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from pydantic import ValidationError
+from transformers import GenerationConfig
 
 from zerone.config import Config
-from zerone.errors import ModelError
+from zerone.errors import ConfigError, ModelError, ZeroneError
 from zerone.evals.as_trained import locate_model
-from zerone.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
-from zerone.model.decoder import Decoder
-from zerone.model.loading import Model, end_ids, load_model, width_of
+from zerone.model.loading import ModelFiles, read_model_files
 from zerone.prompt import Style, shown_examples
 from zerone.serve.chat_prompt import Prompter
-from zerone.serve.scheduler import Scheduler
+from zerone.serve.engine import Engine, EngineSpec, load_engine
+from zerone.serve.engine_process import EngineProcess
 
 MAX_POSITIONS = 32768
 """As far as the forward pass computes rotary angles."""
@@ -47,11 +46,12 @@ class Served:
     """A model under the name that clients ask for."""
 
     name: str
+    directory: str
     fingerprint: str
     context: int
     tokenizer: Any
     prompter: Prompter
-    scheduler: Scheduler
+    scheduler: Engine
     temperature: float
     top_p: float
     top_k: int
@@ -60,45 +60,58 @@ class Served:
 
 
 def open_model(given: str, limits: Limits) -> Served:
-    """Load a model; its scheduler is not started yet."""
+    """Load a model into this process; its engine is not started yet."""
+    return _opened(given, limits, load_engine)
+
+
+def open_models(given: Sequence[str], limits: Limits) -> list[Served]:
+    """Load models, each in a process of its own; they are ready, and not started yet."""
+    engines: list[EngineProcess] = []
+
+    def start(spec: EngineSpec) -> EngineProcess:
+        engines.append(EngineProcess(spec))
+        return engines[-1]
+
+    try:
+        models = [_opened(each, limits, start) for each in given]
+        if len({served.name for served in models}) < len(models):
+            raise ConfigError(f"both models are called {models[0].name}; rename one directory")
+        for engine in engines:
+            engine.wait_until_ready()
+    except ZeroneError:
+        for engine in engines:
+            engine.stop()
+        raise
+    return models
+
+
+def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], Engine]) -> Served:
     directory, config = _find(given)
-    model = load_model(directory, torch.float32)
-    if not getattr(model.tokenizer, "is_fast", False):
+    files = read_model_files(directory)
+    if not getattr(files.tokenizer, "is_fast", False):
         raise ModelError(f"the model in {directory} has no tokenizer.json, which serving needs; convert it")
-    context = min(int(model.module.config.max_position_embeddings), MAX_POSITIONS)
-    scheduler = Scheduler(
-        Decoder.for_sampling(model.module, DTYPES[precision_for(model.module.config.hidden_size)]),
-        model.tokenizer,
-        end_ids(model),
+    context = min(int(files.config.max_position_embeddings), MAX_POSITIONS)
+    setting = _generation_setting(files)
+    spec = EngineSpec(
+        directory=str(files.directory),
         context=context,
         max_rows=limits.max_rows,
         max_waiting=limits.max_waiting,
         kv_bytes=limits.kv_bytes,
     )
-    setting = _generation_setting(model)
     return Served(
         name=_name(given),
-        fingerprint=f"zerone-{model.sha256[:12]}",
+        directory=spec.directory,
+        fingerprint=f"zerone-{files.sha256[:12]}",
         context=context,
-        tokenizer=model.tokenizer,
-        prompter=_prompter(model, context, config),
-        scheduler=scheduler,
+        tokenizer=files.tokenizer,
+        prompter=_prompter(files, context, config),
+        scheduler=start(spec),
         temperature=setting("temperature", 1.0),
         top_p=setting("top_p", 1.0),
         top_k=int(setting("top_k", 0)),
         trained_stop=() if config is None else tuple(config.sampling.stop),
     )
-
-
-def use_this_machine(*given: str) -> None:
-    """Take the threads and the memory settings that are best here for these models.
-
-    The products of narrow models are too small to share, and whoever receives tokens needs a core as
-    well: on two cores one thread served the embedded model 1.2 to 1.9 times as fast as two.
-    """
-    is_wide = any(width_of(_find(each)[0]) >= NARROW for each in given)
-    torch.set_num_threads(known_machine().threads if is_wide else 1)
-    keep_freed_memory()
 
 
 def _find(given: str) -> tuple[str, Config | None]:
@@ -121,11 +134,11 @@ def _name(given: str) -> str:
     return path.parent.name if path.name == "model" else path.name
 
 
-def _prompter(model: Model, context: int, config: Config | None) -> Prompter:
-    longest = max(map(len, model.tokenizer.get_vocab()))
+def _prompter(files: ModelFiles, context: int, config: Config | None) -> Prompter:
+    longest = max(map(len, files.tokenizer.get_vocab()))
     return Prompter(
-        tokenizer=model.tokenizer,
-        uses_template=config is None and model.tokenizer.chat_template is not None,
+        tokenizer=files.tokenizer,
+        uses_template=config is None and files.tokenizer.chat_template is not None,
         style=Style.TAGS if config is None else Style(config.prompt.style),
         opens_thought=config is not None and config.prompt.open_thought,
         examples=shown_examples(0 if config is None else config.prompt.examples),
@@ -134,9 +147,12 @@ def _prompter(model: Model, context: int, config: Config | None) -> Prompter:
     )
 
 
-def _generation_setting(model: Model) -> Callable[[str, float], float]:
+def _generation_setting(files: ModelFiles) -> Callable[[str, float], float]:
     """Return how to read the model's own sampling; None there means that it says nothing."""
-    settings = model.module.generation_config
+    if (files.directory / "generation_config.json").is_file():
+        settings = GenerationConfig.from_pretrained(files.directory, local_files_only=True)
+    else:
+        settings = GenerationConfig.from_model_config(files.config)
 
     def read(name: str, default: float) -> float:
         value = getattr(settings, name, None)

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ import torch
 from zerone.model.decoder import Decoder
 from zerone.rollout.prefill import PiecewisePrefill, Prefilled, empty_kv, prefill
 from zerone.serve.batch import Batch
-from zerone.serve.jobs import Deliver, Delta, Failure, Job, sink_all
+from zerone.serve.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
 from zerone.serve.pacing import Pacer
 from zerone.serve.prompt_memory import PromptMemory
 from zerone.serve.row import Row
@@ -35,10 +35,6 @@ _LONGEST_WAIT_S = 0.03
 
 A pass over prompts holds all answers up, and costs nearly the same for one short prompt as for three.
 """
-
-
-class QueueFull(Exception):
-    """There is no place for a job now."""
 
 
 class Scheduler:
@@ -72,21 +68,24 @@ class Scheduler:
         self._is_stopping = False
         self._pacer = Pacer(sink_all)
         self._wait_until_s = float("inf")
-        self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
+        self._thread = threading.Thread(name="scheduler", daemon=True)
         self.num_cancelled = 0
 
     def start(self, deliver: Deliver | None = None) -> None:
         """Begin to answer. Without `deliver` the sinks are called in the scheduler's thread."""
-        if deliver is not None:
-            self._pacer = Pacer(deliver)
+        self._thread = threading.Thread(target=self.run, args=(deliver,), name="scheduler", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Throw away what is under way and end the thread."""
+        self.end()
+        self._thread.join()
+
+    def end(self) -> None:
+        """Have `run` return before the next step."""
         with self._wake:
             self._is_stopping = True
             self._wake.notify()
-        self._thread.join()
 
     @property
     def is_alive(self) -> bool:
@@ -123,7 +122,14 @@ class Scheduler:
         with self._wake:
             self._wake.notify()
 
-    def _run(self) -> None:
+    def holds(self, job: Job) -> bool:
+        """Return whether any answer to this job is under way or waits."""
+        return any(row.job is job for row in self._unfinished())
+
+    def run(self, deliver: Deliver | None = None, notice: Callable[[], None] = lambda: None) -> None:
+        """Answer in this thread until `end` is called; `notice` is called after every step."""
+        if deliver is not None:
+            self._pacer = Pacer(deliver)
         try:
             with torch.inference_mode():
                 while self._wait_for_work():
@@ -132,6 +138,7 @@ class Scheduler:
                     except (RuntimeError, MemoryError) as error:  # torch out of memory, above all
                         _log.exception("a step failed; the jobs under way are given up")
                         self._fail_all(f"the engine failed: {type(error).__name__}")
+                    notice()
         finally:
             self._fail_all("the server is stopping")
 
