@@ -12,8 +12,9 @@ zero: install
 r1: install
 	$(BIN)/zerone r1
 
+# Two at a time, each file as a whole: most tests keep one core busy.
 test: dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 install: $(VENV)/installed
 
@@ -27,7 +28,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 dev: $(VENV)/installed-dev
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install -c constraints.txt -e '.[eval,gguf,docs]' pytest hypothesis openai schemathesis ruff mypy types-pyyaml types-regex
+	$(PIP) install -c constraints.txt -e '.[eval,gguf,docs]' pytest pytest-xdist hypothesis openai schemathesis ruff mypy types-pyyaml types-regex
 	touch $@
 
 lint: dev
