@@ -71,5 +71,6 @@ FORBIDDEN_NAMES = frozenset(
 EXCEPTIONS: dict[str, str] = {
     "commands/eval.py:model: lines": "half of them are the flags of `zerone eval` with their help",
     "commands/eval.py:model: parameters": "the flags of `zerone eval`, which typer reads from the signature",
+    "serve/commands.py:serve: parameters": "the flags of `zerone serve`, read from the signature",
 }
 """What exceeds a budget -> why. Keys as the test prints them: `optim.py:Muon.step: lines`."""

@@ -20,7 +20,13 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+)
 
 from zerone.errors import CheckpointError, ModelError
 from zerone.model.decoder import SUPPORTED, check_supported
@@ -269,15 +275,26 @@ def end_ids(model: Model) -> tuple[int, ...]:
 
     Raises ModelError when there is none, as no completion would ever end.
     """
-    configured = model.module.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    found = {token for token in (model.tokenizer.eos_token_id, *ids) if token is not None}
+    return end_ids_of(model.tokenizer, model.module.generation_config, model.path)
+
+
+def end_ids_of(tokenizer: Any, settings: Any, path: str) -> tuple[int, ...]:
+    """Return what `end_ids` does, from a tokenizer and generation settings; `path` is where they lie."""
+    ids = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    found = {token for token in (tokenizer.eos_token_id, *ids) if token is not None}
     if not found:
         raise ModelError(
-            f"neither the tokenizer nor generation_config.json in {model.path} names an end token; "
+            f"neither the tokenizer nor generation_config.json in {path} names an end token; "
             "set eos_token in tokenizer_config.json"
         )
     return tuple(sorted(found))
+
+
+def generation_settings(files: ModelFiles) -> GenerationConfig:
+    """Return how a model is sampled by default: its generation_config.json, else what config.json says."""
+    if (files.directory / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(files.directory, local_files_only=True)
+    return GenerationConfig.from_model_config(files.config)
 
 
 def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str, Any] | None = None) -> None:

@@ -8,7 +8,7 @@ import typer
 Model = Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")]
 
 
-def serve(
+def serve(  # noqa: PLR0913 - the flags of a command
     model: Model,
     compare: Annotated[str | None, typer.Option(help="a second model, shown beside the first")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
@@ -18,6 +18,9 @@ def serve(
     ] = None,
     slots: Annotated[int, typer.Option(min=1, max=1024, help="answers decoded at once")] = 64,
     queue: Annotated[int, typer.Option(min=0, max=100_000, help="answers that may wait beside them")] = 256,
+    engine: Annotated[
+        str, typer.Option(help="torch or vllm; auto takes vLLM where it is installed and there is a GPU")
+    ] = "auto",
     price: Annotated[
         str, typer.Option(metavar="IN,OUT", help="USD per million tokens for /metrics [R1's API prices]")
     ] = "0.55,2.19",
@@ -29,12 +32,14 @@ def serve(
     from zerone.serve.running import open_socket
     from zerone.serve.running import serve as run
     from zerone.serve.telemetry import Prices
+    from zerone.serve.vllm_engine import chosen_engine
 
     prices = Prices.read(price)
+    kind = chosen_engine(engine)
     keys = None if api_key_file is None else Keys.read(api_key_file)
     listener = open_socket(host, port, has_keys=keys is not None)
     named = [given for given in (model, compare) if given is not None]
-    models = open_models(named, Limits(max_rows=slots, max_waiting=queue))
+    models = open_models(named, Limits(max_rows=slots, max_waiting=queue), kind)
     run(create_app(models, keys, prices), listener)
 
 

@@ -15,6 +15,8 @@ from zerone.model.loading import end_ids, load_model, width_of
 from zerone.serve.jobs import Deliver, Job
 from zerone.serve.scheduler import Scheduler
 
+TORCH, VLLM = "torch", "vllm"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
@@ -25,6 +27,7 @@ class EngineSpec:
     max_rows: int
     max_waiting: int
     kv_bytes: int
+    kind: str = TORCH
 
 
 class Engine(Protocol):

@@ -16,16 +16,20 @@ from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 from zerone.errors import ZeroneError
-from zerone.serve.engine import EngineSpec, load_engine, use_this_machine
+from zerone.serve.engine import VLLM, EngineSpec, load_engine, use_this_machine
 from zerone.serve.engine_messages import Json, delta_message, job_from, line_of
 from zerone.serve.jobs import Delta, Failure, Job, sink_all
 from zerone.serve.scheduler import Scheduler
+from zerone.serve.vllm_engine import load_vllm
+from zerone.serve.vllm_scheduler import VllmScheduler
+
+AnyScheduler = Scheduler | VllmScheduler
 
 
 class Worker:
     """An engine between two streams of messages."""
 
-    def __init__(self, scheduler: Scheduler, source: Iterable[bytes], target: BinaryIO) -> None:
+    def __init__(self, scheduler: AnyScheduler, source: Iterable[bytes], target: BinaryIO) -> None:
         self._scheduler = scheduler
         self._source = source
         self._target = target
@@ -101,6 +105,13 @@ class Worker:
         self._target.flush()
 
 
+def _load(spec: EngineSpec) -> AnyScheduler:
+    if spec.kind == VLLM:
+        return load_vllm(spec)
+    use_this_machine(spec.directory)
+    return load_engine(spec)
+
+
 def main() -> None:
     """Load the model that the first line names, say so, and answer until the input ends."""
     source = sys.stdin.buffer
@@ -109,8 +120,7 @@ def main() -> None:
     target = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
-        use_this_machine(spec.directory)
-        scheduler = load_engine(spec)
+        scheduler = _load(spec)
     except ZeroneError as error:
         target.write(line_of({"failed": str(error)}))
         target.flush()

@@ -7,21 +7,20 @@ generation_config.json.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from transformers import GenerationConfig
 
 from zerone.config import Config
 from zerone.errors import ConfigError, ModelError, ZeroneError
 from zerone.evals.as_trained import locate_model
-from zerone.model.loading import ModelFiles, read_model_files
+from zerone.model.loading import ModelFiles, generation_settings, read_model_files
 from zerone.prompt import Style, shown_examples
 from zerone.serve.chat_prompt import Prompter
-from zerone.serve.engine import Engine, EngineSpec, load_engine
+from zerone.serve.engine import TORCH, Engine, EngineSpec, load_engine
 from zerone.serve.engine_process import EngineProcess
 
 MAX_POSITIONS = 32768
@@ -64,12 +63,12 @@ def open_model(given: str, limits: Limits) -> Served:
     return _opened(given, limits, load_engine)
 
 
-def open_models(given: Sequence[str], limits: Limits) -> list[Served]:
+def open_models(given: Sequence[str], limits: Limits, engine_kind: str = TORCH) -> list[Served]:
     """Load models, each in a process of its own; they are ready, and not started yet."""
     engines: list[EngineProcess] = []
 
     def start(spec: EngineSpec) -> EngineProcess:
-        engines.append(EngineProcess(spec))
+        engines.append(EngineProcess(replace(spec, kind=engine_kind)))
         return engines[-1]
 
     try:
@@ -149,10 +148,7 @@ def _prompter(files: ModelFiles, context: int, config: Config | None) -> Prompte
 
 def _generation_setting(files: ModelFiles) -> Callable[[str, float], float]:
     """Return how to read the model's own sampling; None there means that it says nothing."""
-    if (files.directory / "generation_config.json").is_file():
-        settings = GenerationConfig.from_pretrained(files.directory, local_files_only=True)
-    else:
-        settings = GenerationConfig.from_model_config(files.config)
+    settings = generation_settings(files)
 
     def read(name: str, default: float) -> float:
         value = getattr(settings, name, None)
