@@ -154,6 +154,21 @@ def test_a_job_that_has_ended_may_still_be_cancelled(engine: EngineProcess, prom
     wait_until_empty(engine)
 
 
+def test_pieces_held_back_for_a_job_that_was_given_up_do_no_harm(
+    engine: EngineProcess, prompt: tuple[int, ...]
+) -> None:
+    """They are due after the job has left, as its first piece only goes out at once."""
+    for seed in range(20):
+        asked, arriving = job_of(prompt, 2, temperature=2.0, max_tokens=900, seed=seed)
+        engine.submit([asked])
+        arriving.get(timeout=30)
+        engine.cancel([asked])
+        job, arriving = job_of(prompt, max_tokens=3, temperature=0)
+        engine.submit([job])
+        assert said(arriving, 1)[0].num_tokens == 3
+    wait_until_empty(engine)
+
+
 def test_when_the_engine_is_killed_its_jobs_fail_and_later_ones_at_once(prompt: tuple[int, ...]) -> None:
     engine = EngineProcess(spec_of())
     engine.wait_until_ready()

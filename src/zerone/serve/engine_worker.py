@@ -69,6 +69,8 @@ class Worker:
 
     def _take(self, number: int, said: Delta | Failure) -> None:
         """Put what is said of a job into the next message."""
+        if number not in self._jobs:  # it was given up; this had been held back for longer pieces
+            return
         if isinstance(said, Failure):
             self._said["failures"].append((number, said.message))
             self._forget(number)
