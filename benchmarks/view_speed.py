@@ -3,9 +3,9 @@
     python benchmarks/view_speed.py [--rollouts 100000] [--tokens 300] [--repeats 20] [--dir DIR]
 
 It writes a run of made-up rollouts by the writer that training uses, starts `zerone view` on it as a
-process, and times requests on one kept connection, as a browser sends them. The first view is what
-the page asks for before it shows a group: the page, the run, the groups of the last step, one group,
-one after another. Then the same without the indexes, as runs have it that are older than them.
+process, and times requests on one kept connection, as a browser sends them. The first view is the page,
+with which come the run, the groups of the last step and one group. Then the same without the indexes, as
+runs have it that are older than them.
 """
 
 import argparse
@@ -30,7 +30,7 @@ GROUPS, SAMPLES = 48, 16
 WORDS = ["3", "5", "7", "+", "*", "=", "12", "no", "wait", "check", "yes", "so", "try", "48", "again"]
 INDEXES = ("groups_problem", "groups_kind", "rollouts_figures")
 
-FIRST_VIEW = ("/", "/api/run", "/api/groups?step={last}", "/api/group?step={last}&position=0")
+FIRST_VIEW = ("/",)
 REQUESTS = {
     "groups of a step by reward": ("/api/groups?step={middle}&order=reward",),
     "a group": ("/api/group?step={middle}&position=20",),

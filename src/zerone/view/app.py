@@ -7,14 +7,17 @@ they hold must not act, so the page runs only its own script, by its hash.
 """
 
 import base64
+import contextlib
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.exceptions import HTTPException
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic_core import to_json
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from zerone.errors import RunDirError
@@ -25,7 +28,7 @@ from zerone.view.store import GroupOrder, Json, RolloutOrder, Search, Tokens
 
 MAX_TOKENS = 1024
 """Tokens of a completion within its group; the whole of a longer one comes when it is asked for."""
-MAX_PAGE = 200
+MAX_PAGE, PAGE_SIZE = 200, 100
 _SCRIPTS = ("state.js", "elements.js", "group.js", "find.js", "across.js", "app.js")
 
 Number = Annotated[int, Query(ge=0, lt=2**31)]
@@ -38,11 +41,17 @@ def make_app(run: RunDir) -> FastAPI:
     app = FastAPI(title="zerone view", docs_url=None, redoc_url=None, openapi_url=None)
     page, policy = read_page()
 
-    @app.get("/")
-    def index() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
-
     pieces = Pieces(find_tokenizer(run))
+    first_answers(run, pieces, {})  # so that the tokens of the first view are known as text
+
+    @app.get("/")
+    def index(request: Request) -> HTMLResponse:
+        found = first_answers(run, pieces, request.query_params) if _is_for_page(request) else {}
+        # A data block, which the policy says nothing of; nothing in it may end it.
+        known = to_json(found, inf_nan_mode="null")
+        shown = page.replace("{known}", known.decode().replace("<", "\\u003c"))
+        return HTMLResponse(shown, headers={"Content-Security-Policy": policy})
+
     for router in (_groups_of(run, pieces), _rollouts_of(run, pieces)):
         app.include_router(router, prefix="/api")
     app.add_exception_handler(RunDirError, _cannot_read)
@@ -73,21 +82,21 @@ def _groups_of(run: RunDir, pieces: Pieces) -> APIRouter:
 
     @router.get("/run")
     def show_run() -> Json:
-        return store.overview(run) | {"has_tokenizer": pieces.has_tokenizer}
+        return _overview(run, pieces)
 
     @router.get("/groups")
     def list_groups(
-        step: Number, order: GroupOrder = GroupOrder.POSITION, offset: Number = 0, limit: PageSize = 100
+        step: Number, order: GroupOrder = GroupOrder.POSITION, offset: Number = 0, limit: PageSize = PAGE_SIZE
     ) -> Json:
         return store.groups(run, step, order, offset, limit)
 
     @router.get("/group")
-    def show_group(step: Number, position: Number) -> Json:
-        found = store.group(run, step, position)
-        if found is None:
+    def show_group(step: Number, position: Number) -> Response:
+        shown = _group(run, pieces, step, position)
+        if shown is None:
             raise HTTPException(404, f"step {step} has no group {position}")
-        head, rollouts = found
-        return head | {"rollouts": [_with_pieces(*each, pieces, MAX_TOKENS) for each in rollouts]}
+        # Thousands of tokens, which FastAPI would look through one by one.
+        return Response(to_json(shown, inf_nan_mode="null"), media_type="application/json")
 
     @router.get("/across")
     def show_across(step: Number, position: Number) -> Json:
@@ -97,6 +106,42 @@ def _groups_of(run: RunDir, pieces: Pieces) -> APIRouter:
         return found
 
     return router
+
+
+def _group(run: RunDir, pieces: Pieces, step: int, position: int) -> Json | None:
+    found = store.group(run, step, position)
+    if found is None:
+        return None
+    head, rollouts = found
+    return head | {"rollouts": [_with_pieces(*each, pieces, MAX_TOKENS) for each in rollouts]}
+
+
+def first_answers(run: RunDir, pieces: Pieces, asked: Mapping[str, str]) -> Json:
+    """Return what the page will ask for first where its address says `asked`, by what it asks.
+
+    Sent along with the page, they save it three turns. Where the run cannot be read, there are none: the
+    page asks for itself, and shows why.
+    """
+    known: Json = {}
+    with contextlib.suppress(RunDirError):
+        known["run?"] = overview = _overview(run, pieces)
+        steps = {str(entry["step"]): entry["step"] for entry in overview["steps"]}
+        if not steps or asked.get("view", "group") != "group":
+            return known
+        step = steps.get(asked.get("step", ""), overview["steps"][-1]["step"])
+        order = asked.get("order", "")
+        order = order if order in list(GroupOrder) else GroupOrder.POSITION.value
+        listed = store.groups(run, step, GroupOrder(order), 0, PAGE_SIZE)
+        known[f"groups?{urlencode({'step': step, 'order': order})}"] = listed
+        positions = {str(group["position"]): group["position"] for group in listed["groups"]}
+        position = positions.get(asked.get("group", ""), next(iter(positions.values()), 0))
+        if group := _group(run, pieces, step, position):
+            known[f"group?{urlencode({'step': step, 'position': position})}"] = group
+    return known
+
+
+def _overview(run: RunDir, pieces: Pieces) -> Json:
+    return store.overview(run) | {"has_tokenizer": pieces.has_tokenizer}
 
 
 def _rollouts_of(run: RunDir, pieces: Pieces) -> APIRouter:
@@ -148,11 +193,14 @@ def _with_pieces(rollout: Json, tokens: Tokens, pieces: Pieces, limit: int | Non
     return rollout | {"pieces": texts, "logprobs": logprobs, "sizes": sizes}
 
 
+def _is_for_page(request: Request) -> bool:
+    """Whether no other site is behind a request. Other programs on this machine (curl) do not say."""
+    return request.headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+
+
 async def _guard(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    # A link from elsewhere may open the page; the data is for the page alone. Other programs on this
-    # machine (curl) send no such header.
-    asked_by = request.headers.get("sec-fetch-site", "none")
-    if request.url.path.startswith("/api/") and asked_by not in ("same-origin", "none"):
+    # A link from elsewhere may open the page; the data is for the page alone.
+    if request.url.path.startswith("/api/") and not _is_for_page(request):
         return JSONResponse({"detail": "only the page of zerone view may ask for this"}, 403)
     response = await call_next(request)
     response.headers["X-Content-Type-Options"] = "nosniff"
