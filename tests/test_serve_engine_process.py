@@ -234,6 +234,19 @@ def test_a_server_outlives_its_engine_and_says_so(tmp_path: Path) -> None:
         assert live.process.wait(20) == 0
 
 
+def test_an_engine_that_is_told_to_end_lets_the_server_decide(
+    engine: EngineProcess, prompt: tuple[int, ...]
+) -> None:
+    """A service is stopped by a signal to all of its processes."""
+    job, arriving = job_of(prompt, max_tokens=60, temperature=0)
+    engine.submit([job])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        engine._process.send_signal(number)
+    assert said(arriving, 1)[0].finish is not None
+    assert engine.is_alive
+    wait_until_empty(engine)
+
+
 @pytest.mark.parametrize("is_busy", [False, True])
 def test_an_engine_does_not_outlive_its_server(tmp_path: Path, is_busy: bool) -> None:
     with live_server(tmp_path, key=None) as live:

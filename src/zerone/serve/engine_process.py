@@ -37,7 +37,10 @@ class EngineProcess:
         self._numbers: dict[Job, int] = {}
         self._num_missing: dict[int, int] = {}
         self._num_jobs = 0
+        self._num_open = 0
+        """Answers accepted and not ended."""
         self._num_decoded = 0
+        """How many of them the engine decodes, as it told last."""
         self._lock = threading.Lock()
         self._deliver: Deliver = sink_all
         self._has_ended = False
@@ -76,6 +79,11 @@ class EngineProcess:
             self._thread.join()
         self._process.stdout.close()
 
+    def kill(self) -> None:
+        """End the process without waiting for what it is at, loading the model above all."""
+        self._process.kill()
+        self.stop()
+
     @property
     def is_alive(self) -> bool:
         """Whether jobs are being answered."""
@@ -90,10 +98,6 @@ class EngineProcess:
     def num_waiting(self) -> int:
         """Answers that were accepted and not begun."""
         return max(0, self._num_open - self._num_decoded)
-
-    @property
-    def _num_open(self) -> int:
-        return sum(self._num_missing.values())
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Accept all jobs or none; raises QueueFull."""
@@ -119,11 +123,13 @@ class EngineProcess:
         self._num_jobs += 1
         self._jobs[self._num_jobs], self._numbers[job] = job, self._num_jobs
         self._num_missing[self._num_jobs] = job.num_samples
+        self._num_open += job.num_samples
         return job_message(self._num_jobs, job)
 
     def _close(self, number: int) -> Job:
         job = self._jobs.pop(number)
-        del self._numbers[job], self._num_missing[number]
+        del self._numbers[job]
+        self._num_open -= self._num_missing.pop(number)
         return job
 
     def _send(self, message: Json) -> None:
@@ -157,6 +163,7 @@ class EngineProcess:
                 said.append((self._jobs[number], delta))
                 if delta.finish is not None:
                     self._num_missing[number] -= 1
+                    self._num_open -= 1
                     if not self._num_missing[number]:
                         self._close(number)
             said += [(self._close(number), Failure(message=text)) for number, text in message["failures"]]

@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from types import FrameType
 from typing import BinaryIO
 
 from zerone.errors import ZeroneError
@@ -46,15 +48,17 @@ class Worker:
         self._scheduler.run(self._deliver, self._tell_state)
 
     def _listen(self) -> None:
-        for line in self._source:
-            message: Json = json.loads(line)
-            if "cancel" in message:
-                with self._lock:
-                    jobs = [self._jobs[number] for number in message["cancel"] if number in self._jobs]
-                self._scheduler.cancel(jobs)
-            else:
-                self._submit(message["submit"])
-        self._scheduler.end()
+        try:
+            for line in self._source:
+                message: Json = json.loads(line)
+                if "cancel" in message:
+                    with self._lock:
+                        jobs = [self._jobs[number] for number in message["cancel"] if number in self._jobs]
+                    self._scheduler.cancel(jobs)
+                else:
+                    self._submit(message["submit"])
+        finally:  # an engine that hears nothing any more would keep its clients waiting for ever
+            self._scheduler.end()
 
     def _submit(self, messages: Sequence[Json]) -> None:
         jobs = {
@@ -64,7 +68,6 @@ class Worker:
         with self._lock:
             self._jobs |= jobs
             self._num_missing |= {number: job.num_samples for number, job in jobs.items()}
-        # It has room: the server counts what it hands on.
         self._scheduler.submit(list(jobs.values()))
 
     def _take(self, number: int, said: Delta | Failure) -> None:
@@ -111,7 +114,8 @@ def _load(spec: EngineSpec) -> AnyScheduler:
     if spec.kind == VLLM:
         return load_vllm(spec)
     use_this_machine(spec.directory)
-    return load_engine(spec)
+    # The server counts what it hands on; counted here as well, a row on its way would be so twice.
+    return load_engine(replace(spec, max_waiting=sys.maxsize))
 
 
 def main() -> None:
@@ -135,6 +139,12 @@ def main() -> None:
         os._exit(0)
 
 
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    pass
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server says when it is over
+    # Sent to all processes of a service, these are for the server, which lets answers under way end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _ignore)
     main()

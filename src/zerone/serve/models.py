@@ -79,7 +79,7 @@ def open_models(given: Sequence[str], limits: Limits, engine_kind: str = TORCH) 
             engine.wait_until_ready()
     except ZeroneError:
         for engine in engines:
-            engine.stop()
+            engine.kill()
         raise
     return models
 
