@@ -140,3 +140,14 @@ def test_a_run_without_a_model_says_what_can_be_served(tmp_path: Path) -> None:
     run = started_run(tmp_path / "run", byte_tokenizer())
     with pytest.raises(RunDirError, match="no finished model"):
         open_model(str(run.path), Limits())
+
+
+@pytest.mark.parametrize("text", [None, "{no json"])
+def test_a_model_without_readable_generation_settings_is_served(tmp_path: Path, text: str | None) -> None:
+    save_model(tiny_model(), byte_tokenizer(), tmp_path / "plain")
+    path = tmp_path / "plain" / "generation_config.json"
+    path.unlink(missing_ok=True)
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    served = open_model(str(tmp_path / "plain"), Limits())
+    assert (served.temperature, served.top_p, served.top_k) == (1.0, 1.0, 0)

@@ -292,9 +292,10 @@ def end_ids_of(tokenizer: Any, settings: Any, path: str) -> tuple[int, ...]:
 
 def generation_settings(files: ModelFiles) -> GenerationConfig:
     """Return how a model is sampled by default: its generation_config.json, else what config.json says."""
-    if (files.directory / "generation_config.json").is_file():
+    try:
         return GenerationConfig.from_pretrained(files.directory, local_files_only=True)
-    return GenerationConfig.from_model_config(files.config)
+    except OSError:  # missing or damaged; transformers does the same where it loads the weights
+        return GenerationConfig.from_model_config(files.config)
 
 
 def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
