@@ -49,20 +49,23 @@ _BY_REQUEST = frozenset(-number for number in (signal.SIGXCPU, signal.SIGSEGV, s
 """Exit codes of a worker that a request broke: out of time, stack or memory. Any other end is ours."""
 
 
+def import_path() -> str:
+    """Return where another Python finds this package and all that this one finds."""
+    return os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])
+
+
 class _Worker:
     """One process and its pipes."""
 
     def __init__(self, command: list[str]) -> None:
-        package_root = str(Path(__file__).parents[2])
-        # Nothing of the environment is needed but where to find the package and its libraries.
-        path = os.pathsep.join([package_root, *filter(None, sys.path)])
         self._command = " ".join(command)
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
+            # Nothing of the environment is needed but where to find the package and its libraries.
+            env={"PYTHONPATH": import_path(), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
         assert self._process.stdin is not None and self._process.stdout is not None

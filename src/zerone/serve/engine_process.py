@@ -14,9 +14,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from zerone.errors import ModelError
+from zerone.rewards.worker_pool import import_path
 from zerone.serve.engine import EngineSpec
 from zerone.serve.engine_messages import Json, delta_from, job_message, line_of
 from zerone.serve.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
@@ -181,14 +181,12 @@ class EngineProcess:
 
 
 def _start(spec: EngineSpec) -> "subprocess.Popen[bytes]":
-    package_root = str(Path(__file__).parents[2])
-    path = os.pathsep.join([package_root, *filter(None, sys.path)])
     process = subprocess.Popen(
         # -P: the folder that the server was started in is no place to import from.
         [sys.executable, "-P", "-m", "zerone.serve.engine_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": import_path()},
         start_new_session=True,  # Ctrl-C is for the server, which lets answers under way end
     )
     assert process.stdin is not None

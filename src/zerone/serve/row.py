@@ -5,6 +5,7 @@ other rows, so that an answer depends on its own request only.
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 from zerone.prompt import ANSWER_OPEN, THINK_CLOSE
@@ -13,6 +14,11 @@ from zerone.seeding import seed_from
 from zerone.serve.jobs import Delta, Job, TokenLogprob
 from zerone.serve.text import CharacterStream, StopStream, ThoughtStream
 from zerone.types import Finish
+
+
+def rows_of(jobs: Sequence[Job], tokenizer: Any, end_ids: frozenset[int]) -> "list[Row]":
+    """Return a row for every answer that is wanted."""
+    return [Row(job, index, tokenizer, end_ids) for job in jobs for index in range(job.num_samples)]
 
 
 class Row:

@@ -22,7 +22,7 @@ from zerone.serve.batch import Batch
 from zerone.serve.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
 from zerone.serve.pacing import Pacer
 from zerone.serve.prompt_memory import PromptMemory
-from zerone.serve.row import Row
+from zerone.serve.row import Row, rows_of
 
 _log = logging.getLogger(__name__)
 
@@ -104,11 +104,7 @@ class Scheduler:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Accept all jobs or none; raises QueueFull."""
-        rows = [
-            Row(job, index, self._tokenizer, self._end_ids)
-            for job in jobs
-            for index in range(job.num_samples)
-        ]
+        rows = rows_of(jobs, self._tokenizer, self._end_ids)
         with self._wake:
             if self.num_active + self.num_waiting + len(rows) > self.capacity:
                 raise QueueFull

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from zerone.serve.jobs import Deliver, Delta, Failure, Job, TokenLogprob, sink_all
 from zerone.serve.pacing import Pacer
-from zerone.serve.row import Row
+from zerone.serve.row import Row, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,7 @@ class VllmScheduler:
 
     def submit(self, jobs: Sequence[Job]) -> None:
         """Accept jobs; whoever submits them sees to their number."""
-        rows = [
-            Row(job, index, self._tokenizer, self._end_ids)
-            for job in jobs
-            for index in range(job.num_samples)
-        ]
+        rows = rows_of(jobs, self._tokenizer, self._end_ids)
         with self._wake:
             self._arrived += rows
             self._wake.notify()
