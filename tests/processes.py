@@ -4,8 +4,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,23 @@ def environment_of_runs(folder: Path) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "COLUMNS": "200",
     }
+
+
+def has_ended(process: int) -> bool:
+    """Return whether a process is gone, or only its parent's interest in it is missing, as in a container."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return re.search(r"^State:\tZ", status, re.MULTILINE) is not None
+
+
+def wait_until(is_so: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    """Ask again and again; fail with `what` if it does not come."""
+    until = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < until, what
+        time.sleep(0.01)
 
 
 def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processes import call_main
+from processes import call_main, has_ended, wait_until
 from zerone.errors import DataError, SandboxError, SandboxUnavailable
 from zerone.rewards.code import passed_share, prepare_code, program_of, verify_code
 from zerone.sandbox.cgroup import _mount_points, _own_groups, _path_of
@@ -256,8 +257,10 @@ def test_killed_zygote_is_an_error_once_and_made_anew(pool: SandboxPool) -> None
     with SandboxPool(1) as pool:
         assert verdict(pool, ADD, ADD_TESTS) == "pass"
         for pid in processes() - before:
-            os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
+            # The death of a namespace's first process takes the others along.
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: all(map(has_ended, processes() - before)), "a process outlives SIGKILL")
         with pytest.raises(SandboxError):
             verdict(pool, ADD, ADD_TESTS)
         assert verdict(pool, ADD, ADD_TESTS) == "pass"

@@ -4,11 +4,9 @@ import json
 import math
 import os
 import queue
-import re
 import shutil
 import signal
 import socket
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -20,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import zerone
+from processes import has_ended, wait_until
 from serving import chat, live_server
 from zerone.errors import ModelError
 from zerone.model.loading import read_model_files
@@ -92,10 +91,7 @@ def said(arriving: Arriving, num_samples: int) -> list[Delta]:
 
 
 def wait_until_empty(engine: EngineProcess) -> None:
-    until = time.monotonic() + 20
-    while engine.num_active or engine.num_waiting:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: not (engine.num_active or engine.num_waiting), "rows are left in the engine")
 
 
 @pytest.mark.parametrize(
@@ -222,9 +218,7 @@ def status_of(request: urllib.request.Request | str) -> int:
 def test_a_server_outlives_its_engine_and_says_so(tmp_path: Path) -> None:
     with live_server(tmp_path, key=None) as live:
         os.kill(engine_of(live.process.pid), signal.SIGKILL)
-        until = time.monotonic() + 10
-        while status_of(live.url + "/health") == 200:
-            assert time.monotonic() < until
+        wait_until(lambda: status_of(live.url + "/health") != 200, "the end of its engine is not told")
         assert status_of(live.url + "/health") == 503
         body = line_of(chat())
         headers = {"Content-Type": "application/json"}
@@ -256,21 +250,10 @@ def test_an_engine_does_not_outlive_its_server(tmp_path: Path, is_busy: bool) ->
             head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
             with socket.create_connection(("127.0.0.1", live.port)) as client:
                 client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
-                until = time.monotonic() + 10
-                while not live.metric("zerone_rows_active"):
-                    assert time.monotonic() < until
+                wait_until(lambda: live.metric("zerone_rows_active") > 0, "no row was decoded")
         live.process.kill()
         live.process.wait()
-    until = time.monotonic() + 10
-    while Path(f"/proc/{engine}").exists() and not is_zombie(engine):
-        assert time.monotonic() < until, "the engine goes on without its server"
-        time.sleep(0.05)
-
-
-def is_zombie(process: int) -> bool:
-    """Return whether a process has ended and only its parent's interest is missing, as in a container."""
-    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
-    return re.search(r"^State:\tZ", status, re.MULTILINE) is not None
+    wait_until(lambda: has_ended(engine), "the engine goes on without its server")
 
 
 TEXT = st.text(st.characters(), max_size=8)

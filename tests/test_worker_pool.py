@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from processes import has_ended, wait_until
 from zerone.errors import VerifierError
 from zerone.rewards.worker_pool import WorkerPool, WorkerTimeout
 
@@ -153,10 +154,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
         "print(*pool.process_ids, flush=True)\n"
         "os.kill(os.getpid(), 9)\n"
     )
-    deadline = time.monotonic() + 5
-    while is_running(worker) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not is_running(worker)
+    wait_until(lambda: has_ended(worker), "a worker goes on without its parent")
 
 
 def test_a_forked_child_gets_workers_of_its_own() -> None:
