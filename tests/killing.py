@@ -5,6 +5,16 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
+from random import Random
+
+
+def moment(rng: Random, attempt: int, least: float, most: float) -> float:
+    """Return the seconds until a kill.
+
+    Up to `most` at first, and longer with every attempt: on a slow or busy machine too the work must
+    get to its end at last.
+    """
+    return least + rng.random() * (most - least) * (1 + attempt / 8)
 
 
 def fork_and_kill(work: Callable[[], object], seconds: float) -> bool:

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from killing import fork_and_kill
+from killing import fork_and_kill, moment
 from pipelines import Notes, small_graph, small_pipeline
 from processes import call_main, metrics_of
 from scripted import save_talking_model, write_problems
@@ -101,8 +101,9 @@ def test_a_finished_ablation_is_not_run_again_and_a_killed_one_goes_on(folder: P
     run_ablation(folder, "ablation", notes)
     assert notes.begun == []
     rng, kills = Random(0), 0
-    for _ in range(10):
-        alive = fork_and_kill(lambda: run_ablation(folder, "killed", Notes()), 0.05 + 0.7 * rng.random())
+    for attempt in range(10):
+        seconds = moment(rng, attempt, 0.05, 0.75)
+        alive = fork_and_kill(lambda: run_ablation(folder, "killed", Notes()), seconds)
         kills += alive
         if not alive and kills >= 2:
             break

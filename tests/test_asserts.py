@@ -190,10 +190,10 @@ def test_keys_cannot_make_the_judge_work_long(text: str, keys: list[int]) -> Non
             decode({"set": [{"int": hex(key)} for key in keys]})
         return
     value: Any = [[key, 0] for key in keys] if text.startswith("dict") else keys
-    start = time.monotonic()
+    start = time.process_time()
     assert parse_assert(f"assert {text}").holds([value]) is False
     # Without the check the first takes 10 s and more, the check itself some milliseconds.
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 @pytest.mark.parametrize(
@@ -201,9 +201,9 @@ def test_keys_cannot_make_the_judge_work_long(text: str, keys: list[int]) -> Non
     [("sum(f(1), []) == []", [[[1]] * 200_000]), ("round(f(1), f(2)) == 1", [5, -(10**8)])],
 )
 def test_sums_and_places_cannot_either(text: str, values: list[Any]) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert parse_assert(f"assert {text}").holds(values) is False
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 # Values -------------------------------------------------------------------------------------------

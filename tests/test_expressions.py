@@ -70,10 +70,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text)[:20])
 def test_hostile_text_is_unparsable_and_costs_nothing(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert parse_expression(text) is None
     # Microseconds where it is bounded, minutes where it is not.
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 @given(st.text(alphabet="0123456789+-*/() \u00d7\u00f7", max_size=40))

@@ -319,12 +319,12 @@ def test_no_jumble_of_known_words_is_full_of_sentences(words: list[str]) -> None
 )
 def test_hostile_size_takes_linear_time(unit: str) -> None:
     text = unit * (99_000 // len(unit))
-    started = time.perf_counter()
+    started = time.process_time()
     for spec, _ in GOOD[::5]:
         judge_safety(text, spec)
         judge_answer(text, spec)
         judge_answer(text[:1000], spec)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 # As a verifier ------------------------------------------------------------------------------------

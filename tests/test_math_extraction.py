@@ -147,8 +147,8 @@ def test_a_box_in_the_usual_surroundings_is_read(text: str) -> None:
     ids=lambda text: text[:9],
 )
 def test_a_megabyte_of_hostile_text_costs_one_pass(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     extract_math_answer(text)
     extract_math_answer(text + r" \boxed{7} " + text)
     # Quadratic work on a megabyte takes minutes.
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3

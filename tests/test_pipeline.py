@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from killing import fork_and_kill
+from killing import fork_and_kill, moment
 from pipelines import Notes, gather, make_base, small_config, small_graph, small_pipeline
 from zerone.errors import ConfigError, Interrupted, ModelError, RunDirError, TrainingError
 from zerone.identity import sha256_of_path
@@ -206,9 +206,9 @@ def kill_and_compare(folder: Path, name: str, num_kills: int, seed: int) -> None
     """
     rng, kills, was_at = Random(seed), 0, set[int]()
     while kills < num_kills or not was_at >= {2, 4}:
-        assert kills < 5 * num_kills, "kills should fall on both runs of learning"
+        assert kills < 8 * num_kills, "kills should fall on both runs of learning"
         work = partial(small_pipeline(folder, name).run, True, Notes())
-        if fork_and_kill(work, 0.05 + rng.random() * 0.7):
+        if fork_and_kill(work, moment(rng, max(0, kills - num_kills), 0.05, 0.75)):
             kills += 1
             was_at.add(sum((folder / name / stage).exists() for stage in ALL))
         else:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fakes import Shape, byte_tokenizer, tiny_model
-from killing import fork_and_kill
+from killing import fork_and_kill, moment
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
 from zerone.errors import RunDirError
@@ -79,10 +79,10 @@ def test_a_run_learns_and_says_how_well(folder: Path) -> None:
 
 def test_a_run_killed_ten_times_ends_with_the_same_bytes(folder: Path) -> None:
     rng, kills = Random(0), 0
-    for _ in range(50):
+    for attempt in range(50):
         alive = fork_and_kill(
             lambda: train_reward_model(config_of(folder), RunDir(folder / "killed"), True, lambda line: None),
-            0.1 + rng.random() * 0.5,
+            moment(rng, attempt, 0.1, 0.6),
         )
         kills += alive
         if not alive:

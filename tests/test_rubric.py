@@ -94,10 +94,10 @@ def test_nothing_before_the_last_line_matters(before: str, points: int) -> None:
 
 
 def test_a_long_reply_is_read_in_linear_time() -> None:
-    begun = time.perf_counter()
+    begun = time.process_time()
     for part in ("Score abcd1234: ", "\n", " ", "1", "Score abcd1234: 1\n\t"):
         read_points(part * (2_000_000 // len(part)) + "x", "abcd1234", 1)
-    assert time.perf_counter() - begun < 1.0
+    assert time.process_time() - begun < 1.0
 
 
 def test_nonsense_is_asked_about_again_with_another_seed_and_is_then_no_verdict() -> None:

@@ -425,9 +425,9 @@ def test_program_is_the_last_complete_fenced_block(parts: list[str]) -> None:
 
 def test_fences_that_are_never_closed_take_no_time() -> None:
     answer = "```x\n" * 40_000
-    start = time.monotonic()
+    start = time.process_time()
     assert program_of(answer) == answer
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_numbers_of_no_test_are_dropped_before_they_collide() -> None:
@@ -443,9 +443,9 @@ def test_numbers_of_no_test_are_dropped_before_they_collide() -> None:
         peak_bytes=None,
         backend="",
     )
-    start = time.monotonic()
+    start = time.process_time()
     assert judge(suite, execution).verdict is CodeVerdict.RUNTIME_ERROR
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 1.0
 
 
 def test_share_of_tests_passed(pool: SandboxPool) -> None:

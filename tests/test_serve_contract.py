@@ -166,7 +166,7 @@ def test_a_stop_string_ends_the_answer_and_is_not_in_it(client: Any) -> None:
     whole = ask(client, max_tokens=200).choices[0].message.reasoning
     stop = whole[10:16]
     answer = ask(client, max_tokens=200, stop=stop).choices[0]
-    assert answer.finish_reason == "stop"
+    assert (answer.finish_reason, answer.stop_reason) == ("stop", stop)
     assert answer.message.reasoning == whole[: whole.index(stop)].rstrip()
     assert (
         ask(client, max_tokens=200, stop=["@@", stop]).choices[0].message.reasoning
@@ -307,8 +307,9 @@ def test_no_stream_breaks_a_character(client: Any, server: Live) -> None:
 def test_a_stop_string_is_found_across_chunks(client: Any) -> None:
     whole = complete(client, max_tokens=40).choices[0].text
     stop = whole[10:16]
-    stream = complete(client, max_tokens=40, stop=[stop], stream=True)
-    assert "".join(chunk.choices[0].text for chunk in stream) == whole[: whole.index(stop)]
+    chunks = list(complete(client, max_tokens=40, stop=[stop], stream=True))
+    assert "".join(chunk.choices[0].text for chunk in chunks) == whole[: whole.index(stop)]
+    assert [chunk.choices[0].stop_reason for chunk in chunks] == [None] * (len(chunks) - 1) + [stop]
 
 
 def test_the_async_client_streams(server: Live) -> None:

@@ -106,7 +106,9 @@ def test_a_run_that_ended_answers_with_a_string_still_does(tmp_path: Path, is_ra
     assert choice["finish_reason"] == "stop"
     assert choice["message"][field] == whole[field][:end].rstrip()
     # The client's own comes beside it, and is cut off.
+    assert choice["stop_reason"] is None, "nothing was cut off"
     cut = answer_of(CHAT, run, **asked, stop=["@@", stop])
+    assert cut["stop_reason"] == stop
     assert cut["message"][field] == whole[field][: end - len(stop)].rstrip()
     # A plain completion is drawn as the client says.
     prompt = {"prompt": write_prompt(QUESTION["content"])}

@@ -51,9 +51,9 @@ def test_solutions_that_people_wrote_hardly_repeat_themselves() -> None:
 
 @pytest.mark.parametrize("piece", ["a", "a ", "好", "+", "\x00", "\ud800", "ab1_"])
 def test_a_megabyte_is_measured_at_once(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     repeated_share(piece * (1_000_000 // len(piece)))
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize(

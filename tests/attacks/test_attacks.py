@@ -99,10 +99,12 @@ def test_attack_does_not_pass(host: Host, category: str, program: Program) -> No
     start = time.monotonic()
     report = judge(host, program)
     assert time.monotonic() - start < LIMITS.wall_s + 2.0
+    if program.verdicts and report.verdict is CodeVerdict.TIMEOUT:  # a busy machine, perhaps
+        report = judge(host, program, PATIENT)
     assert report.verdict is not CodeVerdict.PASS
     assert report.verdict is not CodeVerdict.REFUSED
     assert not program.verdicts or report.verdict.value in program.verdicts, report
-    assert judge(host, HONEST[0], LIMITS).verdict is CodeVerdict.PASS
+    assert judge(host, HONEST[0], PATIENT).verdict is CodeVerdict.PASS
 
 
 @pytest.mark.parametrize("program", read_programs("forging"), ids=lambda program: program.name)

@@ -1,6 +1,7 @@
 """`zerone r1 --recipe r1_tiny`, all of it: what it writes, and that kills leave no trace."""
 
 import json
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -87,6 +88,7 @@ def test_the_summary_has_students_data_reward_models_and_costs(run: Path) -> Non
 
 
 def test_a_pipeline_killed_ten_times_ends_with_the_same_hashes(run: Path) -> None:
+    """Where the pipeline is over too soon to be killed, it begins anew."""
     rng, kills, reached = Random(3), 0, set[str]()
     again = run.parent / "killed"
     while kills < 10:
@@ -100,7 +102,7 @@ def test_a_pipeline_killed_ten_times_ends_with_the_same_hashes(run: Path) -> Non
             reached.update(path.parent.name for path in again.glob("*/stage.json"))
         else:
             assert process.returncode == 0, process.communicate()[1][-2000:]
-            break
-    assert kills >= 8, "the pipeline was over too soon to be killed"
+            assert hashes_of(again) == hashes_of(run)
+            shutil.rmtree(again)
     assert len(reached) >= 5, "kills fell on few stages"
     assert hashes_of(finish(run.parent, "killed")) == hashes_of(run)

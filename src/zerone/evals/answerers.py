@@ -15,6 +15,7 @@ from zerone.endpoint import Draw, EndpointClient, Reply, ask_many
 from zerone.errors import EndpointError, ModelError, RequestRefused, ZeroneError
 from zerone.evals.asking import Form, message_of, prompt_of
 from zerone.evals.store import Answer
+from zerone.prompt import ANSWER_CLOSE, ANSWER_OPEN
 from zerone.rollout.engine import Engine, Request, Sampling
 from zerone.types import Finish, Problem
 
@@ -213,12 +214,21 @@ class EndpointAnswerer:
                 yield (
                     question,
                     Answer(
-                        text=("" if self.form.is_chat else self.form.opened) + reply.whole,
+                        text=self._text(reply),
                         prompt_tokens=reply.prompt_tokens,
                         num_tokens=reply.completion_tokens,
                         is_truncated=reply.is_truncated,
                     ),
                 )
+
+    def _text(self, reply: Reply) -> str:
+        """Return the answer as this package's own engine writes it: with the string that stopped it.
+
+        Not so where a server has taken the tags of an R1-Zero answer away: one alone would be malformed.
+        """
+        is_untagged = reply.stop == ANSWER_CLOSE and ANSWER_OPEN not in reply.text
+        end = reply.stop if reply.stop in self.sampling.stop and not is_untagged else ""
+        return ("" if self.form.is_chat else self.form.opened) + reply.whole + end
 
     def _send(self, question: Question) -> Reply:
         s = self.sampling

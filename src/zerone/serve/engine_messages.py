@@ -55,13 +55,14 @@ def delta_message(delta: Delta) -> list[Any]:
         delta.num_reasoning_tokens,
         [(told.token, told.logprob, told.top) for told in delta.logprobs],
         None if delta.finish is None else delta.finish.value,
+        delta.stop,
         delta.ends_in_thought,
     ]
 
 
 def delta_from(message: Sequence[Any]) -> Delta:
     """Return the delta of a message."""
-    index, reasoning, content, num_tokens, num_reasoning, logprobs, finish, ends_in_thought = message
+    index, reasoning, content, num_tokens, num_reasoning, logprobs, finish, stop, ends_in_thought = message
     return Delta(
         index=index,
         reasoning=reasoning,
@@ -73,5 +74,6 @@ def delta_from(message: Sequence[Any]) -> Delta:
             for token, logprob, top in logprobs
         ),
         finish=None if finish is None else Finish(finish),
+        stop=stop,
         ends_in_thought=ends_in_thought,
     )

@@ -53,7 +53,7 @@ class TokenLogprob:
 class Delta:
     """The next piece of one answer; `finish` is there on the last one only.
 
-    That one also says whether the answer ends inside its thought.
+    That one also says which stop string was cut off, if any, and whether the answer ends inside its thought.
     """
 
     index: int
@@ -63,6 +63,7 @@ class Delta:
     num_reasoning_tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     finish: Finish | None = None
+    stop: str | None = None
     ends_in_thought: bool = False
 
 

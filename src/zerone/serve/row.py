@@ -135,6 +135,7 @@ class Row:
             num_reasoning_tokens=unsent.num_reasoning_tokens + num_thought,
             logprobs=unsent.logprobs if logprob is None else (*unsent.logprobs, logprob),
             finish=finish,
+            stop=self._stops.cut_off,
             ends_in_thought=finish is not None and self._is_thinking,
         )
         is_worth_sending = bool(reasoning or content) or finish is not None

@@ -88,6 +88,8 @@ class StopStream:
         self._stops = (*stops, *self._kept)
         self._held = ""
         self.is_stopped = False
+        self.cut_off: str | None = None
+        """The string that ended the text and is not part of it, where one did."""
 
     def feed(self, text: str) -> str:
         """Return what is certain to belong to the text."""
@@ -96,7 +98,10 @@ class StopStream:
         if starts:
             self.is_stopped, self._held = True, ""
             end, start, stop = min((start + len(stop), start, stop) for stop, start in starts.items())
-            return text[: end if stop in self._kept else start]
+            if stop in self._kept:
+                return text[:end]
+            self.cut_off = stop
+            return text[:start]
         kept = len(text) - _held_length(text, self._stops)
         self._held = text[kept:]
         return text[:kept]

@@ -32,6 +32,7 @@ class Choice:
     content: list[str] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: str | None = None
+    stop: str | None = None
     ends_in_thought: bool = False
 
     def add(self, delta: Delta) -> None:
@@ -40,6 +41,7 @@ class Choice:
         self.content.append(delta.content)
         self.logprobs.extend(delta.logprobs)
         self.finish = None if delta.finish is None else delta.finish.value
+        self.stop = delta.stop
         self.ends_in_thought = delta.ends_in_thought
 
 
@@ -135,11 +137,8 @@ class ChatWire(_Head):
 
     def opening(self, num_choices: int) -> list[Json]:
         """Return a chunk per answer that names the role."""
-        delta = {"role": "assistant", "content": ""}
-        return [
-            self._chunk([{"index": index, "delta": delta, "logprobs": None, "finish_reason": None}])
-            for index in range(num_choices)
-        ]
+        first = {"delta": {"role": "assistant", "content": ""}, **self._end(Choice()), "logprobs": None}
+        return [self._chunk([{"index": index, **first}]) for index in range(num_choices)]
 
     def chunk(self, index: int, choice: Choice) -> Json:
         """Return the next chunk of an answer, with the fields that have text."""
@@ -158,7 +157,7 @@ class ChatWire(_Head):
         logprobs = None
         if self._has_logprobs:
             logprobs = {"content": [self._logprob(told) for told in choice.logprobs], "refusal": None}
-        return {"logprobs": logprobs, "finish_reason": choice.finish}
+        return {"logprobs": logprobs, "finish_reason": choice.finish, "stop_reason": choice.stop}
 
     def _logprob(self, told: TokenLogprob) -> Json:
         top = [self._token(token, logprob) for token, logprob in told.top]
@@ -206,6 +205,7 @@ class CompletionWire(_Head):
             "text": "".join(choice.content),
             "logprobs": self._logprobs(index, choice) if self._has_logprobs else None,
             "finish_reason": choice.finish,
+            "stop_reason": choice.stop,
         }
 
     def _logprobs(self, index: int, choice: Choice) -> Json:
