@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from email.utils import formatdate
 from typing import Any
 
@@ -64,9 +65,13 @@ def test_a_server_that_stumbles_is_asked_again(stumble: Answered) -> None:
 
 @pytest.mark.parametrize("wait", ["1", "date"])
 def test_retry_after_is_waited_for_in_seconds_or_as_a_date(wait: str) -> None:
-    value = formatdate(time.time() + 2, usegmt=True) if wait == "date" else wait
-    answers = iter([refusal(429, "later", retry_after=value), completion("hi")])
-    with serving(lambda *_: next(answers)) as server, client_of(server.url) as client:
+    def answers() -> Iterator[Answered]:
+        value = formatdate(time.time() + 2, usegmt=True) if wait == "date" else wait
+        yield refusal(429, "later", retry_after=value)
+        yield completion("hi")
+
+    answer = answers()
+    with serving(lambda *_: next(answer)) as server, client_of(server.url) as client:
         start = time.monotonic()
         client.chat(HELLO, Draw())
         # A date has whole seconds: two from now are more than one.

@@ -98,7 +98,7 @@ def test_honest_program_passes(host: Host, program: Program) -> None:
 def test_attack_does_not_pass(host: Host, category: str, program: Program) -> None:
     start = time.monotonic()
     report = judge(host, program)
-    assert time.monotonic() - start < LIMITS.wall_s + 2.0
+    assert time.monotonic() - start < LIMITS.wall_s + 10.0
     if program.verdicts and report.verdict is CodeVerdict.TIMEOUT:  # a busy machine, perhaps
         report = judge(host, program, PATIENT)
     assert report.verdict is not CodeVerdict.PASS
