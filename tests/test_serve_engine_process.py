@@ -185,6 +185,26 @@ def test_when_the_engine_is_killed_its_jobs_fail_and_later_ones_at_once(prompt: 
     engine.stop()
 
 
+def test_an_engine_that_is_killed_while_it_writes_keeps_nobody_waiting(prompt: tuple[int, ...]) -> None:
+    """A message longer than what a pipe takes at once is read as far as it came."""
+    engine = EngineProcess(spec_of())
+    engine.wait_until_ready()
+    engine.start()
+    job, arriving = job_of(prompt, 8, temperature=2.0, max_tokens=900)
+    engine.submit([job])
+    assert isinstance(arriving.get(timeout=30), Delta)
+    engine._process.send_signal(signal.SIGSTOP)
+    assert engine._process.stdout is not None
+    with open(f"/proc/self/fd/{engine._process.stdout.fileno()}", "wb") as pipe:
+        pipe.write(b'{"deltas":[[1,[0,"half of a')
+    engine._process.kill()
+    while isinstance(told := arriving.get(timeout=30), Delta):
+        pass
+    assert told == Failure(message="the engine has stopped")
+    assert not engine.is_alive
+    engine.stop()
+
+
 def test_weights_that_cannot_be_used_are_told_before_any_job(tmp_path: Path) -> None:
     directory = tmp_path / "model"
     shutil.copytree(EMBEDDED, directory)

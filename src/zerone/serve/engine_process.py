@@ -140,20 +140,27 @@ class EngineProcess:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            message: Json = json.loads(line)
-            if "active" in message:
-                with self._lock:
-                    self._num_decoded, self.num_cancelled = message["active"], message["cancelled"]
-                    for number in message["gone"]:
-                        self._close(number)
-            else:
-                self._hand_on(message)
-        with self._lock:
-            self._has_ended, self._num_decoded = True, 0
-        if self._jobs or self._process.wait():
+        try:
+            for line in self._process.stdout:
+                if not line.endswith(b"\n"):  # it was killed while it wrote
+                    break
+                self._read(json.loads(line))
+        finally:  # whatever ends this thread, nobody is to wait for an answer any more
+            with self._lock:
+                self._has_ended, self._num_decoded = True, 0
+                is_early = bool(self._jobs)
+            self._fail_all()
+        if is_early or self._process.wait():
             _log.error("the engine ended (%s); start the server again", self._ending())
-        self._fail_all()
+
+    def _read(self, message: Json) -> None:
+        if "active" not in message:
+            self._hand_on(message)
+            return
+        with self._lock:
+            self._num_decoded, self.num_cancelled = message["active"], message["cancelled"]
+            for number in message["gone"]:
+                self._close(number)
 
     def _hand_on(self, message: Json) -> None:
         said: list[tuple[Job, Delta | Failure]] = []
