@@ -352,6 +352,18 @@ def test_completions_tell_logprobs_in_their_own_shape(client: Any) -> None:
     assert told.text_offset[0] == 0
 
 
+def test_completions_tell_the_drawn_token_beside_the_likeliest_ones(client: Any) -> None:
+    """As OpenAI's do: there may be one more than were asked for, and with 0 there is the drawn one."""
+    unlikely = {"temperature": 2.0, "seed": 1, "max_tokens": 20}
+    for num_top in (0, 2):
+        told = complete(client, logprobs=num_top, **unlikely).choices[0].logprobs
+        pairs = list(zip(told.tokens, told.token_logprobs, told.top_logprobs, strict=True))
+        assert all(token in top and len(top) <= num_top + 1 for token, _, top in pairs)
+        assert any(len(top) == num_top + 1 for _, _, top in pairs), "every token drawn was a likeliest one"
+        # Pieces of characters have one text in common, and the likeliest of them counts.
+        assert all(top[token] == logprob for token, logprob, top in pairs if "\ufffd" not in token)
+
+
 # Refusals -----------------------------------------------------------------------------------------
 
 

@@ -217,12 +217,16 @@ class CompletionWire(_Head):
         return {
             "tokens": tokens,
             "token_logprobs": [max(_LOWEST, told.logprob) for told in choice.logprobs],
-            "top_logprobs": [
-                {self._token_text(token): max(_LOWEST, logprob) for token, logprob in told.top}
-                for told in choice.logprobs
-            ],
+            "top_logprobs": [self._likeliest(told) for told in choice.logprobs],
             "text_offset": offsets,
         }
+
+    def _likeliest(self, told: TokenLogprob) -> Json:
+        """Return the likeliest tokens and the drawn one by text; of equal texts the likelier counts."""
+        likeliest: Json = {}
+        for token, logprob in (*told.top, (told.token, told.logprob)):
+            likeliest.setdefault(self._token_text(token), max(_LOWEST, logprob))
+        return likeliest
 
 
 _LINE_ENDS = str.maketrans({end: f"\\u{ord(end):04x}" for end in "\x85\u2028\u2029"})
