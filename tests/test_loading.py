@@ -89,6 +89,13 @@ def test_a_model_without_an_end_token_is_refused(directory: Path) -> None:
         end_ids(load_model(str(directory), torch.float32))
 
 
+@pytest.mark.parametrize("token", ["</s>", [[7]], [None, "</s>"]])
+def test_an_end_token_that_is_no_number_is_refused(directory: Path, token: object) -> None:
+    edit_json(directory / "generation_config.json", eos_token_id=token)
+    with pytest.raises(ModelError, match="give the number of a token, or a list of them"):
+        end_ids(load_model(str(directory), torch.float32))
+
+
 def change_weights(change: Callable[[dict[str, torch.Tensor]], Any]) -> Callable[[Path], None]:
     """Return a damage that edits the tensors of the weight file."""
 
@@ -158,6 +165,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "another shape (1, the first model.norm.weight)",
     ),
     "no tokenizer": (lambda d: (d / "tokenizer.json").unlink(), "has no tokenizer"),
+    "no settings of a tokenizer": (
+        lambda d: (d / "tokenizer_config.json").write_text("[]"),
+        "cannot load the tokenizer",
+    ),
+    "unknown rotary angles": (config_with(rope_parameters={"rope_type": "x"}), "rope_type 'x' is not"),
+    "no context": (config_with(max_position_embeddings=-5), "max_position_embeddings is -5"),
+    "no settings of generation": (
+        lambda d: (d / "generation_config.json").write_text("[]"),
+        "cannot load the weights",
+    ),
     "damaged tokenizer": (lambda d: (d / "tokenizer.json").write_text("{"), "cannot load the tokenizer"),
     "embedding too small": (
         config_with(vocab_size=NUM_TOKENS - 1),

@@ -14,12 +14,13 @@ import zerone
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main
 from zerone.config import build_config, to_yaml
-from zerone.errors import RunDirError
+from zerone.errors import ConfigError, ModelError, RunDirError
 from zerone.model.loading import load_model, save_model
 from zerone.prompt import write_prompt
 from zerone.run_dir import RunDir
 from zerone.serve.application import create_app
-from zerone.serve.models import Limits, open_model
+from zerone.serve.models import Limits, Served, open_model
+from zerone.serve.refusals import Refusal
 from zerone.serve.schemas import Message
 from zerone.serve.telemetry import Prices
 from zerone.stages.zero import prompt_encoder
@@ -138,6 +139,65 @@ def test_a_model_without_a_run_is_asked_through_its_own_template(tmp_path: Path)
     assert tokenizer.decode(asked.ids) == "<|im_start|>user Why?<|im_end|>"
 
 
+def with_template(path: Path, template: Any) -> Served:
+    """Save a model with this chat template and open it."""
+    save_model(tiny_model(), byte_tokenizer(), path)
+    settings = path / "tokenizer_config.json"
+    told = {**json.loads(settings.read_text(encoding="utf-8")), "chat_template": template}
+    settings.write_text(json.dumps(told), encoding="utf-8")
+    return open_model(str(path), Limits())
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{% for m in messages", "{{ tools | length }}", 5, [{"name": "tool_use", "template": CHATML}]],
+    ids=["no Jinja", "needs tools", "no text", "none by default"],
+)
+def test_a_chat_template_that_fails_at_any_question_is_refused_at_the_start(
+    tmp_path: Path, template: Any
+) -> None:
+    with pytest.raises(ModelError, match="chat template fails at any question"):
+        with_template(tmp_path / "plain", template)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [
+        ("{{ 'why' if messages[0].content == 'Why?' else 1 / 0 }}", "division by zero"),
+        ("{{ 'why' if messages[0].content == 'Why?' else 1 + 'a' }}", "unsupported operand"),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
+        ("{{ range(1000000) | list }}", "Range too big"),
+        ("{{ raise_exception('two turns, please') }}", "two turns, please"),
+        ("{{ messages[0].content }}", "writes nothing"),
+    ],
+)
+def test_messages_that_a_chat_template_fails_at_are_the_request_that_is_refused(
+    tmp_path: Path, template: str, text: str
+) -> None:
+    """One of the templates writes nothing for an empty message, and no engine can continue that."""
+    served = with_template(tmp_path / "plain", template)
+    with pytest.raises(Refusal, match=text) as caught:
+        served.prompter.encode_chat([Message(role="user", content="")], thinks=True)
+    assert caught.value.status == 400
+
+
+def test_a_run_of_another_version_is_asked_as_it_was_trained(tmp_path: Path) -> None:
+    """What its other sections say that this version does not know is no matter here."""
+    run = run_with_model(tmp_path / "run", "prompt.style=boxed", 'sampling.stop=["@@"]')
+    text = RunDir(run).config_path.read_text(encoding="utf-8")
+    RunDir(run).config_path.write_text(text + "\nlater:\n  option: 1\n", encoding="utf-8")
+    served = open_model(str(run), Limits())
+    assert served.prompter.style == "boxed"
+    assert served.trained_stop == ("@@",)
+
+
+def test_a_run_that_does_not_tell_how_it_was_trained_is_not_served_in_another_way(tmp_path: Path) -> None:
+    run = run_with_model(tmp_path / "run", "prompt.style=boxed")
+    RunDir(run).config_path.write_text("prompt: [", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"config\.yaml is not a YAML file"):
+        open_model(str(run), Limits())
+
+
 def test_a_run_without_a_model_says_what_can_be_served(tmp_path: Path) -> None:
     run = started_run(tmp_path / "run", byte_tokenizer())
     with pytest.raises(RunDirError, match="no finished model"):
@@ -153,3 +213,28 @@ def test_a_model_without_readable_generation_settings_is_served(tmp_path: Path, 
         path.write_text(text, encoding="utf-8")
     served = open_model(str(tmp_path / "plain"), Limits())
     assert (served.temperature, served.top_p, served.top_k) == (1.0, 1.0, 0)
+
+
+def with_generation_settings(path: Path, **settings: Any) -> Served:
+    save_model(tiny_model(), byte_tokenizer(), path)
+    (path / "generation_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    return open_model(str(path), Limits())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("temperature", value) for value in ("hot", [1], float("nan"), float("inf"), -1)),
+        *(("top_p", value) for value in (0, 2, float("nan"), "all")),
+        *(("top_k", value) for value in ("few", -2, float("inf"))),
+    ],
+)
+def test_settings_by_which_nothing_can_be_drawn_are_refused_at_the_start(
+    tmp_path: Path, name: str, value: Any
+) -> None:
+    with pytest.raises(ModelError, match=f"as {name}, by which nothing can be drawn"):
+        with_generation_settings(tmp_path / "plain", **{name: value})
+
+
+def test_a_top_k_of_minus_one_is_none_as_in_vllm(tmp_path: Path) -> None:
+    assert with_generation_settings(tmp_path / "plain", top_k=-1).top_k == 0

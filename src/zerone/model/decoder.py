@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from zerone.errors import ModelError
 from zerone.machine import NARROW
@@ -223,3 +224,9 @@ def check_supported(config: Any) -> None:
         raise ModelError(f"activation {config.hidden_act!r} is not supported; only silu is")
     if getattr(config, "use_sliding_window", False):
         raise ModelError("sliding-window attention is not supported; set use_sliding_window to false")
+    if config.max_position_embeddings < 1:
+        raise ModelError(f"max_position_embeddings is {config.max_position_embeddings}, which holds no token")
+    rope_type = config.rope_parameters.get("rope_type", "default")
+    if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
+        kinds = ", ".join(sorted({"default", *ROPE_INIT_FUNCTIONS}))
+        raise ModelError(f"rope_type {rope_type!r} is not supported; use one of {kinds}")

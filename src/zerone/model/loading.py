@@ -193,7 +193,7 @@ def _load_tokenizer(directory: Path) -> Any:
         raise ModelError(f"{directory} has no tokenizer; copy the model's tokenizer.json there")
     try:
         return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
         raise ModelError(
             f"cannot load the tokenizer in {directory}: {_brief(error)}; copy the model's own again"
         ) from error
@@ -214,7 +214,7 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"cannot load the weights in {directory}: {_brief(error)}; copy them again"
         ) from error
@@ -281,6 +281,11 @@ def end_ids(model: Model) -> tuple[int, ...]:
 def end_ids_of(tokenizer: Any, settings: Any, path: str) -> tuple[int, ...]:
     """Return what `end_ids` does, from a tokenizer and generation settings; `path` is where they lie."""
     ids = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
+    if not all(token is None or isinstance(token, int) for token in ids):
+        raise ModelError(
+            f"eos_token_id in generation_config.json or config.json in {path} is {settings.eos_token_id!r}; "
+            "give the number of a token, or a list of them"
+        )
     found = {token for token in (tokenizer.eos_token_id, *ids) if token is not None}
     if not found:
         raise ModelError(
@@ -294,7 +299,7 @@ def generation_settings(files: ModelFiles) -> GenerationConfig:
     """Return how a model is sampled by default: its generation_config.json, else what config.json says."""
     try:
         return GenerationConfig.from_pretrained(files.directory, local_files_only=True)
-    except OSError:  # missing or damaged; transformers does the same where it loads the weights
+    except (OSError, TypeError):  # missing or damaged; transformers does much the same
         return GenerationConfig.from_model_config(files.config)
 
 

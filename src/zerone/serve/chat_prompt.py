@@ -5,12 +5,13 @@ came with; any other model through its own chat template (transformers renders i
 without one as R1-Zero. Thoughts of earlier turns are left out either way.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jinja2
 
+from zerone.errors import ModelError
 from zerone.prompt import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -29,6 +30,12 @@ from zerone.serve.schemas import Message
 from zerone.types import Message as Turn
 
 _NO_THOUGHT = f"{THINK_OPEN}{THINK_CLOSE}\n"
+
+_TEMPLATE_FAULTS = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    jinja2.TemplateError,
+)
+"""What a chat template can raise: it is a program that its model's makers wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +74,23 @@ class Prompter:
         if opened and not thinks:
             text, opened = text.rstrip() + _NO_THOUGHT.removeprefix(THINK_OPEN), False
         ids = self.encode_text(text, adds_special=not self.uses_template)
+        if not ids:
+            raise Refusal(
+                400, "the model's chat template writes nothing for these messages", param="messages"
+            )
         return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
+
+    def check_template(self) -> None:
+        """Raise ModelError where no question at all can be asked through the chat template."""
+        try:
+            self._apply_template([{"role": "user", "content": "Why?"}], thinks=True)
+        except (jinja2.TemplateSyntaxError, TypeError, ValueError) as error:
+            raise ModelError(
+                f"the model's chat template fails at any question: {_brief(error)}; mend it in "
+                "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
+            ) from error
+        except _TEMPLATE_FAULTS:
+            pass  # it may want other messages, as the request will tell
 
     def encode_text(self, text: str, *, adds_special: bool = True) -> tuple[int, ...]:
         """Return the tokens of a text; raises Refusal for one that must exceed the context."""
@@ -102,15 +125,21 @@ class Prompter:
             for message in messages
         ]
         try:
-            rendered: str = self.tokenizer.apply_chat_template(
-                conversation, tokenize=False, add_generation_prompt=True, enable_thinking=thinks
-            )
-        except jinja2.TemplateError as error:
-            reason = (error.message or "it failed").splitlines()[0][:200]
+            return self._apply_template(conversation, thinks=thinks)
+        except _TEMPLATE_FAULTS as error:
             raise Refusal(
-                400, f"the model's chat template refuses these messages: {reason}", param="messages"
+                400, f"the model's chat template refuses these messages: {_brief(error)}", param="messages"
             ) from error
+
+    def _apply_template(self, conversation: Sequence[Mapping[str, str]], *, thinks: bool) -> str:
+        rendered: str = self.tokenizer.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=True, enable_thinking=thinks
+        )
         return rendered
+
+
+def _brief(error: Exception) -> str:
+    return (str(error) or "it failed").splitlines()[0][:200]
 
 
 def answer_only(text: str) -> str:

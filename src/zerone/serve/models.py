@@ -5,20 +5,19 @@ model was trained with decides how it is asked: a run's prompt, the temperature 
 generation_config.json.
 """
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from pydantic import ValidationError
-
-from zerone.config import Config
+from zerone.config.sections import PromptConfig
 from zerone.errors import ConfigError, ModelError, ZeroneError
-from zerone.evals.as_trained import locate_model
+from zerone.evals.as_trained import locate_model, prompt_of_run, sampling_of_run
 from zerone.model.loading import ModelFiles, generation_settings, read_model_files
 from zerone.prompt import Style, shown_examples
+from zerone.run_dir import RunDir
 from zerone.serve.chat_prompt import Prompter
 from zerone.serve.engine import TORCH, Engine, EngineSpec, load_engine
 from zerone.serve.engine_process import EngineProcess
@@ -85,12 +84,14 @@ def open_models(given: Sequence[str], limits: Limits, engine_kind: str = TORCH) 
 
 
 def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], Engine]) -> Served:
-    directory, config = _find(given)
+    run, directory = locate_model(given)
     files = read_model_files(directory)
     if not getattr(files.tokenizer, "is_fast", False):
         raise ModelError(f"the model in {directory} has no tokenizer.json, which serving needs; convert it")
     context = min(int(files.config.max_position_embeddings), MAX_POSITIONS)
-    setting = _generation_setting(files)
+    prompter = _prompter(files, context, run)
+    temperature, top_p, top_k = _own_sampling(files)
+    trained_stop = () if run is None else sampling_of_run(run).stop
     spec = EngineSpec(
         directory=str(files.directory),
         context=context,
@@ -104,25 +105,13 @@ def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], Engine]) -
         fingerprint=f"zerone-{files.sha256[:12]}",
         context=context,
         tokenizer=files.tokenizer,
-        prompter=_prompter(files, context, config),
+        prompter=prompter,
         scheduler=start(spec),
-        temperature=setting("temperature", 1.0),
-        top_p=setting("top_p", 1.0),
-        top_k=int(setting("top_k", 0)),
-        trained_stop=() if config is None else tuple(config.sampling.stop),
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        trained_stop=trained_stop,
     )
-
-
-def _find(given: str) -> tuple[str, Config | None]:
-    """Return the model's directory, and the configuration of the run that it comes from."""
-    run, given = locate_model(given)
-    if run is None:
-        return given, None
-    try:
-        written = yaml.safe_load(run.config_path.read_text(encoding="utf-8"))
-        return given, Config.model_validate(written)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, ValidationError):
-        return given, None
 
 
 def _name(given: str) -> str:
@@ -133,25 +122,43 @@ def _name(given: str) -> str:
     return path.parent.name if path.name == "model" else path.name
 
 
-def _prompter(files: ModelFiles, context: int, config: Config | None) -> Prompter:
+def _prompter(files: ModelFiles, context: int, run: RunDir | None) -> Prompter:
     longest = max(map(len, files.tokenizer.get_vocab()))
-    return Prompter(
+    prompt = PromptConfig() if run is None else prompt_of_run(run)
+    prompter = Prompter(
         tokenizer=files.tokenizer,
-        uses_template=config is None and files.tokenizer.chat_template is not None,
-        style=Style.TAGS if config is None else Style(config.prompt.style),
-        opens_thought=config is not None and config.prompt.open_thought,
-        examples=shown_examples(0 if config is None else config.prompt.examples),
+        uses_template=run is None and files.tokenizer.chat_template is not None,
+        style=Style(prompt.style),
+        opens_thought=prompt.open_thought,
+        examples=shown_examples(prompt.examples),
         context=context,
         max_characters=context * longest,
     )
+    if prompter.uses_template:
+        prompter.check_template()
+    return prompter
 
 
-def _generation_setting(files: ModelFiles) -> Callable[[str, float], float]:
-    """Return how to read the model's own sampling; None there means that it says nothing."""
+def _own_sampling(files: ModelFiles) -> tuple[float, float, int]:
+    """Return the model's own temperature, top_p and top_k; raises ModelError where they cannot be used.
+
+    None there means that it says nothing, and -1 that top_k is off, as in vLLM.
+    """
     settings = generation_settings(files)
 
-    def read(name: str, default: float) -> float:
+    def read(name: str, default: float, is_usable: Callable[[float], bool]) -> float:
         value = getattr(settings, name, None)
-        return default if value is None else float(value)
+        if value is None:
+            return default
+        if not isinstance(value, int | float) or not is_usable(value):
+            raise ModelError(
+                f"generation_config.json in {files.directory} has {value!r} as {name}, by which nothing can "
+                "be drawn; mend it there, or take it out"
+            )
+        return value
 
-    return read
+    return (
+        float(read("temperature", 1.0, lambda value: 0 <= value < math.inf)),
+        float(read("top_p", 1.0, lambda value: 0 < value <= 1)),
+        max(0, int(read("top_k", 0, lambda value: -1 <= value < math.inf))),
+    )
