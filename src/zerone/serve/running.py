@@ -20,6 +20,7 @@ from zerone.serve.refusals import Refusal
 HEADER_SECONDS = 20.0
 DRAIN_SECONDS = 60
 _MAX_HEADER_BYTES = 64 * 1024
+_BACKLOG = 1024
 
 
 class Protocol(H11Protocol):
@@ -95,14 +96,21 @@ def open_socket(host: str, port: int, *, has_keys: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        raise ConfigError(
-            f"cannot listen on {host}, port {port}: {error.strerror}; choose another"
-        ) from error
+        raise _cannot_listen(host, port, error) from error
     return listener
 
 
+def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
+    return ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another")
+
+
 def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve until a signal comes, then answer what was accepted."""
+    """Serve until a signal comes, then answer what was accepted; raises ConfigError for a port in use."""
+    host, port = listener.getsockname()[:2]
+    try:  # two servers may hold a port as long as neither listens, while they load their models
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        raise _cannot_listen(host, port, error) from error
     config = uvicorn.Config(
         app,
         http=Protocol,
@@ -114,10 +122,9 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=DRAIN_SECONDS,
-        backlog=1024,
+        backlog=_BACKLOG,
     )
     server = Server(config)
-    host, port = listener.getsockname()[:2]
     server.ready_line = f"listening on http://{f'[{host}]' if ':' in host else host}:{port}"
     # uvicorn raises the signal again once all is done; an orderly end is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
