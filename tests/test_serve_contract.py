@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from typing import Any
+from typing import Any, get_args
 
 import httpx2 as httpx
 import pytest
@@ -190,6 +190,7 @@ def test_thinking_can_be_turned_off(client: Any) -> None:
     for extra in (
         {"enable_thinking": False},
         {"chat_template_kwargs": {"enable_thinking": False}},
+        {"chat_template_kwargs": {}, "enable_thinking": False},
         {"reasoning_effort": "none"},
     ):
         answer = ask(client, extra_body=extra)
@@ -650,6 +651,13 @@ def test_a_response_without_thought_has_no_reasoning_tokens(client: Any) -> None
     found = respond(client, reasoning={"effort": "none"})
     assert [item.type for item in found.output] == ["message"]
     assert found.usage.output_tokens_details.reasoning_tokens == 0
+
+
+@pytest.mark.parametrize("effort", get_args(get_args(openai.types.shared.ReasoningEffort)[0]))
+def test_every_effort_that_openais_clients_know_is_taken(client: Any, effort: str) -> None:
+    asked = ask(client, reasoning_effort=effort, max_tokens=60)
+    assert (asked.choices[0].message.reasoning is None) == (effort == "none")
+    assert respond(client, reasoning={"effort": effort}).reasoning.effort == effort
 
 
 @pytest.mark.parametrize("num_tokens", [3, 400])

@@ -51,6 +51,8 @@ class FakeRequests:
         self.left: dict[str, list[int]] = {}
         self.added: list[tuple[int, ...]] = []
         self.aborted: list[str] = []
+        self.lost: set[str] = set()
+        """Requests that end with the next token, whatever is left."""
 
     def add(self, request: str, row: Row) -> None:
         self.added.append(row.ids)
@@ -72,7 +74,7 @@ class FakeRequests:
         for request, left in list(self.left.items()):
             tokens, self.left[request] = left[: self.tokens_a_step], left[self.tokens_a_step :]
             logprobs = [{token: -0.5, (token + 1) % 768: -1.5} for token in tokens]
-            is_last = not self.left[request]
+            is_last = not self.left[request] or request in self.lost
             if is_last:
                 del self.left[request]
             drawn.append(Drawn(request, tokens, logprobs, is_last))
@@ -194,6 +196,24 @@ def test_what_nobody_waits_for_is_aborted(model: Model, prompt: tuple[int, ...])
         assert scheduler.num_cancelled == 2
         assert not scheduler.holds(given_up)
     assert sorted(requests.aborted) == ["1", "2"]
+
+
+def test_an_answer_that_vllm_gives_up_fails_by_itself(model: Model, prompt: tuple[int, ...]) -> None:
+    requests = FakeRequests(model, is_endless=True)
+    for scheduler in running(VllmScheduler(requests, model.tokenizer, (), max_rows=4)):
+        lost, arriving = job_of(prompt, 2, max_tokens=900)
+        scheduler.submit([lost])
+        arriving.get(timeout=30)
+        requests.lost.add("1")
+        while isinstance(told := arriving.get(timeout=30), Delta):
+            pass
+        assert told == Failure(message="the engine gave this answer up")
+        job, arriving = job_of(prompt, max_tokens=5)
+        scheduler.submit([job])
+        ((_, _, count, finish, _),) = said(arriving)
+        assert (count, finish) == (5, Finish.LENGTH)
+        assert not scheduler.holds(lost)
+    assert requests.aborted == ["2"]
 
 
 def test_what_is_under_way_at_the_end_fails(model: Model, prompt: tuple[int, ...]) -> None:

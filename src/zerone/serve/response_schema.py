@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from zerone.serve.schemas import (
     ChatRequest,
     Count,
+    Effort,
     Message,
     Sampled,
     Strict,
@@ -64,7 +65,7 @@ class InputItem(BaseModel):
 class ReasoningOptions(Strict):
     """`reasoning`: whether the model is to think; there are no summaries."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    effort: Effort | None = None
     summary: None = None
 
 

@@ -60,6 +60,10 @@ OnePrompt = Annotated[
 ]
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How hard to think: with "none" not at all, and there are no grades of the rest."""
+
+
 class Strict(BaseModel):
     """The base of what is read: no conversion, no unknown field, no NaN."""
 
@@ -171,7 +175,7 @@ class ChatRequest(Sampled):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     enable_thinking: bool | None = None
     thinking_budget: Count | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None = None
+    reasoning_effort: Effort | None = None
     reasoning_format: Literal["split", "none"] | None = None
     chat_template_kwargs: TemplateOptions | None = None
     response_format: ResponseFormat | None = None
@@ -200,9 +204,8 @@ class ChatRequest(Sampled):
     @property
     def is_thinking_wanted(self) -> bool:
         """Whether the model is to think before it answers."""
-        options = self.chat_template_kwargs
-        asked = self.enable_thinking if options is None else options.enable_thinking
-        return asked is not False and self.reasoning_effort != "none"
+        in_template = self.chat_template_kwargs and self.chat_template_kwargs.enable_thinking
+        return False not in (self.enable_thinking, in_template) and self.reasoning_effort != "none"
 
 
 class CompletionRequest(Sampled):

@@ -6,6 +6,7 @@ up its budget is closed by beginning anew behind the closing tag, which vLLM's p
 cheap.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 from zerone.serve.jobs import Deliver, Delta, Failure, Job, TokenLogprob, sink_all
 from zerone.serve.pacing import Pacer
 from zerone.serve.row import Row, rows_of
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +164,16 @@ class VllmScheduler:
             self._leave(drawn)
             self._requests.add(self._enter(row), row)
         elif drawn.is_last:
-            raise RuntimeError("vLLM ended an answer before its end and its length")
+            self._lose(drawn.request)
         return deltas
+
+    def _lose(self, request: str) -> None:
+        """Fail the job of an answer that vLLM has given up before its end; the other jobs go on."""
+        job = self._rows.pop(request).job
+        if not job.is_cancelled:
+            _log.error("vLLM ended an answer before its end and its length; its request is given up")
+            job.cancel()  # so that its other answers leave as well
+            self._pacer.fail([job], Failure(message="the engine gave this answer up"))
 
     def _leave(self, drawn: Drawn) -> None:
         del self._rows[drawn.request]
