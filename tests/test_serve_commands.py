@@ -40,7 +40,7 @@ def test_a_question_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("sys.stdin", io.StringIO("what " * 2000 + "\nWhat is 1 + 1?\n"))
     code, out, err = call_main(tmp_path, "chat", "embedded", "--max-tokens", "5")
     assert (code, len(out.splitlines())) == (0, 1)
-    assert "context" in err
+    assert "lower --max-tokens" in err
 
 
 class Scripted:

@@ -7,6 +7,7 @@ without one as R1-Zero. Thoughts of earlier turns are left out either way.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -80,13 +81,13 @@ class Prompter:
             )
         return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
 
-    def check_template(self) -> None:
+    def check_template(self, directory: Path) -> None:
         """Raise ModelError where no question at all can be asked through the chat template."""
         try:
             self._apply_template([{"role": "user", "content": "Why?"}], thinks=True)
         except (jinja2.TemplateSyntaxError, TypeError, ValueError) as error:
             raise ModelError(
-                f"the model's chat template fails at any question: {_brief(error)}; mend it in "
+                f"the chat template in {directory} fails at any question: {_brief(error)}; mend it in "
                 "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
             ) from error
         except _TEMPLATE_FAULTS:

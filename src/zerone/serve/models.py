@@ -135,7 +135,7 @@ def _prompter(files: ModelFiles, context: int, run: RunDir | None) -> Prompter:
         max_characters=context * longest,
     )
     if prompter.uses_template:
-        prompter.check_template()
+        prompter.check_template(files.directory)
     return prompter
 
 

@@ -82,7 +82,7 @@ class Chat:
         try:
             job, arriving = self._job([*self._history, asked])
         except Refusal as refusal:
-            print(f"{refusal} (/clear starts anew)", file=self._notes)
+            print(f"{refusal.renamed('question', '--max-tokens')} (/clear starts anew)", file=self._notes)
             return
         self._model.scheduler.submit([job])
         try:
