@@ -205,6 +205,27 @@ def test_an_engine_that_is_killed_while_it_writes_keeps_nobody_waiting(prompt: t
     engine.stop()
 
 
+def test_an_engine_that_was_stopped_may_still_be_asked(prompt: tuple[int, ...]) -> None:
+    """A client may leave, or ask, while the server ends."""
+    engine = EngineProcess(spec_of())
+    engine.wait_until_ready()
+    engine.start()
+    job, arriving = job_of(prompt, 8, temperature=2.0, max_tokens=900)
+    engine.submit([job])
+    assert engine._process.stdin is not None
+    engine._process.send_signal(signal.SIGSTOP)
+    engine._process.stdin.close()
+    late, arriving_late = job_of(prompt)
+    engine.submit([late])
+    engine.cancel([job])
+    engine._process.send_signal(signal.SIGCONT)
+    for told in (arriving, arriving_late):
+        while isinstance(told.get(timeout=30), Delta):
+            pass
+    engine.stop()
+    engine.stop()
+
+
 def test_weights_that_cannot_be_used_are_told_before_any_job(tmp_path: Path) -> None:
     directory = tmp_path / "model"
     shutil.copytree(EMBEDDED, directory)

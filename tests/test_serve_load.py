@@ -1,21 +1,28 @@
 """Many clients, and clients that leave: what was accepted is answered, what nobody waits for is not made."""
 
 import concurrent.futures
+import dataclasses
 import http.client
 import json
+import os
 import random
 import signal
 import socket
 import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving import KEY, Live, chat, events, live_server
+from zerone.serve import running
+from zerone.serve.application import create_app
+from zerone.serve.jobs import Deliver, Failure, Job, sink_all
+from zerone.serve.models import Limits, open_model
+from zerone.serve.telemetry import Prices
 
 HEADERS = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
 
@@ -156,3 +163,63 @@ def test_sigterm_finishes_what_was_accepted_and_ends_with_0(tmp_path: Path) -> N
         assert server.process.wait(timeout=20) == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", server.port), timeout=1).close()
+
+
+class Endless:
+    """An engine that says nothing of its jobs until it is stopped."""
+
+    capacity, is_alive, num_active, num_waiting, num_cancelled = 8, True, 0, 0, 0
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.deliver: Deliver = sink_all
+
+    def start(self, deliver: Deliver | None = None) -> None:
+        self.deliver = deliver or sink_all
+
+    def stop(self) -> None:
+        self.deliver([(job, Failure(message="the server is stopping")) for job in self.jobs])
+        self.jobs = []
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        self.jobs += jobs
+
+    def cancel(self, jobs: Sequence[Job]) -> None:
+        pass
+
+
+def post(port: int, **fields: Any) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/v1/chat/completions", json.dumps(chat(**fields)), HEADERS)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_clients_whose_answers_take_too_long_are_told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "DRAIN_SECONDS", 0.5)
+    engine = Endless()
+    served = dataclasses.replace(open_model("embedded", Limits()), scheduler=engine)
+    listener = running.open_socket("127.0.0.1", 0, has_keys=False)
+    port = listener.getsockname()[1]
+
+    def end() -> None:
+        until = time.monotonic() + 30
+        while len(engine.jobs) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        listener.listen()  # so that both may ask before it serves
+        whole, streamed = pool.submit(post, port), pool.submit(post, port, stream=True)
+        pool.submit(end)
+        try:
+            running.serve(create_app([served], None, Prices.read("1,1")), listener, [engine.stop])
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        status, text = whole.result()
+        assert (status, json.loads(text)["error"]["message"]) == (503, "the server is stopping")
+        status, text = streamed.result()
+        assert status == 200
+        assert events(text)[-1]["error"]["message"] == "the server is stopping"

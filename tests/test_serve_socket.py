@@ -42,4 +42,4 @@ def test_of_two_servers_that_loaded_at_once_the_later_is_refused_its_port() -> N
 
         guarded = Guard(app=app, keys=None, count=lambda *_: None)
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1, port {port}: Address already"):
-            serve(guarded, second)
+            serve(guarded, second, [])

@@ -40,7 +40,7 @@ def serve(  # noqa: PLR0913 - the flags of a command
     listener = open_socket(host, port, has_keys=keys is not None)
     named = [given for given in (model, compare) if given is not None]
     models = open_models(named, Limits(max_rows=slots, max_waiting=queue), kind)
-    run(create_app(models, keys, prices), listener)
+    run(create_app(models, keys, prices), listener, [served.scheduler.stop for served in models])
 
 
 def chat(

@@ -134,7 +134,8 @@ class EngineProcess:
 
     def _send(self, message: Json) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it has ended, which the listener sees as well
+        # It has ended, or is about to as `stop` has closed its input; the listener sees that as well.
+        with contextlib.suppress(OSError, ValueError):
             self._process.stdin.write(line_of(message))
             self._process.stdin.flush()
 

@@ -6,6 +6,8 @@ SIGTERM and Ctrl-C stop the intake; what was accepted is answered, and the proce
 import asyncio
 import signal
 import socket
+import threading
+from collections.abc import Callable, Sequence
 from types import FrameType
 
 import h11
@@ -19,6 +21,8 @@ from zerone.serve.refusals import Refusal
 
 HEADER_SECONDS = 20.0
 DRAIN_SECONDS = 60
+_GIVING_UP_SECONDS = 15
+"""What engines may take to end after that; one that hangs is killed meanwhile."""
 _MAX_HEADER_BYTES = 64 * 1024
 _BACKLOG = 1024
 
@@ -70,14 +74,27 @@ class Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Says on standard output when it listens, and where."""
+    """Says on standard output when it listens, and where; `stops` end what it is at when time is up."""
 
     ready_line = ""
+    stops: Sequence[Callable[[], None]] = ()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then print the line."""
         await super().startup(sockets)
         print(self.ready_line, flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer what was accepted; what takes too long fails, and its clients are told so."""
+        overdue = asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._give_up)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            overdue.cancel()
+
+    def _give_up(self) -> None:
+        for stop in self.stops:  # in threads, as they wait for the ends of engines
+            threading.Thread(target=stop, daemon=True).start()
 
 
 def open_socket(host: str, port: int, *, has_keys: bool) -> socket.socket:
@@ -104,8 +121,11 @@ def _cannot_listen(host: str, port: int, error: OSError) -> ConfigError:
     return ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}; choose another")
 
 
-def serve(app: ASGIApp, listener: socket.socket) -> None:
-    """Serve until a signal comes, then answer what was accepted; raises ConfigError for a port in use."""
+def serve(app: ASGIApp, listener: socket.socket, stops: Sequence[Callable[[], None]]) -> None:
+    """Serve until a signal comes, then answer what was accepted, and call `stops` where that takes too long.
+
+    Raises ConfigError where another program has taken the port meanwhile.
+    """
     host, port = listener.getsockname()[:2]
     try:  # two servers may hold a port as long as neither listens, while they load their models
         listener.listen(_BACKLOG)
@@ -121,10 +141,11 @@ def serve(app: ASGIApp, listener: socket.socket) -> None:
         server_header=False,
         h11_max_incomplete_event_size=_MAX_HEADER_BYTES,
         timeout_keep_alive=15,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS + _GIVING_UP_SECONDS,
         backlog=_BACKLOG,
     )
     server = Server(config)
+    server.stops = stops
     server.ready_line = f"listening on http://{f'[{host}]' if ':' in host else host}:{port}"
     # uvicorn raises the signal again once all is done; an orderly end is no failure.
     for number in (signal.SIGTERM, signal.SIGINT):
