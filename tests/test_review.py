@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
 from processes import call_main
@@ -129,3 +130,65 @@ def test_a_sample_may_hold_what_python_takes_for_the_end_of_a_line(path: Path) -
     assert [each["prompt"] for each in work.samples] == [told["prompt"]]
     edited = Review(path, path.with_suffix(".reviewed.jsonl"))
     assert edited.counts()["accepted"] == 1
+
+
+def test_a_sample_commands_no_terminal(path: Path) -> None:
+    told = sample(0) | {"prompt": "a\x1b[8mb\u202ec", "domain": "[/b]\x1b[2J", "level": 0.5}
+    told["completion"] += "\x1b]0;title\x07"
+    path.write_text(json.dumps(told) + "\n", encoding="utf-8")
+    _, shown = look(path, "aq")
+    assert not set("\x1b\x07\u202e") & set(shown)
+    assert r"a\x1b[8mb\u202ec" in shown
+    assert r"[/b]\x1b[2J" in shown
+    assert written(path) == [told]
+
+
+def test_a_review_is_left_by_ctrl_c_as_by_q(path: Path) -> None:
+    work = Review(path, path.with_suffix(".reviewed.jsonl"))
+    pressed = iter("ar")
+
+    def ask(text: str) -> str:
+        key = next(pressed, None)
+        if key is None:
+            raise typer.Abort
+        return key
+
+    review_all(work, Console(file=io.StringIO()), ask)
+    assert work.counts()["open"] == 2
+    assert written(path) == [sample(0)]
+
+
+def test_an_edit_that_lost_its_form_can_be_dropped(path: Path) -> None:
+    work, shown = look(path, "eq", ["no tags", "no tags"])
+    assert work.counts()["open"] == 4
+    assert shown.count("1 of 4") == 2
+
+
+def test_without_an_editor_the_message_names_the_remedy(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VISUAL", "/nowhere/editor")
+    monkeypatch.setattr("sys.stdin", io.StringIO("a\ne\n"))
+    code, _, err = call_main(path.parent, "data", "review", str(path))
+    assert code == 2
+    assert "EDITOR" in err
+    assert written(path) == [sample(0)]
+
+
+def test_decisions_that_cannot_be_read_are_open_again(path: Path) -> None:
+    look(path, "arq")
+    decisions = path.with_name("d.jsonl.decisions")
+    kept, spoilt = decisions.read_bytes().splitlines(keepends=True)
+    decisions.write_bytes(kept + spoilt.replace(b'"reject"', b'"maybe"') + b"\xff\xfe\n[]\n")
+    work, _ = look(path, "q")
+    assert work.counts() == {"accepted": 1, "edited": 0, "rejected": 0, "open": 3}
+
+
+def test_a_file_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    work, _ = look(path, "q")
+    assert work.samples == [sample(i) for i in range(4)]
+
+
+def test_half_a_surrogate_pair_is_refused_with_its_line(path: Path) -> None:
+    path.write_text(json.dumps({**sample(0), "note": "\ud800"}) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"d\.jsonl:1: holds half of a surrogate pair"):
+        look(path, "q")

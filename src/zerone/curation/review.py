@@ -8,6 +8,7 @@ is left, and decisions stay with their samples when the file grows or is put in 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from zerone.errors import DataError, RunDirError
+from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.problems.jsonl import objects_of
 from zerone.prompt import Style, parse_completion
 from zerone.run_dir import write_atomically
 
@@ -91,7 +93,7 @@ class Review:
         if not self._decisions_path.exists():
             return {}
         found: dict[str, dict[str, Any]] = {}
-        text = self._decisions_path.read_text(encoding="utf-8")
+        text = self._decisions_path.read_bytes().decode("utf-8", "replace")
         if text and not text.endswith("\n"):
             # What a crash cut must not swallow the next decision.
             with self._decisions_path.open("a", encoding="utf-8") as file:
@@ -99,32 +101,22 @@ class Review:
         for line in text.split("\n"):
             try:
                 decision = json.loads(line)
-                found[decision["sample"]] = decision
+                if decision["verdict"] not in ("accept", "reject"):
+                    continue
+                found[decision["sample"]] = {"completion": None, **decision}
             except (ValueError, LookupError, TypeError):
                 continue  # cut by a crash: its sample is open again
         return found
 
 
 def _read_samples(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028, which a sample may hold
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     samples = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            sample = json.loads(line) if line.strip() else None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not usable JSON: {error}") from error
-        if sample is None:
-            continue
-        if not isinstance(sample, dict) or not all(
-            isinstance(sample.get(name), str) for name in ("prompt", "completion")
-        ):
-            raise DataError(f"{path}:{number}: a sample has the fields `prompt` and `completion`")
+    for place, sample in objects_of(path, "the argument", '{"prompt": ..., "completion": ...}'):
+        if not all(isinstance(sample.get(name), str) for name in ("prompt", "completion")):
+            raise DataError(f"{place}: a sample has the fields `prompt` and `completion`")
         if sample.get("style", Style.TAGS) not in list(Style):
             raise DataError(
-                f"{path}:{number}: style is one of {', '.join(Style)}, not {sample['style']!r}; leave it out "
+                f"{place}: style is one of {', '.join(Style)}, not {sample['style']!r}; leave it out "
                 "if it is not known"
             )
         samples.append(sample)
@@ -152,7 +144,11 @@ def review_all(work: Review, console: Console, ask: Ask | None = None, edit: Ask
                 case "r":
                     work.decide(index, "reject")
                 case "e":
-                    work.decide(index, "accept", _edited(work, index, console, edit))
+                    kept = _edited(work, index, console, edit)
+                    if kept is None:
+                        continue
+                    is_new = kept != work.samples[index]["completion"]
+                    work.decide(index, "accept", kept if is_new else None)
                 case "b":
                     index = max(0, index - 1)
                     continue
@@ -162,23 +158,34 @@ def review_all(work: Review, console: Console, ask: Ask | None = None, edit: Ask
                     continue
             following = work.first_open(index + 1)
             index = work.first_open() if following is None else following
+    except typer.Abort:  # Ctrl-C, or the end of the input, at the question
+        console.print()
     finally:
         work.write()
 
 
 def _edited(work: Review, index: int, console: Console, edit: Ask) -> str | None:
-    """Return the edited completion, None if it stayed as it was; what lost its form is shown again."""
+    """Return what the completion is edited to, itself if it stayed as it was, None if that was given up.
+
+    What lost its form is shown again, until it has one or is left as it is.
+    """
     sample = work.samples[index]
     before = text = str(sample["completion"])
     styles = _styles_of(sample)
+    told = " or ".join(repr(style.value) for style in styles)
     while True:
-        text = edit(text).strip()
-        if text == before.strip():
+        changed = edit(text).strip()
+        if changed == before.strip():
+            return before
+        if not styles or any(parse_completion(changed, style).is_well_formed for style in styles):
+            return changed
+        if changed == text:
             return None
-        if not styles or any(parse_completion(text, style).is_well_formed for style in styles):
-            return text
-        told = " or ".join(repr(style.value) for style in styles)
-        console.print(f"this is no thought and answer in the style {told} any more; edit again")
+        text = changed
+        console.print(
+            f"this is no thought and answer in the style {told} any more; edit again, or leave the editor "
+            "without a change to drop the edit"
+        )
 
 
 def _styles_of(sample: Mapping[str, Any]) -> list[Style]:
@@ -194,17 +201,30 @@ def _styles_of(sample: Mapping[str, Any]) -> list[Style]:
 def _edit(text: str) -> str:
     import click
 
-    edited = click.edit(text, extension=".txt")
+    try:
+        edited = click.edit(text, extension=".txt")
+    except click.ClickException as error:
+        raise ConfigError(
+            f"{error.message}; set the environment variable EDITOR to an editor. All decisions are kept"
+        ) from error
     return text if edited is None else edited
+
+
+_HIDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What commands a terminal, or turns the direction of a text: a sample must not look like another."""
+
+
+def _shown(text: str) -> str:
+    return _HIDING.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def _show(work: Review, index: int, console: Console) -> None:
     sample = work.samples[index]
     facts = "  ".join(str(sample[name]) for name in ("domain", "source", "language") if name in sample)
-    console.rule(f"{index + 1} of {len(work.samples)}  {facts}")
     # Text, not markup: a sample may hold brackets.
-    console.print(Text(sample["prompt"], style="bold"))
-    console.print(Text(sample["completion"]))
+    console.rule(Text(_shown(f"{index + 1} of {len(work.samples)}  {facts}")))
+    console.print(Text(_shown(sample["prompt"]), style="bold"))
+    console.print(Text(_shown(sample["completion"])))
     decision = work.decision(index)
     if decision is not None:
         edited = " (edited)" if decision["completion"] is not None else ""

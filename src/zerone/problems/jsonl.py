@@ -112,15 +112,30 @@ def _compile(answer_pattern: str) -> re.Pattern[str]:
     return pattern
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each line that is not blank."""
+def lines_of(path: Path, named_by: str = "data.path") -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of each line that is not blank; `named_by` is what names the file."""
     try:
         with path.open("rb") as file:
             yield from numbered_lines(file)
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; data.path must name a JSONL file") from error
+        raise DataError(f"{path} does not exist; {named_by} must name a JSONL file") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; data.path must name a JSONL file") from error
+        raise DataError(f"cannot read {path}: {error.strerror}; {named_by} must name a JSONL file") from error
+
+
+def objects_of(path: Path, named_by: str, example: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and JSON object of each line that is not blank, of a file that holds no problems.
+
+    Raises DataError with the line; also for half of a surrogate pair, which no tokenizer and no file takes.
+    """
+    for number, line in lines_of(path, named_by):
+        place = f"{path}:{number}"
+        record = with_floats(parse_object(line, place, example))
+        try:
+            json.dumps(record, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(f"{place}: holds half of a surrogate pair, which is no character") from error
+        yield place, record
 
 
 def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
