@@ -211,7 +211,10 @@ def test_worked_examples_of_your_own_are_read_and_checked(tmp_path: Path) -> Non
     path = tmp_path / "examples.jsonl"
     path.write_text('{"question": "1+1?", "thought": "I add.", "answer": "2"}\n\n', encoding="utf-8")
     assert [example.answer for example in read_examples(path)] == ["2"]
-    for bad in ("", "{}", "[1]", '{"question": "1+1?", "thought": "I add.", "answer": 2}'):
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert [example.answer for example in read_examples(path)] == ["2"]
+    half = '{"question": "\\ud800", "thought": "I add.", "answer": "2"}'
+    for bad in ("", "{}", half, "[1]", '{"question": "1+1?", "thought": "I add.", "answer": 2}'):
         path.write_text(bad, encoding="utf-8")
         with pytest.raises(DataError):
             read_examples(path)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from model_server import Answered, completion, serving
 from zerone.endpoint import Endpoint
-from zerone.errors import DataError
+from zerone.errors import DataError, RunDirError
 from zerone.reward_model.data import (
     Pair,
     PreferenceData,
@@ -126,16 +126,19 @@ def test_safety_examples_are_read_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("{", "Expecting"),
-        ("[]", "a JSON object is needed, not list"),
+        ("{", "not valid JSON"),
+        ("[]", "a JSON object is needed, as in"),
         ('{"prompt": "a", "chosen": "b"}', "no field 'rejected'; a line has prompt, chosen and rejected"),
         ('{"prompt": 3, "chosen": "b", "rejected": "c"}', "prompt must be text, not int"),
         ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": -1}', "margin must be a number from 0"),
-        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}', "margin must be a number from 0"),
+        ('{"prompt": "a", "chosen": "b", "rejected": "c", "margin": NaN}', "NaN is not a JSON value"),
         ('{"prompt": "a", "response": "b", "is_safe": 1}', "is_safe must be true or false, not 1"),
-        ('{"prompt": "a", "a": "b", "b": "c", "judgments": []}', "judgments is empty"),
+        ('{"prompt": "a", "a": "b", "b": "c", "judgments": []}', "judgments must be a list of at least one"),
         ('{"prompt": "a", "a": "b", "b": "c", "judgments": [{"first": "c", "score": 1}]}', "a judgment is"),
-        ('{"prompt": "a", "a": "b", "b": "c", "judgments": 3}', "not iterable"),
+        ('{"prompt": "a", "a": "b", "b": "c", "judgments": 3}', "judgments must be a list of at least one"),
+        ('{"prompt": "a", "a": "b", "b": "c", "judgments": ["a"]}', "a judgment is"),
+        ('{"prompt": "a\\ud800", "chosen": "b", "rejected": "c"}', "holds half of a surrogate pair"),
+        ("[" * 100_000, "not usable JSON"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
@@ -146,13 +149,20 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, complaint: str) -> None:
     assert complaint in str(error.value)
 
 
+def test_preferences_may_begin_with_a_byte_order_mark_and_have_windows_line_ends(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.jsonl", rows_of(40, margin=0.5))
+    plain = read(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert (read(path).trained, read(path).held_out) == (plain.trained, plain.held_out)
+
+
 def test_a_file_of_two_kinds_or_none_is_refused(tmp_path: Path) -> None:
     rows = [*rows_of(2), {"prompt": "p", "response": "r", "is_safe": True}]
     with pytest.raises(DataError, match="mixes preference pairs and safety examples"):
         read(write(tmp_path / "mixed.jsonl", rows))
     with pytest.raises(DataError, match="has no lines"):
         read(write(tmp_path / "empty.jsonl", []))
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=r"missing\.jsonl does not exist"):
         read(tmp_path / "missing.jsonl")
 
 
@@ -270,6 +280,20 @@ def test_a_judge_behind_http_reads_the_final_answers_and_no_thought(tmp_path: Pa
         assert re.search(r"\nwhite\n", text) and re.search(r"\nThe box\.\n", text)
     (row,) = [json.loads(line) for line in (tmp_path / "judged.jsonl").read_text("utf-8").splitlines()]
     assert (row["a"], row["b"]) == (a, b), "what is kept is the whole response"
+
+
+def test_judged_pairs_need_a_place_before_a_judge_is_asked(tmp_path: Path) -> None:
+    source = write(tmp_path / "pairs.jsonl", [{"prompt": "p", "a": "x", "b": "y"}])
+    with serving(lambda path, body, headers: completion("9")) as server:
+        with pytest.raises(RunDirError, match="No such file"):
+            judge_pairs(Endpoint(url=server.url, model="m"), source, tmp_path / "none" / "out.jsonl", 2)
+        assert not server.asked
+        write(source, [{"prompt": "p", "a": "x\ud800", "b": "y"}])
+        with pytest.raises(DataError, match=r"pairs\.jsonl:1: holds half of a surrogate pair"):
+            judge_pairs(Endpoint(url=server.url, model="m"), source, tmp_path / "out.jsonl", 2)
+        write(source, [{"prompt": "p", "a": "x"}])
+        with pytest.raises(DataError, match=r"pairs\.jsonl:1: .* is needed"):
+            judge_pairs(Endpoint(url=server.url, model="m"), source, tmp_path / "out.jsonl", 2)
 
 
 def test_a_file_of_judgments_reports_on_its_judge(tmp_path: Path) -> None:

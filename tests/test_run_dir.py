@@ -316,3 +316,9 @@ def test_names_of_the_run_directory_are_kept(tmp_path: Path) -> None:
     assert run_dir.model_path == tmp_path / "model"
     assert run_dir.checkpoints_path == tmp_path / "checkpoints"
     assert run_dir.report_path == tmp_path / "report.html"
+
+
+def test_what_is_no_name_of_a_file_is_refused(tmp_path: Path) -> None:
+    for path in (Path("."), tmp_path):
+        with pytest.raises(RunDirError, match="directory"):
+            write_atomically(path, "text")

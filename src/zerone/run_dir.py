@@ -51,6 +51,8 @@ _DEEPEST_MODEL = 3
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file so that a reader (or a crash) sees the old text or the new one."""
+    if not path.name:
+        raise RunDirError(f"cannot write {path}: it is a directory; name a file")
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:

@@ -4,8 +4,7 @@ In: a `Config`, and model directories. Out: a finished data set's card. Used by 
 the stages of the pipeline, so that both do the same.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -35,6 +34,7 @@ from zerone.evals.as_trained import prompt_of_run
 from zerone.evals.suites import data_at_any_time
 from zerone.identity import sha256_of_file
 from zerone.problems import requests
+from zerone.problems.jsonl import objects_of
 from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
 from zerone.prompt import THINK_OPEN, Example, Style, shown_examples
 from zerone.rewards.language import Detector, lingua_detector
@@ -226,25 +226,16 @@ def _examples_for(config: Config, path: Path | None) -> ExamplesFor:
     return lambda problem: worked_examples(problem, config.prompt.examples, config.seed)
 
 
+_EXAMPLE_LINE = '{"question": ..., "thought": ..., "answer": ...}'
+
+
 def read_examples(path: Path) -> tuple[Example, ...]:
     """Read worked examples for few-shot prompts, lines of `question`, `thought` and `answer`."""
-    try:
-        lines: Sequence[str] = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
     examples = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            fields = {name: record[name] for name in ("question", "thought", "answer")}
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise DataError(
-                f'{path}:{number}: {{"question": ..., "thought": ..., "answer": ...}} is needed ({error})'
-            ) from error
+    for place, record in objects_of(path, "--examples", _EXAMPLE_LINE):
+        fields: dict[str, Any] = {name: record.get(name) for name in ("question", "thought", "answer")}
         if not all(isinstance(value, str) and value.strip() for value in fields.values()):
-            raise DataError(f"{path}:{number}: question, thought and answer must be text")
+            raise DataError(f"{place}: {_EXAMPLE_LINE} is needed, all of them text that is not blank")
         examples.append(Example(**fields))
     if not examples:
         raise DataError(f"{path} is empty; it needs one worked example per line")

@@ -8,7 +8,6 @@ the better one in half of the pairs, so that length alone predicts nothing. Of t
 the length of what is scored of them, the final answer.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Literal
 
 from zerone.errors import DataError
 from zerone.identity import sha256_of_file
+from zerone.problems.jsonl import objects_of
 from zerone.prompt import THINK_CLOSE, THINK_OPEN, parse_completion
 from zerone.reward_model.judging import JudgedPair, Judgment, PositionBias, position_bias
 from zerone.seeding import seed_from
@@ -192,18 +192,16 @@ def _rows_of_a_kind(path: Path) -> tuple[Kind, list[Row]]:
     return "safety" if True in are_safety else "helpfulness", rows
 
 
+_EXAMPLE = '{"prompt": ..., "chosen": ..., "rejected": ...}'
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the lines as they are; raises DataError with the line for one that cannot be read."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield _row(json.loads(line))
-            except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-                raise DataError(f"{path}:{number}: {_explain(error)}") from error
+    for place, row in objects_of(path, "the argument", _EXAMPLE):
+        try:
+            yield _row(row)
+        except (ValueError, TypeError, LookupError) as error:
+            raise DataError(f"{place}: {_explain(error)}") from error
 
 
 def _explain(error: BaseException) -> str:
@@ -215,19 +213,19 @@ def _explain(error: BaseException) -> str:
     return str(error)
 
 
-def _row(row: Any) -> Row:
-    if not isinstance(row, dict):
-        raise ValueError(f"a JSON object is needed, not {type(row).__name__}")
+def _row(row: Mapping[str, Any]) -> Row:
     prompt = _text(row, "prompt")
     if "is_safe" in row or "response" in row:
         if not isinstance(row["is_safe"], bool):
             raise ValueError(f"is_safe must be true or false, not {row['is_safe']!r}")
         return SafetyExample(prompt=prompt, response=_text(row, "response"), is_safe=row["is_safe"])
     if "judgments" in row:
-        judgments = tuple(_judgment(one) for one in row["judgments"])
-        if not judgments:
-            raise ValueError("judgments is empty")
-        return JudgedPair(prompt=prompt, a=_text(row, "a"), b=_text(row, "b"), judgments=judgments)
+        judgments = row["judgments"]
+        if not isinstance(judgments, list) or not judgments:
+            raise ValueError(f"judgments must be a list of at least one, not {judgments!r}")
+        return JudgedPair(
+            prompt=prompt, a=_text(row, "a"), b=_text(row, "b"), judgments=tuple(map(_judgment, judgments))
+        )
     margin = row.get("margin")
     if margin is not None and (not _is_number(margin) or margin < 0):
         raise ValueError(f"margin must be a number from 0 on, not {margin!r}")
@@ -235,7 +233,8 @@ def _row(row: Any) -> Row:
 
 
 def _judgment(value: Any) -> Judgment:
-    first, score = value["first"], value["score"]
+    found: Mapping[str, Any] = value if isinstance(value, dict) else {}
+    first, score = found.get("first"), found.get("score", "")
     if first not in ("a", "b") or not _is_number(score):
         raise ValueError(f'a judgment is {{"first": "a" or "b", "score": number}}, not {value!r}')
     return Judgment(first=first, score=float(score))

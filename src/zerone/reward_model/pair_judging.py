@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from zerone.endpoint import Endpoint, EndpointClient, ask_many
-from zerone.errors import DataError, RequestRefused
+from zerone.errors import DataError, RequestRefused, RunDirError
 from zerone.evals.rubric import Rubric
+from zerone.problems.jsonl import objects_of
 from zerone.reward_model.data import final_answer, read_rows
 from zerone.reward_model.judging import JudgedPair, PositionBias, judge_pair, position_bias
 from zerone.run_dir import write_atomically
@@ -57,14 +58,14 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
     def judge(texts: Texts) -> JudgedPair | None:
         return _judge(client, rubric, texts, num_judgments)
 
-    with EndpointClient(endpoint) as client, out.open("a", encoding="utf-8") as file:
+    with EndpointClient(endpoint) as client:
+        _append(out, "")  # before anything is asked, as what is asked may cost
         for texts, pair in ask_many(client, waiting, judge):
             if pair is None or isinstance(pair, RequestRefused):
                 num_failed += 1
                 continue
             done[texts] = pair
-            file.write(json.dumps(_row(pair), ensure_ascii=False) + "\n")
-            file.flush()
+            _append(out, json.dumps(_row(pair), ensure_ascii=False) + "\n")
     return JudgedFile(
         judged=len(waiting) - num_failed,
         judged_before=len(asked) - len(waiting),
@@ -92,6 +93,16 @@ def _row(pair: JudgedPair) -> Mapping[str, Any]:
     return {"prompt": pair.prompt, "a": pair.a, "b": pair.b, "judgments": judgments}
 
 
+def _append(out: Path, line: str) -> None:
+    try:
+        with out.open("a", encoding="utf-8") as file:
+            file.write(line)
+    except OSError as error:
+        raise RunDirError(
+            f"cannot write {out}: {error.strerror}; what is judged is kept, the same command goes on"
+        ) from error
+
+
 def _judged_before(out: Path) -> Sequence[JudgedPair]:
     """Return what a file holds, if it is there; a line that was cut short by a kill is cut off."""
     if not out.exists():
@@ -111,20 +122,7 @@ def _judged_before(out: Path) -> Sequence[JudgedPair]:
 
 
 def _pairs(source: Path) -> Iterator[Texts]:
-    try:
-        lines = source.read_text(encoding="utf-8").split("\n")  # U+2028 may stand in a text
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {source}: {error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            prompt, a, b = (row[name] for name in _FIELDS)
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise DataError(
-                f'{source}:{number}: {{"prompt": ..., "a": ..., "b": ...}} is needed ({error})'
-            ) from error
-        if not all(isinstance(text, str) for text in (prompt, a, b)):
-            raise DataError(f"{source}:{number}: prompt, a and b must be text")
-        yield prompt, a, b
+    for place, row in objects_of(source, "the argument", '{"prompt": ..., "a": ..., "b": ...}'):
+        if not all(isinstance(row.get(name), str) for name in _FIELDS):
+            raise DataError(f'{place}: {{"prompt": ..., "a": ..., "b": ...}} is needed, all of them text')
+        yield row["prompt"], row["a"], row["b"]
