@@ -125,6 +125,33 @@ def test_an_existing_pipeline_needs_resume_and_another_recipe_is_refused(folder:
     assert call_main(folder, *arguments(folder), "--resume")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "override", "complaint"),
+    [
+        ('{"prompt": "a", "answer": 1}\n{', "r1.data.path=FILE", "bad.jsonl:2: not valid JSON"),
+        (None, "dev2.data.path=FILE", "bad.jsonl does not exist"),
+        (None, "dev3.model.path=FILE", "bad.jsonl is no model"),
+        (
+            '{"prompt": "a", "response": "b", "is_safe": true}\n' * 30,
+            "helpfulness.data.path=FILE",
+            "too few for both training and evaluation",
+        ),
+        ('{"prompt": "a", "chosen": 1, "rejected": "c"}', "safety.data.path=FILE", "chosen must be text"),
+    ],
+)
+def test_what_a_late_stage_cannot_read_is_refused_before_the_first(
+    tmp_path: Path, text: str | None, override: str, complaint: str
+) -> None:
+    file = tmp_path / "bad.jsonl"
+    if text is not None:
+        file.write_text(text, encoding="utf-8")
+    options = ("r1", "--recipe=r1_tiny", f"--run-dir={tmp_path / 'run'}")
+    code, _, err = call_main(tmp_path, *options, override.replace("FILE", str(file)))
+    assert code == 2
+    assert complaint in " ".join(err.split())
+    assert not (tmp_path / "run" / "recipe.yaml").exists()
+
+
 def test_resume_without_a_directory_is_refused(folder: Path) -> None:
     for option in ("--resume", "--from=r1_zero"):
         code, _, err = call_main(folder, "r1", "--recipe=r1_tiny", option)

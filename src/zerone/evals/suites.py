@@ -130,7 +130,7 @@ def _data_of_family(config: Config) -> Data:
     )
 
 
-def _fields_of(config: Config) -> Fields:
+def fields_of(config: Config) -> Fields:
     """Return how the lines of a JSONL of problems are read."""
     data = config.data
     return Fields(
@@ -144,7 +144,7 @@ def _fields_of(config: Config) -> Fields:
 
 def _data_of_file(config: Config, path: Path) -> Data:
     data = config.data
-    read = read_problems(path, _fields_of(config))
+    read = read_problems(path, fields_of(config))
     problems = _readable(read, path, skip=data.skip_unreadable)
     train, held_out = split_problems(problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
@@ -224,7 +224,7 @@ def suite_for_sft(config: Config) -> Suite | None:
             f"sft.suite={name!r} is no suite; there are {', '.join(SUITE_NAMES)}, none, or a .jsonl file of "
             "problems"
         )
-    read = read_problems(path, _fields_of(config))
+    read = read_problems(path, fields_of(config))
     problems = _readable(read, path, skip=config.data.skip_unreadable)
     return Suite(name=path.stem, problems=problems[: e.problems], num_samples=e.hard_samples)
 

@@ -4,6 +4,7 @@ In: a run's configuration and environment. Out: the lineage that is written into
 knows more and writes its own, pipeline.py); and of a model, how its run asked it.
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from zerone.config.reading import flat_options
 from zerone.config.sections import PromptConfig
 from zerone.errors import ConfigError
 from zerone.evals.as_trained import prompt_of_run, sampling_of_run
+from zerone.evals.suites import fields_of
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
 from zerone.lineage import Lineage, Node, lineage_of_model
 from zerone.model.loading import hash_weights
+from zerone.problems.jsonl import Fields, read_problems
 from zerone.run_dir import RunDir, run_of_model
 from zerone.run_start import programs_of
 
@@ -30,6 +33,18 @@ def problems_lineage(config: Config) -> Lineage:
         about = {"family": data.family, "draw": f"problem j of step i is a function of ({config.seed}, i, j)"}
         sha256 = sha256_of_value(about)
     return Lineage.of(Node(name="problems", kind="problems", sha256=sha256, about=about))
+
+
+def check_problems(config: Config) -> None:
+    """Raise DataError for a file that is not there or has a bad line."""
+    if config.data.path is not None:
+        _read_once(Path(config.data.path), fields_of(config))
+
+
+@functools.cache
+def _read_once(path: Path, fields: Fields) -> None:
+    """Read a file that many stages name alike."""
+    read_problems(path, fields)
 
 
 def run_lineage(config: Config, run: RunDir, does: str) -> Lineage:

@@ -123,8 +123,15 @@ class Pipeline:
                 state, reason = self._assess(stage)
             if state not in (State.DONE, State.LEFT_OUT):
                 moving.add(stage.name)
+                self._check_sources(stage)
             plan.append(self._planned(stage, state, reason))
         return plan
+
+    def _check_sources(self, stage: Stage) -> None:
+        """Raise for a file or model of the user's that cannot be used: its stage may be hours away."""
+        for given in stage.inputs.values():
+            if isinstance(given, Source):
+                given.check(self._configs[stage.name])
 
     def _again(self) -> tuple[str, ...]:
         """Return the stages that are done again whatever they were made from."""

@@ -14,6 +14,7 @@ from zerone.config import Config
 from zerone.errors import DataError
 from zerone.identity import sha256_of_file, sha256_of_value
 from zerone.lineage import Lineage, Node
+from zerone.problems.jsonl import objects_of
 from zerone.reward_model.data import Kind
 from zerone.reward_model.embedded import embedded_rows
 from zerone.reward_model.run import read_data, train_reward_model
@@ -41,10 +42,6 @@ def _run(
     run = RunDir(directory)
     path = _preferences(kind, inputs.config, directory)
     config = with_inputs(StageInputs(config=inputs.config, paths={**inputs.paths, "data": path}))
-    if (found := read_data(config).kind) != kind:
-        raise DataError(
-            f"{path} is about {found}; give {kind}.data.path=FILE.jsonl, or {kind}.data.path=null"
-        )
     summary = train_reward_model(config, run, run.has_run, display.say)
     quality = directory / "quality.json"
     write_atomically(quality, json.dumps({"reward_models": {kind: _quality(summary)}}, indent=2) + "\n")
@@ -80,18 +77,21 @@ def _own_preferences(config: Config) -> Path | None:
     if config.data.path is None:
         return None
     path = Path(config.data.path)
-    try:
-        with path.open(encoding="utf-8") as file:
-            first = json.loads(next((line for line in file if line.strip()), "null"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-    is_own = isinstance(first, dict) and not _ONLY_IN_PREFERENCES.isdisjoint(first)
-    return path if is_own else None
+    example = '{"prompt": ..., "chosen": ..., "rejected": ...}'
+    _, first = next(objects_of(path, "data.path", example), ("", {}))
+    return None if _ONLY_IN_PREFERENCES.isdisjoint(first) else path
 
 
 def preferences_of(kind: Kind) -> Source:
     """Return the preferences that a stage learns from, as a source."""
-    return Source(lineage=partial(_lineage, kind))
+    return Source(lineage=partial(_lineage, kind), check=partial(_check, kind))
+
+
+def _check(kind: Kind, config: Config) -> None:
+    """Raise DataError for a file of the user's with a bad line, too few examples, or the other kind."""
+    own = _own_preferences(config)
+    if own is not None and (found := read_data(config).kind) != kind:
+        raise DataError(f"{own} is about {found}; give {kind}.data.path=FILE.jsonl, or {kind}.data.path=null")
 
 
 def _lineage(kind: Kind, config: Config) -> Lineage:

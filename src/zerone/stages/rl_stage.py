@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.lineage import lineage_of_model
+from zerone.lineage import lineage_of_model, model_directory
 from zerone.rl import REINFORCEMENT, Method
 from zerone.run_dir import RunDir, write_atomically
 from zerone.stages.graph import Source, StageDisplay, StageInputs, with_inputs
-from zerone.stages.origins import problems_lineage
+from zerone.stages.origins import check_problems, problems_lineage
 from zerone.stages.zero import run_zero
 from zerone.types import Credited
 
@@ -83,8 +83,11 @@ def _write_prompts(run: RunDir) -> Path:
 # Where it begins ----------------------------------------------------------------------------------
 
 
-BASE_MODEL = Source(lineage=lambda config: lineage_of_model(config.model.path))
+BASE_MODEL = Source(
+    lineage=lambda config: lineage_of_model(config.model.path),
+    check=lambda config: model_directory(config.model.path),
+)
 """The model that `model.path` names."""
 
-PROBLEMS = Source(lineage=problems_lineage)
+PROBLEMS = Source(lineage=problems_lineage, check=check_problems)
 """The problems that the section `data` names."""
