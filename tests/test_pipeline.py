@@ -98,6 +98,25 @@ def test_a_missing_output_is_made_again_and_what_is_as_before_is_left_alone(fold
     assert hashes_of(run) == hashes_of(folder / "run")
 
 
+def test_a_model_that_lost_its_weights_is_made_again_and_what_follows_is_left_alone(folder: Path) -> None:
+    run = copy_of_run(folder, "weightless")
+    (run / "base" / "model" / "model.safetensors").unlink()
+    plan = {planned.stage.name: planned for planned in small_pipeline(folder, "weightless").plan()}
+    assert (plan["base"].state, plan["base"].reason) == (State.REPEAT, "its model is missing")
+    with pytest.raises(RunDirError, match=r"stage first needs base, and its model is missing"):
+        small_pipeline(folder, "weightless", only="first").run(True, Notes())
+    assert begun(folder, "weightless") == [("base", State.REPEAT)]
+    assert hashes_of(run) == hashes_of(folder / "run")
+
+
+def test_a_record_of_another_form_is_refused_with_the_remedy(folder: Path) -> None:
+    run = copy_of_run(folder, "record")
+    record = run / "answers" / "stage.json"
+    record.write_text('{"stage": "answers", "made_from": 1, "by": {}, "outputs": {}}', encoding="utf-8")
+    with pytest.raises(RunDirError, match=r"stage\.json is damaged .* remove .*answers to do it again"):
+        begun(folder, "record")
+
+
 def test_a_changed_model_stops_the_pipeline(folder: Path) -> None:
     run = copy_of_run(folder, "damaged")
     weights = run / "base" / "model" / "model.safetensors"

@@ -154,6 +154,10 @@ class Pipeline:
                 raise RunDirError(
                     f"stage {stage.name} needs {parent}, which is not done; run it first, or leave out --only"
                 )
+            if complaint := self._records.complaint(known):
+                raise RunDirError(
+                    f"stage {stage.name} needs {parent}, and {complaint}; put it back, or leave out --only"
+                )
         made_from = self._made_from(stage)
         if record is None:
             return State.RUN, ""

@@ -75,7 +75,10 @@ class Records:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
             outputs = {name: Output(**output) for name, output in value.pop("outputs").items()}
-            return Record(**value, outputs=outputs)
+            record = Record(**value, outputs=outputs)
+            if not isinstance(record.made_from, dict) or not isinstance(record.by, dict):
+                raise TypeError("made_from and by must be objects")
+            return record
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunDirError(f"{path} is damaged ({error}); remove {path.parent} to do it again") from error
 
@@ -115,7 +118,8 @@ class Records:
         """Return why a finished stage must be done again, or None; raises RunDirError for a changed model."""
         for name, output in record.outputs.items():
             path = self.path_of(record.stage) / output.path
-            if not path.exists():
+            # A directory is a model; one that has lost its weights is none, and what was made from it is kept.
+            if not path.exists() or (path.is_dir() and not is_model(path)):
                 return f"its {name} is missing"
             if is_model(path) and self.sha256_of(path) != output.sha256:
                 raise RunDirError(
