@@ -235,6 +235,13 @@ def arguments(folder: Path, *changes: str) -> list[str]:
     ]
 
 
+def test_a_stage_that_a_budget_ends_tells_no_number_of_steps() -> None:
+    stage = r1_graph(("qwen_xs",)).by_name["qwen_xs_direct_rl"]
+    told = options_of(stage, Config())
+    assert "rl.steps" not in told and "rl" not in told
+    assert told["rl.group_size"] == Config().rl.group_size
+
+
 def test_what_is_left_of_a_budget_goes_by_the_price_of_late_steps() -> None:
     assert steps_left(100, [10, 10]) == 4, "half of what is left, as the price may change"
     assert steps_left(100, [10, 10, 20, 20]) == 2, "all that is left"

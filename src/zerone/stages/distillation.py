@@ -20,6 +20,7 @@ import torch
 from zerone.advantage import credit
 from zerone.config import Config, to_yaml
 from zerone.config.reading import read_tree
+from zerone.config.sections import RLConfig
 from zerone.curation.settings import make_rejection_samples
 from zerone.distill import check_same_vocabulary, taught_by
 from zerone.errors import RunDirError
@@ -168,6 +169,13 @@ def _write_compute(directory: Path, flops: int) -> Path:
 # Reinforcement learning with the same compute -----------------------------------------------------
 
 
+_DIRECT_OPTIONS = (
+    *(option for option in rl_stage.OPTIONS if option != "rl"),
+    *(f"rl.{name}" for name in RLConfig.model_fields if name != "steps"),
+)
+"""The budget says how many steps are made, not `rl.steps`, and a lineage must not say otherwise."""
+
+
 def _direct_stage(name: str, base: str | Source) -> Stage:
     return Stage(
         name=f"{name}_direct_rl",
@@ -175,7 +183,7 @@ def _direct_stage(name: str, base: str | Source) -> Stage:
         run=_run_direct,
         inputs={"model": base, "problems": PROBLEMS, "budget": f"{name}_distilled.compute"},
         outputs=("student", "prompts", "compute"),
-        options=rl_stage.OPTIONS,
+        options=_DIRECT_OPTIONS,
         estimate=rl_estimate,
         revision=3,
     )
