@@ -225,3 +225,13 @@ def test_dry_run_prints_the_configuration(tmp_path: Path) -> None:
     assert code == 0
     assert "cap: 7" in out
     assert "style: boxed" in out
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("zerone.curation.settings.make_rejection_samples", interrupted)
+    code, _, err = call_main(tmp_path, "data", "reject-sample", "--out=x.jsonl")
+    assert code == 130
+    assert "interrupted; what is finished is kept: the same command goes on" in err

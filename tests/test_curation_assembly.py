@@ -1,6 +1,7 @@
 """The loop of curation: counts, refusals, and that a killed run ends like one left alone."""
 
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from zerone.curation.assembly import PIECE, Piece, Rules, assemble, pieces_of
 from zerone.curation.drafts import Draft
 from zerone.curation.tally import KEPT, Tally, table_5
-from zerone.errors import RunDirError, TooFewSamplesError
+from zerone.errors import EndpointError, RunDirError, TooFewSamplesError
 from zerone.problems.demonstrations import read_demonstrations
 from zerone.prompt import Style, write_completion
 from zerone.stages.curation_stage import write_counts
@@ -246,3 +247,37 @@ def test_counts_survive_being_written() -> None:
     again = Tally.of_rows(json.loads(json.dumps(tally.rows())))
     assert again.by_source() == {"r1_zero": {"math": {"drawn": 3, "kept": 2, "dropped": {"wrong": 1}}}}
     assert (again.num_drawn, again.num_kept, again.dropped()) == (3, 2, {"wrong": 1})
+
+
+def test_a_judge_without_a_usable_verdict_on_many_answers_stops_the_work(tmp_path: Path) -> None:
+    def judged_by(outcomes: Sequence[Outcome]) -> Rules:
+        given = iter(outcomes)
+        return Rules(cap=2, minimum=1, judge=lambda problem, answer: next(given))
+
+    mute = [Outcome.INFRASTRUCTURE_ERROR] * 100
+    pieces = pieces_of("test", problems(8, "judge"), draw)
+    with pytest.raises(EndpointError, match="no usable verdict on any of 24 answers"):
+        build(tmp_path / "mute.jsonl", pieces, judged_by(mute))
+    card = build(tmp_path / "mute.jsonl", pieces, judged_by([Outcome.CORRECT, *mute]))
+    assert card["dropped"]["unjudged"] == 23, "the piece was done anew, by one that says something"
+
+
+def test_an_error_of_one_answer_does_not_wait_for_the_judge_of_another(tmp_path: Path) -> None:
+    speaks = threading.Event()
+
+    def judge(problem: Problem, answer: str) -> Outcome:
+        if problem.id.endswith("0"):
+            raise EndpointError("away")
+        speaks.wait(timeout=30)
+        return Outcome.CORRECT
+
+    try:
+        with pytest.raises(EndpointError, match="away"):
+            build(
+                tmp_path / "d.jsonl",
+                pieces_of("test", problems(2, "judge"), draw),
+                Rules(cap=2, minimum=1, judge=judge),
+            )
+        assert not speaks.is_set()
+    finally:
+        speaks.set()

@@ -181,3 +181,21 @@ def test_what_was_answered_before_an_endpoint_died_is_kept() -> None:
                 kept.append(job)
         assert len(kept) == 10
         assert len(server.asked) < 40, "the rest is not asked of a dead endpoint"
+
+
+def test_who_stops_listening_does_not_wait_for_a_silent_server() -> None:
+    speaks = threading.Event()
+
+    def answer(path: str, body: Any, headers: Any) -> Answered:
+        if body["prompt"] != "0":
+            speaks.wait(timeout=30)
+        return completion("hi")
+
+    with serving(answer) as server, client_of(server.url, concurrency=2, timeout_s=30.0) as client:
+        answers = ask_many(client, range(4), lambda job: client.complete(str(job), Draw()).text)
+        try:
+            assert next(iter(answers)) == (0, "hi")
+            answers.close()  # type: ignore[attr-defined]  # it is a generator
+            assert not speaks.is_set() and client.stopped.is_set()
+        finally:
+            speaks.set()

@@ -25,7 +25,7 @@ from zerone.config import options, to_yaml
 from zerone.config.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
 from zerone.config.recipes import recipe_paths, resolve_config, run_path
 from zerone.curation.commands import app as data_app
-from zerone.errors import RunDirError, ZeroneError
+from zerone.errors import Interrupted, RunDirError, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.report.commands import report
 from zerone.rewards.commands import app as reward_app
@@ -296,9 +296,13 @@ def main() -> None:
         kind = "interrupted" if error.exit_code == 130 else "error"
         console.print(f"{kind}: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.print("interrupted; the last checkpoint is whole: go on with --resume")
-        sys.exit(130)
+    except SystemExit as leaving:
+        # typer makes this of a KeyboardInterrupt, and says nothing.
+        if leaving.code == Interrupted.exit_code:
+            console.print(
+                "interrupted; what is finished is kept: the same command goes on, a run with --resume"
+            )
+        raise
 
 
 if __name__ == "__main__":

@@ -268,24 +268,26 @@ def ask_many(
     waiting = iter(jobs)
     running: dict[Future[_Done], _Job] = {}
     failure: EndpointError | None = None
-    with ThreadPoolExecutor(client.endpoint.concurrency) as threads:
-        try:
-            while True:
-                room = 0 if failure else client.endpoint.concurrency - len(running)
-                running |= {threads.submit(work, job): job for job in islice(waiting, room)}
-                if not running:
-                    break
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    job = running.pop(future)
-                    try:
-                        yield job, future.result()
-                    except RequestRefused as refusal:
-                        yield job, refusal
-                    except EndpointError as error:
-                        failure = failure or error
-                        client.stopped.set()
-        finally:
-            if running:
-                client.stopped.set()
+    threads = ThreadPoolExecutor(client.endpoint.concurrency)
+    try:
+        while True:
+            room = 0 if failure else client.endpoint.concurrency - len(running)
+            running |= {threads.submit(work, job): job for job in islice(waiting, room)}
+            if not running:
+                break
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job = running.pop(future)
+                try:
+                    yield job, future.result()
+                except RequestRefused as refusal:
+                    yield job, refusal
+                except EndpointError as error:
+                    failure = failure or error
+                    client.stopped.set()
+    finally:
+        if running:
+            client.stopped.set()
+        # Who presses Ctrl-C does not wait for a server that thinks for minutes.
+        threads.shutdown(wait=not running, cancel_futures=True)
     if failure:
         raise failure

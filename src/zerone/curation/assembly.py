@@ -10,18 +10,22 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zerone.curation.by_endpoint import TELLING
 from zerone.curation.data_card import card_of, markdown_of
 from zerone.curation.drafts import GENERAL, Draft, Draw, Refine, domain_of, record_of
 from zerone.curation.filters import Judge, Limits, Reason, reason_against
 from zerone.curation.journal import Journal
 from zerone.curation.sieve import Sieve
 from zerone.curation.tally import KEPT, Tally, told
-from zerone.errors import TooFewSamplesError
+from zerone.errors import EndpointError, TooFewSamplesError
 from zerone.rewards.language import Detector
 from zerone.types import Problem
 
 _THREADS = 8
 """Judging waits for worker processes, sandboxes and endpoints; this keeps them busy."""
+
+_BEFORE_JUDGING = (Reason.NO_ROOM, Reason.TOO_LONG, Reason.NO_SUMMARY, Reason.MALFORMED)
+"""What a draft is left out for without a judge's being asked."""
 
 PIECE = 32
 """Problems of a piece of work: what waits in memory, and what a kill costs."""
@@ -123,12 +127,32 @@ def _work(
         return
     tally, records = Tally(), list[dict[str, Any]]()
     drafts = [draft for drawn in piece.draw(piece.problems) for draft in drawn]
-    for draft, reason in _judged(drafts, rules):
+    judged = list(_judged(drafts, rules))
+    if rules.judge is not None:
+        _check_judge(judged)
+    for draft, reason in judged:
         reason = reason or sieve.reason_against(draft)
         tally.add(piece.source, domain_of(draft.problem), reason or KEPT)
         if reason is None:
             records.append(record_of(draft, count_tokens(draft.text)))
     journal.append(records, tally)
+
+
+def _check_judge(judged: Sequence[tuple[Draft, Reason | str | None]]) -> None:
+    """Raise EndpointError where a judge says nothing usable of many answers: that is no fault of theirs.
+
+    They would be left out for good, and with them, by the mix, the reasoning that they make room for.
+    """
+    asked = [
+        reason
+        for draft, reason in judged
+        if draft.problem.verifier == "judge" and reason not in _BEFORE_JUDGING
+    ]
+    if len(asked) >= TELLING and all(reason == Reason.UNJUDGED for reason in asked):
+        raise EndpointError(
+            f"the judge gave no usable verdict on any of {len(asked)} answers; choose a model that ends with "
+            "the line it is asked for. What was judged before is kept"
+        )
 
 
 def _judged(drafts: Sequence[Draft], rules: Rules) -> Iterator[tuple[Draft, Reason | str | None]]:
@@ -152,9 +176,14 @@ def _judged(drafts: Sequence[Draft], rules: Rules) -> Iterator[tuple[Draft, Reas
 
 
 def _reasons(drafts: Sequence[Draft], rules: Rules) -> list[Reason | None]:
-    with ThreadPoolExecutor(_THREADS) as threads:
+    threads = ThreadPoolExecutor(_THREADS)
+    try:
         return list(
             threads.map(
                 lambda draft: reason_against(draft, rules.limits, rules.judge, rules.detector), drafts
             )
         )
+    finally:
+        # After an error or Ctrl-C a judge may still be silent, or pause because its endpoint is busy: its
+        # client ends that when it is closed, further up.
+        threads.shutdown(wait=False, cancel_futures=True)

@@ -42,8 +42,8 @@ Notes:
 Final answer:
 {answer}
 """
-_TELLING = 8
-"""So many drafts, none rewritten usably, speak against the endpoint; fewer against the drafts."""
+TELLING = 8
+"""So many drafts, none rewritten or judged usably, speak against the endpoint; fewer against the drafts."""
 
 _BOX = ", ending with the final answer, unchanged, inside \\boxed{}"
 
@@ -73,7 +73,7 @@ def refine_by_endpoint(
             refusal = refusal or str(result)
         else:
             refined[number] = result
-    if len(drafts) >= _TELLING and not any(refined):
+    if len(drafts) >= TELLING and not any(refined):
         why = refusal or (
             f"model {client.endpoint.model!r} must answer with the JSON object it is asked for, in "
             f"{asking.max_tokens} tokens"

@@ -118,7 +118,7 @@ class Records:
         """Return why a finished stage must be done again, or None; raises RunDirError for a changed model."""
         for name, output in record.outputs.items():
             path = self.path_of(record.stage) / output.path
-            # A directory is a model; one that has lost its weights is none, and what was made from it is kept.
+            # A directory is a model. One that lost its weights is missing, and what was made from it is kept.
             if not path.exists() or (path.is_dir() and not is_model(path)):
                 return f"its {name} is missing"
             if is_model(path) and self.sha256_of(path) != output.sha256:
