@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM
 
 from fakes import Shape as ModelShape
@@ -324,3 +325,15 @@ def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model" / "reward_head.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelError, match=r"the reward head in .* is damaged"):
         load_reward_model(tmp_path)
+
+
+def test_a_response_has_no_token_of_a_beginning_in_front() -> None:
+    model = new_model()
+    plain = model.encode("Ask", ["yes"])
+    model.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{model.tokenizer.eos_token} $0",
+        special_tokens=[(model.tokenizer.eos_token, model.tokenizer.eos_token_id)],
+    )
+    begun = model.encode("Ask", ["yes"])
+    assert begun.prompt == (model.tokenizer.eos_token_id, *plain.prompt)
+    assert begun.responses == plain.responses

@@ -126,7 +126,9 @@ class RewardModel:
 
     def _response_ids(self, response: str) -> tuple[int, ...]:
         text = final_answer(response) if self.kind == "helpfulness" else response
-        return (*self.tokenizer(" " + text)["input_ids"], self.tokenizer.eos_token_id)
+        # It goes on from the prompt, so without the token of a beginning that some tokenizers put first.
+        ids = self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
+        return (*ids, self.tokenizer.eos_token_id)
 
 
 def new_head(width: int) -> nn.Linear:
