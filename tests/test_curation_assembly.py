@@ -1,6 +1,8 @@
 """The loop of curation: counts, refusals, and that a killed run ends like one left alone."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -281,3 +283,23 @@ def test_an_error_of_one_answer_does_not_wait_for_the_judge_of_another(tmp_path:
         assert not speaks.is_set()
     finally:
         speaks.set()
+
+
+def test_a_full_disk_is_said_and_the_work_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    """A limit on the size of files, in a process of its own, stands for the end of the disk."""
+    program = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from test_curation_assembly import build, draw, pieces_of, problems\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "build(Path(sys.argv[1]), pieces_of('test', problems(50), draw))\n"
+    )
+    path = tmp_path / "full.jsonl"
+    found = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    last = found.stderr.strip().splitlines()[-1]
+    assert last.startswith("zerone.errors.RunDirError: cannot write") and "free some space" in last
+    pieces = pieces_of("test", problems(50), draw)
+    build(tmp_path / "left_alone.jsonl", pieces)
+    build(path, pieces)
+    assert path.read_bytes() == (tmp_path / "left_alone.jsonl").read_bytes()

@@ -7,6 +7,7 @@ run that was killed is that of a run left alone. Other work than the journal was
 refused, with the difference.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -132,24 +133,34 @@ class Journal:
         """Let another process go on."""
         for file in (self._part, self._log):
             if file is not None:
-                file.close()
+                # A full disk has been told of already; what did not get there is not in the journal.
+                with contextlib.suppress(OSError):
+                    file.close()
         self._part = self._log = None
 
 
 def _append(file: BinaryIO, value: Mapping[str, Any], *, sync: bool = True) -> int:
     line = json.dumps(value, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-    try:
+    with _telling(file):
         file.write(line)
-        if sync:
-            _sync(file)
-    except OSError as error:
-        raise RunDirError(f"cannot write {file.name}: {error.strerror}; free some space and go on") from error
+    if sync:
+        _sync(file)
     return len(line)
 
 
 def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    with _telling(file):
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _telling(file: BinaryIO) -> Iterator[None]:
+    """Raise a RunDirError where the file cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunDirError(f"cannot write {file.name}: {error.strerror}; free some space and go on") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
