@@ -413,6 +413,23 @@ def test_what_was_judged_before_the_endpoint_went_down_is_kept(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("option", "complaint"),
+    [
+        ("--judgments=2", "judged.jsonl:1: has 4 judgments by 'judge', not 2 by 'judge'"),
+        ("--by=URL#other", "judged.jsonl:1: has 4 judgments by 'judge', not 4 by 'other'"),
+    ],
+)
+def test_verdicts_of_two_kinds_do_not_mix(tmp_path: Path, option: str, complaint: str) -> None:
+    write_pairs(tmp_path / "pairs.jsonl", 2)
+    with serving(comparing(0)) as server:
+        assert judged(tmp_path, server)[0] == 0
+        before = (tmp_path / "judged.jsonl").read_bytes()
+        code, _, err = judged(tmp_path, server, option.replace("URL", server.url))
+    assert (code, complaint in err) == (2, True), err
+    assert (tmp_path / "judged.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
     ("line", "complaint"),
     [
         ("{", "pairs.jsonl:2"),

@@ -2,7 +2,7 @@
 
 In: JSONL of `{"prompt", "a", "b"}`, an endpoint. Out: the same lines with `judgments`, appended one by
 one as they come, so that work that was cut short goes on where it was; how many there are, and whether
-the judge goes by the position. The judge reads the final answers alone, as the reward model that learns
+the judge goes by the position. Each line names its judge, for verdicts of two judges do not mix. The judge reads the final answers alone, as the reward model that learns
 from it will. A pair without a usable verdict is left out, counted, and asked about again when the work
 is done again.
 """
@@ -46,10 +46,13 @@ class JudgedFile:
 def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int, seed: int = 0) -> JudgedFile:
     """Judge the pairs of `source` and append them to `out`.
 
-    Raises DataError for a bad line, EndpointError where the endpoint fails; what was judged is kept.
+    Raises DataError for a bad line, or one of `out` by another judge or of another number of judgments;
+    EndpointError where the endpoint fails. What was judged is kept.
     """
     asked = list(dict.fromkeys(_pairs(source)))
-    done = {(pair.prompt, pair.a, pair.b): pair for pair in _judged_before(out)}
+    done = {
+        (pair.prompt, pair.a, pair.b): pair for pair in _judged_before(out, endpoint.model, num_judgments)
+    }
     waiting = [texts for texts in asked if texts not in done]
     # Two judgments are one of each order. At temperature 0 any more would be the same two again.
     rubric = Rubric(seed=seed, temperature=0.0 if num_judgments <= 2 else _TEMPERATURE)
@@ -65,7 +68,7 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
                 num_failed += 1
                 continue
             done[texts] = pair
-            _append(out, json.dumps(_row(pair), ensure_ascii=False) + "\n")
+            _append(out, json.dumps(_row(pair, endpoint.model), ensure_ascii=False) + "\n")
     return JudgedFile(
         judged=len(waiting) - num_failed,
         judged_before=len(asked) - len(waiting),
@@ -88,9 +91,9 @@ def _judge(client: EndpointClient, rubric: Rubric, texts: Texts, num_judgments: 
         return None
 
 
-def _row(pair: JudgedPair) -> Mapping[str, Any]:
+def _row(pair: JudgedPair, judge: str) -> Mapping[str, Any]:
     judgments = [{"first": one.first, "score": round(one.score, 4)} for one in pair.judgments]
-    return {"prompt": pair.prompt, "a": pair.a, "b": pair.b, "judgments": judgments}
+    return {"prompt": pair.prompt, "a": pair.a, "b": pair.b, "judge": judge, "judgments": judgments}
 
 
 def _append(out: Path, line: str) -> None:
@@ -103,7 +106,7 @@ def _append(out: Path, line: str) -> None:
         ) from error
 
 
-def _judged_before(out: Path) -> Sequence[JudgedPair]:
+def _judged_before(out: Path, judge: str, num_judgments: int) -> Sequence[JudgedPair]:
     """Return what a file holds, if it is there; a line that was cut short by a kill is cut off."""
     if not out.exists():
         return []
@@ -118,11 +121,21 @@ def _judged_before(out: Path) -> Sequence[JudgedPair]:
     judged = [row for row in rows if isinstance(row, JudgedPair)]
     if len(judged) < len(rows):
         raise DataError(f"{out} holds lines that are no judged pairs; choose another --out")
+    for place, row in objects_of(out, "--out", ""):
+        # Files of other makers need not name a judge.
+        by, count = row.get("judge", judge), len(row["judgments"])
+        if (by, count) != (judge, num_judgments):
+            raise DataError(
+                f"{place}: has {count} judgments by {by!r}, not {num_judgments} by {judge!r}; verdicts of two "
+                "kinds would mix, so choose another --out"
+            )
     return judged
 
 
 def _pairs(source: Path) -> Iterator[Texts]:
     for place, row in objects_of(source, "the argument", '{"prompt": ..., "a": ..., "b": ...}'):
-        if not all(isinstance(row.get(name), str) for name in _FIELDS):
-            raise DataError(f'{place}: {{"prompt": ..., "a": ..., "b": ...}} is needed, all of them text')
+        if wrong := [repr(name) for name in _FIELDS if not isinstance(row.get(name), str)]:
+            raise DataError(
+                f'{place}: {{"prompt": ..., "a": ..., "b": ...}} is needed, and {", ".join(wrong)} is no text'
+            )
         yield row["prompt"], row["a"], row["b"]
