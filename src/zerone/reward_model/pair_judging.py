@@ -1,10 +1,10 @@
 """Pairs judged by a language model behind HTTP, each in both positions: data for a reward model.
 
-In: JSONL of `{"prompt", "a", "b"}`, an endpoint. Out: the same lines with `judgments`, appended one by
-one as they come, so that work that was cut short goes on where it was; how many there are, and whether
-the judge goes by the position. Each line names its judge, for verdicts of two judges do not mix. The judge reads the final answers alone, as the reward model that learns
-from it will. A pair without a usable verdict is left out, counted, and asked about again when the work
-is done again.
+In: JSONL of `{"prompt", "a", "b"}`, an endpoint. Out: the same lines with `judgments` and the judge's
+name, appended one by one as they come, so that work that was cut short goes on where it was; how many
+there are, and whether the judge goes by the position. The judge reads the final answers alone, as the
+reward model that learns from it will. A pair without a usable verdict is left out, counted, and asked
+about again when the work is done again.
 """
 
 import json
@@ -126,8 +126,8 @@ def _judged_before(out: Path, judge: str, num_judgments: int) -> Sequence[Judged
         by, count = row.get("judge", judge), len(row["judgments"])
         if (by, count) != (judge, num_judgments):
             raise DataError(
-                f"{place}: has {count} judgments by {by!r}, not {num_judgments} by {judge!r}; verdicts of two "
-                "kinds would mix, so choose another --out"
+                f"{place}: has {count} judgments by {by!r}, not {num_judgments} by {judge!r}; the two would "
+                "mix, so choose another --out"
             )
     return judged
 
