@@ -289,6 +289,16 @@ def test_damaged_json_is_a_run_dir_error_that_names_the_file(tmp_path: Path, tex
         RunDir(tmp_path).read_environment()
 
 
+@pytest.mark.parametrize("line", [b"hello", b"[1]", b"\xff\xfe", b'{"reward": 1}', b'{"step": null}'])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "timing.jsonl"])
+def test_a_damaged_line_is_a_run_dir_error_that_names_it(tmp_path: Path, name: str, line: bytes) -> None:
+    (tmp_path / name).write_bytes(b'{"step": 1}\n' + line + b"\n")
+    run = RunDir(tmp_path)
+    for read in (run.read_metrics if name == "metrics.jsonl" else run.read_timing, lambda: run.rewind(1)):
+        with pytest.raises(RunDirError, match=rf"{name}:2: |cannot read .*{name}"):
+            read()
+
+
 def test_missing_files_of_a_run_are_run_dir_errors(tmp_path: Path) -> None:
     with pytest.raises(RunDirError, match=r"environment\.json"):
         RunDir(tmp_path).read_environment()

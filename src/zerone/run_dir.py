@@ -174,7 +174,7 @@ class RunDir:
     def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
         """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
         for path in (self._metrics_path, self.path / "timing.jsonl"):
-            kept = [line for line in _lines(path) if json.loads(line)["step"] <= step]
+            kept = [line for line, entry in _entries(path) if entry["step"] <= step]
             if path.exists():
                 write_atomically(path, "".join(kept))
         for path in self._eval_paths():
@@ -222,11 +222,11 @@ class RunDir:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the metrics of all steps."""
-        return [json.loads(line) for line in _lines(self._metrics_path)]
+        return [entry for _, entry in _entries(self._metrics_path)]
 
     def read_timing(self) -> list[dict[str, Any]]:
         """Return the seconds per phase of all steps, and the memory."""
-        return [json.loads(line) for line in _lines(self.path / "timing.jsonl")]
+        return [entry for _, entry in _entries(self.path / "timing.jsonl")]
 
     def _eval_paths(self) -> list[Path]:
         return sorted((self.path / "evals").glob("step_*.json"))
@@ -327,13 +327,27 @@ def _read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-def _lines(path: Path) -> list[str]:
-    """Return the complete lines of a file; a last line without an end was cut by a crash."""
+def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return the complete lines of a file, as text and read; a last one without an end was cut by a crash."""
     if not path.exists():
         return []
-    return [
-        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
-    ]
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunDirError(f"cannot read {path}: {error}") from error
+    whole = enumerate((line for line in lines if line.endswith("\n")), start=1)
+    return [(line, _entry(line, f"{path}:{number}")) for number, line in whole]
+
+
+def _entry(line: str, place: str) -> dict[str, Any]:
+    """Return what a line tells of a step."""
+    try:
+        entry = json.loads(line)
+    except ValueError as error:
+        raise RunDirError(f"{place}: not JSON, the file is damaged: {error}") from error
+    if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
+        raise RunDirError(f"{place}: tells of no step, the file is damaged")
+    return entry
 
 
 def _append(path: Path, value: Mapping[str, Any]) -> None:
