@@ -1,8 +1,10 @@
 """The rollouts browser: its answers over HTTP, who may read them, and the page in a real Chromium."""
 
+import contextlib
 import http.client
 import json
 import math
+import shutil
 import signal
 import sqlite3
 import time
@@ -26,7 +28,7 @@ from zerone.report.numbers import visible
 from zerone.run_dir import RunDir
 from zerone.types import Credited, Finish, Graded, Group, Outcome, Problem, Rollout
 from zerone.view import store
-from zerone.view.pieces import Pieces
+from zerone.view.pieces import Pieces, find_tokenizer
 from zerone.view.store import GroupOrder, RolloutOrder, Search
 
 HOSTILE = (
@@ -94,16 +96,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     return run
 
 
+@contextlib.contextmanager
+def started_view(run: RunDir, home: Path) -> Iterator[tuple[str, int]]:
+    """Start `zerone view` as a user would, wait for its ready line, and end it whatever happens."""
+    with start(home, "view", str(run.path), "--port", "0") as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line.startswith("listening on http://127.0.0.1:"), line
+            yield "127.0.0.1", int(line.rpartition(":")[2])
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(20) in (0, -signal.SIGINT, 130)
+
+
 @pytest.fixture(scope="module")
 def address(run: RunDir, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
-    """Start `zerone view` as a user would and wait for its ready line."""
-    with start(tmp_path_factory.mktemp("home"), "view", str(run.path), "--port", "0") as process:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line.startswith("listening on http://127.0.0.1:"), line
-        yield "127.0.0.1", int(line.rpartition(":")[2])
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) in (0, -signal.SIGINT, 130)
+    """Return where the run is served."""
+    with started_view(run, tmp_path_factory.mktemp("home")) as where:
+        yield where
 
 
 def get(
@@ -386,6 +397,42 @@ def test_page_in_a_browser(address: tuple[str, int]) -> None:
         browser.resize(390, 800)
         assert browser.value("document.documentElement.scrollWidth") <= 390, "nothing to scroll sideways"
         assert "owned" not in browser.value("document.title")
+
+
+@needs_chromium
+def test_page_opened_before_the_first_step_shows_it_and_forgets_what_failed(
+    run: RunDir, tmp_path: Path
+) -> None:
+    """The page looks again every ten seconds, which here is done by hand."""
+    live = RunDir(tmp_path / "live").lock()
+    live.start(to_yaml(build_config({}, [])), {})
+    said = "(document.getElementById('notice').hidden ? '' : document.getElementById('notice').textContent)"
+    with started_view(live, tmp_path) as (_, port), Browser() as browser:
+        browser.open(f"http://127.0.0.1:{port}/")
+        browser.wait_for(f"{said}.startsWith('No step has been recorded yet')")
+        for step in (1, 2):
+            live.record_step({"step": step}, {"step": step}, [make_group(step, 0)])
+        browser.value("followRun()")
+        browser.wait_for(f"document.querySelectorAll('.card').length === {SAMPLES} && !{said}")
+        assert "step=2" in browser.value("location.search")
+
+        elsewhere = live.rollouts_path.rename(tmp_path / "elsewhere.sqlite")
+        browser.press("ArrowLeft")
+        browser.wait_for(f"{said}.includes('has no rollouts.sqlite')")
+        elsewhere.rename(live.rollouts_path)
+        browser.value("followRun()")
+        browser.wait_for(f"location.search.includes('step=1') && !{said}")
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]"])
+def test_a_damaged_tokenizer_is_passed_over(run: RunDir, tmp_path: Path, damaged: str) -> None:
+    copy = RunDir(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    copy.model_path.mkdir()
+    (copy.model_path / "tokenizer.json").write_text(damaged)
+    found = find_tokenizer(copy)
+    assert found is not None, "that of the base the run began with"
+    assert found.get_vocab() == EMBEDDED.get_vocab()
 
 
 def test_reader_gives_the_lock_back_between_statements(run: RunDir, tmp_path: Path) -> None:

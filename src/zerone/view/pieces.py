@@ -5,6 +5,7 @@ but for characters that several tokens make up. The tokenizer is the tokenizers 
 read without transformers, whose import takes longer than the whole first view.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib import resources
@@ -64,11 +65,18 @@ class Pieces:
 
 
 def find_tokenizer(run: RunDir) -> Tokenizer | None:
-    """Return the tokenizer of a run's model: saved in the run, or beside the model it started from."""
+    """Return the tokenizer of a run's model: saved in the run, or beside the model it started from.
+
+    A file that is damaged is passed over, as one that is missing.
+    """
     for directory in _model_directories(run):
-        path = directory / "tokenizer.json"
-        if path.is_file():
-            return Tokenizer.from_file(str(path))
+        try:
+            text = (directory / "tokenizer.json").read_text(encoding="utf-8")
+            # Looked at first: of a file that was cut off the library complains by a bare Exception.
+            if isinstance(json.loads(text), dict):
+                return Tokenizer.from_str(text)
+        except (OSError, ValueError):
+            continue
     return None
 
 

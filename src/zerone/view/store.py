@@ -61,7 +61,9 @@ _ROLLOUT_KEYS = {
 
 
 def steps(run: RunDir) -> list[Json]:
-    """Return every step that has rollouts, with how many groups."""
+    """Return every step that has rollouts, with how many groups; none before the first is recorded."""
+    if not run.rollouts_path.exists():
+        return []
     rows = run.query("SELECT step, COUNT(*) AS num_groups FROM groups GROUP BY step ORDER BY step")
     return [dict(row) for row in rows]
 

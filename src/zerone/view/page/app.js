@@ -4,6 +4,7 @@ const VIEWS = { group: drawGroup, find: drawFind, across: drawAcross };
 let run = { steps: [] };
 let listed = { key: "", groups: [] };
 let turns = 0;
+let isStale = false;
 
 const stepIndex = () => run.steps.findIndex((entry) => String(entry.step) === state.step);
 
@@ -17,6 +18,7 @@ async function show(change, push = false) {
 
 async function draw(push = false) {
   const turn = ++turns;
+  if (stepIndex() < 0) state.step = String(run.steps[run.steps.length - 1]?.step ?? "");
   drawStep();
   try {
     await listGroups(turn);
@@ -30,8 +32,12 @@ async function draw(push = false) {
     document.querySelector("main").className = state.view;
     for (const button of document.querySelectorAll("nav button")) button.setAttribute("aria-current", button.dataset.view === state.view);
     document.querySelector(".card.chosen")?.scrollIntoView({ block: "nearest" });
+    isStale = false;
+    notice(aboutRun());
   } catch (error) {
-    if (turn === turns) notice(error.message);
+    if (turn !== turns) return;
+    isStale = true;
+    notice(error.message);
   }
 }
 
@@ -158,31 +164,29 @@ window.addEventListener("popstate", () => {
   draw();
 });
 
-async function readRun() {
-  run = await ask("run");
-  $("run").textContent = `${run.name}${run.is_finished ? "" : " (not finished)"}`;
-  if (!run.has_tokenizer) notice("This run's tokenizer was not found, so texts are shown without tokens.");
-  if (!run.steps.length) notice("No step has been recorded yet; the page looks again every 10 seconds.");
+function aboutRun() {
+  if (!run.steps.length) return run.is_finished ? "This run recorded no answers." : "No step has been recorded yet; the page looks again every 10 seconds.";
+  return run.has_tokenizer ? "" : "No tokenizer of this run can be read, so texts are shown without tokens.";
 }
 
-async function start() {
+// Reads what the run has by now. What could not be read or drawn before is tried again.
+async function followRun() {
+  const before = run.steps.length;
   try {
-    await readRun();
+    run = await ask("run");
   } catch (error) {
     return notice(error.message);
   }
-  if (stepIndex() < 0 && run.steps.length) state.step = String(run.steps[run.steps.length - 1].step);
-  await draw();
-  // How long the first view took, for benchmarks/view_speed.py.
-  document.documentElement.dataset.firstView = performance.now().toFixed(0);
-  if (!run.is_finished) setInterval(followRun, 10000);
+  $("run").textContent = `${run.name}${run.is_finished ? "" : " (not finished)"}`;
+  if (!before || isStale) await draw();
+  else drawStep();
 }
 
-async function followRun() {
-  const before = run.steps.length;
-  await readRun().catch((error) => notice(error.message));
-  if (before === 0 && run.steps.length) return start();
-  drawStep();
+async function start() {
+  await followRun();
+  // How long the first view took, for benchmarks/view_speed.py.
+  document.documentElement.dataset.firstView = performance.now().toFixed(0);
+  setInterval(() => (!run.is_finished || isStale) && followRun(), 10000);
 }
 
 start();
