@@ -385,6 +385,13 @@ def test_only_the_test_split_of_mbpp_is_taken(tmp_path: Path) -> None:
     assert [problem.id for problem in load(path, "mbpp").problems] == ["mbpp/11", "mbpp/510"]
 
 
+@pytest.mark.parametrize("test", ["3", "def check(candidate:", "check = 1\0", "def check(a): pass\n" * 2])
+def test_checks_of_humaneval_that_cannot_be_read_are_named_with_their_line(test: str, tmp_path: Path) -> None:
+    path = written(tmp_path, "he.jsonl", ROWS["humaneval"], ROWS["humaneval"] | {"test": test})
+    with pytest.raises(DataError, match=r"he\.jsonl:2: column 'test' holds no checks that can be read"):
+        load(path, "humaneval")
+
+
 # Files --------------------------------------------------------------------------------------------
 
 
@@ -411,6 +418,7 @@ def test_one_table_is_read_from_every_kind_of_file(tmp_path: Path) -> None:
         ("t.jsonl", b'{"a": NaN}', r"t\.jsonl:1: not usable JSON: NaN is not a JSON value"),
         ("t.json", b'[{"a": Infinity}]', "not usable JSON: Infinity is not a JSON value"),
         ("t.jsonl.gz", b"nothing", "cannot read"),
+        ("t.jsonl.gz", gzip.compress(b"{}")[:10] + b"\x07damaged", "cannot read"),
     ],
 )
 def test_a_broken_file_is_refused_with_its_line(

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from zerone.evals.records import Row
-from zerone.sandbox.asserts import asserts_of_check
+from zerone.sandbox.asserts import NotConvertible, asserts_of_check
 
 _COMPLETE = "Complete this Python function. Give the whole program."
 _PASS = "Your Python code must pass these tests:"
@@ -47,7 +47,7 @@ def humaneval(row: Row) -> Mapping[str, Any]:
         "prompt": f"{_COMPLETE}\n\n```python\n{stub.strip()}\n```",
         "spec": {
             "mode": "assert",
-            "tests": _some(asserts_of_check(row.text("test")), row, "test"),
+            "tests": _some(_checks(row), row, "test"),
             # Imports and helpers that stand in the stub belong to the task, not to the answer.
             "setup": f"candidate = {entry}",
             "prelude": stub,
@@ -57,6 +57,14 @@ def humaneval(row: Row) -> Mapping[str, Any]:
         },
         "identity": row.text("task_id").removeprefix("HumanEval/"),
     }
+
+
+def _checks(row: Row) -> list[str]:
+    """Return the assertions of HumanEval's checking function."""
+    try:
+        return asserts_of_check(row.text("test"))
+    except (NotConvertible, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise row.error(("test",), f"holds no checks that can be read: {error}") from error
 
 
 _MBPP_TEST = range(11, 511)

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -118,8 +119,8 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; --data must name a file of the suite") from error
-    except (OSError, EOFError) as error:
+        raise DataError(f"{path} does not exist; give a file of rows, one per problem") from error
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
