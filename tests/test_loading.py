@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, tiny_model, unsupported_config
 from zerone.errors import CheckpointError, ModelError
-from zerone.model.loading import end_ids, load_model, read_provenance, save_model
+from zerone.model.loading import end_ids, load_model, read_model_files, read_provenance, save_model
 
 WEIGHTS = "model.safetensors"
 
@@ -134,7 +134,10 @@ def config_with(**changes: Any) -> Callable[[Path], None]:
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "no config": (lambda d: (d / "config.json").unlink(), "has no config.json"),
+    "no config": (
+        lambda d: (d / "config.json").unlink(),
+        "has no config.json; give a transformers directory",
+    ),
     "config is not JSON": (lambda d: (d / "config.json").write_text("{"), "cannot read"),
     "config is a list": (lambda d: (d / "config.json").write_text("[]"), "does not hold a JSON object"),
     "unknown type": (config_with(model_type="mamba"), "model type 'mamba'"),
@@ -181,6 +184,14 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         f"has {NUM_TOKENS} tokens and the model's embedding only {NUM_TOKENS - 1}",
     ),
 }
+
+
+def test_a_run_or_checkpoint_in_place_of_a_model_is_told_where_its_model_is(directory: Path) -> None:
+    inner = directory.rename(directory.with_name("inner"))
+    directory.mkdir()
+    inner.rename(directory / "model")
+    with pytest.raises(ModelError, match=rf"has no config\.json; its model is {directory / 'model'}"):
+        read_model_files(str(directory))
 
 
 @pytest.mark.parametrize("name", DAMAGES)

@@ -125,7 +125,11 @@ def _read_config(directory: Path) -> PreTrainedConfig:
     """Return the configuration of a model that zerone can compute."""
     path = directory / "config.json"
     if not path.is_file():
-        raise ModelError(f"{directory} has no config.json; give a transformers directory as model.path")
+        inner = directory / "model"  # of a run or a checkpoint
+        hint = (
+            f"its model is {inner}" if (inner / "config.json").is_file() else "give a transformers directory"
+        )
+        raise ModelError(f"{directory} has no config.json; {hint}")
     # Told apart here already: transformers would advise to run the code of an unknown type.
     declared = _read_object(path).get("model_type")
     if declared not in SUPPORTED:
