@@ -5,6 +5,7 @@ loopback. llama.cpp, Ollama and vLLM are not run here.
 """
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from zerone.export.template import ChatPrompt, go_template, jinja_template
 from zerone.model.loading import load_model, read_model_files, save_model
 from zerone.model.smollm2 import PROVENANCE as SMOLLM2
 from zerone.prompt import Example, Style, write_completion, write_prompt
+from zerone.reward_model.scorer import HEAD_ABOUT
 from zerone.run_dir import RunDir
 
 EXAMPLE = Example(question="What is 2 + 2?", thought="2 + 2 = 4", answer="4")
@@ -328,6 +330,14 @@ def test_refusals_say_what_to_do_and_write_nothing(
     assert code == 2
     assert message in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_reward_model_is_not_exported_as_one_that_answers(tmp_path: Path, base: Path) -> None:
+    shutil.copytree(base, tmp_path / "judge")
+    (tmp_path / "judge" / HEAD_ABOUT).write_text("{}")
+    out = tmp_path / "out"
+    code, _, err = call_main(tmp_path, "export", str(tmp_path / "judge"), "--to", "hf", "--out", str(out))
+    assert (code, "is a reward model" in err, out.exists()) == (2, True, False)
 
 
 def test_what_stands_at_the_place_is_left_alone(tmp_path: Path, base: Path) -> None:

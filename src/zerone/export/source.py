@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from zerone.config import Config, build_config, read_recipe
-from zerone.errors import ModelError, RunDirError
+from zerone.errors import ExportError, ModelError, RunDirError
 from zerone.evals.as_trained import locate_model
 from zerone.export.template import ChatPrompt, jinja_template
 from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
 from zerone.prompt import Style, shown_examples
+from zerone.reward_model.scorer import HEAD_ABOUT
 from zerone.rl import opened_by_prompt
 from zerone.run_dir import RunDir
 
@@ -81,10 +82,16 @@ class Source:
 def read_source(model: str, licence: str | None = None) -> Source:
     """Return what is to be exported; `licence` takes the place of what was found.
 
-    Raises ModelError or RunDirError when there is no such model or the run has none yet.
+    Raises ModelError or RunDirError when there is no such model or the run has none yet, and
+    ExportError for a reward model.
     """
     run, path = locate_model(model)
     files = read_model_files(path)
+    if (files.directory / HEAD_ABOUT).is_file():
+        raise ExportError(
+            f"{model} is a reward model, which gives numbers and writes no answers: no other tool knows its "
+            f"head ({HEAD_ABOUT}), so it stays with zerone"
+        )
     config = None if run is None else build_config(read_recipe(run.config_path))
     is_final = run is not None and Path(path) == run.model_path
     lineage = _lineage(path, files, run)
