@@ -173,6 +173,16 @@ def test_all_or_none_solved_gives_a_bound_not_infinity() -> None:
         assert found.is_bound
 
 
+@pytest.mark.parametrize("rest", [0.0, 0.125, 0.5])
+@pytest.mark.parametrize("is_strong", [False, True])
+def test_a_rating_that_half_a_problem_made_is_called_a_bound(rest: float, is_strong: bool) -> None:
+    """One of eight attempts at one problem of ten is no more than none, and the estimate is the same."""
+    shares = [float(is_strong)] * 9 + [1 - rest if is_strong else rest]
+    found = estimate_rating([1500.0] * 10, shares)
+    assert found.value == pytest.approx(1500 + (1 if is_strong else -1) * 511.5, abs=0.1)
+    assert found.is_bound == (rest < 0.5)
+
+
 def test_length_control_takes_out_what_length_alone_brings() -> None:
     """statsmodels' plain logistic fit of the same 60 games: intercept 0.50120374, so 0.62274."""
     rng = np.random.default_rng(1)

@@ -18,7 +18,10 @@ _Z = 1.959963984540054
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
-    """A rating with its 95% interval. `is_bound`: all or none were solved, so no maximum exists."""
+    """A rating with its 95% interval.
+
+    `is_bound`: less than half a problem was solved, or missed, so that it is no maximum of likelihood.
+    """
 
     value: float
     interval: tuple[float, float]
@@ -34,15 +37,15 @@ def estimate_rating(difficulties: Sequence[float], shares: Sequence[float]) -> R
     """Return the rating of greatest likelihood.
 
     There the expected number of solved problems equals that of the solved ones, sum P_i(r) = sum s_i,
-    which grows with r and is found by halving. Where all or none are solved, half a problem is taken
-    off or put on. The interval is r -+ 1.96 / sqrt(I(r)), I the Fisher information of the problems
+    which grows with r and is found by halving. All or none solved have no maximum, so half a problem is
+    the least that counts as solved and as missed. The interval is r -+ 1.96 / sqrt(I(r)), I the Fisher information of the problems
     (ln 10 / 400)^2 sum P_i (1 - P_i); each problem counts once, however often it was tried.
     """
     if not difficulties or len(difficulties) != len(shares):
         raise ValueError("one share is needed for each of at least one problem")
     d = np.asarray(difficulties, dtype=np.float64)
     solved, count = float(sum(shares)), len(shares)
-    is_bound = solved in (0.0, float(count))
+    is_bound = not 0.5 <= solved <= count - 0.5
     solved = min(max(solved, 0.5), count - 0.5)
     low, high = _LOWEST, _HIGHEST
     while high - low > 1e-6:
