@@ -23,6 +23,7 @@ from zerone.report.pipeline_tables import (
 )
 from zerone.report.stages_table import Cell, Table, beside_students, students
 from zerone.run_dir import RunDir
+from zerone.stages.summing_up import beside_grpo
 
 
 def column(table: Table | None, label: str) -> list[str]:
@@ -73,6 +74,17 @@ def test_price_of_a_core_reaches_the_page_of_a_pipeline(pipeline: Path, tmp_path
 
 def test_a_stage_of_fine_tuning_has_a_page_of_its_own(pipeline: Path) -> None:
     assert "Loss on answers held out from" in Page(render(RunDir(pipeline / "second"))).text
+
+
+def test_ppo_without_its_times_is_beside_nothing(tmp_path: Path) -> None:
+    """A stage that is done may have lost files: the page of the pipeline does without its comparison."""
+    (tmp_path / "grpo").mkdir()
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        line = {"step": 1, "accuracy": 0.5, "total_s": 2.0, "train_s": 1.0}
+        (tmp_path / "grpo" / name).write_text(json.dumps(line) + "\n")
+    grpo = RunDir(tmp_path / "grpo")
+    assert beside_grpo(grpo, RunDir(tmp_path / "ppo")) == {}
+    assert beside_grpo(grpo, grpo)["total_s_ratio"] == 1
 
 
 def test_ppo_stands_beside_grpo_figure_by_figure_with_ratios() -> None:

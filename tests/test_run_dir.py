@@ -282,7 +282,7 @@ def test_rewind_that_cannot_be_done_is_a_run_dir_error(tmp_path: Path) -> None:
         RunDir(tmp_path).rewind(0)
 
 
-@pytest.mark.parametrize("text", ["", "{", "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "\x00", "[]", "1"])
 def test_damaged_json_is_a_run_dir_error_that_names_the_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "environment.json").write_text(text)
     with pytest.raises(RunDirError, match=r"cannot read .*environment\.json"):

@@ -321,9 +321,11 @@ def _pretty(value: Mapping[str, Any]) -> str:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunDirError(f"cannot read {path}: {error}") from error
+    if not isinstance(value, dict):
+        raise RunDirError(f"cannot read {path}: it must hold a JSON object, not {type(value).__name__}")
     return value
 
 

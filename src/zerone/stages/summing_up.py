@@ -67,12 +67,14 @@ def beside_grpo(grpo: RunDir, ppo: RunDir) -> dict[str, Any]:
 
     Seconds are medians over the steps. `state_bytes` is what the last checkpoint holds of weights and
     optimiser, of the critic too; gradients come on top, one number for each weight. Right answers are
-    those of the last common step, before its update.
+    those of the last common step, before its update. Empty where one recorded no step, or its files are gone.
     """
     steps = {"grpo": grpo, "ppo": ppo}
     metrics = {name: run.read_metrics() for name, run in steps.items()}
     num_steps = min(map(len, metrics.values()))
     timing = {name: run.read_timing()[:num_steps] for name, run in steps.items()}
+    if not all(timing.values()):
+        return {}
     figures: dict[str, Any] = {"steps": num_steps}
     for key in ("total_s", "train_s"):
         seconds = {name: median(line[key] for line in lines) for name, lines in timing.items()}
