@@ -38,8 +38,9 @@ def estimate_rating(difficulties: Sequence[float], shares: Sequence[float]) -> R
 
     There the expected number of solved problems equals that of the solved ones, sum P_i(r) = sum s_i,
     which grows with r and is found by halving. All or none solved have no maximum, so half a problem is
-    the least that counts as solved and as missed. The interval is r -+ 1.96 / sqrt(I(r)), I the Fisher information of the problems
-    (ln 10 / 400)^2 sum P_i (1 - P_i); each problem counts once, however often it was tried.
+    the least that counts as solved and as missed. The interval is r -+ 1.96 / sqrt(I(r)), I the Fisher
+    information of the problems (ln 10 / 400)^2 sum P_i (1 - P_i); each problem counts once, however often
+    it was tried.
     """
     if not difficulties or len(difficulties) != len(shares):
         raise ValueError("one share is needed for each of at least one problem")
