@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import zerone
-from processes import command_line, environment_of_runs
+from processes import call_main, command_line, environment_of_runs
 from zerone.config import Config, options
 
 
@@ -117,6 +117,19 @@ def test_commands_about_a_run_refuse_what_is_none(command: str, tmp_path: Path) 
     assert done.returncode == 2
     assert "nowhere is not a run directory" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command", ["rollouts", "view", "replay", "eval --suite sums", "export --to hf --out x", "serve", "chat"]
+)
+def test_a_directory_of_runs_names_them(command: str, tmp_path: Path) -> None:
+    """As a pipeline is, whose stages are runs."""
+    for stage in ("r1", "dev1"):
+        (tmp_path / "work" / stage).mkdir(parents=True)
+        (tmp_path / "work" / stage / "config.yaml").write_text("{}", encoding="utf-8")
+    code, _, err = call_main(tmp_path, *command.split(), str(tmp_path / "work"))
+    told = f"name one of the runs in it: {tmp_path}/work/dev1, {tmp_path}/work/r1"
+    assert (code, told in err) == (2, True), err
 
 
 def test_config_show_explains_every_option(tmp_path: Path) -> None:

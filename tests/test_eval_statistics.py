@@ -113,6 +113,16 @@ def test_pairing_narrows_the_interval_where_problems_differ_in_difficulty() -> N
     assert (low, high) == pytest.approx((0.05, 0.05), abs=1e-9)
 
 
+@pytest.mark.parametrize("by", [0.0, 1.0, -1.0, 0.25])
+def test_differences_that_are_all_alike_are_no_certainty(by: float) -> None:
+    a = [max(0.0, -by)] * 8
+    low, high = paired_bootstrap(a, [value + by for value in a])
+    assert low == max(-1, by - 0.3244) or low == pytest.approx(by - 0.3244, abs=1e-3)  # Wilson: 0 of 8
+    assert high == min(1, by + 0.3244) or high == pytest.approx(by + 0.3244, abs=1e-3)
+    few = paired_bootstrap(a[:2], [value + by for value in a[:2]])
+    assert few[0] <= low < high <= few[1]
+
+
 def test_paired_bootstrap_has_the_width_of_the_normal_interval() -> None:
     """Of 400 differences the percentile interval is within some percent of mean -+ 1.96 sd/sqrt(n)."""
     rng = np.random.default_rng(3)

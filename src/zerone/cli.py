@@ -25,7 +25,7 @@ from zerone.config import options, to_yaml
 from zerone.config.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
 from zerone.config.recipes import recipe_paths, resolve_config, run_path
 from zerone.curation.commands import app as data_app
-from zerone.errors import Interrupted, RunDirError, ZeroneError
+from zerone.errors import Interrupted, ZeroneError
 from zerone.export.commands import app as export_app
 from zerone.report.commands import report
 from zerone.rewards.commands import app as reward_app
@@ -56,11 +56,11 @@ app.add_typer(reward_model_app, name="reward-model")
 
 
 def _existing_run(path: Path) -> "RunDir":
-    from zerone.run_dir import RunDir
+    from zerone.run_dir import RunDir, not_a_run
 
     run = RunDir(path)
     if not run.has_run:
-        raise RunDirError(f"{path} is not a run directory (it has no config.yaml)")
+        raise not_a_run(path)
     return run
 
 

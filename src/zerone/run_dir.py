@@ -82,6 +82,14 @@ def run_of_model(path: Path) -> "RunDir | None":
     return next((run for run in runs if run.has_run and (run.path / "environment.json").is_file()), None)
 
 
+def not_a_run(path: Path) -> RunDirError:
+    """Return the error for what is no run directory; where it holds runs (a pipeline), it names them."""
+    inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
+    if inside:
+        return RunDirError(f"{path} is no run itself; name one of the runs in it: {', '.join(inside)}")
+    return RunDirError(f"{path} is not a run directory (it has no config.yaml)")
+
+
 class RunDir:
     """A run's files. Only one process may hold a run directory at a time (`lock`)."""
 

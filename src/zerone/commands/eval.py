@@ -124,10 +124,11 @@ def model(  # noqa: PLR0913 - the flags of a command
 
 
 def _directory_of(model: str) -> str:
-    """Return the directory of a model, of which a run may be given."""
-    path = Path(model)
-    is_run = (path / "config.yaml").exists() and (path / "model").exists()
-    return str(path / "model") if is_run else model
+    """Return the directory of a model, of which a run may be given; an address as it is."""
+    from zerone.evals.as_trained import locate_model
+    from zerone.stages.measure import is_address
+
+    return model if is_address(model) else locate_model(model)[1]
 
 
 def _options_as_trained(model: str, suite: str) -> dict[str, Any] | None:

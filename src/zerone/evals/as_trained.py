@@ -14,7 +14,7 @@ from zerone.config.reading import read_tree
 from zerone.config.sections import PromptConfig, SamplingConfig, Section
 from zerone.errors import ConfigError, RunDirError
 from zerone.model.loading import EMBEDDED
-from zerone.run_dir import RunDir, run_of_model
+from zerone.run_dir import RunDir, not_a_run, run_of_model
 
 _Section = TypeVar("_Section", bound=Section)
 
@@ -22,13 +22,15 @@ _Section = TypeVar("_Section", bound=Section)
 def locate_model(model: str) -> tuple[RunDir | None, str]:
     """Return the run that a model belongs to, if any, and the directory of the model (or `embedded`).
 
-    Raises RunDirError for a run that has no finished model.
+    Raises RunDirError for a run that has no finished model, and for a directory of runs.
     """
     if model == EMBEDDED:
         return None, model
     path = Path(model).expanduser()
     run = RunDir(path)
     if not run.has_run:
+        if not (path / "config.json").is_file() and any(path.glob("*/config.yaml")):
+            raise not_a_run(path)
         return run_of_model(path), str(path)
     if not (run.model_path / "config.json").exists():
         raise RunDirError(

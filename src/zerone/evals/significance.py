@@ -14,6 +14,7 @@ from math import comb
 import numpy as np
 
 from zerone.errors import DataError
+from zerone.evals.intervals import wilson_interval
 from zerone.seeding import seed_from
 
 _NUM_RESAMPLES = 10_000
@@ -80,8 +81,15 @@ def compare(shares_a: Mapping[str, float], shares_b: Mapping[str, float]) -> Com
 
 
 def paired_bootstrap(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """Return the 95% percentile interval of mean(b) - mean(a), problems drawn in pairs (fixed seed)."""
+    """Return the 95% percentile interval of mean(b) - mean(a), problems drawn in pairs (fixed seed).
+
+    Where all differences are alike, drawing from equals again knows no doubt: then to either side it goes as
+    far as Wilson's bound of a share of which none was seen in so many problems.
+    """
     differences = np.asarray(b, dtype=np.float64) - np.asarray(a, dtype=np.float64)
+    if float(np.ptp(differences)) == 0:
+        same, room = float(differences[0]), wilson_interval(0.0, len(differences))[1]
+        return max(-1.0, same - room), min(1.0, same + room)
     rng = np.random.default_rng(seed_from("paired bootstrap", len(differences)))
     # In parts: ten thousand drawings of an MMLU would fill a gigabyte at once.
     means = [

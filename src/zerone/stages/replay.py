@@ -18,7 +18,7 @@ from zerone.lineage import write_lineage
 from zerone.model.loading import save_model
 from zerone.rl import Hooks, train
 from zerone.rollout.engine import Request, Sampling
-from zerone.run_dir import RunDir
+from zerone.run_dir import RunDir, not_a_run
 from zerone.run_start import prepare_run
 from zerone.stages.origins import run_lineage
 from zerone.stages.zero import new_learner, open_session
@@ -110,7 +110,7 @@ def config_of_replay(recorded: RunDir, overrides: Sequence[str]) -> Config:
     The bound on `mismatch_kl` is lifted: a replay that goes another way than the run leaves its sampler.
     """
     if not recorded.has_run:
-        raise RunDirError(f"{recorded.path} is not a run directory (it has no config.yaml)")
+        raise not_a_run(recorded.path)
     environment = recorded.read_environment()
     kept = [f"model.{key}={environment[key]}" for key in ("precision", "threads")]
     return build_config(
