@@ -1,6 +1,7 @@
 """The loop of curation: counts, refusals, and that a killed run ends like one left alone."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -296,7 +297,12 @@ def test_a_full_disk_is_said_and_the_work_goes_on_once_there_is_room(tmp_path: P
         "build(Path(sys.argv[1]), pieces_of('test', problems(50), draw))\n"
     )
     path = tmp_path / "full.jsonl"
-    found = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
     last = found.stderr.strip().splitlines()[-1]
     assert last.startswith("zerone.errors.RunDirError: cannot write") and "free some space" in last
     pieces = pieces_of("test", problems(50), draw)
