@@ -1,5 +1,6 @@
 """Reward models: the loss against plain torch, what a score reads, what is learned and reported."""
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -329,6 +330,7 @@ def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
 
 def test_a_response_has_no_token_of_a_beginning_in_front() -> None:
     model = new_model()
+    model.tokenizer = copy.deepcopy(model.tokenizer)  # all tests have one
     plain = model.encode("Ask", ["yes"])
     model.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{model.tokenizer.eos_token} $0",
