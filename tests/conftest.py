@@ -30,6 +30,12 @@ settings.register_profile(
 settings.load_profile("zerone")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Take back the threads that a run in this process has taken: with them sums round otherwise."""
+    torch.set_num_threads(1)
+
+
 def pytest_collection_finish() -> None:
     """Spare the collector the modules and tests that are all loaded now and stay to the end."""
     gc.collect()
