@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from killing import moment
 from processes import start
 from zerone.identity import sha256_of_path
 from zerone.stages.r1 import r1_graph
@@ -88,13 +89,14 @@ def test_the_summary_has_students_data_reward_models_and_costs(run: Path) -> Non
 
 
 def test_a_pipeline_killed_ten_times_ends_with_the_same_hashes(run: Path) -> None:
-    """Where the pipeline is over too soon to be killed, it begins anew."""
+    """Where the pipeline is over too soon to be killed, it begins anew; a slow machine gets more time."""
     rng, kills, reached = Random(3), 0, set[str]()
     again = run.parent / "killed"
-    while kills < 10:
+    while kills < 10 or len(reached) < 5:
+        assert kills < 30, "kills fell on few stages"
         process = start(run.parent, *arguments(again))
         try:
-            process.wait(timeout=8 + 14 * rng.random())
+            process.wait(timeout=moment(rng, max(0, kills - 10), 8, 22))
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
@@ -104,5 +106,4 @@ def test_a_pipeline_killed_ten_times_ends_with_the_same_hashes(run: Path) -> Non
             assert process.returncode == 0, process.communicate()[1][-2000:]
             assert hashes_of(again) == hashes_of(run)
             shutil.rmtree(again)
-    assert len(reached) >= 5, "kills fell on few stages"
     assert hashes_of(finish(run.parent, "killed")) == hashes_of(run)
