@@ -125,10 +125,10 @@ def test_commands_about_a_run_refuse_what_is_none(command: str, tmp_path: Path) 
 def test_a_directory_of_runs_names_them(command: str, tmp_path: Path) -> None:
     """As a pipeline is, whose stages are runs."""
     for stage in ("r1", "dev1"):
-        (tmp_path / "work" / stage).mkdir(parents=True)
-        (tmp_path / "work" / stage / "config.yaml").write_text("{}", encoding="utf-8")
-    code, _, err = call_main(tmp_path, *command.split(), str(tmp_path / "work"))
-    told = f"name one of the runs in it: {tmp_path}/work/dev1, {tmp_path}/work/r1"
+        (tmp_path / "pipeline" / stage).mkdir(parents=True)
+        (tmp_path / "pipeline" / stage / "config.yaml").write_text("{}", encoding="utf-8")
+    code, _, err = call_main(tmp_path, *command.split(), str(tmp_path / "pipeline"))
+    told = f"name one of the runs in it: {tmp_path}/pipeline/dev1, {tmp_path}/pipeline/r1"
     assert (code, told in err) == (2, True), err
 
 

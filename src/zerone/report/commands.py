@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from zerone.errors import RunDirError, UserError
+from zerone.errors import UserError
 
 
 def report(
@@ -22,12 +22,12 @@ def report(
     from zerone.report.comparison import render_comparison
     from zerone.report.page import write_report
     from zerone.report.pipeline_page import is_pipeline
-    from zerone.run_dir import RunDir, write_atomically
+    from zerone.run_dir import RunDir, not_a_run, write_atomically
 
     runs = [RunDir(path) for path in run_dirs]
     for run in runs:
         if not run.has_run and not is_pipeline(run):
-            raise RunDirError(f"{run.path} is not a run directory (it has no config.yaml and no recipe.yaml)")
+            raise not_a_run(run.path)
     if len(runs) == 1:
         print(write_report(runs[0], out, core_price).resolve())
         return
