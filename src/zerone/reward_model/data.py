@@ -197,9 +197,14 @@ _EXAMPLE = '{"prompt": ..., "chosen": ..., "rejected": ...}'
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield the lines as they are; raises DataError with the line for one that cannot be read."""
+    return (row for _, row in placed_rows(path))
+
+
+def placed_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """Yield what `read_rows` does, each with its place: file and line."""
     for place, row in objects_of(path, "the argument", _EXAMPLE):
         try:
-            yield _row(row)
+            yield place, _row(row)
         except (ValueError, TypeError, LookupError) as error:
             raise DataError(f"{place}: {_explain(error)}") from error
 
@@ -224,7 +229,11 @@ def _row(row: Mapping[str, Any]) -> Row:
         if not isinstance(judgments, list) or not judgments:
             raise ValueError(f"judgments must be a list of at least one, not {judgments!r}")
         return JudgedPair(
-            prompt=prompt, a=_text(row, "a"), b=_text(row, "b"), judgments=tuple(map(_judgment, judgments))
+            prompt=prompt,
+            a=_text(row, "a"),
+            b=_text(row, "b"),
+            judgments=tuple(map(_judgment, judgments)),
+            judge=row.get("judge"),
         )
     margin = row.get("margin")
     if margin is not None and (not _is_number(margin) or margin < 0):

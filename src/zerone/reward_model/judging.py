@@ -35,12 +35,13 @@ class Judgment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPair:
-    """Two responses to a prompt, and what a judge said about them."""
+    """Two responses to a prompt, and what a judge said about them; its name where a file tells it."""
 
     prompt: str
     a: str
     b: str
     judgments: tuple[Judgment, ...]
+    judge: str | None = None
 
     @property
     def preference(self) -> float:

@@ -17,7 +17,7 @@ from zerone.endpoint import Endpoint, EndpointClient, ask_many
 from zerone.errors import DataError, RequestRefused, RunDirError
 from zerone.evals.rubric import Rubric
 from zerone.problems.jsonl import objects_of
-from zerone.reward_model.data import final_answer, read_rows
+from zerone.reward_model.data import final_answer, placed_rows
 from zerone.reward_model.judging import JudgedPair, PositionBias, judge_pair, position_bias
 from zerone.run_dir import write_atomically
 from zerone.seeding import seed_from
@@ -117,13 +117,13 @@ def _judged_before(out: Path, judge: str, num_judgments: int) -> Sequence[Judged
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
         write_atomically(out, whole)
-    rows = list(read_rows(out))
-    judged = [row for row in rows if isinstance(row, JudgedPair)]
-    if len(judged) < len(rows):
-        raise DataError(f"{out} holds lines that are no judged pairs; choose another --out")
-    for place, row in objects_of(out, "--out", ""):
+    judged = []
+    for place, pair in placed_rows(out):
+        if not isinstance(pair, JudgedPair):
+            raise DataError(f"{out} holds lines that are no judged pairs; choose another --out")
+        judged.append(pair)
         # Files of other makers need not name a judge.
-        by, count = row.get("judge", judge), len(row["judgments"])
+        by, count = judge if pair.judge is None else pair.judge, len(pair.judgments)
         if (by, count) != (judge, num_judgments):
             raise DataError(
                 f"{place}: has {count} judgments by {by!r}, not {num_judgments} by {judge!r}; the two would "
