@@ -35,7 +35,7 @@ from zerone.sandbox.execution import (
 )
 from zerone.sandbox.nursery import Nursery
 from zerone.sandbox.pool import SandboxPool
-from zerone.sandbox.promises import examine_promises
+from zerone.sandbox.promises import _PROBE, examine_promises
 from zerone.sandbox.remote import RemoteExecutor
 from zerone.sandbox.seccomp import filter_program
 from zerone.sandbox.suite import CodeVerdict, Suite, is_same_output, judge, make_suite, run_suite
@@ -289,6 +289,28 @@ def test_every_promise_is_kept(backend: str) -> None:
         nursery.close()
     assert len(findings) >= 16
     assert [finding for finding in findings if not finding.is_kept] == []
+
+
+_SLOW = """
+quick = forks
+
+def forks():
+    import time
+    num = quick()
+    time.sleep(0.3)
+    return num
+"""
+
+
+def test_a_slow_answer_about_processes_breaks_no_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without control groups its children are charged with all that they share, if they are looked at."""
+    monkeypatch.setattr("zerone.sandbox.nursery.find_cgroup", lambda: None)
+    monkeypatch.setattr("zerone.sandbox.promises._PROBE", _PROBE + _SLOW)
+    nursery = Nursery("bubblewrap")
+    try:
+        assert [finding for finding in examine_promises(nursery) if not finding.is_kept] == []
+    finally:
+        nursery.close()
 
 
 def test_without_control_groups_the_tree_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
