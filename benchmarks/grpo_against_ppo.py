@@ -27,14 +27,14 @@ import torch
 
 from machine_peak import matmul_peak
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
-from zerone.advantage import credit
-from zerone.checkpoint import Progress
-from zerone.metrics import rollout_metrics
-from zerone.optim import adamw
-from zerone.rl import Clock, Learner, collect, update
-from zerone.rollout.torch_engine import TorchEngine
-from zerone.run_dir import peak_memory
-from zerone.stages.critic import critic_of
+from zerone.train.advantage import credit
+from zerone.runs.checkpoint import Progress
+from zerone.train.metrics import rollout_metrics
+from zerone.train.optim import adamw
+from zerone.train.loop import Clock, Learner, collect, update
+from zerone.engine.torch.rollouts import TorchEngine
+from zerone.runs.directory import peak_memory
+from zerone.jobs.critic import critic_of
 
 ALGORITHMS = ("grpo", "ppo")
 STILL = ("optim.learning_rate=1e-12",)
@@ -50,7 +50,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def open_learner(arguments: argparse.Namespace) -> tuple[Workload, Learner]:
-    """Return the work and what learns from it, as stages/zero.py puts them together."""
+    """Return the work and what learns from it, as jobs/rl.py puts them together."""
     rates = () if arguments.train else STILL
     work = open_workload(arguments, extra=[f"rl.algorithm={arguments.only}", *arguments.options, *rates])
     module, o = work.model.module, work.config.optim

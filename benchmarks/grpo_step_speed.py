@@ -37,14 +37,14 @@ from transformers import PrinterCallback
 
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, config_of, open_workload, print_table, write_json
-from zerone.advantage import credit
-from zerone.checkpoint import Progress
+from zerone.train.advantage import credit
+from zerone.runs.checkpoint import Progress
 from zerone.config import Config
 from zerone.model.loading import load_model
-from zerone.optim import adamw
+from zerone.train.optim import adamw
 from zerone.rewards.total import RewardWeights, grade
-from zerone.rl import Clock, Learner, collect, update
-from zerone.rollout.torch_engine import TorchEngine
+from zerone.train.loop import Clock, Learner, collect, update
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.types import Finish, Group, Problem, Rollout
 
 try:
@@ -94,7 +94,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def new_learner(work: Workload) -> Learner:
-    """Return a learner as stages/zero.py makes it."""
+    """Return a learner as jobs/rl.py makes it."""
     o = work.config.optim
     module = work.model.module
     return Learner(

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from zerone.machine import DTYPES, available_cores
+from zerone.processes.machine import DTYPES, available_cores
 
 SHAPES = ((512, 512, 512), (2048, 384, 384), (2048, 1024, 1024), (2048, 2048, 2048))
 """(rows, inputs, outputs): what lies in the caches and what does not."""

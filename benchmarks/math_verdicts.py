@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from zerone.rewards.math import verify_math, warm_up
+from zerone.rewards.math.verifier import verify_math, warm_up
 from zerone.types import Outcome
 
 Pair = tuple[str, str, bool]

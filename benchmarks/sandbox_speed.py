@@ -25,7 +25,7 @@ from zerone.sandbox.bubblewrap import bubblewrap_command, bubblewrap_path
 from zerone.sandbox.execution import Limits
 from zerone.sandbox.interpreter import find_interpreter
 from zerone.sandbox.pool import SandboxPool
-from zerone.sandbox.suite import CodeVerdict, make_suite, run_suite
+from zerone.sandbox.unit_tests import CodeVerdict, make_suite, run_suite
 
 PROGRAM = "def solve(n):\n    return [i * i for i in range(n)]\n"
 PAUSE_S = 0.03

@@ -40,8 +40,8 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from zerone.machine import cpu_name
-from zerone.prompt import write_prompt
+from zerone.processes.machine import cpu_name
+from zerone.prompts.r1 import write_prompt
 
 QUESTIONS = (
     "Use the numbers {a}, {b}, {c} to make {d}.",
@@ -88,7 +88,7 @@ class Server:
 def prepared_model(given: str, folder: Path) -> Path:
     """Return a directory with the model and a chat template."""
     source = (
-        Path(str(resources.files("zerone") / "data" / "embedded")) if given == "embedded" else Path(given)
+        Path(str(resources.files("zerone") / "world" / "embedded")) if given == "embedded" else Path(given)
     )
     target = folder / "model_served"
     target.mkdir()
@@ -104,7 +104,7 @@ def prepared_model(given: str, folder: Path) -> Path:
 
 def servers(directory: Path, vllm: Path | None) -> list[Server]:
     """Return zerone, `transformers serve` in both of its modes where it is installed, and vLLM if given."""
-    ours = [sys.executable, "-m", "zerone.cli", "serve", str(directory), "--port"]
+    ours = [sys.executable, "-m", "zerone", "serve", str(directory), "--port"]
     found = [Server(name=OURS, command=ours, model=directory.name)]
     program = Path(sys.executable).with_name("transformers")
     if not program.exists() or util.find_spec("uvicorn") is None:

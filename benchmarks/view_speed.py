@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from zerone.config import build_config, to_yaml
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 from zerone.types import Credited, Finish, Graded, Group, Outcome, Problem, Rollout
 
 GROUPS, SAMPLES = 48, 16
@@ -99,7 +99,7 @@ def make_run(path: Path, num_rollouts: int, num_tokens: int) -> int:
 
 @contextmanager
 def server(path: Path) -> Iterator[http.client.HTTPConnection]:
-    command = [sys.executable, "-m", "zerone.cli", "view", str(path), "--port", "0"]
+    command = [sys.executable, "-m", "zerone", "view", str(path), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().rpartition("//")[2].strip()

@@ -1,6 +1,6 @@
 """What both benchmarks have in common: the model, its prompts, and the settings of `zerone zero`.
 
-In: command-line arguments. Out: a `Workload`, built as stages/zero.py builds a run, and what a
+In: command-line arguments. Out: a `Workload`, built as jobs/rl.py builds a run, and what a
 table needs. The embedded mixture is for the embedded model (and others of its making), the sums
 with three worked examples for pretrained ones, which the template alone does not reach.
 """
@@ -19,11 +19,11 @@ from transformers.utils import logging
 from zerone.config import Config, build_config
 from zerone.errors import UserError
 from zerone.evals.suites import data_of
-from zerone.machine import DTYPES, Precision, available_cores, cpu_name, keep_freed_memory, known_machine
+from zerone.processes.machine import DTYPES, Precision, available_cores, cpu_name, keep_freed_memory, known_machine
 from zerone.model.loading import Model, end_ids, load_model
-from zerone.rl import Mixture
-from zerone.rollout.torch_engine import TorchEngine
-from zerone.stages.zero import prompt_encoder
+from zerone.train.loop import Mixture
+from zerone.engine.torch.rollouts import TorchEngine
+from zerone.jobs.rl import prompt_encoder
 from zerone.types import Problem
 
 SETTINGS_OF_FAMILY = {

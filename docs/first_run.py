@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from zerone.config import build_config, read_recipe
-from zerone.display import TerminalDisplay
-from zerone.run_dir import RunDir
-from zerone.stages.zero import run_zero
+from zerone.cli.progress import TerminalDisplay
+from zerone.runs.directory import RunDir
+from zerone.jobs.rl import run_zero
 
 OVERRIDES: list[str] = []  # for example ["rl.steps=10", "seed=1"]
 RUN = Path("runs/notebook")

@@ -80,7 +80,7 @@ def _escaped(text: str) -> str:
 def commands_page() -> str:
     """Return reference/commands.md, as typer itself describes the commands."""
     done = subprocess.run(
-        [sys.executable, "-m", "typer", "zerone.cli", "utils", "docs", "--name", "zerone"],
+        [sys.executable, "-m", "typer", "zerone.cli.main", "utils", "docs", "--name", "zerone"],
         capture_output=True,
         text=True,
         check=True,

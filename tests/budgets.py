@@ -53,14 +53,14 @@ FLOW = (
 
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100
-LOOPS = ("rl.py", "sft.py", "pretrain.py", "reward_model/training.py", "stages/")
+LOOPS = ("train/loop.py", "train/sft.py", "pretrain.py", "reward_model/training.py", "stages/")
 """Where the functions are that read as the paper's pseudo-code, and may be longer for it."""
 
 MAX_PARAMETERS = 8
 MAX_FILE_LINES = 400
 MAX_OPTIONS = 99
 
-RUNS_INSIDE = ("sandbox/inside.py", "sandbox/zygote.py")
+RUNS_INSIDE = ("sandbox/runner.py", "sandbox/template_process.py")
 """Files that are text for a sandbox, imported by nothing: only they may run what a model wrote."""
 
 FORBIDDEN_NAMES = frozenset(
@@ -69,8 +69,8 @@ FORBIDDEN_NAMES = frozenset(
 """Module names that say nothing about what is inside."""
 
 EXCEPTIONS: dict[str, str] = {
-    "commands/eval.py:model: lines": "half of them are the flags of `zerone eval` with their help",
-    "commands/eval.py:model: parameters": "the flags of `zerone eval`, which typer reads from the signature",
-    "serve/commands.py:serve: parameters": "the flags of `zerone serve`, read from the signature",
+    "cli/eval.py:model: lines": "half of them are the flags of `zerone eval` with their help",
+    "cli/eval.py:model: parameters": "the flags of `zerone eval`, which typer reads from the signature",
+    "cli/serve.py:serve: parameters": "the flags of `zerone serve`, read from the signature",
 }
-"""What exceeds a budget -> why. Keys as the test prints them: `optim.py:Muon.step: lines`."""
+"""What exceeds a budget -> why. Keys as the test prints them: `train/optim.py:Muon.step: lines`."""

@@ -250,18 +250,18 @@ def _plant(tmp_path: Path, files: dict[str, str]) -> Path:
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
-        ("types.py", "from zerone.loss import x", ["types.py imports loss"]),
-        ("types.py", "import zerone.cli", ["types.py imports cli"]),
+        ("types.py", "from zerone.train.loss import x", ["types.py imports loss"]),
+        ("types.py", "import zerone.cli.main", ["types.py imports cli"]),
         ("types.py", "from zerone import rl", ["types.py imports rl"]),
         ("types.py", "from . import rl", ["types.py imports rl"]),
         ("types.py", "def f():\n    from .rl import x", ["types.py imports rl"]),
         ("model/packed.py", "from ..rl import x", ["model/packed.py imports rl"]),
         ("model/packed.py", "from zerone.model.decoder import x", []),
         ("model/packed.py", "from .decoder import x\nfrom ..errors import y", []),
-        ("loss.py", "from zerone.nowhere import x", ["loss.py imports nowhere"]),
+        ("train/loss.py", "from zerone.nowhere import x", ["train/loss.py imports nowhere"]),
         ("nowhere.py", "from zerone.errors import x", ["nowhere.py imports errors"]),
         ("__init__.py", "from zerone.errors import x", ["__init__.py imports errors"]),
-        ("loss.py", "from zerone.types import x\nfrom zerone import __version__\nimport torch", []),
+        ("train/loss.py", "from zerone.types import x\nfrom zerone import __version__\nimport torch", []),
     ],
 )
 def test_planted_back_import_is_found(tmp_path: Path, name: str, text: str, expected: list[str]) -> None:
@@ -282,17 +282,17 @@ def test_planted_excess_is_found(tmp_path: Path) -> None:
     source = _plant(
         tmp_path,
         {
-            "optim.py": f"class A:\n    def f(self):\n{'    ' + long:}" + f"{'    ' + long}" * 49,
-            "rl.py": f"def loop():\n{long * 99}",
-            "stages/zero.py": f"def loop():\n{long * 100}",
-            "loss.py": "def f(a, b, c, d, *, e, g, h, i, j): ...\ndef g(a, b, c, d, e, f, g, h): ...\n",
+            "train/optim.py": f"class A:\n    def f(self):\n{'    ' + long:}" + f"{'    ' + long}" * 49,
+            "train/loop.py": f"def loop():\n{long * 99}",
+            "jobs/rl.py": f"def loop():\n{long * 100}",
+            "train/loss.py": "def f(a, b, c, d, *, e, g, h, i, j): ...\ndef g(a, b, c, d, e, f, g, h): ...\n",
             "config.py": "\n" * 401,
         },
     )
     assert set(over_budget(source)) == {
-        "optim.py:A.f: lines",
-        "stages/zero.py:loop: lines",
-        "loss.py:f: parameters",
+        "train/optim.py:A.f: lines",
+        "jobs/rl.py:loop: lines",
+        "train/loss.py:f: parameters",
         "config.py: lines",
     }
 
@@ -307,7 +307,7 @@ def test_planted_excess_is_found(tmp_path: Path) -> None:
         "def f():\n    from cloudpickle import dumps",
         "eval('1')",
         "exec('1')",
-        "import importlib\nimportlib.import_module('zerone.cli')",
+        "import importlib\nimportlib.import_module('zerone.cli.main')",
         "from transformers import *",
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
@@ -316,7 +316,7 @@ def test_planted_excess_is_found(tmp_path: Path) -> None:
     ],
 )
 def test_planted_construct_is_found(tmp_path: Path, text: str) -> None:
-    assert len(forbidden(_plant(tmp_path, {"loss.py": f'"""Doc."""\n{text}\n'}))) == 1
+    assert len(forbidden(_plant(tmp_path, {"train/loss.py": f'"""Doc."""\n{text}\n'}))) == 1
 
 
 @pytest.mark.parametrize(
@@ -330,15 +330,15 @@ def test_planted_construct_is_found(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_innocent_construct_is_left_alone(tmp_path: Path, text: str) -> None:
-    assert forbidden(_plant(tmp_path, {"loss.py": f'"""Doc."""\n{text}\n'})) == []
+    assert forbidden(_plant(tmp_path, {"train/loss.py": f'"""Doc."""\n{text}\n'})) == []
 
 
 def test_planted_names_and_missing_docstrings_are_found(tmp_path: Path) -> None:
     source = _plant(
-        tmp_path, {"utils.py": "", "rewards/_common.py": '"""Doc."""', "loss.py": "x = 1", "rl.py": ""}
+        tmp_path, {"utils.py": "", "rewards/_common.py": '"""Doc."""', "train/loss.py": "x = 1", "train/loop.py": ""}
     )
     assert sorted(complaint.split(":")[0] for complaint in forbidden(source)) == [
-        "loss.py",
+        "train/loss.py",
         "rewards/_common.py",
         "utils.py",
     ]

@@ -21,7 +21,7 @@ from zerone.corpus.tokenizer import train_tokenizer
 from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
 from zerone.model.packed import Packed, pack, packed_hidden
-from zerone.optim import muon_with_adamw, set_learning_rate, warmup_stable_decay
+from zerone.train.optim import muon_with_adamw, set_learning_rate, warmup_stable_decay
 
 _NUM_TOKENIZER_DOCUMENTS = 20_000
 _TOKENS_PER_MICROBATCH = 4096

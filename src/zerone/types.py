@@ -1,7 +1,7 @@
 """The nouns of zerone, one per arrow of the flow; read this file first.
 
 A `Problem` is drawn, the policy answers it (`Rollout`), the answer is judged (`Graded`), credit is
-given within the group (`Credited`), groups become tensors (`Batch`, in batch.py because it holds
+given within the group (`Credited`), groups become tensors (`Batch`, in train/batch.py because it holds
 tensors), and one update of the weights is summed up (`StepStats`). Under PPO a critic's `Estimate`
 of each answer gives the credit. SFT starts from a `Demonstration` instead.
 

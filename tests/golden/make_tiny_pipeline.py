@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import Notes, small_pipeline
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 
 GOLDEN_PATH = Path(__file__).with_name("tiny_pipeline.json")
 FIGURES = {

@@ -13,7 +13,7 @@ import torch
 
 from fakes import byte_tokenizer
 from scripted import make_config, make_learner, new_run, talking_model
-from zerone.sft import Hooks, examples_of, mean_loss, train
+from zerone.train.sft import Hooks, examples_of, mean_loss, train
 from zerone.types import Demonstration, Message
 
 GOLDEN_PATH = Path(__file__).with_name("tiny_sft.json")

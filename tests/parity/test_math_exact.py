@@ -6,9 +6,9 @@ import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zerone.rewards.math_exact import Form, NotExact, approximate, evaluate, is_equal
-from zerone.rewards.math_symbolic import SymbolicJudge, to_sympy
-from zerone.rewards.math_terms import Number, Operation, Symbol, Term, Unreadable
+from zerone.rewards.math.exact import Form, NotExact, approximate, evaluate, is_equal
+from zerone.rewards.math.symbolic import SymbolicJudge, to_sympy
+from zerone.rewards.math.terms import Number, Operation, Symbol, Term, Unreadable
 
 TOLERANCE = sympy.Float("1e-40", 60)
 """Both sides compute sixty digits; sums of nearly opposite terms may lose some."""

@@ -18,7 +18,7 @@ from zerone.config.tree import Config, options
 from zerone.errors import ConfigError
 
 STUDENTS = "students"
-"""The section of a recipe that names the students which learn from R1 (stages/students.py)."""
+"""The section of a recipe that names the students which learn from R1 (pipeline/students.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from random import Random
 
 from zerone.corpus.countdown_solutions import Solution
 from zerone.corpus.words import Words
-from zerone.problems.choices import LETTERS
+from zerone.data.choices import LETTERS
 from zerone.types import Problem
 
 

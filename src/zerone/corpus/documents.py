@@ -27,7 +27,7 @@ from zerone.corpus.words import WORDS, Words
 from zerone.problems import arithmetic, countdown, functions, requests, selections
 from zerone.problems.countdown import pair_values
 from zerone.problems.mixture import draw_weighted
-from zerone.prompt import R1_ZERO_PREFIX, Style, style_for, write_completion, write_prompt
+from zerone.prompts.r1 import R1_ZERO_PREFIX, Style, style_for, write_completion, write_prompt
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

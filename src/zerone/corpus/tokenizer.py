@@ -1,14 +1,14 @@
 """Trains the byte-level BPE tokenizer of the embedded model.
 
 The pre-tokenizer is Qwen2's published expression, which splits digits singly and which GGUF
-converters recognise. The four tags of prompt.py are single tokens, but ordinary ones: decoding
+converters recognise. The four tags of prompts/r1.py are single tokens, but ordinary ones: decoding
 keeps them, and the model has to write them itself.
 """
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from zerone.prompt import TAGS
+from zerone.prompts.r1 import TAGS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from zerone.curation.drafts import Draft
-from zerone.endpoint import Draw, EndpointClient, ask_many
+from zerone.engine.remote import Draw, EndpointClient, ask_many
 from zerone.errors import EndpointError, RequestRefused
 from zerone.evals.rubric import KEPT_FROM, Rubric
-from zerone.prompt import Style, parse_completion, style_for, write_completion
+from zerone.prompts.r1 import Style, parse_completion, style_for, write_completion
 from zerone.seeding import seed_from
 from zerone.types import Outcome, Problem
 

@@ -18,7 +18,7 @@ from zerone.curation.drafts import hash_of
 from zerone.curation.few_shot import FEW_SHOT, ExamplesFor, FewShotDraw
 from zerone.curation.sampler import ZERO, ModelAtWork, ModelDraw
 from zerone.problems.mixture import Family
-from zerone.prompt import Style
+from zerone.prompts.r1 import Style
 from zerone.types import Problem
 
 

@@ -10,7 +10,7 @@ from zerone.corpus.documents import SOLUTIONS
 from zerone.corpus.words import WORDS
 from zerone.curation.drafts import GENERAL, Draft, domain_of
 from zerone.problems.mixture import CHINESE_SHARE, Family, draw_from_split
-from zerone.prompt import Style, style_for, write_completion
+from zerone.prompts.r1 import Style, style_for, write_completion
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

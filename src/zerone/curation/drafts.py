@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zerone.prompt import Style
+from zerone.prompts.r1 import Style
 from zerone.seeding import seed_from
 from zerone.types import Problem
 

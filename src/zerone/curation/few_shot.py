@@ -17,8 +17,8 @@ from zerone.corpus.words import WORDS, Words
 from zerone.curation.drafts import Draft
 from zerone.curation.sampler import ModelAtWork, no_drafts
 from zerone.problems.mixture import CORPUS_SHARES, draw_from_split
-from zerone.prompt import Example, Style, style_for, write_completion
-from zerone.rollout.engine import Request
+from zerone.prompts.r1 import Example, Style, style_for, write_completion
+from zerone.engine.api import Request
 from zerone.seeding import rng_from
 from zerone.types import Finish, Problem, Rollout
 

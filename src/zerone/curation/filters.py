@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from zerone.curation.drafts import Draft
-from zerone.prompt import THINK_CLOSE, Style, is_visible, parse_completion
+from zerone.prompts.r1 import THINK_CLOSE, Style, is_visible, parse_completion
 from zerone.rewards.language import SCRIPTS, Detector, language_code, language_share, word_counts
 from zerone.rewards.shape import repeated_share
 from zerone.rewards.total import RewardRules, RewardWeights, grade

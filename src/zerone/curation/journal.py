@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from zerone.curation.drafts import is_record
 from zerone.curation.tally import Tally
 from zerone.errors import RunDirError
-from zerone.run_dir import write_atomically
+from zerone.runs.directory import write_atomically
 
 
 class Journal:

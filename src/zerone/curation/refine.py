@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from zerone.corpus.words import WORDS
 from zerone.curation.drafts import GENERAL, Draft, domain_of
-from zerone.prompt import Style, parse_completion, style_for, write_completion
+from zerone.prompts.r1 import Style, parse_completion, style_for, write_completion
 from zerone.types import Problem
 
 _FIRST_PERSON = {

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from zerone.errors import ConfigError, DataError, RunDirError
-from zerone.problems.jsonl import objects_of
-from zerone.prompt import Style, parse_completion
-from zerone.run_dir import write_atomically
+from zerone.data.jsonl import objects_of
+from zerone.prompts.r1 import Style, parse_completion
+from zerone.runs.directory import write_atomically
 
 Verdict = Literal["accept", "reject"]
 Ask = Callable[[str], str]

@@ -12,11 +12,11 @@ import torch
 
 from zerone.curation.drafts import Draft
 from zerone.identity import sha256_of_value
-from zerone.machine import Precision, keep_freed_memory, known_machine
+from zerone.processes.machine import Precision, keep_freed_memory, known_machine
 from zerone.model.loading import load_model, quiet_transformers
-from zerone.prompt import Example, Style, style_for, write_prompt
-from zerone.rollout.engine import Engine, Request, Sampling
-from zerone.rollout.torch_engine import TorchEngine
+from zerone.prompts.r1 import Example, Style, style_for, write_prompt
+from zerone.engine.api import Engine, Request, Sampling
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.seeding import seed_from
 from zerone.types import Finish, Problem, Rollout
 

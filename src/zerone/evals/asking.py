@@ -1,6 +1,6 @@
 """How a problem is put to a model, and where in what comes back its answer is.
 
-In: a problem, and whether the model is spoken to in a template of prompt.py or as a chat. Out: the
+In: a problem, and whether the model is spoken to in a template of prompts/r1.py or as a chat. Out: the
 prompt; and of a completion, what its verifier is to judge. In a chat the request for boxes, letters
 or fenced programs is part of the message, as R1's users are told to write it.
 """
@@ -8,7 +8,7 @@ or fenced programs is part of the message, as R1's users are told to write it.
 import re
 from dataclasses import dataclass
 
-from zerone.prompt import (
+from zerone.prompts.r1 import (
     THINK_CLOSE,
     THINK_OPEN,
     Example,

@@ -15,8 +15,8 @@ from typing import Any
 import regex
 
 from zerone.evals.programs import FRAMES
-from zerone.evals.records import Row
-from zerone.problems.choices import choice_prompt
+from zerone.data.records import Row
+from zerone.data.choices import choice_prompt
 from zerone.types import Problem
 
 NGRAM = 10

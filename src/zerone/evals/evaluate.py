@@ -12,8 +12,8 @@ from typing import Any
 from zerone.evals.figures import figures_of
 from zerone.evals.judged import Judged, is_majority_right, judged_of
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
-from zerone.rl import requests_for
-from zerone.rollout.engine import Engine, Sampling
+from zerone.train.loop import requests_for
+from zerone.engine.api import Engine, Sampling
 from zerone.types import Graded, Problem
 
 __all__ = ["Suite", "evaluate", "figures", "is_majority_right", "judged_answers"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from zerone.evals.records import Row
+from zerone.data.records import Row
 from zerone.sandbox.asserts import NotConvertible, asserts_of_check
 
 _COMPLETE = "Complete this Python function. Give the whole program."

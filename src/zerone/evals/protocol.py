@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from zerone.endpoint import EndpointClient
+from zerone.engine.remote import EndpointClient
 from zerone.errors import EndpointError, Interrupted, RunDirError
 from zerone.evals.answerers import Answerer, Question, Refusal
 from zerone.evals.asking import Form

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zerone.endpoint import Draw, EndpointClient
+from zerone.engine.remote import Draw, EndpointClient
 from zerone.seeding import seed_from
 
 LOWEST, HIGHEST = 1, 10

@@ -14,7 +14,7 @@ from math import comb
 import numpy as np
 
 from zerone.errors import DataError
-from zerone.evals.intervals import wilson_interval
+from zerone.intervals import wilson_interval
 from zerone.seeding import seed_from
 
 _NUM_RESAMPLES = 10_000

@@ -13,7 +13,7 @@ from zerone.config import Config
 from zerone.errors import ConfigError, DataError, UserError
 from zerone.evals.evaluate import Suite
 from zerone.problems import functions, selections, sums
-from zerone.problems.jsonl import Fields, ProblemFile, read_problems, split_problems
+from zerone.data.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.problems.mixture import (
     MIX_FAMILIES,
     EmbeddedMixture,
@@ -29,9 +29,9 @@ from zerone.problems.mixture import (
 )
 from zerone.problems.request_suites import helpfulness_suite, safety_suite
 from zerone.problems.scenarios import AllScenarios, OwnScenarios
-from zerone.rewards.golds import gold_complaint
+from zerone.rewards.ground_truth import gold_complaint
 from zerone.rewards.preference import first_due, kind_of
-from zerone.rl import Mixture
+from zerone.train.loop import Mixture
 from zerone.types import Problem
 
 _SUITES: Mapping[str, Callable[[], list[Problem]]] = {

@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from zerone import __version__
 from zerone.config import Config
 from zerone.export.source import Ancestor, Source
-from zerone.prompt import write_prompt
+from zerone.prompts.r1 import write_prompt
 
 _MEASURES = {
     "pass_at_1": ("pass@1", "{:.1%}"),

@@ -15,13 +15,13 @@ import yaml
 
 from zerone.config import Config, build_config, read_recipe
 from zerone.errors import ExportError, ModelError, RunDirError
-from zerone.evals.as_trained import locate_model
+from zerone.runs.settings import locate_model
 from zerone.export.template import ChatPrompt, jinja_template
 from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
-from zerone.prompt import Style, shown_examples
+from zerone.prompts.r1 import Style, shown_examples
 from zerone.reward_model.scorer import HEAD_ABOUT
-from zerone.rl import opened_by_prompt
-from zerone.run_dir import RunDir
+from zerone.train.loop import opened_by_prompt
+from zerone.runs.directory import RunDir
 
 _MAX_ANCESTORS = 16
 

@@ -1,4 +1,4 @@
-"""The prompt of prompt.py as a chat template: Jinja for transformers and vLLM, Go for Ollama.
+"""The prompt of prompts/r1.py as a chat template: Jinja for transformers and vLLM, Go for Ollama.
 
 In: style, worked examples, and what the prompt opens of the answer. Out: template text. For one
 question both render what `write_prompt` writes, to the last character: a model is asked as it was
@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from string import Template
 
-from zerone.prompt import ASSISTANT, THINK_CLOSE, THINK_OPEN, USER, Example, Style, write_prompt
+from zerone.prompts.r1 import ASSISTANT, THINK_CLOSE, THINK_OPEN, USER, Example, Style, write_prompt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from zerone.errors import ModelError
-from zerone.machine import NARROW
+from zerone.processes.machine import NARROW
 
 SUPPORTED = ("qwen2", "qwen3", "llama")
 

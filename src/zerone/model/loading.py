@@ -102,7 +102,7 @@ def read_model_files(path: str) -> ModelFiles:
 def find_directory(path: str) -> Path:
     """Return the directory that a `model.path` names; raises ModelError if there is none."""
     if path == EMBEDDED:
-        directory = Path(str(resources.files("zerone"))) / "data" / EMBEDDED
+        directory = Path(str(resources.files("zerone"))) / "world" / EMBEDDED
         remedy = "this installation lacks the embedded model; make it by `zerone pretrain --out DIR` and set"
     else:
         directory = Path(path).expanduser()

@@ -11,7 +11,7 @@ from random import Random
 from typing import Protocol
 
 from zerone.problems import arithmetic, countdown, functions, requests, selections
-from zerone.problems.split import Split, split_of
+from zerone.data.split import Split, split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

@@ -6,7 +6,7 @@ takes what there is of each in turn and fills up from the others; it never waits
 
 from zerone.problems import requests
 from zerone.problems.mixture import CHINESE_SHARE
-from zerone.problems.split import split_of
+from zerone.data.split import split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

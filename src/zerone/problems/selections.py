@@ -8,7 +8,7 @@ near: a digit off, two digits swapped, the other operation. The right letter is 
 from dataclasses import dataclass
 from random import Random
 
-from zerone.problems.choices import LETTERS
+from zerone.data.choices import LETTERS
 from zerone.types import Problem
 
 FAMILY = "choice"

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from zerone.prompt import reasoning_of
+from zerone.prompts.r1 import reasoning_of
 from zerone.report.charts import Chart, Series
 from zerone.report.comparison import Compared, differing_settings, final_figures, name_runs
 from zerone.report.figures import Figure, figure_of
@@ -19,8 +19,8 @@ from zerone.report.numbers import MISSING, duration, number, percent
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.rewards.language import language_share
-from zerone.run_dir import RunDir, write_atomically
-from zerone.stages.ablations import Ablation, Curve
+from zerone.runs.directory import RunDir, write_atomically
+from zerone.pipeline.ablations import Ablation, Curve
 
 
 def write_ablation(name: str, ablation: Ablation, directory: Path) -> Path:

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zerone.prompt import parse_completion
+from zerone.prompts.r1 import parse_completion
 from zerone.report.numbers import visible
 from zerone.rewards.reflection import count_reflection_words, reflection_spans
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 from zerone.types import Outcome
 
 _ENGLISH_FAILURES = ("no", "not", "wrong", "incorrect")

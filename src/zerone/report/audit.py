@@ -15,7 +15,7 @@ from typing import Any
 import regex
 import yaml
 
-from zerone.prompt import (
+from zerone.prompts.r1 import (
     ANSWER_CLOSE,
     THINK_CLOSE,
     THINK_OPEN,
@@ -26,7 +26,7 @@ from zerone.prompt import (
 )
 from zerone.rewards.expressions import parse_number
 from zerone.rewards.shape import repeated_share
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 from zerone.types import Outcome
 
 KINDS = {

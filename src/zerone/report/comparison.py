@@ -20,7 +20,7 @@ from zerone.report.numbers import MISSING, number, percent, plural
 from zerone.report.pipeline_page import comparable, is_pipeline
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 
 TONES = ("blue", "orange", "teal", "red", "violet", "ink", "gray")
 MAX_RUNS = 14

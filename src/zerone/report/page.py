@@ -19,7 +19,7 @@ from zerone.report.numbers import MISSING, duration, percent, plural
 from zerone.report.pipeline_page import is_pipeline, render_pipeline
 from zerone.report.record import RunRecord, read_record, vote_key, vote_size
 from zerone.report.template import template
-from zerone.run_dir import RunDir, write_atomically
+from zerone.runs.directory import RunDir, write_atomically
 
 MAX_TROUBLES = 30
 

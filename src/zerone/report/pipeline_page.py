@@ -30,9 +30,9 @@ from zerone.report.figures import (
 from zerone.report.numbers import duration, percent, plural
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
-from zerone.run_dir import RunDir
-from zerone.stages.records import RECIPE_NAME, Records
-from zerone.stages.summing_up import sum_up
+from zerone.runs.directory import RunDir
+from zerone.runs.records import RECIPE_NAME, Records
+from zerone.pipeline.summary import sum_up
 
 _PART_TONES = ("blue", "violet", "orange", "teal", "red", "gray", "ink")
 

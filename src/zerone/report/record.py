@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from zerone.errors import RunDirError
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 
 Suite = Mapping[str, Any]
 _FIRST_SUITES = ("mixed", "hard")

@@ -10,8 +10,8 @@ from typing import Any
 
 from zerone.problems import requests
 from zerone.problems.mixture import CHINESE_SHARE, draw_from_split
-from zerone.problems.split import Split
-from zerone.reward_model.data import Kind
+from zerone.data.split import Split
+from zerone.data.preferences import Kind
 from zerone.rewards.request_pairs import preference_pairs, safety_examples
 from zerone.seeding import rng_from
 

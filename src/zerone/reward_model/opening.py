@@ -12,7 +12,7 @@ from typing import Protocol
 from zerone.config import Config
 from zerone.errors import ConfigError, ModelError
 from zerone.reward_model.by_endpoint import SCHEMES, RubricRewards, judge_endpoint
-from zerone.reward_model.data import Kind
+from zerone.data.preferences import Kind
 from zerone.reward_model.scorer import RewardModel, load_reward_model
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zerone.endpoint import Endpoint, EndpointClient, ask_many
+from zerone.engine.remote import Endpoint, EndpointClient, ask_many
 from zerone.errors import DataError, RequestRefused, RunDirError
 from zerone.evals.rubric import Rubric
-from zerone.problems.jsonl import objects_of
-from zerone.reward_model.data import final_answer, placed_rows
-from zerone.reward_model.judging import JudgedPair, PositionBias, judge_pair, position_bias
-from zerone.run_dir import write_atomically
+from zerone.data.jsonl import objects_of
+from zerone.data.preferences import final_answer, placed_rows
+from zerone.data.pair_judgments import JudgedPair, PositionBias, judge_pair, position_bias
+from zerone.runs.directory import write_atomically
 from zerone.seeding import seed_from
 
 _FIELDS = ("prompt", "a", "b")

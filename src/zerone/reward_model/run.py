@@ -14,20 +14,20 @@ from typing import Any
 
 import torch
 
-from zerone.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
 from zerone.errors import ConfigError, DataError
 from zerone.identity import sha256_of_path
-from zerone.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
-from zerone.machine import keep_freed_memory
+from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
+from zerone.processes.machine import keep_freed_memory
 from zerone.model.loading import hash_weights, load_model, quiet_transformers
-from zerone.optim import adamw
-from zerone.reward_model.data import Example, Pair, PreferenceData, SafetyExample, read_preferences
+from zerone.train.optim import adamw
+from zerone.data.preferences import Example, Pair, PreferenceData, SafetyExample, read_preferences
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
-from zerone.run_dir import RunDir, write_atomically
-from zerone.run_start import Input, begin_run, prepare_run, programs_of
+from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.start import Input, begin_run, prepare_run, programs_of
 
 Say = Callable[[str], None]
 

@@ -24,9 +24,9 @@ from zerone.identity import sha256_of_value
 from zerone.model.decoder import Decoder
 from zerone.model.loading import load_model, save_model, sync_path
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
-from zerone.prompt import Style, write_prompt
-from zerone.reward_model.data import Kind, final_answer
-from zerone.run_dir import write_atomically
+from zerone.prompts.r1 import Style, write_prompt
+from zerone.data.preferences import Kind, final_answer
+from zerone.runs.directory import write_atomically
 
 HEAD_WEIGHTS = "reward_head.safetensors"
 HEAD_ABOUT = "reward_head.json"

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zerone.checkpoint import Progress
+from zerone.runs.checkpoint import Progress
 from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
-from zerone.optim import set_learning_rate, warmup_then_constant
-from zerone.reward_model.data import Example, Pair
+from zerone.train.optim import set_learning_rate, warmup_then_constant
+from zerone.data.preferences import Example, Pair
 from zerone.reward_model.scorer import Question, RewardModel, batches_of, scores_of
 from zerone.seeding import rng_from
 

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from zerone.problems.choices import LETTERS
+from zerone.data.choices import LETTERS
 
 _LONGEST_ANSWER = 2000
 _WRAPPER = re.compile(

@@ -16,7 +16,7 @@ from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.sandbox.execution import MIB, Executor, Limits
 from zerone.sandbox.remote import URL_VARIABLE, executor_from_environment
-from zerone.sandbox.suite import CodeVerdict, Report, make_suite, run_suite
+from zerone.sandbox.unit_tests import CodeVerdict, Report, make_suite, run_suite
 from zerone.types import Outcome
 
 _FENCE = "```"

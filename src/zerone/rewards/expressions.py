@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from zerone.problems.numerals import plain_number
+from zerone.data.numerals import plain_number
 
 _MAX_CHARACTERS = 200
 _MAX_DEPTH = 20

@@ -44,7 +44,7 @@ from typing import Literal
 
 from zerone.problems.request_phrases import Spec
 from zerone.problems.request_topics import DANGER_WORDS
-from zerone.prompt import THINK_CLOSE, is_visible, parse_completion
+from zerone.prompts.r1 import THINK_CLOSE, is_visible, parse_completion
 from zerone.rewards.accuracy import UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.judge_rules import RULES, refuses, text_of
 from zerone.rewards.judge_text import LONGEST_ANSWER, is_tidy, read_sentences, share_in_language

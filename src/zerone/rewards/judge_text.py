@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from zerone.prompt import TAGS
+from zerone.prompts.r1 import TAGS
 from zerone.rewards.language import language_share
 from zerone.rewards.prose import normalised
 

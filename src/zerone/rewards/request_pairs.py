@@ -13,7 +13,7 @@ from random import Random
 from zerone.corpus.request_solutions import bad_answer, careful, good_answer, slipped_answer
 from zerone.corpus.words import WORDS
 from zerone.problems.request_topics import ACTS, REASONS, REFUSALS
-from zerone.prompt import write_completion
+from zerone.prompts.r1 import write_completion
 from zerone.rewards.judge import compare, judge_safety
 from zerone.types import Problem
 

@@ -8,8 +8,8 @@ an infrastructure error with reward null and a reason, and stops no other row.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from zerone.problems.jsonl import with_floats, written
-from zerone.prompt import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
+from zerone.data.jsonl import with_floats, written
+from zerone.prompts.r1 import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
 from zerone.rewards.language import language_code, language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
 from zerone.rewards.user import load_user_reward, user_reward

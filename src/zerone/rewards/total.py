@@ -9,7 +9,7 @@ answer. General requests may be judged by reward models in place of a rule (pref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
-from zerone.prompt import Parsed, Style, parse_completion, reasoning_of, style_for
+from zerone.prompts.r1 import Parsed, Style, parse_completion, reasoning_of, style_for
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.language import Detector, language_share
 from zerone.rewards.preference import KINDS, Preference, kind_of, preferences_of

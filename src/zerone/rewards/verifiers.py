@@ -9,7 +9,7 @@ import struct
 import subprocess
 from collections.abc import Iterable
 
-from zerone.prompt import THINK_CLOSE, last_answer, parse_completion
+from zerone.prompts.r1 import THINK_CLOSE, last_answer, parse_completion
 from zerone.rewards.accuracy import VERIFIERS, Verifier
 
 NAMES = (*VERIFIERS, "math", "code", "judge")
@@ -44,7 +44,7 @@ def verifier_named(name: str) -> Verifier:
         return VERIFIERS[name]
     try:
         if name == "math":
-            from zerone.rewards.math import verify_math
+            from zerone.rewards.math.verifier import verify_math
 
             return verify_math
         if name == "code":
@@ -78,7 +78,7 @@ def answer_for(name: str, completion: str) -> str | None:
     block, or else all that follows the thought.
     """
     if name == "math":
-        from zerone.rewards.math_extraction import extract_math_answer
+        from zerone.rewards.math.extraction import extract_math_answer
 
         return extract_math_answer(completion)
     if name == "code":

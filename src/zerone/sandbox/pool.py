@@ -11,10 +11,10 @@ import threading
 from types import TracebackType
 
 from zerone.errors import SandboxError, SandboxUnavailable
-from zerone.sandbox.cell import Cell
+from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.execution import Execution, Job, Limits
-from zerone.sandbox.nursery import BACKENDS, Nursery
-from zerone.sandbox.promises import examine_promises
+from zerone.sandbox.factory import BACKENDS, Nursery
+from zerone.sandbox.self_test import examine_promises
 
 HOW_TO_ENABLE = """\
 To run untrusted programs zerone needs one of

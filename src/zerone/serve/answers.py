@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from zerone.serve.exchange import Exchange
-from zerone.serve.jobs import Delta
+from zerone.engine.jobs import Delta
 from zerone.serve.refusals import Refusal
 from zerone.serve.wire import DONE, WholeWire, Wire, event, merged
 

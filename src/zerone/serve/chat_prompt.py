@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 
 from zerone.errors import ModelError
-from zerone.prompt import (
+from zerone.prompts.r1 import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
     ASSISTANT,
@@ -25,7 +25,7 @@ from zerone.prompt import (
     write_chat,
     write_prompt,
 )
-from zerone.serve.jobs import Split
+from zerone.engine.jobs import Split
 from zerone.serve.refusals import Refusal, too_long
 from zerone.serve.schemas import Message
 from zerone.types import Message as Turn

@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from zerone.serve.jobs import Decoding, Deliver, Delta, Failure, Job, QueueFull, Split, sink_all
+from zerone.engine.jobs import Decoding, Deliver, Delta, Failure, Job, QueueFull, Split, sink_all
 from zerone.serve.models import Served
 from zerone.serve.refusals import Refusal, overloaded, too_long, unavailable
 from zerone.serve.telemetry import Telemetry, Usage

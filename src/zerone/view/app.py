@@ -21,7 +21,7 @@ from pydantic_core import to_json
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from zerone.errors import RunDirError
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 from zerone.view import store
 from zerone.view.pieces import Pieces, find_tokenizer
 from zerone.view.store import GroupOrder, Json, RolloutOrder, Search, Tokens

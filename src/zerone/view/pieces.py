@@ -15,7 +15,7 @@ import yaml
 from tokenizers import Tokenizer
 
 from zerone.report.numbers import visible
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 
 Piece = tuple[str, int]
 """(text, how many tokens it holds)"""
@@ -87,6 +87,6 @@ def _model_directories(run: RunDir) -> Iterator[Path]:
     model = config.get("model") if isinstance(config, dict) else None
     path = model.get("path") if isinstance(model, dict) else None
     if path == "embedded":
-        yield Path(str(resources.files("zerone") / "data" / "embedded"))
+        yield Path(str(resources.files("zerone") / "world" / "embedded"))
     elif isinstance(path, str):
         yield Path(path)

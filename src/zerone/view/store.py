@@ -3,7 +3,7 @@
 In: a run directory, finished, cut off or being written. Out: plain values for JSON. Each statement
 reads one step or an index: SQLite's reader holds the lock that the training needs to record its next
 step, so a look at the whole run is many short statements, never a long one. The indexes are made
-with the tables (run_dir.py); on runs older than them the same statements work and are slower.
+with the tables (runs/directory.py); on runs older than them the same statements work and are slower.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 from zerone.report.numbers import visible
 from zerone.rewards.reflection import count_reflection_words
-from zerone.run_dir import RunDir
+from zerone.runs.directory import RunDir
 
 Json = dict[str, Any]
 

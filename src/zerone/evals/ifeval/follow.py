@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from zerone.evals.ifeval.checkers import INSTRUCTIONS
-from zerone.evals.intervals import ratio_with_interval, share_with_interval
+from zerone.intervals import ratio_with_interval, share_with_interval
 
 
 def follow_all(

@@ -1,0 +1,93 @@
+"""`zerone data ...`: build a cold start, sample SFT data from a model, look through data by hand.
+
+In: options, model directories, files. Out: JSONL for `zerone sft`, each with its data card. Heavy
+imports wait inside the commands.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zerone.config import to_yaml
+from zerone.cli.arguments import ConfigFile, DryRun, Overrides
+from zerone.config.recipes import resolve_config
+
+app = typer.Typer(help="Make data for SFT, and look through it.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option(help="the JSONL to write; go on with it by the same command")]
+
+
+@app.command()
+def cold_start(
+    out: Out,
+    overrides: Overrides = None,
+    zero: Annotated[Path | None, typer.Option(help="an R1-Zero model to sample from")] = None,
+    examples: Annotated[
+        Path | None, typer.Option(help="worked examples for few-shot prompts: question, thought, answer")
+    ] = None,
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Few and good: from R1-Zero's answers, few-shot prompting of model.path, and designed cases."""
+    resolved = resolve_config("cold_start", config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    from zerone.curation.settings import make_cold_start
+
+    card = make_cold_start(resolved, out, None if zero is None else str(zero), examples, _show)
+    _print_card(card, out)
+
+
+@app.command()
+def reject_sample(
+    out: Out, overrides: Overrides = None, config: ConfigFile = None, dry_run: DryRun = False
+) -> None:
+    """Many and right: from the answers of model.path, after reasoning RL."""
+    resolved = resolve_config("reject_sample", config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    from zerone.curation.settings import make_rejection_samples
+
+    _print_card(make_rejection_samples(resolved, out, _show), out)
+
+
+@app.command()
+def review(
+    file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="the data to look through")],
+    out: Annotated[
+        Path | None, typer.Option(help="where accepted samples go [default: FILE.reviewed.jsonl]")
+    ] = None,
+) -> None:
+    """Accept, reject or edit samples by hand; the next call goes on where this one stopped."""
+    from zerone.curation.review import Review, review_all
+
+    work = Review(file, out or file.with_suffix(".reviewed.jsonl"))
+    review_all(work, Console(highlight=False))
+    counts = work.counts()
+    print(
+        f"{counts['accepted']} accepted ({counts['edited']} edited), {counts['rejected']} rejected, "
+        f"{counts['open']} to go -> {work.out_path}"
+    )
+
+
+def _show(share: float, line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _print_card(card: Mapping[str, Any], path: Path) -> None:
+    console = Console(highlight=False)
+    for row in card["table"]:
+        console.print(
+            f"{row['domain']:<8} {row['samples']:>8} samples  {row['rounds']:>4} rounds  "
+            f"{row['tokens']:>8} tokens"
+        )
+    print(f"dropped: {json.dumps(card['dropped'])}")
+    print(f"data:    {path.resolve()}")
+    print(f"card:    {path.with_name(f'{path.stem}.card.md').resolve()}")

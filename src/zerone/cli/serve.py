@@ -1,0 +1,85 @@
+"""`zerone serve MODEL` and `zerone chat MODEL`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")]
+
+
+def serve(  # noqa: PLR0913 - the flags of a command
+    model: Model,
+    compare: Annotated[str | None, typer.Option(help="a second model, shown beside the first")] = None,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 8000,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="keys, one per line: KEY or NAME KEY; needed beyond loopback")
+    ] = None,
+    slots: Annotated[int, typer.Option(min=1, max=1024, help="answers decoded at once")] = 64,
+    queue: Annotated[int, typer.Option(min=0, max=100_000, help="answers that may wait beside them")] = 256,
+    engine: Annotated[
+        str, typer.Option(help="torch or vllm; auto takes vLLM where it is installed and there is a GPU")
+    ] = "auto",
+    price: Annotated[
+        str, typer.Option(metavar="IN,OUT", help="USD per million tokens for /metrics [R1's API prices]")
+    ] = "0.55,2.19",
+) -> None:
+    """Serve a model: OpenAI's API at /v1, a chat page at /, /health and /metrics."""
+    from zerone.serve.application import create_app
+    from zerone.serve.keys import Keys
+    from zerone.serve.models import Limits, open_models
+    from zerone.serve.running import open_socket
+    from zerone.serve.running import serve as run
+    from zerone.serve.telemetry import Prices
+    from zerone.engine.vllm import chosen_engine
+
+    prices = Prices.read(price)
+    kind = chosen_engine(engine)
+    keys = None if api_key_file is None else Keys.read(api_key_file)
+    listener = open_socket(host, port, has_keys=keys is not None)
+    named = [given for given in (model, compare) if given is not None]
+    models = open_models(named, Limits(max_rows=slots, max_waiting=queue), kind)
+    run(create_app(models, keys, prices), listener, [served.scheduler.stop for served in models])
+
+
+def chat(
+    model: Model,
+    temperature: Annotated[
+        float | None, typer.Option(min=0, max=2, help="[default: the model's own]")
+    ] = None,
+    max_tokens: Annotated[int, typer.Option(min=0, help="0 is up to the end of the context")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="0 draws a new one for each answer")] = 0,
+    think: Annotated[bool, typer.Option("--think/--no-think", help="whether the model thinks first")] = True,
+    fold: Annotated[bool, typer.Option("--fold", help="show of a thought only its time and tokens")] = False,
+) -> None:
+    """Talk to a model in the terminal, or through a pipe: one question per line, answers out."""
+    import sys
+
+    from zerone.engine.serving import use_this_machine
+    from zerone.engine.jobs import Decoding
+    from zerone.serve.models import Limits, open_model
+    from zerone.serve.terminal import HELP, Chat, Manner, lines_of, take_any_text
+
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    served = open_model(model, Limits(max_rows=1))
+    use_this_machine(served.directory)
+    decoding = Decoding(
+        temperature=served.temperature if temperature is None else temperature,
+        top_p=served.top_p,
+        top_k=served.top_k,
+        max_tokens=max_tokens,
+        trained_stop=served.trained_stop,
+        seed=seed,
+    )
+    manner = Manner(decoding=decoding, thinks=think, shows_thought=is_terminal and not fold)
+    if is_terminal:
+        import readline  # noqa: F401  # gives input() its history and editing
+
+        print(f"{served.name}: {HELP}")
+    take_any_text(sys.stdin, sys.stdout)
+    served.scheduler.start()
+    try:
+        Chat(served, manner, is_terminal=is_terminal).run(lines_of(sys.stdin, is_terminal=is_terminal))
+    finally:
+        served.scheduler.stop()

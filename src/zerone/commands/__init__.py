@@ -1,1 +1,0 @@
-"""Commands with a file of their own; cli.py joins them."""

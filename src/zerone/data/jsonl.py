@@ -1,0 +1,368 @@
+"""Users' own problems: one JSON object per line, with a question and its answer.
+
+In: a file, the names of its fields, and where needed an expression that finds the answer in its
+field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer is one,
+as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere.
+Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
+taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from zerone.errors import DataError
+from zerone.data.choices import LETTERS, choice_prompt
+from zerone.data.numerals import plain_number
+from zerone.seeding import seed_from
+from zerone.types import Problem
+
+FAMILY = "jsonl"
+
+NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
+"""What a line's own field `verifier` may say; anything else in it is ignored."""
+
+_JUDGE = "judge"
+"""A line may also say that no rule can judge it; a model must then."""
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_LONGEST_NUMBER = 40
+"""Digits; the verifier of numbers reads no more than that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """Where question and answer stand in a line, and which verifier judges (`auto`: by the answer)."""
+
+    prompt: str = "prompt"
+    answer: str = "answer"
+    answer_pattern: str | None = None
+    choices: str = "choices"
+    verifier: str = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProblemFile:
+    """The problems of a file; of those with equal prompts only the first is kept, the rest counted.
+
+    `lines` holds the line that each problem stands on, counted from 1.
+    """
+
+    problems: tuple[Problem, ...]
+    lines: tuple[int, ...]
+    num_duplicates: int
+
+
+def read_problems(path: Path, fields: Fields) -> ProblemFile:
+    """Read a JSONL file of problems; blank lines are skipped.
+
+    Raises DataError, before anything else is done with the data, for the first thing that is wrong.
+    """
+    problems: dict[str, tuple[int, Problem]] = {}
+    num_read = 0
+    for number, problem in read_lines(path, fields):
+        if isinstance(problem, DataError):
+            raise problem
+        problems.setdefault(problem.id, (number, problem))
+        num_read += 1
+    if not problems:
+        raise DataError(f"{path} is empty; it needs one JSON object per line with a question and its answer")
+    return ProblemFile(
+        problems=tuple(problem for _, problem in problems.values()),
+        lines=tuple(number for number, _ in problems.values()),
+        num_duplicates=num_read - len(problems),
+    )
+
+
+def read_lines(path: Path, fields: Fields) -> Iterator[tuple[int, Problem | DataError]]:
+    """Yield the number of each line that is not blank, and its problem or what is wrong with it.
+
+    Raises DataError where the file or the pattern cannot be used at all.
+    """
+    if ".csv" in path.suffixes:
+        raise DataError(f"{path}: problems of your own are read from JSONL, one object per line, not CSV")
+    pattern = None if fields.answer_pattern is None else _compile(fields.answer_pattern)
+    for number, line in lines_of(path):
+        place = f"{path}:{number}"
+        try:
+            yield number, _problem(parse_object(line, place), fields, pattern, place)
+        except DataError as error:
+            yield number, error
+
+
+def _compile(answer_pattern: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(answer_pattern)
+    except re.error as error:
+        raise DataError(
+            f"data.answer_pattern={answer_pattern!r} is not a regular expression: {error}"
+        ) from error
+    if pattern.groups == 0:
+        raise DataError(
+            f"data.answer_pattern={answer_pattern!r} has no group; put parentheses around what is the "
+            "answer, as in '#### (.+)$'"
+        )
+    return pattern
+
+
+def lines_of(path: Path, named_by: str = "data.path") -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of each line that is not blank; `named_by` is what names the file."""
+    try:
+        with path.open("rb") as file:
+            yield from numbered_lines(file)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist; {named_by} must name a JSONL file") from error
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}; {named_by} must name a JSONL file") from error
+
+
+def objects_of(path: Path, named_by: str, example: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and JSON object of each line that is not blank, of a file that holds no problems.
+
+    Raises DataError with the line; also for half of a surrogate pair, which no tokenizer and no file takes.
+    """
+    for number, line in lines_of(path, named_by):
+        place = f"{path}:{number}"
+        record = with_floats(parse_object(line, place, example))
+        try:
+            json.dumps(record, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise DataError(f"{place}: holds half of a surrogate pair, which is no character") from error
+        yield place, record
+
+
+def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield number and content of each line that is not blank, from a file that is open as bytes.
+
+    In text mode lines would also end at characters that JSON strings may hold.
+    """
+    for number, line in enumerate(file, start=1):
+        content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
+        if content.strip():
+            yield number, content
+
+
+def parse_json(text: str) -> Any:
+    """Return what a JSON text says, its fractions as `Decimal`; raises ValueError kinds.
+
+    Decimal keeps a number as it is written: 0.1 must not become its nearest binary fraction.
+    """
+    return json.loads(text, parse_float=_decimal, parse_constant=_refuse_constant)
+
+
+def _decimal(number: str) -> Decimal:
+    try:
+        return Decimal(number)
+    except InvalidOperation as error:
+        raise ValueError(f"the exponent of {number[:40]} is out of all bounds") from error
+
+
+def parse_object(
+    line: bytes, place: str, example: str = '{"prompt": ..., "answer": ...}'
+) -> Mapping[str, Any]:
+    """Return the JSON object of a line; `place` and `example` are for the complaint."""
+    try:
+        record = parse_json(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{place}: not UTF-8 (byte {error.start + 1} of the line); convert the file to UTF-8"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{place}: not valid JSON: {error.msg} at character {error.pos + 1}; "
+            "each line must be a JSON object of its own"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not usable JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise DataError(f"{place}: a JSON object is needed, as in {example}")
+    return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _text_of(record: Mapping[str, Any], field: str, option: str, place: str) -> str:
+    """Return a field as text; numbers are written out, anything else but text is refused."""
+    if field not in record:
+        present = ", ".join(map(repr, record)) or "no fields"
+        raise DataError(f"{place}: no field {field!r}; the line has {present}; choose one by {option}=NAME")
+    return visible_text(record[field], lambda what: DataError(f"{place}: field {field!r} {what}"))
+
+
+def written(value: Any) -> Any:
+    """Return a number as the text that it is in its file, and anything else as it is.
+
+    A float comes from a table that is no text (the Hub's); it is written as shortly as it can be.
+    """
+    if isinstance(value, float) and math.isfinite(value):
+        value = Decimal(repr(value))
+    if isinstance(value, Decimal):
+        # Written out only where that is short: 1e999999999 in a file must not fill the memory.
+        return f"{value:f}" if abs(value.adjusted()) < _LONGEST_NUMBER else str(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def with_floats(value: Any) -> Any:
+    """Return a value of `parse_json` as `json.loads` gives it by itself, for what is no answer."""
+    match value:
+        case Decimal():
+            return float(value)
+        case list():
+            return [with_floats(inner) for inner in value]
+        case dict():
+            return {key: with_floats(inner) for key, inner in value.items()}
+        case _:
+            return value
+
+
+def visible_text(value: Any, complaint: Callable[[str], DataError]) -> str:
+    """Return a text or a written number; raises `complaint(what is wrong)` for anything else."""
+    text = written(value)
+    if not isinstance(text, str):
+        raise complaint(f"must hold text or a number, not {json.dumps(text, default=str)[:40]}")
+    if not text.strip():
+        raise complaint("is empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise complaint("holds half of a surrogate pair, which is no character") from error
+    return text
+
+
+def _find_answer(pattern: re.Pattern[str], text: str, place: str) -> str:
+    match = pattern.search(text)
+    answer = match and match[1]
+    if answer is None:
+        raise DataError(
+            f"{place}: data.answer_pattern={pattern.pattern!r} does not match the answer ...{text[-60:]!r}"
+        )
+    if not answer.strip():
+        raise DataError(f"{place}: data.answer_pattern={pattern.pattern!r} finds an empty answer")
+    return answer
+
+
+_LATEX = re.compile(r"\\[A-Za-z{}$%,!]|\^|\$[^$]+\$")
+# Digits or signs between short names (2k+2, (3,4], y = -2x); not a word, a date, a score or a version.
+_FORMULA = re.compile(
+    r"(?!\d+(?:[-/.]\d+)+$)(?=.*[\d+*/=<>-])(?!.*[A-Za-z]{3})[\w\s.,+*/=()\[\]{}<>|;!'-]{1,200}", re.ASCII
+)
+
+
+def _problem(
+    record: Mapping[str, Any], fields: Fields, pattern: re.Pattern[str] | None, place: str
+) -> Problem:
+    prompt = _text_of(record, fields.prompt, "data.prompt_field", place).strip()
+    language = _language(record, prompt)
+    verifier = _verifier_of(record, fields)
+    if verifier == "choice":
+        spec = _choice_spec(record, fields, place)
+        prompt = choice_prompt(prompt, spec["choices"], language)
+    elif verifier in ("code", _JUDGE):
+        rest = {key: value for key, value in record.items() if key not in (fields.prompt, "verifier")}
+        spec = json.loads(json.dumps(rest, default=float))
+    else:
+        answer = _text_of(record, fields.answer, "data.answer_field", place)
+        verifier, spec = _answer_spec(
+            (answer if pattern is None else _find_answer(pattern, answer, place)).strip(), verifier
+        )
+    return Problem(
+        id=f"{FAMILY}-{hashlib.blake2b(prompt.encode(), digest_size=12).hexdigest()}",
+        family=FAMILY,
+        level=1,
+        language=language,
+        prompt=prompt,
+        verifier=verifier,
+        spec=spec,
+    )
+
+
+def _language(record: Mapping[str, Any], prompt: str) -> str:
+    """Return the language that a line names by its two letters, or that its question is written in."""
+    named = record.get("language")
+    if isinstance(named, str) and re.fullmatch("[a-z]{2}", named):
+        return named
+    return "zh" if re.search("[\u4e00-\u9fff]", prompt) else "en"
+
+
+def _verifier_of(record: Mapping[str, Any], fields: Fields) -> str:
+    """Return the verifier that was asked for, that the line names, or that its fields call for."""
+    named = record.get("verifier")
+    if fields.verifier != "auto":
+        return fields.verifier
+    if isinstance(named, str) and named in (*NAMED_VERIFIERS, _JUDGE):
+        return named
+    return "choice" if fields.choices in record else "auto"
+
+
+def _answer_spec(answer: str, verifier: str) -> tuple[str, dict[str, Any]]:
+    """Return the verifier of an answer and what it needs; a number is handed on cleaned."""
+    number = plain_number(answer)
+    if verifier == "auto":
+        is_formula = _LATEX.search(answer) or _FORMULA.fullmatch(answer)
+        verifier = "number" if number is not None else "math" if is_formula else "exact"
+    return verifier, {"answer": number if verifier == "number" and number is not None else answer}
+
+
+def _choice_spec(record: Mapping[str, Any], fields: Fields, place: str) -> dict[str, Any]:
+    """Return choices and answer of a choice question; a position counts from 0, as in MMLU."""
+    choices = record.get(fields.choices)
+    if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS):
+        raise DataError(
+            f"{place}: field {fields.choices!r} must hold a list of 2 to {len(LETTERS)} choices; choose "
+            "another field by data.choices_field=NAME"
+        )
+    texts = [_text_of({"choice": choice}, "choice", "data.choices_field", place) for choice in choices]
+    answer = record.get(fields.answer)
+    if isinstance(answer, bool) or not isinstance(answer, int):
+        answer = _text_of(record, fields.answer, "data.answer_field", place).strip()
+    return {"choices": texts, "answer": answer}
+
+
+class _Identified(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Line = TypeVar("Line", bound=_Identified)
+"""A problem or a demonstration."""
+
+
+def _position(problem: _Identified) -> Fraction:
+    """Return a number in [0, 1) that depends on the problem's id alone."""
+    return Fraction(seed_from("jsonl-split", problem.id), 2**63)
+
+
+def split_problems(problems: Sequence[Line], eval_share: float) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+    """Return (train, eval) problems.
+
+    Each problem's side follows from its own id, so it stays when the file is reordered or grows.
+    Raises DataError when a side would be empty.
+    """
+    held_out = tuple(problem for problem in problems if _position(problem) < eval_share)
+    trained = tuple(problem for problem in problems if _position(problem) >= eval_share)
+    if not held_out or not trained:
+        empty = "evaluation" if not held_out else "training"
+        raise DataError(
+            f"data.eval_share={eval_share} of {len(problems)} problems leaves none for {empty}; "
+            f"{_advice(problems, eval_share)}"
+        )
+    return trained, held_out
+
+
+def _advice(problems: Sequence[_Identified], eval_share: float) -> str:
+    """Say which share nearest to the wanted one leaves neither side empty, if any does."""
+    positions = [_position(problem) for problem in problems]
+    percents = [percent for percent in range(1, 100) if min(positions) < percent / 100 <= max(positions)]
+    if not percents:
+        return "add problems (each goes to the side that its hash names)"
+    nearest = min(percents, key=lambda percent: abs(percent / 100 - eval_share))
+    return f"add problems, or set data.eval_share={nearest / 100}"

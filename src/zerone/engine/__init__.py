@@ -1,0 +1,1 @@
+"""Inference engines: sampling for training, evaluation and serving."""

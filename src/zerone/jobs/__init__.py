@@ -1,0 +1,1 @@
+"""Jobs: what the training and evaluation commands run."""

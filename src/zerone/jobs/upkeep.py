@@ -1,0 +1,127 @@
+"""What a training run does beside training: it measures and saves in time, goes on, and stops.
+
+In: a run directory and a learner. Out: checkpoints, an end by Ctrl-C that loses nothing, and what a finished
+run took. One piece for every loop that is a stage of its own.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from zerone.runs.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from zerone.config import Config
+from zerone.errors import Interrupted
+from zerone.train.loop import Learner
+from zerone.runs.directory import RunDir, peak_memory
+from zerone.jobs.critic import beside_policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attendance:
+    """What to call before and after each step; the steps count from 0 before and from 1 after."""
+
+    before_step: Callable[[int], None]
+    after_step: Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """Keeps a learner's state in its run directory."""
+
+    config: Config
+    run: RunDir
+    learner: Learner
+    tokenizer: Any
+
+    def restore(self, *, has_rollouts: bool) -> None:
+        """Go back to the newest checkpoint, and forget what was recorded after it."""
+        found, learner = checkpoints(self.run.checkpoints_path), self.learner
+        if found:
+            learner.progress = load_checkpoint(
+                found[-1], learner.module, learner.optimizer, learner.reference, beside_policy(learner)
+            )
+        self.run.rewind(learner.progress.step, has_rollouts=has_rollouts)
+
+    def save(self) -> None:
+        """Write a checkpoint of the state as it is."""
+        save_checkpoint(
+            self.run.checkpoints_path,
+            self.learner.progress,
+            self.learner.module,
+            self.tokenizer,
+            self.learner.optimizer,
+            self.learner.reference,
+            self.config.checkpoint.keep,
+            beside_policy(self.learner),
+        )
+
+    @contextmanager
+    def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
+        """Evaluate and save every so many steps; after Ctrl-C save and raise Interrupted."""
+        with stop_requests() as is_stopping:
+
+            def stop_if_wished() -> None:
+                if is_stopping():
+                    self.save()
+                    raise Interrupted(
+                        f"stopped after step {self.learner.progress.step}; go on with the same command and "
+                        f"--run-dir {self.run.path} --resume"
+                    )
+
+            def before_step(step: int) -> None:
+                every = self.config.eval.every
+                if step == 0 or (every and step % every == 0):
+                    evaluate(step)
+                stop_if_wished()
+
+            def after_step(step: int) -> None:
+                if step % self.config.checkpoint.every == 0:
+                    self.save()
+                stop_if_wished()
+
+            yield Attendance(before_step=before_step, after_step=after_step)
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
+    wished = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal wished
+        if wished:
+            raise KeyboardInterrupt
+        wished = True
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    try:
+        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread, as in a notebook server: no signals here
+        before = {}
+    try:
+        yield lambda: wished
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def spent(run: RunDir) -> dict[str, Any]:
+    """Return what a finished run took: its time, added up over interruptions, and its largest memory.
+
+    From the run's own files: the process that says it may have trained nothing.
+    """
+    evaluations, timings = run.read_evals(), run.read_timing()
+    # What lies between steps is evaluation, recording and checkpoints. A process that goes on after an
+    # evaluation does not measure again, so that evaluation's time is in no step's line.
+    wall = evaluations[max(evaluations)]["seconds"] + sum(
+        timing["total_s"]
+        + max(timing["between_s"], evaluations.get(timing["step"] - 1, {}).get("seconds", 0.0))
+        for timing in timings
+    )
+    lines = (*timings, *evaluations.values())
+    peaks = [line["peak_rss_bytes"] for line in lines if "peak_rss_bytes" in line]
+    return {"wall_s": round(wall, 1), "peak_rss_bytes": max(peaks, default=peak_memory())}

@@ -1,0 +1,165 @@
+"""What a stage of a pipeline declares: what it needs, what it makes, what it costs.
+
+In: nothing; the registry (r1.py) writes these down. Out: a checked `Graph`. A stage is a function
+that can go on where it was, in a directory of its own; everything else about it (when it runs, when
+it need not, its lineage) follows from what is declared here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from zerone.config import Config
+from zerone.identity import sha256_of_path
+from zerone.runs.lineage import Lineage, Node
+
+
+class StageDisplay(Protocol):
+    """What shows a stage while it runs."""
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        ...
+
+    def progress(self, share: float, note: str) -> None:
+        """Show which share of the stage is done, and what it last did."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageInputs:
+    """What a stage is given: its configuration, and the outputs of earlier stages by role."""
+
+    config: Config
+    paths: Mapping[str, Path]
+
+
+_PATHS = {
+    "model": ("model", "path"),
+    "data": ("data", "path"),
+    "helpfulness": ("reward", "helpfulness_model"),
+    "safety": ("reward", "safety_model"),
+}
+"""Role of an input -> section and option that hold its path."""
+
+
+def with_inputs(inputs: StageInputs) -> Config:
+    """Return the configuration with the inputs that have one of these roles as its paths."""
+    config = inputs.config
+    for role, (section, option) in _PATHS.items():
+        if role in inputs.paths:
+            changed = getattr(config, section).model_copy(update={option: str(inputs.paths[role])})
+            config = config.model_copy(update={section: changed})
+    return config
+
+
+StageFunction = Callable[[StageInputs, Path, bool, StageDisplay], Mapping[str, Path]]
+"""(inputs, directory, resume, display) -> outputs by name, all of them inside the directory.
+
+With `resume` the directory holds what an earlier try left, made from the same inputs. What a stage
+makes is a function of its inputs: it must not depend on the clock or on where it was interrupted.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """An input from outside of the pipeline: a base model, problems, data of the package.
+
+    `path` is where it lies, if the stage is to be given it as it is given the outputs of other stages.
+    `check` raises a UserError for what the stage could not use, before any stage runs.
+    """
+
+    lineage: Callable[[Config], Lineage]
+    path: Path | None = None
+    check: Callable[[Config], object] = field(default=lambda config: None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a stage will roughly take."""
+
+    seconds: float
+    num_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage.
+
+    `inputs` maps a role to `STAGE.OUTPUT` or to a source. `options` are the sections (or single
+    options) of the configuration that shape the outputs: others may change without the stage being
+    repeated. Raise `revision` when the code makes other outputs from the same inputs.
+    """
+
+    name: str
+    makes: str
+    run: StageFunction
+    inputs: Mapping[str, "str | Source"]
+    outputs: tuple[str, ...]
+    options: tuple[str, ...]
+    estimate: Callable[[Config], Estimate]
+    revision: int = 1
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """The stages whose outputs it needs."""
+        named = (given.partition(".")[0] for given in self.inputs.values() if isinstance(given, str))
+        return tuple(dict.fromkeys(named))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Graph:
+    """Stages in an order in which they can run; raises ValueError for what cannot be one."""
+
+    stages: tuple[Stage, ...]
+    by_name: Mapping[str, Stage] = field(init=False)
+
+    def __post_init__(self) -> None:
+        by_name: dict[str, Stage] = {}
+        for stage in self.stages:
+            if stage.name in by_name or stage.name in Config.model_fields:
+                raise ValueError(f"stage {stage.name!r}: the name is taken by another stage or by options")
+            for given in stage.inputs.values():
+                if isinstance(given, str):
+                    _check_reference(stage.name, given, by_name)
+            by_name[stage.name] = stage
+        object.__setattr__(self, "by_name", by_name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The stages' names, in order."""
+        return tuple(self.by_name)
+
+    def with_descendants(self, name: str) -> tuple[str, ...]:
+        """Return a stage and all that need it, directly or not, in order."""
+        found = {name}
+        for stage in self.stages:
+            if found.intersection(stage.parents):
+                found.add(stage.name)
+        return tuple(other for other in self.names if other in found)
+
+
+def _check_reference(name: str, given: str, earlier: Mapping[str, Stage]) -> None:
+    parent, _, output = given.partition(".")
+    if parent not in earlier or output not in earlier[parent].outputs:
+        raise ValueError(f"stage {name!r} needs {given!r}, which no earlier stage makes")
+
+
+def options_of(stage: Stage, config: Config) -> dict[str, Any]:
+    """Return the part of the configuration that shapes a stage's outputs; the seed always does."""
+    values = config.model_dump(mode="json")
+    found = {"seed": values["seed"]}
+    for key in stage.options:
+        value: Any = values
+        for part in key.split("."):
+            value = value[part]
+        found[key] = value
+    return found
+
+
+def package_data(name: str, path: Path) -> Source:
+    """Return files that ship with zerone, or any other that no stage makes, as a source."""
+    return Source(
+        lineage=lambda config: Lineage.of(Node(name=name, kind="package data", sha256=sha256_of_path(path)))
+    )

@@ -1,0 +1,1 @@
+"""Machine measurement and child processes."""

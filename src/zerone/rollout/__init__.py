@@ -1,1 +1,0 @@
-"""Rollout engines: prompts and seeds in, rollouts out."""

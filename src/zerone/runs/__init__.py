@@ -1,0 +1,1 @@
+"""Run directories: start, resume, checkpoints, lineage."""

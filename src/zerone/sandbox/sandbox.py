@@ -1,0 +1,169 @@
+"""One sandbox for one candidate: made ahead of time, used once, killed with all that is in it.
+
+In: a handle of its first process and the near ends of its pipes; later one job. Out: an
+`Execution`. A cell waits ready and reads the job only when there is one, so a candidate never
+meets another's process, files or memory, and yet does not wait for any of it to be set up.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from zerone.errors import SandboxError
+from zerone.sandbox.cgroup import Cgroup
+from zerone.sandbox.execution import Ending, Execution, Job, Limits
+from zerone.sandbox.streams import Streams
+from zerone.sandbox.process_tree import tree_bytes
+
+_POLL_MS = 25
+_BY_SIGNAL = {128 + signal.SIGSYS: Ending.VIOLATION, 128 + signal.SIGXCPU: Ending.TIMEOUT}
+_KILL_S = 10.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Cell:
+    """A sandbox that waits for its job, runs it and is gone."""
+
+    limits: Limits
+    backend: str
+    first: int
+    """A handle (pidfd) of the sandbox's first process; its end is the end of all in it."""
+    job: int
+    status: int
+    streams: Streams
+    cgroup: Cgroup | None
+    peak_bytes: int = 0
+
+    def run(self, job: Job) -> Execution:
+        """Deliver the job, watch it, and return what came back once every process is dead."""
+        start = time.monotonic()
+        try:
+            ending = self._watch(_payload(job, self.limits), start + self.limits.wall_s)
+        finally:
+            wall_s = time.monotonic() - start
+            has_run_out = self.kill()
+        exit_code = self._exit_code()
+        self._release()
+        if has_run_out:
+            ending = Ending.MEMORY_LIMIT
+        elif ending is Ending.EXITED and exit_code in _BY_SIGNAL:
+            ending = _BY_SIGNAL[exit_code]
+        elif ending is Ending.EXITED and exit_code is None and not self.streams.has_said_anything:
+            raise SandboxError(f"the sandbox could not be started: {self.streams.text(1)[:500]!r}")
+        return Execution(
+            ending=ending,
+            exit_code=exit_code,
+            results=self.streams.results(),
+            stdout=self.streams.text(0),
+            stderr=self.streams.text(1),
+            wall_s=wall_s,
+            peak_bytes=self.peak_bytes or None,
+            backend=self.backend,
+        )
+
+    def _watch(self, payload: bytes, deadline: float) -> Ending:
+        """Feed the payload and collect the streams until the driver is done or must be stopped."""
+        poll = select.poll()
+        poll.register(self.first, select.POLLIN)
+        poll.register(self.job, select.POLLOUT)
+        self.streams.register(poll)
+        rest = memoryview(payload)
+        while True:
+            left_ms = (deadline - time.monotonic()) * 1000
+            if left_ms <= 0:
+                return Ending.TIMEOUT
+            events = poll.poll((left_ms if self.cgroup else min(left_ms, _POLL_MS)) + 1)
+            for name, event in events:
+                if name == self.job:
+                    rest = self._feed(poll, rest, event)
+                elif name != self.first:
+                    self.streams.read(poll, name)
+            if ending := self._ending(any(name == self.first for name, _ in events)):
+                return ending
+
+    def _ending(self, has_ended: bool) -> Ending | None:
+        """Return why to stop, or None to go on."""
+        if has_ended:
+            self.streams.drain()
+        if self.streams.is_over_limit:
+            return Ending.OUTPUT_LIMIT
+        if self.streams.is_done:
+            return Ending.DONE
+        if has_ended:
+            return Ending.EXITED
+        if self.cgroup is None:
+            self.peak_bytes = max(self.peak_bytes, self._tree_bytes())
+            if self.peak_bytes > self.limits.memory_bytes:
+                return Ending.MEMORY_LIMIT
+        return None
+
+    def _feed(self, poll: "select.poll", rest: memoryview, event: int) -> memoryview:
+        try:
+            if not event & select.POLLOUT:
+                raise BrokenPipeError
+            rest = rest[os.write(self.job, rest[: 1 << 16]) :]
+        except BlockingIOError:
+            return rest
+        except BrokenPipeError:
+            rest = rest[:0]
+        if not rest:
+            poll.unregister(self.job)
+            os.close(self.job)
+            self.job = -1
+        return rest
+
+    def _tree_bytes(self) -> int:
+        text = Path(f"/proc/self/fdinfo/{self.first}").read_text(encoding="ascii")
+        match = re.search(r"^Pid:\t(\d+)$", text, re.MULTILINE)
+        return tree_bytes(int(match[1])) if match else 0
+
+    def kill(self) -> bool:
+        """Kill all that is in the cell and wait until it is gone; return whether memory ran out."""
+        if self.cgroup is None:
+            self.peak_bytes = max(self.peak_bytes, self._tree_bytes())
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.first, signal.SIGKILL)
+        # A namespace's first process is reaped last: when it has ended, all others have.
+        if not select.select([self.first], [], [], _KILL_S)[0]:
+            raise SandboxError(f"the sandbox's processes could not be killed within {_KILL_S:.0f} s")
+        if self.cgroup is None:
+            return False
+        self.peak_bytes = self.cgroup.peak_bytes() or 0
+        has_run_out = self.cgroup.has_run_out()
+        self.cgroup.close()
+        return has_run_out
+
+    def _exit_code(self) -> int | None:
+        """Return what the first process wrote before it ended, None if it was killed."""
+        text = os.read(self.status, 16)
+        return int(text) if text else None
+
+    def _release(self) -> None:
+        for name in (self.first, self.status, self.job):
+            if name >= 0:
+                os.close(name)
+        self.streams.close()
+
+    def close(self) -> None:
+        """Kill a cell that was not used."""
+        self.kill()
+        self._release()
+
+
+def _payload(job: Job, limits: Limits) -> bytes:
+    """Return what the driver reads, as JSON."""
+    fields = {
+        "kind": job.kind.value,
+        "source": job.source,
+        "setup": job.setup,
+        "entry": job.entry,
+        "items": list(job.items),
+        "output_bytes": limits.output_bytes,
+    }
+    return json.dumps(fields).encode("ascii")

@@ -1,1 +1,0 @@
-"""Stages: what the commands run, put together from the loops."""

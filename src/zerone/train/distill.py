@@ -1,0 +1,157 @@
+"""On-policy distillation: a student learns from a teacher's opinion of the student's own answers.
+
+    L = 1 / SUM_i |o_i| * SUM_i SUM_t KL( student(. | q_i, o_i<t) || teacher(. | q_i, o_i<t) )
+
+over the student's answers o_i to the questions q_i of an update's minibatch, in nats and fp32 (reverse
+KL; GKD with all data on policy, Agarwal et al. 2024). In: a student, a teacher of the same vocabulary,
+problems. Out: a student that is nearer to its teacher where the student itself goes. The loop is that of
+reinforcement learning (rl.train); the rule's verdict on each answer is recorded and teaches nothing.
+
+The KL is that of the whole vocabulary, as the teacher is here and a vocabulary is small. What a single
+sampled token says of it, log student - log teacher, is recorded beside it: unbiased and noisy, it is all
+that a teacher behind HTTP could give.
+
+Dimensions: C completion tokens, V vocabulary.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from zerone.train.advantage import credit
+from zerone.train.batch import Batch, completion_logits, make_batches, split_minibatches
+from zerone.config import Config
+from zerone.errors import ModelError
+from zerone.train.loss import entropies
+from zerone.model.loading import ModelFiles
+from zerone.train.optim import set_learning_rate
+from zerone.train.loop import Learner, Lesson, Method, check_weights, clip_gradient, learning_rate_of
+from zerone.types import Credited, Group
+
+
+def reverse_kl(student_CV: Tensor, teacher_CV: Tensor) -> Tensor:
+    """Return KL(student || teacher) of each next-token distribution from logits, [C], fp32, in nats."""
+    student_CV, teacher_CV = student_CV.float().log_softmax(-1), teacher_CV.float().log_softmax(-1)
+    return (student_CV.exp() * (student_CV - teacher_CV)).sum(-1)
+
+
+def sampled_reverse_kl(student_CV: Tensor, teacher_CV: Tensor, tokens_C: Tensor) -> Tensor:
+    """Return log student - log teacher of tokens that the student drew: unbiased for `reverse_kl`."""
+    difference_CV = student_CV.float().log_softmax(-1) - teacher_CV.float().log_softmax(-1)
+    return difference_CV.gather(1, tokens_C[:, None]).squeeze(1)
+
+
+def check_same_vocabulary(student: ModelFiles, teacher: ModelFiles) -> None:
+    """Raise ModelError unless both models mean the same by every token.
+
+    The teacher is asked about the student's tokens, not about its text.
+    """
+    ours, theirs = student.tokenizer.get_vocab(), teacher.tokenizer.get_vocab()
+    sizes = (student.config.vocab_size, teacher.config.vocab_size)
+    if ours == theirs and sizes[0] == sizes[1]:
+        return
+    differing = len({*ours.items()} ^ {*theirs.items()})
+    raise ModelError(
+        f"on-policy distillation needs one tokenizer for both: {student.directory} has {len(ours)} tokens "
+        f"(outputs: {sizes[0]}), the teacher {teacher.directory} {len(theirs)} (outputs: {sizes[1]}), and "
+        f"{differing} entries differ. Leave --on-policy out: samples are text, which any tokenizer can learn"
+    )
+
+
+@dataclass(slots=True)
+class Sums:
+    """Sums over the micro-batches of a step, from which its means come."""
+
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    kl: float = 0.0
+    sampled_kl: float = 0.0
+    entropy: float = 0.0
+    num_tokens: int = 0
+
+    def metrics(self, learning_rate: float, updates: int) -> dict[str, Any]:
+        """Return the means; `kl` is to the teacher, before each token's update."""
+        tokens = max(1, self.num_tokens)
+        return {
+            "loss": math.fsum(self.losses) / max(1, len(self.losses)),
+            "kl": self.kl / tokens,
+            "sampled_kl": self.sampled_kl / tokens,
+            "entropy": self.entropy / tokens,
+            "grad_norm": math.fsum(self.norms) / max(1, len(self.norms)),
+            "learning_rate": learning_rate,
+            "num_updates": len(self.losses),
+            "num_trained_tokens": self.num_tokens,
+            "weight_version": updates,
+        }
+
+
+def taught_by(teacher: nn.Module) -> Method:
+    """Return what `rl.train` needs in place of reinforcement: a student learns from what `teacher` says."""
+    return Method(learn=partial(learn, teacher), verdict=_distance)
+
+
+def learn(teacher: nn.Module, config: Config, learner: Learner, groups: Sequence[Group], step: int) -> Lesson:
+    """Make a step's updates, one per minibatch; what an answer earned counts nothing in them."""
+    credited = credit(groups, "none")
+    sums = Sums()
+    for minibatch in split_minibatches(credited, config.rl.minibatches, (config.seed, step, 0)):
+        update(config, learner, teacher, minibatch, sums)
+    updates = learner.progress.updates + len(sums.losses)
+    figures = sums.metrics(learning_rate_of(config, updates - 1), updates)
+    return Lesson(credited=credited, updates=updates, figures=figures)
+
+
+def _distance(history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    return f"{now['kl']:.4f} nats per token from the teacher"
+
+
+def update(
+    config: Config, learner: Learner, teacher: nn.Module, minibatch: Sequence[Credited], sums: Sums
+) -> None:
+    """Add up the gradients of a minibatch's micro-batches and apply them."""
+    batches = make_batches(
+        minibatch,
+        aggregation="token",
+        max_tokens=config.sampling.max_tokens,
+        mask_truncated=config.loss.mask_truncated,
+        keep_silent=True,
+        microbatch_tokens=config.rl.microbatch_tokens,
+    )
+    total = backward(learner, teacher, batches, config.sampling.temperature, sums)
+    norm = clip_gradient(learner.module, total, config.optim.max_grad_norm)
+    learning_rate = learning_rate_of(config, learner.progress.updates + len(sums.losses))
+    set_learning_rate([learner.optimizer], learning_rate)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    check_weights(learner.module)
+    sums.losses.append(total)
+    sums.norms.append(norm)
+
+
+def backward(
+    learner: Learner, teacher: nn.Module, batches: Iterable[Batch], temperature: float, sums: Sums
+) -> float:
+    """Add the gradient of the mean KL per token of a whole minibatch; return that mean.
+
+    The denominator is in the batches' weights. Both are compared as they are sampled from.
+    """
+    total = 0.0
+    for batch in batches:
+        student_CV = completion_logits(learner.module, batch, learner.dtype) / temperature
+        with torch.no_grad():
+            teacher_CV = completion_logits(teacher, batch, learner.dtype) / temperature
+        kl_C = reverse_kl(student_CV, teacher_CV)
+        loss = (batch.weights_C * kl_C).sum()
+        loss.backward()
+        total += loss.item()
+        with torch.no_grad():
+            sums.kl += kl_C.sum().item()
+            sums.sampled_kl += sampled_reverse_kl(student_CV, teacher_CV, batch.targets_C).sum().item()
+            sums.entropy += entropies(student_CV, 1.0).sum().item()
+        sums.num_tokens += batch.num_completion_tokens
+    return total

@@ -1,0 +1,230 @@
+"""Supervised fine-tuning: the loss of the answers, given their questions (R1 paper, 2.3 and B.4).
+
+    L = - SUM_i SUM_t log pi(o_it | q_i, o_i<t) / SUM_i |o_i|
+
+over the answers o_i of an update's batch. In: demonstrations and a model. Out: a model that answers
+like them, and a run directory that tells how. Only tokens of the answers and their end tokens carry
+loss. The denominator is counted over the whole batch before it is cut into micro-batches, so
+cutting finer or coarser changes no gradient. Sequences are packed without padding, and each sees
+nothing but itself and the template that all begin with (model/packed.py).
+
+A step is one update. Dimensions: N packed tokens, C answer tokens, V vocabulary.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from zerone.runs.checkpoint import Progress
+from zerone.config import Config
+from zerone.errors import TrainingError
+from zerone.model.decoder import Decoder
+from zerone.train.shared_forward import Once
+from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
+from zerone.train.optim import set_learning_rate, warmup_then_cosine
+from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
+from zerone.train.loop import Clock, Learner, check_weights
+from zerone.runs.directory import RunDir
+from zerone.seeding import rng_from
+from zerone.types import Demonstration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A prompt and the answer to learn, as tokens; the answer ends with the end token."""
+
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+
+    @property
+    def num_tokens(self) -> int:
+        """The length of the whole sequence."""
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroBatch:
+    """Packed examples; `sources_C` index the packed token that predicts answer token `targets_C`."""
+
+    packed: Packed
+    sources_C: Tensor
+    targets_C: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hooks:
+    """What surrounds the loop: evaluation, checkpoints and display are none of its business."""
+
+    before_step: Callable[[int], None]
+    after_step: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
+
+
+def train(config: Config, learner: Learner, examples: Sequence[Example], run: RunDir, hooks: Hooks) -> None:
+    """Train until `sft.epochs` passes are made, from wherever `learner.progress` stands."""
+    s = config.sft
+    num_steps = num_steps_of(config, len(examples))
+    between = Clock()
+    for step in range(learner.progress.step, num_steps):
+        hooks.before_step(step)
+        between.mark("between_s")
+        clock = Clock()
+        batch = batch_of_step(examples, step, s.batch_size, s.epochs, config.seed)
+        num_warmup = math.ceil(s.warmup_share * num_steps)
+        rate = warmup_then_cosine(step, s.learning_rate, num_warmup, num_steps, s.final_share)
+        loss, norm = update(config, learner, batch, rate)
+        learner.progress = Progress(step=step + 1, updates=step + 1)
+        clock.mark("train_s")
+        metrics = {
+            "step": step + 1,
+            "epoch": min(s.epochs, (step + 1) * s.batch_size / len(examples)),
+            "loss": loss,
+            "grad_norm": norm,
+            "learning_rate": rate,
+            "num_examples": len(batch),
+            "num_trained_tokens": sum(len(example.completion_ids) for example in batch),
+            "num_tokens": sum(example.num_tokens for example in batch),
+        }
+        timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
+        between = Clock()
+        run.record_step(metrics, timing, ())
+        hooks.after_step(metrics, timing)
+
+
+def update(
+    config: Config, learner: Learner, batch: Sequence[Example], learning_rate: float
+) -> tuple[float, float]:
+    """Add up the gradients of the batch and apply them; return its loss and the gradient's norm."""
+    loss = backward(learner.module, batch, config.sft.microbatch_tokens, learner.dtype)
+    norm = float(nn.utils.clip_grad_norm_(learner.module.parameters(), config.optim.max_grad_norm))
+    if not math.isfinite(loss + norm):
+        raise TrainingError(
+            f"the loss is {loss} and the gradient's norm {norm}; the weights have not been changed and "
+            "the last checkpoint is untouched. Start again with a lower sft.learning_rate"
+        )
+    set_learning_rate([learner.optimizer], learning_rate)
+    learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    check_weights(learner.module)
+    return loss, norm
+
+
+def backward(
+    module: nn.Module, batch: Sequence[Example], microbatch_tokens: int, dtype: torch.dtype
+) -> float:
+    """Add the gradient of the mean loss per answer token of the whole batch; return that mean."""
+    num_targets = sum(len(example.completion_ids) for example in batch)
+    total = 0.0
+    once = Once(module, dtype)
+    for microbatch in microbatches(batch, microbatch_tokens):
+        loss = loss_sum(once.decoder, microbatch) / num_targets
+        loss.backward()
+        total += loss.item()
+    once.finish()
+    return total
+
+
+@torch.no_grad()
+def mean_loss(
+    module: nn.Module, examples: Sequence[Example], microbatch_tokens: int, dtype: torch.dtype
+) -> float:
+    """Return the mean loss per answer token, as for examples that are held out."""
+    num_targets = sum(len(example.completion_ids) for example in examples)
+    decoder = Decoder(module, dtype)
+    parts = (loss_sum(decoder, part).item() for part in microbatches(examples, microbatch_tokens))
+    return math.fsum(parts) / num_targets
+
+
+def loss_sum(decoder: Decoder, microbatch: MicroBatch) -> Tensor:
+    """Return the negative log-likelihood of a micro-batch's answers, summed over their tokens."""
+    hidden_CD = packed_hidden(decoder, microbatch.packed).index_select(0, microbatch.sources_C)
+    return functional.cross_entropy(decoder.logits(hidden_CD), microbatch.targets_C, reduction="sum")
+
+
+# Examples and batches -----------------------------------------------------------------------------
+
+
+def examples_of(demonstration: Demonstration, tokenizer: Any, config: Config) -> list[Example]:
+    """Return one example per answer of a conversation, tokenised as in sampling.
+
+    Where prompts open the thought (`prompt.open_thought`), an answer's own `<think>` moves there.
+    """
+    found = []
+    for prompt, completion in write_chat(demonstration.messages, Style(config.prompt.style)):
+        if config.prompt.open_thought and completion.startswith(THINK_OPEN):
+            prompt, completion = prompt + THINK_OPEN, completion.removeprefix(THINK_OPEN)
+        completion_ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
+        found.append(
+            Example(
+                prompt_ids=tuple(tokenizer(prompt)["input_ids"]),
+                completion_ids=(*completion_ids, tokenizer.eos_token_id),
+            )
+        )
+    return found
+
+
+def num_steps_of(config: Config, num_examples: int) -> int:
+    """Return the number of updates; the last one takes what is left."""
+    return math.ceil(config.sft.epochs * num_examples / config.sft.batch_size)
+
+
+def batch_of_step(
+    examples: Sequence[Example], step: int, batch_size: int, epochs: int, seed: int
+) -> list[Example]:
+    """Return the batch of a step: its share of all epochs' shuffles, one after another.
+
+    A function of (seed, step), so that a resumed run needs no position. A batch may reach into the
+    next epoch; so every example is seen exactly `epochs` times.
+    """
+    start = step * batch_size
+    batch = []
+    for position in range(start, min(start + batch_size, epochs * len(examples))):
+        epoch, offset = divmod(position, len(examples))
+        batch.append(examples[_shuffled(seed, epoch, len(examples))[offset]])
+    return batch
+
+
+@functools.lru_cache(maxsize=2)
+def _shuffled(seed: int, epoch: int, size: int) -> list[int]:
+    order = list(range(size))
+    rng_from(seed, "sft", epoch).shuffle(order)
+    return order
+
+
+def microbatches(batch: Sequence[Example], microbatch_tokens: int) -> Iterator[MicroBatch]:
+    """Cut a batch into micro-batches of at most `microbatch_tokens` tokens, or of one example.
+
+    Sorted by length, as neighbours are padded together in attention.
+    """
+    pending: list[Example] = []
+    num_pending = 0
+    for example in sorted(batch, key=lambda example: example.num_tokens):
+        if pending and num_pending + example.num_tokens > microbatch_tokens:
+            yield _pack(pending)
+            pending, num_pending = [], 0
+        pending.append(example)
+        num_pending += example.num_tokens
+    if pending:
+        yield _pack(pending)
+
+
+def _pack(examples: Sequence[Example]) -> MicroBatch:
+    # Prompts keep their last token, so every row begins with a token that carries no loss.
+    prefix = common_prefix([example.prompt_ids for example in examples])
+    rows = [(*example.prompt_ids[len(prefix) :], *example.completion_ids) for example in examples]
+    sources = []
+    end = len(prefix)
+    for example, row in zip(examples, rows, strict=True):
+        end += len(row)
+        # A token is predicted by the one before it.
+        sources.append(torch.arange(end - len(example.completion_ids), end) - 1)
+    return MicroBatch(
+        packed=pack([((), rows)], prefix),
+        sources_C=torch.cat(sources),
+        targets_C=torch.tensor([token for example in examples for token in example.completion_ids]),
+    )

@@ -1,0 +1,110 @@
+"""When pieces of answers are handed on: beginnings and ends at once, the rest at a bounded pace."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from zerone.model.loading import load_model
+from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.pacing import PACE_PER_ROW_S, PACE_S, Pacer
+from zerone.engine.row import Row
+from zerone.types import Finish
+
+Delivered = list[list[tuple[Job, Delta | Failure]]]
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def _pacer() -> tuple[Pacer, _Clock, Delivered]:
+    delivered: Delivered = []
+    clock = _Clock()
+    return Pacer(lambda deltas: delivered.append(list(deltas)), clock), clock, delivered
+
+
+def _job(num_samples: int = 1) -> Job:
+    return Job(
+        prompt_ids=(1,),
+        num_samples=num_samples,
+        decoding=Decoding(),
+        split=None,
+        sink=lambda delta: None,
+    )
+
+
+@functools.cache
+def _tokenizer() -> Any:
+    return load_model("embedded", torch.float32).tokenizer
+
+
+def _row(job: Job, index: int = 0) -> Row:
+    return Row(job, index, _tokenizer(), frozenset())
+
+
+def _texts(delivered: Sequence[tuple[Job, Delta | Failure]]) -> str:
+    return "".join(delta.content for _, delta in delivered if isinstance(delta, Delta))
+
+
+def test_the_first_piece_and_the_last_of_an_answer_are_handed_on_at_once() -> None:
+    pacer, _, delivered = _pacer()
+    other, row = _row(_job()), _row(_job())
+    pacer.hand_on([(other, Delta(index=0, content="x"))], 2)
+    pacer.hand_on([(row, Delta(index=0, content="a"))], 2)
+    pacer.hand_on([(row, Delta(index=0, content="b"))], 2)
+    pacer.hand_on([(row, Delta(index=0, content="c", finish=Finish.STOP))], 2)
+    assert [_texts(deltas) for deltas in delivered] == ["x", "a", "bc"]
+
+
+def test_the_middle_of_an_answer_waits_for_the_pace_and_comes_whole_and_in_order() -> None:
+    pacer, clock, delivered = _pacer()
+    row = _row(_job())
+    for letter in "abcdefgh":
+        pacer.hand_on([(row, Delta(index=0, content=letter))], 1)
+        clock.now_s += (PACE_S + PACE_PER_ROW_S) / 4 + 1e-6
+    assert [_texts(deltas) for deltas in delivered] == ["a", "bcde"]
+
+
+def test_steps_slower_than_the_pace_hand_on_every_token() -> None:
+    pacer, clock, delivered = _pacer()
+    row = _row(_job())
+    for letter in "abcd":
+        pacer.hand_on([(row, Delta(index=0, content=letter))], 1)
+        clock.now_s += 2 * PACE_S
+    assert [_texts(deltas) for deltas in delivered] == ["a", "b", "c", "d"]
+
+
+def test_an_end_does_not_hurry_the_answers_of_others() -> None:
+    pacer, _, delivered = _pacer()
+    ending, going_on = _row(_job()), _row(_job())
+    both = [(ending, Delta(index=0, content="1")), (going_on, Delta(index=0, content="a"))]
+    pacer.hand_on(both, 2)
+    pacer.hand_on([(going_on, Delta(index=0, content="b"))], 2)
+    pacer.hand_on([(ending, Delta(index=0, content="2", finish=Finish.STOP))], 2)
+    assert [_texts(deltas) for deltas in delivered] == ["1a", "2"]
+
+
+def test_several_answers_of_a_job_keep_their_order() -> None:
+    pacer, _, delivered = _pacer()
+    job = _job(num_samples=2)
+    one, two = _row(job, 0), _row(job, 1)
+    pacer.hand_on([(one, Delta(index=0, content="a")), (two, Delta(index=1, content="b"))], 2)
+    pacer.hand_on([(one, Delta(index=0, content="c")), (two, Delta(index=1, content="d"))], 2)
+    pacer.hand_on([(two, Delta(index=1, content="e", finish=Finish.LENGTH))], 1)
+    assert [_texts(deltas) for deltas in delivered] == ["ab", "cde"]
+
+
+def test_a_failure_comes_after_what_was_held_back() -> None:
+    pacer, _, delivered = _pacer()
+    row = _row(_job())
+    pacer.hand_on([(row, Delta(index=0, content="a"))], 1)
+    pacer.hand_on([(row, Delta(index=0, content="b"))], 1)
+    pacer.fail([row.job], Failure(message="gone"))
+    assert _texts(delivered[-1]) == "b"
+    assert delivered[-1][-1] == (row.job, Failure(message="gone"))
