@@ -27,14 +27,14 @@ import torch
 
 from machine_peak import matmul_peak
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
-from zerone.train.advantage import credit
+from zerone.engine.torch.rollouts import TorchEngine
+from zerone.jobs.critic import critic_of
 from zerone.runs.checkpoint import Progress
+from zerone.runs.directory import peak_memory
+from zerone.train.advantage import credit
+from zerone.train.loop import Clock, Learner, collect, update
 from zerone.train.metrics import rollout_metrics
 from zerone.train.optim import adamw
-from zerone.train.loop import Clock, Learner, collect, update
-from zerone.engine.torch.rollouts import TorchEngine
-from zerone.runs.directory import peak_memory
-from zerone.jobs.critic import critic_of
 
 ALGORITHMS = ("grpo", "ppo")
 STILL = ("optim.learning_rate=1e-12",)

@@ -37,14 +37,14 @@ from transformers import PrinterCallback
 
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, config_of, open_workload, print_table, write_json
-from zerone.train.advantage import credit
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config
-from zerone.model.loading import load_model
-from zerone.train.optim import adamw
-from zerone.rewards.total import RewardWeights, grade
-from zerone.train.loop import Clock, Learner, collect, update
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.model.loading import load_model
+from zerone.rewards.total import RewardWeights, grade
+from zerone.runs.checkpoint import Progress
+from zerone.train.advantage import credit
+from zerone.train.loop import Clock, Learner, collect, update
+from zerone.train.optim import adamw
 from zerone.types import Finish, Group, Problem, Rollout
 
 try:

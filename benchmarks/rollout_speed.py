@@ -34,10 +34,10 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
-from zerone.processes.machine import DTYPES
-from zerone.train.loop import requests_for, sampling_of
 from zerone.engine.api import Request
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.processes.machine import DTYPES
+from zerone.train.loop import requests_for, sampling_of
 
 CONTINUOUS_GROUPS = 8
 """Groups that generate_batch runs on: enough for a speed, few enough for its slowness on CPUs."""

@@ -17,13 +17,20 @@ import torch
 from transformers.utils import logging
 
 from zerone.config import Config, build_config
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import UserError
 from zerone.evals.suites import data_of
-from zerone.processes.machine import DTYPES, Precision, available_cores, cpu_name, keep_freed_memory, known_machine
-from zerone.model.loading import Model, end_ids, load_model
-from zerone.train.loop import Mixture
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.jobs.rl import prompt_encoder
+from zerone.model.loading import Model, end_ids, load_model
+from zerone.processes.machine import (
+    DTYPES,
+    Precision,
+    available_cores,
+    cpu_name,
+    keep_freed_memory,
+    known_machine,
+)
+from zerone.train.loop import Mixture
 from zerone.types import Problem
 
 SETTINGS_OF_FAMILY = {

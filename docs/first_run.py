@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from zerone.config import build_config, read_recipe
 from zerone.cli.progress import TerminalDisplay
-from zerone.runs.directory import RunDir
+from zerone.config import build_config, read_recipe
 from zerone.jobs.rl import run_zero
+from zerone.runs.directory import RunDir
 
 OVERRIDES: list[str] = []  # for example ["rl.steps=10", "seed=1"]
 RUN = Path("runs/notebook")

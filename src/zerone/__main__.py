@@ -1,5 +1,5 @@
 """Entry point of `python -m zerone`."""
 
-from zerone.cli.main.main import main
+from zerone.cli.main import main
 
 main()

@@ -18,8 +18,8 @@ from zerone.errors import SandboxUnavailable
 from zerone.sandbox.execution import MIB, Limits
 from zerone.sandbox.factory import BACKENDS, Nursery
 from zerone.sandbox.pool import SandboxPool
-from zerone.sandbox.unit_tests import CodeVerdict, Report, make_suite, run_suite
 from zerone.sandbox.process_tree import tree_processes
+from zerone.sandbox.unit_tests import CodeVerdict, Report, make_suite, run_suite
 
 LIMITS = Limits(memory_bytes=96 * MIB, wall_s=0.5, processes=16, output_bytes=200_000)
 PATIENT = Limits(memory_bytes=96 * MIB, wall_s=5.0, processes=16)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes import call_main, command_line, environment_of_runs
-from zerone.data.jsonl import Fields, read_problems
 from zerone.cli.reward import score_lines
+from zerone.data.jsonl import Fields, read_problems
 from zerone.rewards.ground_truth import gold_complaint
 from zerone.rewards.scoring import score_row
 from zerone.types import Outcome

@@ -21,12 +21,12 @@ from zerone.curation.few_shot import FewShotDraw, few_shot_prompt, worked_exampl
 from zerone.curation.filters import Limits, Reason, reason_against
 from zerone.curation.sampler import ModelAtWork, ModelDraw
 from zerone.curation.settings import draw_of_zero, read_examples
-from zerone.errors import DataError
-from zerone.problems import arithmetic, countdown, requests
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.split import split_of
-from zerone.prompts.r1 import Example, Style, parse_completion
 from zerone.engine.api import Sampling
+from zerone.errors import DataError
+from zerone.problems import arithmetic, countdown, requests
+from zerone.prompts.r1 import Example, Style, parse_completion
 from zerone.runs.directory import RunDir
 
 

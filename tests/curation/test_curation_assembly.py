@@ -14,10 +14,10 @@ import pytest
 from zerone.curation.assembly import PIECE, Piece, Rules, assemble, pieces_of
 from zerone.curation.drafts import Draft
 from zerone.curation.tally import KEPT, Tally, table_5
-from zerone.errors import EndpointError, RunDirError, TooFewSamplesError
 from zerone.data.demonstrations import read_demonstrations
-from zerone.prompts.r1 import Style, write_completion
+from zerone.errors import EndpointError, RunDirError, TooFewSamplesError
 from zerone.pipeline.curation_stage import write_counts
+from zerone.prompts.r1 import Style, write_completion
 from zerone.types import Outcome, Problem
 
 IDENTITY = {"what": "test", "seed": 0}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerone.errors import DataError
 from zerone.data.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.data.numerals import plain_number
+from zerone.errors import DataError
 from zerone.rewards.accuracy import VERIFIERS
 from zerone.types import Outcome
 

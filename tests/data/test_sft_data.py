@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerone.errors import DataError
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
+from zerone.errors import DataError
 from zerone.prompts.r1 import Style, write_chat, write_prompt
 from zerone.types import Message
 

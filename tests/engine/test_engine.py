@@ -14,13 +14,13 @@ import torch
 
 from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, random_tokens, tiny_model
 from scripted import END, ask, bandit_model, bandit_tokenizer, forced_logprobs, make_engine, talking_model
-from zerone.errors import ModelError
-from zerone.processes.machine import NARROW
-from zerone.model.packed import common_prefix
-from zerone.prompts.r1 import write_prompt
 from zerone.engine.api import Sampling
-from zerone.engine.torch.sampling import restrict
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.sampling import restrict
+from zerone.errors import ModelError
+from zerone.model.packed import common_prefix
+from zerone.processes.machine import NARROW
+from zerone.prompts.r1 import write_prompt
 from zerone.types import Finish, Rollout
 
 TOLERANCE = 1e-4

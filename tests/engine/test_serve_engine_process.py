@@ -20,13 +20,13 @@ from hypothesis import strategies as st
 import zerone
 from processes import has_ended, wait_until
 from serving import chat, live_server
+from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull, Split, TokenLogprob
+from zerone.engine.messages import delta_from, delta_message, job_from, job_message, line_of
+from zerone.engine.process import EngineProcess
+from zerone.engine.serving import EngineSpec, load_engine
 from zerone.errors import ModelError
 from zerone.model.loading import read_model_files
 from zerone.prompts.r1 import write_prompt
-from zerone.engine.serving import EngineSpec, load_engine
-from zerone.engine.messages import delta_from, delta_message, job_from, job_message, line_of
-from zerone.engine.process import EngineProcess
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull, Split, TokenLogprob
 from zerone.types import Finish
 
 EMBEDDED = Path(zerone.__file__).parent / "world" / "embedded"

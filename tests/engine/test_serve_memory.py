@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import Shape, byte_tokenizer, random_tokens, tiny_model
-from zerone.model.decoder import Decoder
-from zerone.engine.torch.batch import Batch
 from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.torch.batch import Batch
 from zerone.engine.torch.scheduler import Scheduler
+from zerone.model.decoder import Decoder
 
 SHAPE = Shape(layers=1, context=400)
 CELL_BYTES = 2 * SHAPE.kv_heads * SHAPE.head_dim * SHAPE.layers * 4

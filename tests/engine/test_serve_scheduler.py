@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from fakes import random_tokens
+from zerone.engine.api import Request, Sampling
+from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull
+from zerone.engine.row import Row
+from zerone.engine.torch.prefill import PiecewisePrefill, empty_kv, prefill
+from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.sampling import uniforms
+from zerone.engine.torch.scheduler import Scheduler
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompts.r1 import write_prompt
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.prefill import PiecewisePrefill, empty_kv, prefill
-from zerone.engine.torch.sampling import uniforms
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.seeding import seed_from
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull
-from zerone.engine.row import Row
-from zerone.engine.torch.scheduler import Scheduler
 from zerone.types import Finish, Problem
 
 QUESTIONS = ("What is 3 + 4?", "Use 3, 5, 7 to make 22.", "x" * 300, "Compute 12*3-4.", "hello " * 150)

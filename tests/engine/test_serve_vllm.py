@@ -19,16 +19,16 @@ import torch
 import zerone
 from processes import call_main
 from serving import chat, live_server
+from zerone.engine.api import Request, Sampling
+from zerone.engine.jobs import Decoding, Delta, Failure, Job, Split
+from zerone.engine.row import Row
+from zerone.engine.serving import EngineSpec, load_engine
+from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.vllm import chosen_engine
+from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
 from zerone.errors import ConfigError
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompts.r1 import write_prompt
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
-from zerone.engine.serving import EngineSpec, load_engine
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, Split
-from zerone.engine.row import Row
-from zerone.engine.vllm import chosen_engine
-from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
 from zerone.types import Finish, Problem
 
 EMBEDDED = Path(zerone.__file__).parent / "world" / "embedded"

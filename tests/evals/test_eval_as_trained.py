@@ -12,10 +12,10 @@ import pytest
 from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from zerone.config import build_config, to_yaml
-from zerone.model.loading import save_model
-from zerone.prompts.r1 import R1_ZERO_PREFIX, Style, shown_examples, write_prompt
 from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.model.loading import save_model
+from zerone.prompts.r1 import R1_ZERO_PREFIX, Style, shown_examples, write_prompt
 from zerone.runs.directory import RunDir
 from zerone.types import Rollout
 

@@ -14,14 +14,14 @@ from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from model_server import Answered, completion, refusal, serving
 from serving import live_server
+from zerone.engine.api import Request, Sampling
 from zerone.engine.remote import Endpoint, EndpointClient
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ModelError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer, Question, Refusal
 from zerone.evals.asking import Form
 from zerone.evals.store import Answer
 from zerone.model.loading import save_model
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.types import Finish, Problem, Rollout
 
 

@@ -21,7 +21,9 @@ from evaluating import evaluate
 from model_server import Answered, Server, completion, refusal, serving
 from zerone.cli.eval import app
 from zerone.config import Config
+from zerone.engine.api import Request, Sampling
 from zerone.engine.remote import Endpoint, EndpointClient
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import (
     DataError,
     EndpointError,
@@ -32,14 +34,12 @@ from zerone.errors import (
     UserError,
 )
 from zerone.evals.asking import Form, answer_of, message_of, prompt_of, said
-from zerone.intervals import wilson_interval
 from zerone.evals.judged import Judged
 from zerone.evals.pairwise import judge_pairs, pairwise_figures, read_verdict
 from zerone.evals.sources import Choice, load_source
 from zerone.evals.store import Answer, AnswerStore
+from zerone.intervals import wilson_interval
 from zerone.model.loading import Model, end_ids, load_model
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.types import Finish, Outcome, Problem
 
 OPTIONS = ["model.precision=fp32", "model.threads=1"]

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.errors import DataError
-from zerone.intervals import mean_with_interval, share_with_interval, wilson_interval
 from zerone.evals.pairwise import length_controlled
 from zerone.evals.rating import estimate_rating, solve_chance
 from zerone.evals.significance import compare, paired_bootstrap, sign_test
+from zerone.intervals import mean_with_interval, share_with_interval, wilson_interval
 
 
 # statsmodels 0.15: proportion_confint(right, count, method="wilson")

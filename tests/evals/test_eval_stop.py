@@ -9,11 +9,11 @@ import pytest
 from evaluating import evaluate
 from model_server import Answered, completion, serving
 from serving import live_server
+from zerone.engine.api import Sampling
 from zerone.engine.remote import Endpoint, EndpointClient
 from zerone.evals.answerers import EndpointAnswerer, Question
 from zerone.evals.asking import Form
 from zerone.evals.store import Answer
-from zerone.engine.api import Sampling
 from zerone.types import Problem
 
 

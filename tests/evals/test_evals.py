@@ -21,14 +21,14 @@ from scripted import (
     member,
     write_problems,
 )
+from zerone.data.split import split_of
+from zerone.engine.api import Sampling
 from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
 from zerone.evals.figures import details_of, figures_of
-from zerone.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
 from zerone.evals.judged import judged_of
 from zerone.evals.suites import SUITE_NAMES, data_of, suite_named
-from zerone.data.split import split_of
-from zerone.engine.api import Sampling
+from zerone.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
 from zerone.types import Finish, Graded, Outcome
 
 # Estimators ---------------------------------------------------------------------------------------

@@ -18,16 +18,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerone.config import Config
+from zerone.data.jsonl import Fields, read_problems
+from zerone.data.records import Row, read_rows
 from zerone.errors import DataError, UserError
 from zerone.evals.contamination import find_contamination
 from zerone.evals.published import PUBLISHED
-from zerone.data.records import Row, read_rows
 from zerone.evals.sources import Choice, Source, load_source, recognise
 from zerone.evals.suites import SUITE_NAMES
 from zerone.evals.verdicts import verdict_on
-from zerone.data.jsonl import Fields, read_problems
-from zerone.rewards.choice import gold_letter
 from zerone.jobs.evaluate import DEFAULT_SAMPLES
+from zerone.rewards.choice import gold_letter
 from zerone.types import Outcome, Problem
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from model_server import Answer, Answered, Server, completion, refusal, serving
 from processes import arguments_of, call_main
 from scripted import member, save_talking_model
+from zerone.data.jsonl import Fields, read_problems
+from zerone.data.preferences import Pair, read_preferences
 from zerone.engine.remote import Endpoint, EndpointClient
 from zerone.errors import ConfigError, EndpointError
 from zerone.evals.rubric import Rubric, mark_of, read_points
 from zerone.problems import requests
-from zerone.data.jsonl import Fields, read_problems
 from zerone.reward_model.by_endpoint import RubricRewards, judge_endpoint
-from zerone.data.preferences import Pair, read_preferences
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.seeding import rng_from
 from zerone.types import Outcome, Problem

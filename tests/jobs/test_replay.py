@@ -7,8 +7,8 @@ import pytest
 
 from processes import arguments_of, call_main, metrics_of
 from scripted import save_talking_model, write_problems
-from zerone.runs.lineage import lineage_of_model
 from zerone.runs.directory import RunDir
+from zerone.runs.lineage import lineage_of_model
 
 STEPS = 3
 

@@ -11,13 +11,13 @@ from pipelines import Made, Notes, make_base, small_config, small_graph, small_p
 from scripted import save_talking_model
 from zerone import __version__
 from zerone.errors import Interrupted, RunDirError
-from zerone.runs.lineage import read_lineage
-from zerone.processes.machine import commit_of_source
-from zerone.runs.directory import RunDir
-from zerone.runs.start import Input, begin_run, prepare_run
-from zerone.pipeline.graph import Graph, StageDisplay, StageInputs
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.upkeep import spent
+from zerone.pipeline.graph import Graph, StageDisplay, StageInputs
+from zerone.processes.machine import commit_of_source
+from zerone.runs.directory import RunDir
+from zerone.runs.lineage import read_lineage
+from zerone.runs.start import Input, begin_run, prepare_run
 
 # What it took -------------------------------------------------------------------------------------
 

@@ -15,9 +15,9 @@ from fakes import Shape, byte_tokenizer, tiny_model
 from forking import fork
 from processes import arguments_of, call_main, metrics_of, start
 from scripted import save_talking_model, write_problems
-from zerone.runs.lineage import lineage_of_model
 from zerone.model.loading import load_model, save_model
 from zerone.runs.directory import RunDir
+from zerone.runs.lineage import lineage_of_model
 
 
 @pytest.fixture(scope="module")

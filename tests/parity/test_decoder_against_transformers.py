@@ -24,10 +24,10 @@ from transformers import LlamaConfig, Qwen2Config
 
 from fakes import NUM_TOKENS, Shape, random_tokens, tiny_model, unsupported_config
 from zerone.errors import ModelError
-from zerone.processes.machine import NARROW
 from zerone.model.decoder import Decoder, check_supported
 from zerone.model.packed import ROWS_PER_BLOCK, Packed, common_prefix, pack, packed_hidden
 from zerone.pretrain import Encoded, language_model_loss, next_tokens, pack_documents
+from zerone.processes.machine import NARROW
 
 TOLERANCE = 1e-5
 

@@ -26,9 +26,9 @@ from torch import Tensor
 
 from fakes import Shape, number_problem, random_tokens, tiny_model
 from scripted import forced_logprobs, group, make_config, make_learner, member
+from zerone.config import Config
 from zerone.train.advantage import credit
 from zerone.train.batch import Aggregation, make_batches
-from zerone.config import Config
 from zerone.train.loss import KLEstimator, Objective, Passes, backward
 from zerone.types import Finish, Graded, Group
 

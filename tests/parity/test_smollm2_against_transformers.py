@@ -14,18 +14,18 @@ import pytest
 import torch
 
 from scripted import credited, forced_logprobs
-from zerone.train.batch import make_batches
-from zerone.train.loss import token_logprobs
-from zerone.processes.machine import keep_freed_memory
+from zerone.engine.api import Request, Sampling
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.model.packed import packed_hidden
 from zerone.problems import sums
 from zerone.problems.mixture import FamilyMixture
+from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.r1 import shown_examples, write_prompt
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.seeding import seed_from
+from zerone.train.batch import make_batches
+from zerone.train.loss import token_logprobs
 from zerone.types import Graded, Outcome, Rollout
 
 DIRECTORY = Path(

@@ -11,13 +11,11 @@ import pytest
 from killing import fork_and_kill, moment
 from pipelines import Notes, small_graph, small_pipeline
 from processes import call_main, metrics_of
+from report_runs import Page
 from scripted import save_talking_model, write_problems
-from test_report import Page
 from zerone.config.recipes import recipe_file
 from zerone.config.staged import read_staged_recipe
 from zerone.errors import ConfigError, RunDirError
-from zerone.report.ablation import render_ablation
-from zerone.report.numbers import number, percent
 from zerone.pipeline.ablations import (
     ABLATIONS,
     Ablation,
@@ -28,8 +26,10 @@ from zerone.pipeline.ablations import (
     ablation_pipeline,
     take_over,
 )
-from zerone.pipeline.run import State
 from zerone.pipeline.r1 import r1_graph
+from zerone.pipeline.run import State
+from zerone.report.ablation import render_ablation
+from zerone.report.numbers import number, percent
 
 FORMAT = Ablation(
     shows="What pay for the format does.",

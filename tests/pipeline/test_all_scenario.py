@@ -20,14 +20,14 @@ from scripted import talking_model, write_problems
 from zerone.config import Config, build_config
 from zerone.errors import ConfigError, DataError, ModelError
 from zerone.identity import sha256_of_path
-from zerone.runs.lineage import lineage_of_model
 from zerone.model.loading import save_model
-from zerone.reward_model.embedded import embedded_rows
-from zerone.runs.directory import RunDir
 from zerone.pipeline.graph import Graph, Source, StageDisplay, StageInputs, with_inputs
 from zerone.pipeline.judges import with_own_judges
-from zerone.pipeline.run import Pipeline, Selection
 from zerone.pipeline.r1 import r1_graph
+from zerone.pipeline.run import Pipeline, Selection
+from zerone.reward_model.embedded import embedded_rows
+from zerone.runs.directory import RunDir
+from zerone.runs.lineage import lineage_of_model
 
 OPTIONS = [
     *("model.precision=fp32", "model.threads=1", "prompt.style=boxed", "checkpoint.every=1"),

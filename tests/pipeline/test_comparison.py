@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from processes import call_main
-from test_report import HOSTILE, Page, make_run
+from report_runs import HOSTILE, Page, make_run
 from zerone.config import build_config, to_yaml
 from zerone.errors import UserError
 from zerone.report import cost, stages_table

@@ -13,20 +13,20 @@ from fakes import tiny_model
 from pipelines import Notes
 from processes import call_main
 from scripted import credited, make_config, make_learner, member, save_talking_model, write_problems
-from zerone.train import batch as batch_module
-from zerone.train import loss as loss_module
-from zerone.train.batch import Batch, completion_hidden
 from zerone.config import Config, build_config, to_yaml
 from zerone.config.sections import PromptConfig
 from zerone.config.staged import StagedRecipe, build_stage_configs, is_given
+from zerone.jobs.origins import prompt_of_model
 from zerone.model.decoder import Decoder
-from zerone.train.loop import update
-from zerone.runs.directory import RunDir
 from zerone.pipeline import comparison
 from zerone.pipeline.comparison import compare_students
 from zerone.pipeline.distillation import work_of_step
 from zerone.pipeline.graph import StageInputs
-from zerone.jobs.origins import prompt_of_model
+from zerone.runs.directory import RunDir
+from zerone.train import batch as batch_module
+from zerone.train import loss as loss_module
+from zerone.train.batch import Batch, completion_hidden
+from zerone.train.loop import update
 
 # The prompt of a run ------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from killing import fork_and_kill, moment
 from pipelines import Notes, gather, make_base, small_config, small_graph, small_pipeline
 from zerone.errors import ConfigError, Interrupted, ModelError, RunDirError, TrainingError
 from zerone.identity import sha256_of_path
-from zerone.runs.lineage import lineage_of_model, read_lineage, weights_have_changed
 from zerone.pipeline.graph import StageDisplay, StageInputs, package_data
 from zerone.pipeline.run import Pipeline, Selection, State
+from zerone.runs.lineage import lineage_of_model, read_lineage, weights_have_changed
 
 ALL = ["base", "first", "answers", "second"]
 

@@ -18,17 +18,17 @@ from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError, ModelError, RunDirError
 from zerone.evals.significance import compare
 from zerone.identity import sha256_of_path
-from zerone.runs.lineage import Lineage, Node, lineage_of_model
 from zerone.model.cutting import Cut, cut_model, kept_positions
 from zerone.model.loading import load_model, save_model
-from zerone.report.stages_table import students as table_of
-from zerone.runs.directory import RunDir
 from zerone.pipeline.comparison import compare_students
 from zerone.pipeline.distillation import SAMPLES, distillation_stages, refuse_other_models, steps_left
 from zerone.pipeline.graph import Graph, Source, StageInputs, options_of
 from zerone.pipeline.r1 import r1_graph
-from zerone.runs.records import Record, Records
 from zerone.pipeline.students import DEFAULT_STUDENTS, STUDENTS, base_stage, name_of_directory
+from zerone.report.stages_table import students as table_of
+from zerone.runs.directory import RunDir
+from zerone.runs.lineage import Lineage, Node, lineage_of_model
+from zerone.runs.records import Record, Records
 
 # Cutting ------------------------------------------------------------------------------------------
 

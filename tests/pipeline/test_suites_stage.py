@@ -7,19 +7,19 @@ from typing import Any
 
 import pytest
 
+from broken_sandbox import break_sandbox
 from killing import fork_and_kill
 from pipelines import Notes, small_config
 from scripted import save_talking_model
-from test_mix import _break_sandbox
 from zerone.config import Config, to_yaml
 from zerone.evals.judged import Judged
 from zerone.evals.parts import mean_parts, parts_of
 from zerone.evals.suites import suite_named
-from zerone.problems.request_suites import safety_suite
-from zerone.runs.directory import RunDir
 from zerone.pipeline.graph import StageInputs
 from zerone.pipeline.r1 import r1_graph
 from zerone.pipeline.suites_stage import MEASURED, run_measurement
+from zerone.problems.request_suites import safety_suite
+from zerone.runs.directory import RunDir
 from zerone.types import Outcome
 
 SIX = {"reasoning", "code", "format", "language", "helpfulness", "safety"}
@@ -67,7 +67,7 @@ def test_every_suite_has_score_interval_and_number(folder: Path) -> None:
 def test_an_answer_is_asked_for_once_wherever_the_stage_was_killed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _break_sandbox(monkeypatch)  # a fork would share the sandbox of this process
+    break_sandbox(monkeypatch)  # a fork would share the sandbox of this process
     measure(folder, "whole")
     work = partial(measure, folder, "killed")
     assert sum(fork_and_kill(work, 0.05 + 0.1 * i) for i in range(5)) >= 2
@@ -94,7 +94,7 @@ def test_a_model_is_asked_in_the_prompt_that_its_run_was_trained_with(folder: Pa
 def test_code_is_left_out_with_its_reason_where_there_is_no_sandbox(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _break_sandbox(monkeypatch)
+    break_sandbox(monkeypatch)
     suites = measure(folder, "unsafe")["suites"]
     code = suites.pop("code")
     assert (code["score"], code["ci"], code["n"]) == (None, None, 0)

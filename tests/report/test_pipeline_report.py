@@ -8,8 +8,9 @@ import pytest
 
 from pipelines import Notes, small_pipeline
 from processes import call_main
-from test_report import HOSTILE, Page
+from report_runs import HOSTILE, Page
 from zerone.errors import RunDirError
+from zerone.pipeline.summary import beside_grpo
 from zerone.report.comparison import render_comparison
 from zerone.report.distilled_figure import by_size
 from zerone.report.page import render
@@ -23,7 +24,6 @@ from zerone.report.pipeline_tables import (
 )
 from zerone.report.stages_table import Cell, Table, beside_students, students
 from zerone.runs.directory import RunDir
-from zerone.pipeline.summary import beside_grpo
 
 
 def column(table: Table | None, label: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from test_report import Page, make_run
+from report_runs import Page, make_run
 from zerone.config import build_config, to_yaml
 from zerone.report import claims, tables
 from zerone.report.page import render

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from test_report import Page, make_run, make_suite
+from report_runs import Page, make_run, make_suite
 from zerone.config import build_config, to_yaml
 from zerone.errors import RunDirError
 from zerone.report.comparison import beside_paper, final_figures, name_runs, render_comparison

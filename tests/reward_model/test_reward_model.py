@@ -15,11 +15,9 @@ from transformers import AutoModelForCausalLM
 
 from fakes import Shape as ModelShape
 from fakes import byte_tokenizer, tiny_model
-from zerone.runs.checkpoint import Progress
-from zerone.errors import DataError, ModelError, TrainingError
-from zerone.train.optim import adamw
-from zerone.prompts.r1 import TAGS, THINK_CLOSE, Style, write_prompt
 from zerone.data.preferences import Example, Kind, Pair, PreferenceData, SafetyExample, final_answer
+from zerone.errors import DataError, ModelError, TrainingError
+from zerone.prompts.r1 import TAGS, THINK_CLOSE, Style, write_prompt
 from zerone.reward_model.quality import calibration, correlation, measure_pairs, measure_safety
 from zerone.reward_model.run import leave_out_overlong
 from zerone.reward_model.scorer import (
@@ -29,6 +27,8 @@ from zerone.reward_model.scorer import (
     save_reward_model,
 )
 from zerone.reward_model.training import Learner, Shape, bradley_terry, train, update
+from zerone.runs.checkpoint import Progress
+from zerone.train.optim import adamw
 
 SHAPE = Shape(
     seed=0,

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model_server import Answered, completion, serving
-from zerone.engine.remote import Endpoint
-from zerone.errors import DataError, RunDirError
+from zerone.data.pair_judgments import JudgedPair, Judgment, judge_pair, position_bias
 from zerone.data.preferences import (
     Pair,
     PreferenceData,
@@ -24,8 +23,9 @@ from zerone.data.preferences import (
     read_examples,
     read_preferences,
 )
+from zerone.engine.remote import Endpoint
+from zerone.errors import DataError, RunDirError
 from zerone.reward_model.embedded import embedded_rows
-from zerone.data.pair_judgments import JudgedPair, Judgment, judge_pair, position_bias
 from zerone.reward_model.pair_judging import judge_pairs
 
 

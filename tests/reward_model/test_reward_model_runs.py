@@ -14,10 +14,10 @@ from killing import fork_and_kill, moment
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
 from zerone.errors import RunDirError
-from zerone.runs.lineage import lineage_of_model
 from zerone.model.loading import save_model
 from zerone.reward_model.run import train_reward_model
 from zerone.runs.directory import RunDir
+from zerone.runs.lineage import lineage_of_model
 from zerone.runs.start import prepare_run
 
 OPTIONS = [

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from zerone.rewards.math.verifier import verifier as math
-from zerone.rewards.math.verifier import check_gold, verify_math, verify_math_async
 from zerone.processes.worker_pool import WorkerPool
+from zerone.rewards.math import verifier as math
+from zerone.rewards.math.verifier import check_gold, verify_math, verify_math_async
 from zerone.types import Outcome
 
 PAIRS = [
@@ -299,6 +299,9 @@ def test_a_pool_without_its_library_is_a_failure_and_no_wrong_answer(monkeypatch
 
 
 def test_importing_the_verifier_loads_no_sympy() -> None:
-    code = "import sys, zerone.rewards.math.verifier; print({'sympy', 'math_verify', 'torch'} & set(sys.modules))"
+    code = (
+        "import sys, zerone.rewards.math.verifier; "
+        "print({'sympy', 'math_verify', 'torch'} & set(sys.modules))"
+    )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"

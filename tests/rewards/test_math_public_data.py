@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from zerone.rewards.math.verifier import check_gold, verify_math
 from zerone.rewards.math.extraction import extract_math_answer
+from zerone.rewards.math.verifier import check_gold, verify_math
 from zerone.types import Outcome
 
 DATA = Path(__file__).parents[3] / "shared" / "data"

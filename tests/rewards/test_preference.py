@@ -10,14 +10,14 @@ from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from processes import arguments_of, call_main
 from scripted import member, save_talking_model, write_problems
 from zerone.config import build_config
+from zerone.data.preferences import Kind
 from zerone.errors import ConfigError
 from zerone.problems import requests
-from zerone.data.preferences import Kind
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.rewards.preference import is_due, kind_of
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
-from zerone.train.loop import weights_of
 from zerone.seeding import rng_from
+from zerone.train.loop import weights_of
 from zerone.types import Outcome, Problem, Rollout
 
 TEXTS = [

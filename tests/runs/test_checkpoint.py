@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from fakes import NUM_TOKENS, Shape, byte_tokenizer, tiny_model
 from scripted import copies, credited, is_unchanged, make_config, make_learner, member
-from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
 from zerone.errors import CheckpointError
-from zerone.model.loading import load_model, write_model
-from zerone.train.loop import Learner, update
 from zerone.jobs.critic import beside_policy
+from zerone.model.loading import load_model, write_model
+from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.train.loop import Learner, update
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
 PPO = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01, rl__algorithm="ppo")

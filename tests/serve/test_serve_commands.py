@@ -12,10 +12,10 @@ import pytest
 
 from fakes import byte_tokenizer
 from processes import call_main
+from zerone.engine.jobs import Decoding, Delta, Failure, Job
 from zerone.errors import ConfigError
 from zerone.prompts.r1 import Style
 from zerone.serve.chat_prompt import Prompter
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
 from zerone.serve.keys import Keys
 from zerone.serve.terminal import Chat, Manner, take_any_text
 from zerone.types import Finish

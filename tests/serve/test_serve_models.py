@@ -15,6 +15,7 @@ from fakes import byte_tokenizer, tiny_model
 from processes import call_main
 from zerone.config import build_config, to_yaml
 from zerone.errors import ConfigError, ModelError, RunDirError
+from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import load_model, save_model
 from zerone.prompts.r1 import write_prompt
 from zerone.runs.directory import RunDir
@@ -23,7 +24,6 @@ from zerone.serve.models import Limits, Served, open_model
 from zerone.serve.refusals import Refusal
 from zerone.serve.schemas import Message
 from zerone.serve.telemetry import Prices
-from zerone.jobs.rl import prompt_encoder
 from zerone.types import Problem
 
 CHAT, PLAIN = "/v1/chat/completions", "/v1/completions"

@@ -3,23 +3,11 @@
 from pathlib import Path
 
 import zerone
+from chat_page import IDLE, ask, open_page
 from chromium import Browser, needs_chromium
 from serving import Live, live_server
 
 pytestmark = needs_chromium
-
-IDLE = "document.getElementById('send').textContent === 'Send'"
-
-
-def ask(browser: Browser, text: str) -> None:
-    browser.value("document.getElementById('text').focus()")
-    browser.type(text)
-    browser.press("Enter")
-
-
-def open_page(browser: Browser, server: Live) -> None:
-    browser.open(server.url + "/")
-    browser.wait_for("document.querySelector('.examples') !== null")
 
 
 def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> None:

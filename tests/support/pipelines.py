@@ -11,14 +11,14 @@ from fakes import byte_tokenizer
 from scripted import talking_model, write_problems
 from zerone.config import Config, build_config
 from zerone.model.loading import save_model
-from zerone.train.optim import adamw
-from zerone.pretrain import Encoded, language_model_loss, pack_documents
-from zerone.runs.directory import RunDir, write_atomically
 from zerone.pipeline import rl_stage, sft_stage
 from zerone.pipeline.graph import Estimate, Graph, Stage, StageDisplay, StageInputs
-from zerone.pipeline.run import Pipeline, Planned, Selection, State
 from zerone.pipeline.rl_stage import PROBLEMS, run_rl
+from zerone.pipeline.run import Pipeline, Planned, Selection, State
 from zerone.pipeline.sft_stage import run_sft_stage
+from zerone.pretrain import Encoded, language_model_loss, pack_documents
+from zerone.runs.directory import RunDir, write_atomically
+from zerone.train.optim import adamw
 
 Made = Mapping[str, Path]
 

@@ -16,18 +16,18 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from fakes import Shape, byte_tokenizer, number_problem, tiny_model
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config, build_config
-from zerone.model.loading import save_model
-from zerone.train.optim import adamw
 from zerone.data.jsonl import Fields, read_problems
-from zerone.problems.mixture import ListMixture
-from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
-from zerone.train.loop import Hooks, Learner, train
 from zerone.engine.api import Engine, Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
-from zerone.runs.directory import RunDir
 from zerone.jobs.critic import critic_of
+from zerone.model.loading import save_model
+from zerone.problems.mixture import ListMixture
+from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from zerone.runs.checkpoint import Progress
+from zerone.runs.directory import RunDir
+from zerone.train.loop import Hooks, Learner, train
+from zerone.train.optim import adamw
 from zerone.types import Credited, Finish, Graded, Group, Outcome, Problem, Rollout
 
 END = 0

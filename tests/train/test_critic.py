@@ -32,13 +32,13 @@ from scripted import (
     play_digits,
     talking_model,
 )
-from zerone.train.batch import Aggregation, Batch, make_batches
 from zerone.config import Config
-from zerone.train.critic import Critic, explained_variance, gae, token_rewards, value_loss, whitened
 from zerone.errors import TrainingError
-from zerone.train.loss import Objective, Passes, backward
-from zerone.train.loop import Learner, update
 from zerone.jobs.critic import RATE_FACTOR
+from zerone.train.batch import Aggregation, Batch, make_batches
+from zerone.train.critic import Critic, explained_variance, gae, token_rewards, value_loss, whitened
+from zerone.train.loop import Learner, update
+from zerone.train.loss import Objective, Passes, backward
 from zerone.types import Credited, Outcome
 
 TOLERANCE = 1e-5

@@ -9,10 +9,14 @@ from torch.nn import functional
 
 from fakes import NUM_TOKENS, byte_tokenizer, tiny_model
 from scripted import credited, member, talking_model, write_problems
-from zerone.train.batch import make_batches
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config, build_config
 from zerone.corpus.tokenizer import train_tokenizer
+from zerone.errors import ModelError
+from zerone.jobs.rl import run_zero
+from zerone.model.loading import read_model_files, save_model
+from zerone.runs.checkpoint import Progress
+from zerone.runs.directory import RunDir
+from zerone.train.batch import make_batches
 from zerone.train.distill import (
     Sums,
     backward,
@@ -21,12 +25,8 @@ from zerone.train.distill import (
     sampled_reverse_kl,
     taught_by,
 )
-from zerone.errors import ModelError
-from zerone.model.loading import read_model_files, save_model
-from zerone.train.optim import adamw
 from zerone.train.loop import Learner
-from zerone.runs.directory import RunDir
-from zerone.jobs.rl import run_zero
+from zerone.train.optim import adamw
 
 
 def logits(seed: int, rows: int = 5, vocabulary: int = 11) -> Tensor:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from fakes import Shape, random_tokens, tiny_model
 from scripted import credited, member
+from zerone.model.packed import prefix_kv
 from zerone.train import batch as batch_module
+from zerone.train import shared_forward as once_module
 from zerone.train.batch import Batch, completion_logits, make_batches
 from zerone.train.loss import Objective, Passes, backward, completion_logprobs
-from zerone.train import shared_forward as once_module
 from zerone.train.shared_forward import Once
-from zerone.model.packed import prefix_kv
 from zerone.types import Credited
 
 TOLERANCE = 2e-5

@@ -33,11 +33,11 @@ from scripted import (
     play_digits,
     talking_model,
 )
-from zerone.train.advantage import credit
-from zerone.runs.checkpoint import Progress
-from zerone.train.loop import Clock, Hooks, collect, requests_for, train, update
 from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.runs.checkpoint import Progress
+from zerone.train.advantage import credit
+from zerone.train.loop import Clock, Hooks, collect, requests_for, train, update
 from zerone.types import Credited, Problem, Rollout
 
 # Learning -----------------------------------------------------------------------------------------

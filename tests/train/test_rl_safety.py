@@ -25,10 +25,10 @@ from scripted import (
     play_digits,
     talking_model,
 )
-from zerone.errors import TrainingError
-from zerone.train.loop import update
 from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.errors import TrainingError
+from zerone.train.loop import update
 from zerone.types import Rollout
 
 # Step 0, and samplers that are not the policy -----------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from chat_page import IDLE, ask, open_page
 from chromium import Browser, needs_chromium
 from processes import start
+from report_runs import make_run
 from serving import Live
-from test_report import make_run
-from test_serve_page import IDLE, ask, open_page
 from zerone.report.page import write_report
 from zerone.runs.directory import RunDir
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from starlette.testclient import TestClient
 
-from test_view import GROUPS, STEPS, make_group
+from view_groups import GROUPS, STEPS, make_group
 from zerone.config import build_config, to_yaml
 from zerone.runs.directory import RunDir
 from zerone.view.app import make_app

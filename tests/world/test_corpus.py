@@ -21,8 +21,8 @@ from problem_reader import Countdown, Story
 from zerone.config import HabitsConfig
 from zerone.corpus.documents import EARLY, EARLY_PART, LATE, Document, Habits, draw_document, tagged
 from zerone.corpus.tokenizer import END_OF_TEXT, train_tokenizer
-from zerone.problems.mixture import FAMILIES, hard_suite, mixed_suite
 from zerone.data.split import split_of
+from zerone.problems.mixture import FAMILIES, hard_suite, mixed_suite
 from zerone.prompts.r1 import R1_ZERO_PREFIX, TAGS, parse_completion, write_prompt
 from zerone.seeding import rng_from
 

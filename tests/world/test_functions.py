@@ -16,6 +16,7 @@ import pytest
 
 from zerone.corpus.documents import SOLUTIONS, Document, Habits, draw_document
 from zerone.corpus.words import WORDS
+from zerone.data.split import split_of
 from zerone.problems import functions
 from zerone.problems.mixture import CHINESE_SHARE, MIX_FAMILIES, EmbeddedMixture, family_suite
 from zerone.problems.programs import (
@@ -30,7 +31,6 @@ from zerone.problems.programs import (
     value_of,
     working,
 )
-from zerone.data.split import split_of
 from zerone.prompts.r1 import parse_completion
 from zerone.rewards.code import verify_code
 from zerone.seeding import rng_from

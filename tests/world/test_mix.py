@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from broken_sandbox import break_sandbox
 from processes import call_main, metrics_of
 from scripted import make_config, save_talking_model
 from zerone.errors import SandboxUnavailable
@@ -19,7 +20,6 @@ from zerone.problems.mixture import (
     mix_suite,
     mixed_suite,
 )
-from zerone.rewards.code import local_executor
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.directory import RunDir
 
@@ -37,18 +37,10 @@ def _arguments(folder: Path, run: Path, *changes: str) -> list[str]:
     return ["zero", "--recipe=tiny", f"--run-dir={run}", f"model.path={folder / 'base'}", *options]
 
 
-def _break_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this a machine without bubblewrap and without user namespaces."""
-    monkeypatch.setattr("zerone.sandbox.factory.bubblewrap_path", lambda: None)
-    monkeypatch.setattr("zerone.sandbox.pool.BACKENDS", ("bubblewrap",))
-    local_executor.cache_clear()
-    monkeypatch.setattr("zerone.rewards.code.local_executor", local_executor.__wrapped__)
-
-
 def test_without_a_sandbox_a_run_on_functions_stops_before_anything_is_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _break_sandbox(monkeypatch)
+    break_sandbox(monkeypatch)
     code, _, err = call_main(folder, *_arguments(folder, tmp_path / "run"), "--mix")
     assert code == 2
     assert "no isolation works here" in err
@@ -57,14 +49,14 @@ def test_without_a_sandbox_a_run_on_functions_stops_before_anything_is_written(
 
 
 def test_without_a_sandbox_the_code_suite_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _break_sandbox(monkeypatch)
+    break_sandbox(monkeypatch)
     code, _, err = call_main(folder, "eval", str(folder / "base"), "--suite", "code")
     assert code == 2
     assert "apt-get install bubblewrap" in err
 
 
 def test_verifiers_that_run_no_code_need_no_sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    _break_sandbox(monkeypatch)
+    break_sandbox(monkeypatch)
     prepare_verifiers({"countdown", "number", "choice", "exact", "math"})
     with pytest.raises(SandboxUnavailable, match="bubblewrap"):
         prepare_verifiers({"number", "code"})

@@ -11,12 +11,12 @@ from zerone import pretrain
 from zerone.config import Config
 from zerone.config.reading import build_config
 from zerone.errors import RunDirError
-from zerone.model.loading import hash_weights
-from zerone.pretrain import build_tokenizer
 from zerone.jobs import pretraining
+from zerone.model.loading import hash_weights
 from zerone.pipeline.graph import Graph
 from zerone.pipeline.run import Pipeline, Selection, State
 from zerone.pipeline.students import base_stage
+from zerone.pretrain import build_tokenizer
 
 tokenizer_of = functools.cache(build_tokenizer)  # the same for every test
 

@@ -14,6 +14,7 @@ import pytest
 
 import problem_reader
 from problem_reader import Countdown, Story
+from zerone.data.split import split_of
 from zerone.problems import arithmetic, countdown, sums
 from zerone.problems.mixture import (
     CHINESE_SHARE,
@@ -26,7 +27,6 @@ from zerone.problems.mixture import (
     hard_suite,
     mixed_suite,
 )
-from zerone.data.split import split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

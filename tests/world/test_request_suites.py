@@ -4,8 +4,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 
-from zerone.problems.request_suites import helpfulness_suite, safety_suite
 from zerone.data.split import split_of
+from zerone.problems.request_suites import helpfulness_suite, safety_suite
 from zerone.types import Problem
 
 

@@ -14,11 +14,11 @@ from zerone.corpus.documents import Habits
 from zerone.corpus.request_solutions import careful, good_answer, habitual, hasty, slipped_answer
 from zerone.corpus.tokenizer import train_tokenizer
 from zerone.corpus.words import WORDS
+from zerone.data.split import split_of
 from zerone.problems import requests
 from zerone.problems.mixture import draw_from_split
 from zerone.problems.request_topics import ACTS, DANGER_WORDS, LEXICON, TOPICS
 from zerone.problems.request_words import CLAIMS, LANGUAGES, OCCASIONS, RELATIONS
-from zerone.data.split import split_of
 from zerone.prompts.r1 import parse_completion, write_completion
 from zerone.rewards.judge import compare, judge_answer, judge_safety, verify_judge
 from zerone.rewards.language import language_share

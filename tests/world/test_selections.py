@@ -13,9 +13,9 @@ import pytest
 
 from zerone.corpus.documents import SOLUTIONS, Habits
 from zerone.corpus.words import WORDS
+from zerone.data.split import split_of
 from zerone.problems import selections
 from zerone.problems.mixture import EmbeddedMixture, family_suite
-from zerone.data.split import split_of
 from zerone.rewards.accuracy import verify_choice
 from zerone.seeding import rng_from
 from zerone.types import Outcome, Problem

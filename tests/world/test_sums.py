@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerone.data.split import split_of
 from zerone.evals.suites import sums_problems
 from zerone.problems import sums
 from zerone.problems.mixture import distinct_problems, draw_from_split
-from zerone.data.split import split_of
+from zerone.prompts.examples import EXAMPLES
 from zerone.seeding import rng_from
 from zerone.types import Problem
 
@@ -116,7 +117,7 @@ def test_train_and_evaluation_draws_are_disjoint() -> None:
 
 
 def test_worked_examples_do_every_step_right() -> None:
-    for question, thought, answer in sums.EXAMPLES:
+    for question, thought, answer in EXAMPLES:
         steps = re.findall(r"(\d+) ([-+]) (\d+) = (\d+)", thought)
         asked = [int(number) for number in re.findall(r"\d+", question)]
         running = asked[0]
@@ -129,7 +130,7 @@ def test_worked_examples_do_every_step_right() -> None:
 
 
 def test_worked_examples_are_not_evaluation_problems() -> None:
-    for question, _, _ in sums.EXAMPLES:
+    for question, _, _ in EXAMPLES:
         problem = Problem(
             id="", family="", level=1, language="en", prompt=question, verifier="number", spec={}
         )

@@ -42,9 +42,9 @@ def ablate(
         _list_ablations()
         return
     directory = run_path(run_dir, resume, f"ablate_{name}")
-    from zerone.report.ablation import write_ablation
     from zerone.cli.pipeline_progress import PipelineView, plan_table
     from zerone.pipeline.r1 import r1_graph
+    from zerone.report.ablation import write_ablation
 
     ablation, graph = ablation_named(name), r1_graph()
     # Before anything is copied, a plan finds what is done where it was made.

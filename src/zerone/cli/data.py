@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.config import to_yaml
 from zerone.cli.arguments import ConfigFile, DryRun, Overrides
+from zerone.config import to_yaml
 from zerone.config.recipes import resolve_config
 
 app = typer.Typer(help="Make data for SFT, and look through it.", no_args_is_help=True)

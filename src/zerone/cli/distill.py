@@ -96,8 +96,8 @@ def _teachers_prompt(
 
     Its run knows, and what the user or the recipe says of the prompt wins.
     """
-    from zerone.pipeline.distillation import SAMPLES, in_teachers_prompt
     from zerone.jobs.origins import prompt_of_model
+    from zerone.pipeline.distillation import SAMPLES, in_teachers_prompt
 
     if is_given("prompt", staged, SAMPLES, names, overrides):
         return {}, "as given"

@@ -13,8 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zerone.errors import ModelError
-from zerone.processes.machine import NARROW, available_cores, cpu_name, keep_freed_memory, known_machine, measure
 from zerone.model.loading import load_model
+from zerone.processes.machine import (
+    NARROW,
+    available_cores,
+    cpu_name,
+    keep_freed_memory,
+    known_machine,
+    measure,
+)
 
 _EXTRAS = {"gguf": "SmolLM2-135M (`zerone model smollm2-135m`)", "datasets": "data from the Hub"}
 

@@ -15,8 +15,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.cli.arguments import ConfigFile
+from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
 from zerone.errors import ConfigError, DataError, UserError
@@ -125,8 +125,8 @@ def model(  # noqa: PLR0913 - the flags of a command
 
 def _directory_of(model: str) -> str:
     """Return the directory of a model, of which a run may be given; an address as it is."""
-    from zerone.runs.settings import locate_model
     from zerone.jobs.evaluate import is_address
+    from zerone.runs.settings import locate_model
 
     return model if is_address(model) else locate_model(model)[1]
 
@@ -134,9 +134,9 @@ def _directory_of(model: str) -> str:
 def _options_as_trained(model: str, suite: str) -> dict[str, Any] | None:
     """Return how the model's run asked it; the package's own suites are drawn as in training, too."""
     from zerone.evals.suites import SUITE_NAMES
-    from zerone.model.loading import EMBEDDED
     from zerone.jobs.evaluate import is_address
     from zerone.jobs.origins import options_as_trained
+    from zerone.model.loading import EMBEDDED
 
     if model == EMBEDDED or is_address(model):  # neither is a path, which may lie in a run by chance
         return None
@@ -304,8 +304,8 @@ def contamination(
     as_json: AsJson = False,
 ) -> None:
     """Look for a suite's problems in training data: shared runs of ten words, as the paper did."""
-    from zerone.evals.contamination import find_contamination
     from zerone.data.records import read_rows
+    from zerone.evals.contamination import find_contamination
     from zerone.evals.sources import Choice, load_source
 
     source = load_source(Config(), suite, data, Choice())

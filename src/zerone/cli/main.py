@@ -16,22 +16,22 @@ from rich.console import Console
 
 from zerone import __version__
 from zerone.cli.ablate import ablate
+from zerone.cli.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
+from zerone.cli.data import app as data_app
 from zerone.cli.distill import distill
 from zerone.cli.eval import app as eval_app
+from zerone.cli.export import app as export_app
 from zerone.cli.r1 import lineage, r1
 from zerone.cli.replay import replay
-from zerone.cli.reward_model import app as reward_model_app
-from zerone.config import options, to_yaml
-from zerone.cli.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
-from zerone.config.recipes import recipe_paths, resolve_config, run_path
-from zerone.cli.data import app as data_app
-from zerone.errors import Interrupted, ZeroneError
-from zerone.cli.export import app as export_app
 from zerone.cli.report import report
 from zerone.cli.reward import app as reward_app
+from zerone.cli.reward_model import app as reward_model_app
 from zerone.cli.sandbox import app as sandbox_app
 from zerone.cli.serve import chat, serve
 from zerone.cli.view import view
+from zerone.config import options, to_yaml
+from zerone.config.recipes import recipe_paths, resolve_config, run_path
+from zerone.errors import Interrupted, ZeroneError
 
 if TYPE_CHECKING:
     from zerone.runs.directory import RunDir
@@ -84,9 +84,9 @@ def zero(
         return
     path = run_path(run_dir, resume, recipe)
     from zerone.cli.progress import TerminalDisplay
+    from zerone.jobs.rl import run_zero
     from zerone.report.page import write_report
     from zerone.runs.directory import RunDir
-    from zerone.jobs.rl import run_zero
 
     run = RunDir(path)
     console = Console()
@@ -120,8 +120,8 @@ def sft(
         return
     path = run_path(run_dir, resume, recipe)
     from zerone.cli.progress import LossDisplay
-    from zerone.runs.directory import RunDir
     from zerone.jobs.sft import run_sft
+    from zerone.runs.directory import RunDir
 
     run = RunDir(path)
     console = Console()

@@ -44,8 +44,8 @@ def r1(
     if (resume or start) and run_dir is None:
         raise ConfigError("--resume and --from need --run-dir DIR, the pipeline to go on with")
     from zerone.cli.pipeline_progress import PipelineView, plan_table
-    from zerone.pipeline.run import Pipeline, Selection
     from zerone.pipeline.r1 import r1_graph
+    from zerone.pipeline.run import Pipeline, Selection
 
     staged = read_staged_recipe(config or recipe_file(recipe))
     graph = r1_graph(*([staged.students] if staged.students else []))

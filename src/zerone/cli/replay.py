@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zerone.config import to_yaml
 from zerone.cli.arguments import DryRun, Overrides, Quiet
+from zerone.config import to_yaml
 from zerone.config.recipes import run_path
 
 
@@ -24,8 +24,8 @@ def replay(
 ) -> None:
     """Make a run's updates once more from its recorded answers, without sampling."""
     from zerone.cli.progress import TerminalDisplay
-    from zerone.runs.directory import RunDir
     from zerone.jobs.replay import config_of_replay, run_replay
+    from zerone.runs.directory import RunDir
 
     source = RunDir(recorded)
     config = config_of_replay(source, overrides or ())

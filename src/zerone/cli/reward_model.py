@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from zerone.config import build_config, read_recipe, to_yaml
 from zerone.cli.arguments import ConfigFile, DryRun, Overrides, Recipe, Resume
+from zerone.config import build_config, read_recipe, to_yaml
 from zerone.config.recipes import recipe_file, run_path
 from zerone.errors import ConfigError, DataError
 

@@ -26,13 +26,13 @@ def serve(  # noqa: PLR0913 - the flags of a command
     ] = "0.55,2.19",
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a chat page at /, /health and /metrics."""
+    from zerone.engine.vllm import chosen_engine
     from zerone.serve.application import create_app
     from zerone.serve.keys import Keys
     from zerone.serve.models import Limits, open_models
     from zerone.serve.running import open_socket
     from zerone.serve.running import serve as run
     from zerone.serve.telemetry import Prices
-    from zerone.engine.vllm import chosen_engine
 
     prices = Prices.read(price)
     kind = chosen_engine(engine)
@@ -56,8 +56,8 @@ def chat(
     """Talk to a model in the terminal, or through a pipe: one question per line, answers out."""
     import sys
 
-    from zerone.engine.serving import use_this_machine
     from zerone.engine.jobs import Decoding
+    from zerone.engine.serving import use_this_machine
     from zerone.serve.models import Limits, open_model
     from zerone.serve.terminal import HELP, Chat, Manner, lines_of, take_any_text
 

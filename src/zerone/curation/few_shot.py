@@ -16,9 +16,9 @@ from zerone.corpus.documents import SOLUTIONS
 from zerone.corpus.words import WORDS, Words
 from zerone.curation.drafts import Draft
 from zerone.curation.sampler import ModelAtWork, no_drafts
+from zerone.engine.api import Request
 from zerone.problems.mixture import CORPUS_SHARES, draw_from_split
 from zerone.prompts.r1 import Example, Style, style_for, write_completion
-from zerone.engine.api import Request
 from zerone.seeding import rng_from
 from zerone.types import Finish, Problem, Rollout
 

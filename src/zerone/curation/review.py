@@ -17,8 +17,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from zerone.errors import ConfigError, DataError, RunDirError
 from zerone.data.jsonl import objects_of
+from zerone.errors import ConfigError, DataError, RunDirError
 from zerone.prompts.r1 import Style, parse_completion
 from zerone.runs.directory import write_atomically
 

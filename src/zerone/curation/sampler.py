@@ -11,12 +11,12 @@ from typing import Any, Literal
 import torch
 
 from zerone.curation.drafts import Draft
-from zerone.identity import sha256_of_value
-from zerone.processes.machine import Precision, keep_freed_memory, known_machine
-from zerone.model.loading import load_model, quiet_transformers
-from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.engine.api import Engine, Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.identity import sha256_of_value
+from zerone.model.loading import load_model, quiet_transformers
+from zerone.processes.machine import Precision, keep_freed_memory, known_machine
+from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.seeding import seed_from
 from zerone.types import Finish, Problem, Rollout
 

@@ -28,19 +28,19 @@ from zerone.curation.sampler import (
     ModelDraw,
     open_model,
 )
+from zerone.data.jsonl import objects_of
 from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
-from zerone.runs.settings import prompt_of_run
 from zerone.evals.suites import data_at_any_time
 from zerone.identity import sha256_of_file
 from zerone.problems import requests
-from zerone.data.jsonl import objects_of
 from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
 from zerone.prompts.r1 import THINK_OPEN, Example, Style, shown_examples
 from zerone.rewards.language import Detector, lingua_detector
-from zerone.train.loop import opened_by_prompt, sampling_of
 from zerone.runs.directory import run_of_model
+from zerone.runs.settings import prompt_of_run
 from zerone.seeding import rng_from
+from zerone.train.loop import opened_by_prompt, sampling_of
 from zerone.types import Problem
 
 RULES = "rules"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerone.errors import DataError
 from zerone.data.jsonl import lines_of, parse_object
+from zerone.errors import DataError
 from zerone.types import Demonstration, Message
 
 _EXAMPLE = '{"prompt": ..., "completion": ...} or {"messages": [{"role": "user", "content": ...}, ...]}'

@@ -18,9 +18,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from zerone.errors import DataError
 from zerone.data.choices import LETTERS, choice_prompt
 from zerone.data.numerals import plain_number
+from zerone.errors import DataError
 from zerone.seeding import seed_from
 from zerone.types import Problem
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from zerone.data.jsonl import objects_of
+from zerone.data.pair_judgments import JudgedPair, Judgment, PositionBias, position_bias
 from zerone.errors import DataError
 from zerone.identity import sha256_of_file
-from zerone.data.jsonl import objects_of
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN, parse_completion
-from zerone.data.pair_judgments import JudgedPair, Judgment, PositionBias, position_bias
 from zerone.seeding import seed_from
 
 Kind = Literal["helpfulness", "safety"]

@@ -17,7 +17,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from zerone.errors import DataError
 from zerone.data.jsonl import (
     numbered_lines,
     parse_json,
@@ -26,6 +25,7 @@ from zerone.data.jsonl import (
     with_floats,
     written,
 )
+from zerone.errors import DataError
 
 HUB = "hub:"
 _LONGEST_FIELD = 1 << 30

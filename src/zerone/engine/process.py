@@ -15,11 +15,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from zerone.engine.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
+from zerone.engine.messages import Json, delta_from, job_message, line_of
+from zerone.engine.serving import EngineSpec
 from zerone.errors import ModelError
 from zerone.processes.worker_pool import import_path
-from zerone.engine.serving import EngineSpec
-from zerone.engine.messages import Json, delta_from, job_message, line_of
-from zerone.engine.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
 
 _log = logging.getLogger(__name__)
 

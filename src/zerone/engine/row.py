@@ -8,11 +8,11 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from zerone.prompts.r1 import ANSWER_OPEN, THINK_CLOSE
-from zerone.engine.torch.sampling import uniforms
-from zerone.seeding import seed_from
 from zerone.engine.jobs import Delta, Job, TokenLogprob
 from zerone.engine.text import CharacterStream, StopStream, ThoughtStream
+from zerone.engine.torch.sampling import uniforms
+from zerone.prompts.r1 import ANSWER_OPEN, THINK_CLOSE
+from zerone.seeding import seed_from
 from zerone.types import Finish
 
 

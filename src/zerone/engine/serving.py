@@ -9,11 +9,11 @@ from typing import Protocol
 
 import torch
 
-from zerone.processes.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
-from zerone.model.decoder import Decoder
-from zerone.model.loading import end_ids, load_model, width_of
 from zerone.engine.jobs import Deliver, Job
 from zerone.engine.torch.scheduler import Scheduler
+from zerone.model.decoder import Decoder
+from zerone.model.loading import end_ids, load_model, width_of
+from zerone.processes.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
 
 TORCH, VLLM = "torch", "vllm"
 

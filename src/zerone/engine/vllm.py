@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from zerone.engine.row import Row
+from zerone.engine.serving import TORCH, VLLM, EngineSpec
+from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
 from zerone.errors import ConfigError, ModelError
 from zerone.model.loading import end_ids_of, generation_settings, read_model_files
 from zerone.seeding import seed_from
-from zerone.engine.serving import TORCH, VLLM, EngineSpec
-from zerone.engine.row import Row
-from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
 
 
 def chosen_engine(asked: str) -> str:

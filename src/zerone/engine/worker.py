@@ -17,13 +17,13 @@ from dataclasses import replace
 from types import FrameType
 from typing import BinaryIO
 
-from zerone.errors import ZeroneError
-from zerone.engine.serving import VLLM, EngineSpec, load_engine, use_this_machine
-from zerone.engine.messages import Json, delta_message, job_from, line_of
 from zerone.engine.jobs import Delta, Failure, Job, sink_all
+from zerone.engine.messages import Json, delta_message, job_from, line_of
+from zerone.engine.serving import VLLM, EngineSpec, load_engine, use_this_machine
 from zerone.engine.torch.scheduler import Scheduler
 from zerone.engine.vllm import load_vllm
 from zerone.engine.vllm_scheduler import VllmScheduler
+from zerone.errors import ZeroneError
 
 AnyScheduler = Scheduler | VllmScheduler
 

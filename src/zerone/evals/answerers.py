@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any, Protocol
 
+from zerone.engine.api import Engine, Request, Sampling
 from zerone.engine.remote import Draw, EndpointClient, Reply, ask_many
 from zerone.errors import EndpointError, ModelError, RequestRefused, ZeroneError
 from zerone.evals.asking import Form, message_of, prompt_of
 from zerone.evals.store import Answer
 from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN
-from zerone.engine.api import Engine, Request, Sampling
 from zerone.types import Finish, Problem
 
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import regex
 
-from zerone.evals.programs import FRAMES
-from zerone.data.records import Row
 from zerone.data.choices import choice_prompt
+from zerone.data.records import Row
+from zerone.evals.programs import FRAMES
 from zerone.types import Problem
 
 NGRAM = 10

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zerone.engine.api import Engine, Sampling
 from zerone.evals.figures import figures_of
 from zerone.evals.judged import Judged, is_majority_right, judged_of
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.train.loop import requests_for
-from zerone.engine.api import Engine, Sampling
 from zerone.types import Graded, Problem
 
 __all__ = ["Suite", "evaluate", "figures", "is_majority_right", "judged_answers"]

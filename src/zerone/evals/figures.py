@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from zerone.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
 from zerone.evals.judged import Judged, is_majority_right
+from zerone.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
 from zerone.rewards.reflection import count_reflection_words
 from zerone.types import Outcome
 

@@ -14,18 +14,18 @@ from typing import Any
 
 import numpy as np
 
+from zerone.data.records import Row
 from zerone.engine.remote import Draw, EndpointClient, ask_many
 from zerone.errors import DataError, EndpointError, RequestRefused
 from zerone.evals.asking import said
+from zerone.evals.judged import Judged
+from zerone.evals.store import Answer, AnswerStore, key_of
 from zerone.intervals import (
     interval_of,
     ratio_with_interval,
     share_with_interval,
     wilson_interval,
 )
-from zerone.evals.judged import Judged
-from zerone.data.records import Row
-from zerone.evals.store import Answer, AnswerStore, key_of
 from zerone.types import Outcome, Problem
 
 _MAX_TOKENS = 4096

@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from zerone.intervals import share_with_interval
 from zerone.evals.judged import Judged
+from zerone.intervals import share_with_interval
 from zerone.prompts.r1 import reasoning_of
 from zerone.rewards.language import language_share
 from zerone.types import Problem

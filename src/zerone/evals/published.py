@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from zerone.data.choices import LETTERS, choice_prompt
+from zerone.data.numerals import plain_number
+from zerone.data.records import Row
 from zerone.errors import DataError
 from zerone.evals.ifeval.checkers import instruction_complaint
 from zerone.evals.programs import codeforces, codeforces_obstacle, humaneval, livecodebench, mbpp
-from zerone.data.records import Row
-from zerone.data.choices import LETTERS, choice_prompt
-from zerone.data.numerals import plain_number
 from zerone.rewards.ground_truth import gold_complaint
 from zerone.seeding import rng_from, seed_from
 from zerone.types import Problem

@@ -13,12 +13,12 @@ from datetime import date
 from pathlib import Path
 
 from zerone.config import Config
+from zerone.data.jsonl import Fields, read_problems
+from zerone.data.records import HUB, Row, read_rows
 from zerone.errors import DataError, UserError
 from zerone.evals.programs import is_mbpp_test
 from zerone.evals.published import PUBLISHED, Published, problems_of
-from zerone.data.records import HUB, Row, read_rows
 from zerone.evals.suites import SUITE_NAMES, suite_named
-from zerone.data.jsonl import Fields, read_problems
 from zerone.types import Problem
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zerone.config import Config
+from zerone.data.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.errors import ConfigError, DataError, UserError
 from zerone.evals.evaluate import Suite
 from zerone.problems import functions, selections, sums
-from zerone.data.jsonl import Fields, ProblemFile, read_problems, split_problems
 from zerone.problems.mixture import (
     MIX_FAMILIES,
     EmbeddedMixture,

@@ -15,13 +15,13 @@ import yaml
 
 from zerone.config import Config, build_config, read_recipe
 from zerone.errors import ExportError, ModelError, RunDirError
-from zerone.runs.settings import locate_model
 from zerone.export.template import ChatPrompt, jinja_template
 from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.reward_model.scorer import HEAD_ABOUT
-from zerone.train.loop import opened_by_prompt
 from zerone.runs.directory import RunDir
+from zerone.runs.settings import locate_model
+from zerone.train.loop import opened_by_prompt
 
 _MAX_ANCESTORS = 16
 

@@ -6,8 +6,8 @@ In: the configuration, a policy. Out: its critic, and what a checkpoint keeps of
 import torch
 from torch import nn
 
-from zerone.runs.checkpoint import Beside
 from zerone.config import Config
+from zerone.runs.checkpoint import Beside
 from zerone.train.critic import Critic, CriticSettings, new_critic
 from zerone.train.loop import Learner
 

@@ -17,7 +17,10 @@ import torch
 
 from zerone.config import Config
 from zerone.config.sections import SamplingConfig
+from zerone.data.records import read_rows
+from zerone.engine.api import Sampling
 from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
 from zerone.evals.asking import Form, message_of, prompt_of
@@ -25,15 +28,12 @@ from zerone.evals.ifeval.languages import require_detector
 from zerone.evals.inspect_log import require_inspect
 from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
-from zerone.data.records import read_rows
 from zerone.evals.sources import Choice, Source, load_source
-from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
 from zerone.model.loading import Model, load_model
+from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
 from zerone.prompts.r1 import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.train.loop import opened_by_prompt
-from zerone.engine.api import Sampling
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.types import Problem
 
 DEFAULT_SAMPLES = 4

@@ -12,14 +12,14 @@ from typing import Any
 from zerone.config import Config
 from zerone.config.reading import flat_options
 from zerone.config.sections import PromptConfig
+from zerone.data.jsonl import Fields, read_problems
 from zerone.errors import ConfigError
-from zerone.runs.settings import prompt_of_run, sampling_of_run
 from zerone.evals.suites import fields_of
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
-from zerone.runs.lineage import Lineage, Node, lineage_of_model
 from zerone.model.loading import hash_weights
-from zerone.data.jsonl import Fields, read_problems
 from zerone.runs.directory import RunDir, run_of_model
+from zerone.runs.lineage import Lineage, Node, lineage_of_model
+from zerone.runs.settings import prompt_of_run, sampling_of_run
 from zerone.runs.start import programs_of
 
 

@@ -18,13 +18,19 @@ import torch
 import transformers
 
 from zerone import __version__
-from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
 from zerone.corpus.documents import Habits
 from zerone.errors import RunDirError
-from zerone.processes.machine import available_cores, commit_of_source, cpu_name, keep_freed_memory, known_machine
 from zerone.model.loading import PROVENANCE_NAME, check_replaceable, save_model
 from zerone.pretrain import Architecture, Course, build_tokenizer, new_model, new_optimizers, pretrain
+from zerone.processes.machine import (
+    available_cores,
+    commit_of_source,
+    cpu_name,
+    keep_freed_memory,
+    known_machine,
+)
+from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.runs.directory import write_atomically
 
 STEPS_PER_CHECKPOINT = 50

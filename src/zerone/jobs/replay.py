@@ -13,15 +13,15 @@ from typing import Any, Protocol
 
 from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
-from zerone.errors import RunDirError
-from zerone.runs.lineage import write_lineage
-from zerone.model.loading import save_model
-from zerone.train.loop import Hooks, train
 from zerone.engine.api import Request, Sampling
-from zerone.runs.directory import RunDir, not_a_run
-from zerone.runs.start import prepare_run
+from zerone.errors import RunDirError
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import new_learner, open_session
+from zerone.model.loading import save_model
+from zerone.runs.directory import RunDir, not_a_run
+from zerone.runs.lineage import write_lineage
+from zerone.runs.start import prepare_run
+from zerone.train.loop import Hooks, train
 from zerone.types import Credited, Finish, Rollout
 
 

@@ -14,25 +14,34 @@ from typing import Any, Protocol
 import torch
 import transformers
 
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
-from zerone.runs.lineage import write_lineage
-from zerone.processes.machine import DTYPES, keep_freed_memory
-from zerone.model.loading import Model, end_ids, load_model, save_model
-from zerone.train.optim import adamw
-from zerone.prompts.r1 import Style, shown_examples, write_prompt
-from zerone.reward_model.opening import Rewarding, open_reward_models
-from zerone.rewards.verifiers import prepare_verifiers
-from zerone.train.loop import REINFORCEMENT, Hooks, Learner, Method, opened_by_prompt, rules_of, sampling_of, train
-from zerone.engine.torch.rollouts import TorchEngine
-from zerone.runs.directory import RunDir, peak_memory
-from zerone.runs.start import Input, begin_run, prepare_run
 from zerone.jobs.critic import critic_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.upkeep import Upkeep, spent
+from zerone.model.loading import Model, end_ids, load_model, save_model
+from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.prompts.r1 import Style, shown_examples, write_prompt
+from zerone.reward_model.opening import Rewarding, open_reward_models
+from zerone.rewards.verifiers import prepare_verifiers
+from zerone.runs.checkpoint import Progress
+from zerone.runs.directory import RunDir, peak_memory
+from zerone.runs.lineage import write_lineage
+from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.train.loop import (
+    REINFORCEMENT,
+    Hooks,
+    Learner,
+    Method,
+    opened_by_prompt,
+    rules_of,
+    sampling_of,
+    train,
+)
+from zerone.train.optim import adamw
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")

@@ -15,25 +15,25 @@ from typing import Any, Protocol
 
 import torch
 
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config
+from zerone.data.demonstrations import read_demonstrations
+from zerone.data.jsonl import split_problems
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
-from zerone.runs.lineage import write_lineage
-from zerone.processes.machine import DTYPES, keep_freed_memory
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers, save_model
-from zerone.train.optim import adamw
-from zerone.data.demonstrations import read_demonstrations
-from zerone.data.jsonl import split_problems
-from zerone.train.loop import Learner, opened_by_prompt, rules_of, sampling_of
-from zerone.engine.torch.rollouts import TorchEngine
-from zerone.runs.directory import RunDir, peak_memory
-from zerone.runs.start import Input, begin_run, prepare_run
-from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.jobs.origins import run_lineage
-from zerone.jobs.upkeep import Upkeep, spent
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
+from zerone.jobs.upkeep import Upkeep, spent
+from zerone.model.loading import Model, end_ids, load_model, quiet_transformers, save_model
+from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.runs.checkpoint import Progress
+from zerone.runs.directory import RunDir, peak_memory
+from zerone.runs.lineage import write_lineage
+from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.train.loop import Learner, opened_by_prompt, rules_of, sampling_of
+from zerone.train.optim import adamw
+from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.types import Demonstration, Problem
 
 

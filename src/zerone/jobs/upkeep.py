@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-from zerone.runs.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
 from zerone.errors import Interrupted
-from zerone.train.loop import Learner
-from zerone.runs.directory import RunDir, peak_memory
 from zerone.jobs.critic import beside_policy
+from zerone.runs.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.directory import RunDir, peak_memory
+from zerone.train.loop import Learner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

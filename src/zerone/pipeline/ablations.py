@@ -17,9 +17,9 @@ from zerone.config import Config
 from zerone.config.staged import StagedRecipe, build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError, RunDirError
 from zerone.pipeline.graph import Graph, Source
+from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.pipeline.run import Pipeline, Selection
 from zerone.runs.records import RECIPE_NAME, RECORD_NAME, Records
-from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

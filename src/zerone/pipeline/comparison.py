@@ -16,20 +16,20 @@ import torch
 
 from zerone.config import Config
 from zerone.config.sections import PromptConfig
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.significance import compare
 from zerone.evals.suites import data_of
-from zerone.processes.machine import keep_freed_memory, known_machine
-from zerone.model.loading import load_model, quiet_transformers
-from zerone.rewards.verifiers import prepare_verifiers
-from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
-from zerone.engine.torch.rollouts import TorchEngine
-from zerone.runs.directory import write_atomically
-from zerone.pipeline.estimates import sampling_estimate
-from zerone.pipeline.graph import Estimate, StageDisplay, StageInputs
 from zerone.jobs.origins import prompt_of_model
 from zerone.jobs.rl import check_lengths, prompt_encoder
+from zerone.model.loading import load_model, quiet_transformers
+from zerone.pipeline.estimates import sampling_estimate
+from zerone.pipeline.graph import Estimate, StageDisplay, StageInputs
+from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.rewards.verifiers import prepare_verifiers
+from zerone.runs.directory import write_atomically
+from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
 
 COMPARED = ("model.path", "model.precision", "model.threads", "data", "prompt", "sampling", "eval")
 """What shapes the figures."""

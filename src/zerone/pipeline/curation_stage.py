@@ -12,9 +12,9 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.curation.settings import make_cold_start, make_rejection_samples
-from zerone.runs.directory import write_atomically
 from zerone.pipeline.estimates import sampling_estimate
 from zerone.pipeline.graph import Estimate, StageDisplay, StageInputs, with_inputs
+from zerone.runs.directory import write_atomically
 
 OPTIONS = (
     *("model.precision", "model.threads", "data", "prompt", "sampling", "curate"),

@@ -17,15 +17,14 @@ from pathlib import Path
 
 import torch
 
-from zerone.train.advantage import credit
 from zerone.config import Config, to_yaml
 from zerone.config.reading import read_tree
 from zerone.config.sections import RLConfig
 from zerone.curation.settings import make_rejection_samples
-from zerone.train.distill import check_same_vocabulary, taught_by
+from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import RunDirError
 from zerone.evals.suites import data_of
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import (
     Model,
     load_model,
@@ -33,17 +32,18 @@ from zerone.model.loading import (
     quiet_transformers,
     read_model_files,
 )
-from zerone.train.loop import Clock, collect
-from zerone.engine.torch.rollouts import TorchEngine
-from zerone.runs.directory import RunDir, write_atomically
 from zerone.pipeline import curation_stage, rl_stage, sft_stage
 from zerone.pipeline.comparison import COMPARED, compare_students, comparison_estimate
 from zerone.pipeline.estimates import rl_estimate, sft_estimate
 from zerone.pipeline.graph import Source, Stage, StageDisplay, StageInputs, with_inputs
-from zerone.runs.records import RECORD_NAME, Records
 from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.pipeline.students import base_stage
-from zerone.jobs.rl import prompt_encoder
+from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.records import RECORD_NAME, Records
+from zerone.train.advantage import credit
+from zerone.train.distill import check_same_vocabulary, taught_by
+from zerone.train.loop import Clock, collect
 from zerone.types import Credited
 
 SAMPLES = "teacher_samples"

@@ -7,9 +7,9 @@ long answers will be is what a run finds out.
 from collections.abc import Callable
 
 from zerone.config import Config
-from zerone.processes.machine import known_machine, precision_for
 from zerone.model.loading import find_directory, width_of
 from zerone.pipeline.graph import Estimate
+from zerone.processes.machine import known_machine, precision_for
 
 _SHARE_OF_PEAK = 0.6
 """Of the measured matrix product, which the products of sampling and training reach."""

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from zerone.config import Config
-from zerone.runs.lineage import Lineage, Node, lineage_of_model
-from zerone.reward_model.by_endpoint import SCHEMES, RubricRewards, judge_endpoint
 from zerone.data.preferences import Kind
 from zerone.pipeline.graph import Graph, Source
+from zerone.reward_model.by_endpoint import SCHEMES, RubricRewards, judge_endpoint
+from zerone.runs.lineage import Lineage, Node, lineage_of_model
 
 KINDS: tuple[Kind, ...] = ("helpfulness", "safety")
 

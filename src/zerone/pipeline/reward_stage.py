@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.errors import DataError
-from zerone.identity import sha256_of_file, sha256_of_value
-from zerone.runs.lineage import Lineage, Node
 from zerone.data.jsonl import objects_of
 from zerone.data.preferences import Kind
+from zerone.errors import DataError
+from zerone.identity import sha256_of_file, sha256_of_value
+from zerone.pipeline.graph import Source, StageDisplay, StageFunction, StageInputs, with_inputs
 from zerone.reward_model.embedded import embedded_rows
 from zerone.reward_model.run import read_data, train_reward_model
 from zerone.runs.directory import RunDir, write_atomically
-from zerone.pipeline.graph import Source, StageDisplay, StageFunction, StageInputs, with_inputs
+from zerone.runs.lineage import Lineage, Node
 
 OPTIONS = (
     *("model.threads", "data.eval_share", "curate.general", "reward_model"),

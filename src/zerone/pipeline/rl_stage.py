@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.runs.lineage import lineage_of_model, model_directory
-from zerone.train.loop import REINFORCEMENT, Method
-from zerone.runs.directory import RunDir, write_atomically
-from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.jobs.origins import check_problems, problems_lineage
 from zerone.jobs.rl import run_zero
+from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
+from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.lineage import lineage_of_model, model_directory
+from zerone.train.loop import REINFORCEMENT, Method
 from zerone.types import Credited
 
 OPTIONS = (

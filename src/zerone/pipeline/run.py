@@ -22,16 +22,16 @@ from zerone.config import Config
 from zerone.config.staged import differences
 from zerone.errors import ConfigError, Interrupted, RunDirError
 from zerone.identity import is_model
-from zerone.runs.lineage import Lineage, Node, write_lineage
-from zerone.processes.machine import commit_of_source
+from zerone.jobs.origins import differences_from_defaults
 from zerone.model.loading import hash_weights
-from zerone.runs.directory import RunDir, write_atomically
-from zerone.runs.start import changed_since, gone_on_with
 from zerone.pipeline.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
 from zerone.pipeline.judges import with_own_judges
-from zerone.jobs.origins import differences_from_defaults
-from zerone.runs.records import RECIPE_NAME, Output, Record, Records
 from zerone.pipeline.summary import sum_up
+from zerone.processes.machine import commit_of_source
+from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.lineage import Lineage, Node, write_lineage
+from zerone.runs.records import RECIPE_NAME, Output, Record, Records
+from zerone.runs.start import changed_since, gone_on_with
 
 
 class State(StrEnum):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zerone.runs.directory import RunDir
-from zerone.pipeline.graph import StageDisplay, StageInputs, with_inputs
 from zerone.jobs.sft import run_sft
+from zerone.pipeline.graph import StageDisplay, StageInputs, with_inputs
+from zerone.runs.directory import RunDir
 
 OPTIONS = ("model.precision", "model.threads", "data.eval_share", "prompt", "optim", "sft")
 """What shapes a model that is fine-tuned; which demonstrations, their hash says."""

@@ -17,14 +17,14 @@ import torch
 from zerone.config import Config
 from zerone.errors import ConfigError
 from zerone.identity import sha256_of_value
-from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.jobs.pretraining import Kept, Step, pretrain_from, pretraining_options
 from zerone.model.cutting import Cut, cut_model
 from zerone.model.loading import load_model, quiet_transformers, save_model
 from zerone.pipeline.estimates import pretraining_estimate
 from zerone.pipeline.graph import Source, Stage, StageDisplay, StageInputs
-from zerone.jobs.pretraining import Kept, Step, pretrain_from, pretraining_options
 from zerone.pipeline.rl_stage import BASE_MODEL
+from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory
 
 STUDENTS: Mapping[str, Cut] = {
     "qwen_xs": Cut(family="qwen3", layers=0.6, neurons=0.75),

@@ -29,14 +29,14 @@ from zerone.errors import SandboxUnavailable
 from zerone.evals import sources
 from zerone.evals.evaluate import Suite
 from zerone.evals.suites import data_of, suite_named
-from zerone.model.loading import find_directory, load_model
-from zerone.rewards.verifiers import prepare_verifiers
-from zerone.runs.directory import write_atomically
-from zerone.pipeline.estimates import sampling_estimate
-from zerone.pipeline.graph import Estimate, Source, Stage, StageDisplay, StageInputs, with_inputs
 from zerone.jobs.evaluate import Wanted, measure_on
 from zerone.jobs.origins import prompt_of_model
+from zerone.model.loading import find_directory, load_model
+from zerone.pipeline.estimates import sampling_estimate
+from zerone.pipeline.graph import Estimate, Source, Stage, StageDisplay, StageInputs, with_inputs
 from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
+from zerone.rewards.verifiers import prepare_verifiers
+from zerone.runs.directory import write_atomically
 
 MEASURED = ("r1_zero", "dev1", "dev2", "dev3", "r1")
 """The stages whose models have a column; the base has one besides."""

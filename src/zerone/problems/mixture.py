@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from zerone.problems import arithmetic, countdown, functions, requests, selections
 from zerone.data.split import Split, split_of
+from zerone.problems import arithmetic, countdown, functions, requests, selections
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

@@ -4,9 +4,9 @@ In: nothing. Out: held-out requests, no two alike. Some kinds have few different
 takes what there is of each in turn and fills up from the others; it never waits for one more.
 """
 
+from zerone.data.split import split_of
 from zerone.problems import requests
 from zerone.problems.mixture import CHINESE_SHARE
-from zerone.data.split import split_of
 from zerone.seeding import rng_from
 from zerone.types import Problem
 

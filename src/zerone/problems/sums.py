@@ -38,16 +38,6 @@ _WORDS = {
 
 Term = tuple[str, int]
 
-EXAMPLES: tuple[tuple[str, str, str], ...] = (
-    ("What is 12 + 7 - 5?", "12 + 7 = 19, 19 - 5 = 14", "14"),
-    ("How much is 24 minus 16?", "24 - 16 = 8", "8"),
-    ("Calculate 15 - 8 + 6 - 3.", "15 - 8 = 7, 7 + 6 = 13, 13 - 3 = 10", "10"),
-)
-"""Worked (question, thought, answer), the most telling one first, as a prompt may show only some.
-
-Each thought does one operation at a time and names every intermediate value, in few tokens.
-"""
-
 
 def _draw_terms(rng: Random, level: int) -> list[Term]:
     """Draw the operations after the first number; a difference never goes below zero."""

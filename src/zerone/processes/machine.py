@@ -63,7 +63,7 @@ def cpu_name() -> str:
 
 def commit_of_source() -> str | None:
     """Return the commit that this code was checked out from (with `+` for changes), or None."""
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return None
     git = ["git", "-C", str(root)]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zerone.problems.sums import EXAMPLES
+from zerone.prompts.examples import EXAMPLES
 from zerone.types import Message, Problem
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from zerone.pipeline.ablations import Ablation, Curve
 from zerone.prompts.r1 import reasoning_of
 from zerone.report.charts import Chart, Series
 from zerone.report.comparison import Compared, differing_settings, final_figures, name_runs
@@ -20,7 +21,6 @@ from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.rewards.language import language_share
 from zerone.runs.directory import RunDir, write_atomically
-from zerone.pipeline.ablations import Ablation, Curve
 
 
 def write_ablation(name: str, ablation: Ablation, directory: Path) -> Path:

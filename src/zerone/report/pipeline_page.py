@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from zerone.errors import RunDirError
+from zerone.pipeline.summary import sum_up
 from zerone.report import aha, cost, pipeline_tables, stages_table, tables
 from zerone.report.charts import Chart
 from zerone.report.distilled_figure import by_size
@@ -32,7 +33,6 @@ from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.runs.directory import RunDir
 from zerone.runs.records import RECIPE_NAME, Records
-from zerone.pipeline.summary import sum_up
 
 _PART_TONES = ("blue", "violet", "orange", "teal", "red", "gray", "ink")
 

@@ -10,11 +10,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from zerone.data.preferences import Kind, final_answer
 from zerone.engine.remote import Endpoint, EndpointClient, ask_many, key_from_environment
 from zerone.errors import ConfigError, EndpointError
 from zerone.evals.rubric import HELPFULNESS_RUBRIC, SAFETY_RUBRIC, Rubric, share_of
 from zerone.identity import sha256_of_value
-from zerone.data.preferences import Kind, final_answer
 
 SCHEMES = ("http://", "https://")
 LEFT_ALONE_S = 60.0

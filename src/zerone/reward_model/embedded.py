@@ -8,10 +8,10 @@ measure on.
 from collections.abc import Iterator
 from typing import Any
 
+from zerone.data.preferences import Kind
+from zerone.data.split import Split
 from zerone.problems import requests
 from zerone.problems.mixture import CHINESE_SHARE, draw_from_split
-from zerone.data.split import Split
-from zerone.data.preferences import Kind
 from zerone.rewards.request_pairs import preference_pairs, safety_examples
 from zerone.seeding import rng_from
 

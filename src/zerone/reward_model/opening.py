@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 from zerone.config import Config
+from zerone.data.preferences import Kind
 from zerone.errors import ConfigError, ModelError
 from zerone.reward_model.by_endpoint import SCHEMES, RubricRewards, judge_endpoint
-from zerone.data.preferences import Kind
 from zerone.reward_model.scorer import RewardModel, load_reward_model
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from zerone.data.jsonl import objects_of
+from zerone.data.pair_judgments import JudgedPair, PositionBias, judge_pair, position_bias
+from zerone.data.preferences import final_answer, placed_rows
 from zerone.engine.remote import Endpoint, EndpointClient, ask_many
 from zerone.errors import DataError, RequestRefused, RunDirError
 from zerone.evals.rubric import Rubric
-from zerone.data.jsonl import objects_of
-from zerone.data.preferences import final_answer, placed_rows
-from zerone.data.pair_judgments import JudgedPair, PositionBias, judge_pair, position_bias
 from zerone.runs.directory import write_atomically
 from zerone.seeding import seed_from
 

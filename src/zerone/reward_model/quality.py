@@ -10,8 +10,8 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Any
 
-from zerone.intervals import share_with_interval
 from zerone.data.preferences import Pair, SafetyExample, final_answer
+from zerone.intervals import share_with_interval
 from zerone.reward_model.scorer import RewardModel
 
 NUM_BINS = 10

@@ -14,20 +14,20 @@ from typing import Any
 
 import torch
 
-from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.config import Config
+from zerone.data.preferences import Example, Pair, PreferenceData, SafetyExample, read_preferences
 from zerone.errors import ConfigError, DataError
 from zerone.identity import sha256_of_path
-from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
-from zerone.processes.machine import keep_freed_memory
 from zerone.model.loading import hash_weights, load_model, quiet_transformers
-from zerone.train.optim import adamw
-from zerone.data.preferences import Example, Pair, PreferenceData, SafetyExample, read_preferences
+from zerone.processes.machine import keep_freed_memory
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
+from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
 from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run, programs_of
+from zerone.train.optim import adamw
 
 Say = Callable[[str], None]
 

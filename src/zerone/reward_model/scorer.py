@@ -19,13 +19,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from zerone.data.preferences import Kind, final_answer
 from zerone.errors import CheckpointError, ModelError
 from zerone.identity import sha256_of_value
 from zerone.model.decoder import Decoder
 from zerone.model.loading import load_model, save_model, sync_path
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
 from zerone.prompts.r1 import Style, write_prompt
-from zerone.data.preferences import Kind, final_answer
 from zerone.runs.directory import write_atomically
 
 HEAD_WEIGHTS = "reward_head.safetensors"

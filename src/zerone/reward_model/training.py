@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zerone.runs.checkpoint import Progress
+from zerone.data.preferences import Example, Pair
 from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
-from zerone.train.optim import set_learning_rate, warmup_then_constant
-from zerone.data.preferences import Example, Pair
 from zerone.reward_model.scorer import Question, RewardModel, batches_of, scores_of
+from zerone.runs.checkpoint import Progress
 from zerone.seeding import rng_from
+from zerone.train.optim import set_learning_rate, warmup_then_constant
 
 
 def bradley_terry(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ import transformers
 import yaml
 
 from zerone import __version__
-from zerone.runs.checkpoint import checkpoints
 from zerone.config import Config, to_yaml
 from zerone.config.staged import differences
 from zerone.errors import RunDirError
-from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.model.loading import width_of
+from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
+from zerone.runs.checkpoint import checkpoints
 from zerone.runs.directory import RunDir
 
 

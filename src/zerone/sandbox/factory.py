@@ -17,10 +17,10 @@ from typing import Any
 
 from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.sandbox.bubblewrap import DEVICES, bubblewrap_command, bubblewrap_path
-from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.cgroup import Cgroup, CgroupParent, find_cgroup, remove_stale
 from zerone.sandbox.execution import MIB, Limits
 from zerone.sandbox.interpreter import find_interpreter
+from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.seccomp import filter_program
 from zerone.sandbox.streams import Streams
 

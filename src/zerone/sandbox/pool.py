@@ -11,9 +11,9 @@ import threading
 from types import TracebackType
 
 from zerone.errors import SandboxError, SandboxUnavailable
-from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.execution import Execution, Job, Limits
 from zerone.sandbox.factory import BACKENDS, Nursery
+from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.self_test import examine_promises
 
 HOW_TO_ENABLE = """\

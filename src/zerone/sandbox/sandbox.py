@@ -18,8 +18,8 @@ from pathlib import Path
 from zerone.errors import SandboxError
 from zerone.sandbox.cgroup import Cgroup
 from zerone.sandbox.execution import Ending, Execution, Job, Limits
-from zerone.sandbox.streams import Streams
 from zerone.sandbox.process_tree import tree_bytes
+from zerone.sandbox.streams import Streams
 
 _POLL_MS = 25
 _BY_SIGNAL = {128 + signal.SIGSYS: Ending.VIOLATION, 128 + signal.SIGXCPU: Ending.TIMEOUT}

@@ -19,10 +19,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 import zerone
+from zerone.engine.jobs import Decoding
 from zerone.serve.answers import AnswerStream, answer_whole, events_of
 from zerone.serve.exchange import Asked, Exchange, deliver_in, room_for
 from zerone.serve.guard import Guard
-from zerone.engine.jobs import Decoding
 from zerone.serve.keys import Keys
 from zerone.serve.models import Served
 from zerone.serve.page import page_response

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from zerone.engine.jobs import Split
 from zerone.errors import ModelError
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
@@ -25,7 +26,6 @@ from zerone.prompts.r1 import (
     write_chat,
     write_prompt,
 )
-from zerone.engine.jobs import Split
 from zerone.serve.refusals import Refusal, too_long
 from zerone.serve.schemas import Message
 from zerone.types import Message as Turn

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config.sections import PromptConfig
+from zerone.engine.process import EngineProcess
+from zerone.engine.serving import TORCH, Engine, EngineSpec, load_engine
 from zerone.errors import ConfigError, ModelError, ZeroneError
-from zerone.runs.settings import locate_model, prompt_of_run, sampling_of_run
 from zerone.model.loading import ModelFiles, generation_settings, read_model_files
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.runs.directory import RunDir
+from zerone.runs.settings import locate_model, prompt_of_run, sampling_of_run
 from zerone.serve.chat_prompt import Prompter
-from zerone.engine.serving import TORCH, Engine, EngineSpec, load_engine
-from zerone.engine.process import EngineProcess
 
 MAX_POSITIONS = 32768
 """As far as the forward pass computes rotary angles."""

@@ -17,8 +17,8 @@ from typing import TextIO
 
 from pydantic import ValidationError
 
-from zerone.serve.exchange import room_for
 from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.serve.exchange import room_for
 from zerone.serve.models import Served
 from zerone.serve.refusals import Refusal
 from zerone.serve.schemas import Message

@@ -23,11 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zerone.train.batch import Batch, completion_logits
 from zerone.errors import TrainingError
+from zerone.train.batch import Batch, completion_logits
 from zerone.train.loss import completion_logprobs
-from zerone.train.shared_forward import Once
 from zerone.train.optim import adamw, set_learning_rate
+from zerone.train.shared_forward import Once
 from zerone.types import CriticStats, Estimate, Graded
 
 _SMALLEST_DEVIATION = 1e-6

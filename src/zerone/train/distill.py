@@ -23,14 +23,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zerone.train.advantage import credit
-from zerone.train.batch import Batch, completion_logits, make_batches, split_minibatches
 from zerone.config import Config
 from zerone.errors import ModelError
-from zerone.train.loss import entropies
 from zerone.model.loading import ModelFiles
-from zerone.train.optim import set_learning_rate
+from zerone.train.advantage import credit
+from zerone.train.batch import Batch, completion_logits, make_batches, split_minibatches
 from zerone.train.loop import Learner, Lesson, Method, check_weights, clip_gradient, learning_rate_of
+from zerone.train.loss import entropies
+from zerone.train.optim import set_learning_rate
 from zerone.types import Credited, Group
 
 

@@ -17,25 +17,25 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from zerone.train.advantage import credit
-from zerone.train.batch import Batch, make_batches, split_minibatches
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config
-from zerone.train.critic import Critic, Estimates
+from zerone.engine.api import Engine, Request, Sampling
 from zerone.errors import TrainingError
-from zerone.train.loss import LossTerms, Objective, Passes, backward
-from zerone.train.metrics import StepSums, rollout_metrics, update_metrics
-from zerone.train.optim import set_learning_rate, warmup_then_constant
 from zerone.prompts.r1 import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
 from zerone.rewards.preference import Preference, is_due
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.rewards.user import load_user_reward
-from zerone.engine.api import Engine, Request, Sampling
+from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
 from zerone.seeding import seed_from
-from zerone.types import Credited, Group, Problem, StepStats
+from zerone.train.advantage import credit
+from zerone.train.batch import Batch, make_batches, split_minibatches
+from zerone.train.critic import Critic, Estimates
 from zerone.train.health import verdict
+from zerone.train.loss import LossTerms, Objective, Passes, backward
+from zerone.train.metrics import StepSums, rollout_metrics, update_metrics
+from zerone.train.optim import set_learning_rate, warmup_then_constant
+from zerone.types import Credited, Group, Problem, StepStats
 
 STEP_ZERO_TOLERANCE = 1e-3
 """Largest |ratio - 1| on the very first update in fp32: sampler and trainer hold equal weights,

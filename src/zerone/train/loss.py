@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from zerone.engine.torch.sampling import scaled_logprobs
 from zerone.train.batch import Batch, completion_hidden
 from zerone.train.shared_forward import Once
-from zerone.engine.torch.sampling import scaled_logprobs
 
 LARGEST_LOGITS = 2**24
 """Cells of the [C, V] logits that are held at once: 64 MB in fp32, and several times that in the backward

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
 
-from zerone.train.critic import Estimates
-from zerone.train.loss import LossTerms
 from zerone.prompts.r1 import Style, parse_completion, style_for
 from zerone.rewards.reflection import count_reflection_words
+from zerone.train.critic import Estimates
+from zerone.train.loss import LossTerms
 from zerone.types import Credited, Finish, Graded, Outcome, StepStats
 
 

@@ -21,17 +21,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from zerone.runs.checkpoint import Progress
 from zerone.config import Config
 from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
-from zerone.train.shared_forward import Once
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
-from zerone.train.optim import set_learning_rate, warmup_then_cosine
 from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
-from zerone.train.loop import Clock, Learner, check_weights
+from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
 from zerone.seeding import rng_from
+from zerone.train.loop import Clock, Learner, check_weights
+from zerone.train.optim import set_learning_rate, warmup_then_cosine
+from zerone.train.shared_forward import Once
 from zerone.types import Demonstration
 
 

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from zerone.model.decoder import Decoder
+from zerone.engine.jobs import Delta, TokenLogprob
+from zerone.engine.row import Row
 from zerone.engine.torch.cache import ClockCache
 from zerone.engine.torch.prefill import Prefilled, empty_kv
 from zerone.engine.torch.sampling import sample
-from zerone.engine.jobs import Delta, TokenLogprob
-from zerone.engine.row import Row
+from zerone.model.decoder import Decoder
 
 _MARGIN = 64
 """Columns beyond the longest row: the cache moves its rows once in so many steps."""

@@ -15,15 +15,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from zerone.engine.api import Request, Sampling
+from zerone.engine.torch.cache import ClockCache
+from zerone.engine.torch.prefill import Prefilled, prefill, prefill_prefix
+from zerone.engine.torch.sampling import sample, uniforms
 from zerone.errors import ModelError
-from zerone.processes.machine import DTYPES, Precision, precision_for
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids
 from zerone.model.packed import common_prefix
-from zerone.engine.torch.cache import ClockCache
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.prefill import Prefilled, prefill, prefill_prefix
-from zerone.engine.torch.sampling import sample, uniforms
+from zerone.processes.machine import DTYPES, Precision, precision_for
 from zerone.types import Finish, Rollout
 
 _REFILL_PART = 8

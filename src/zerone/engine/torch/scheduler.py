@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from zerone.model.decoder import Decoder
-from zerone.engine.torch.prefill import PiecewisePrefill, Prefilled, empty_kv, prefill
-from zerone.engine.torch.batch import Batch
 from zerone.engine.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
 from zerone.engine.pacing import Pacer
-from zerone.engine.torch.prompt_memory import PromptMemory
 from zerone.engine.row import Row, rows_of
+from zerone.engine.torch.batch import Batch
+from zerone.engine.torch.prefill import PiecewisePrefill, Prefilled, empty_kv, prefill
+from zerone.engine.torch.prompt_memory import PromptMemory
+from zerone.model.decoder import Decoder
 
 _log = logging.getLogger(__name__)
 

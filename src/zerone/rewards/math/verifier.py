@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from zerone.errors import VerifierError
+from zerone.processes.worker_pool import WorkerPool, WorkerTimeout
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.math.answers import read_answer
 from zerone.rewards.math.comparison import ExactJudge, is_same
@@ -24,7 +25,6 @@ from zerone.rewards.math.extraction import read_answer_block
 from zerone.rewards.math.kinds import Answer, Bracketed, Listing, Named, Reading, Scalar, UnionOf, Words
 from zerone.rewards.math.terms import Unreadable
 from zerone.rewards.math.text import tokenise
-from zerone.processes.worker_pool import WorkerPool, WorkerTimeout
 from zerone.types import Outcome
 
 DEADLINE_SECONDS = 2.0

@@ -27,7 +27,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_mib << 20, memory_mib << 20))
     sys.setrecursionlimit(_RECURSION)
     try:
-        from zerone.rewards.math.verifier import symbolic as math_symbolic
+        from zerone.rewards.math import symbolic as math_symbolic
     except ImportError as error:
         _say({"failed": f"{error}; install math-verify>=0.9,<0.10"})
         return
