@@ -160,7 +160,7 @@ def test_workers_end_when_their_parent_is_killed() -> None:
 def test_a_forked_child_gets_workers_of_its_own() -> None:
     parent, child = run_script(
         "import os\n"
-        "from zerone.rewards import math\n"
+        "from zerone.rewards.math import verifier as math\n"
         "def ask():\n"
         "    assert math.verify_math('\\\\ln 8', {'answer': '3\\\\ln 2'}).outcome == 'correct'\n"
         "    print(*math._pool().process_ids, flush=True)\n"

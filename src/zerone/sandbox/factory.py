@@ -1,7 +1,7 @@
 """Where cells come from: a zygote behind walls, started once, asked for one sandbox at a time.
 
 In: a backend's name. Out: cells. This side makes the pipes and the control group; the zygote
-forks (zygote.py). It runs as an unprivileged uid with an empty environment: where zerone is
+forks (template_process.py). It runs as an unprivileged uid with an empty environment: where zerone is
 root, as a uid far above any account, its own for each zygote.
 """
 
@@ -59,7 +59,7 @@ class Nursery:
             "devices": DEVICES,
             "shm_bytes": _SHM_BYTES,
             "filter": filter_program().hex(),
-            "driver": _text("inside.py"),
+            "driver": _text("runner.py"),
         }
         answer = self._ask(json.dumps(config).encode("ascii"))
         if answer != b"ready":
@@ -76,7 +76,7 @@ class Nursery:
             uid = _UID_FLOOR + (os.getpid() % 0x100000) * 16 + next(self._numbers) % 16
             identity = {"user": uid, "group": uid, "extra_groups": []}
         self._process = subprocess.Popen(
-            [*walls, "-I", "-S", "-B", "-c", _text("zygote.py")],
+            [*walls, "-I", "-S", "-B", "-c", _text("template_process.py")],
             env={},
             cwd="/",
             stdin=theirs.fileno(),
