@@ -34,12 +34,13 @@ from zerone.sandbox.execution import (
     write_execution,
 )
 from zerone.sandbox.factory import Nursery
+from zerone.sandbox.outputs import is_same_output
 from zerone.sandbox.pool import SandboxPool
 from zerone.sandbox.process_tree import tree_processes
 from zerone.sandbox.remote import RemoteExecutor
 from zerone.sandbox.seccomp import filter_program
 from zerone.sandbox.self_test import _PROBE, examine_promises
-from zerone.sandbox.unit_tests import CodeVerdict, Suite, is_same_output, judge, make_suite, run_suite
+from zerone.sandbox.unit_tests import CodeVerdict, Suite, judge, make_suite, run_suite
 from zerone.types import Outcome
 
 LIMITS = Limits(memory_bytes=96 * MIB, wall_s=2.0)

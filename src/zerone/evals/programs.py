@@ -2,7 +2,8 @@
 
 In: a row of HumanEval, MBPP, LiveCodeBench or Codeforces. Out: what the verifier `code` needs. The
 prompt asks for one complete program in a fenced block. Private tests of LiveCodeBench are published
-pickled; they are a single text there, which is read out without unpickling anything.
+pickled; they are a single text there, which is read out without unpickling anything. What each suite's
+own harness does with a program is in docs/evaluation.md, point by point; `"harness"` names it.
 """
 
 import base64
@@ -32,10 +33,13 @@ FRAMES |= {title for title, _ in _PARTS}
 """The lines that our prompts put around the task's own words."""
 
 _MEMORY_MIB = 512
+_CONTEST_MEMORY_MIB = 1024
+"""What contests allow at most; LiveCodeBench itself sets no limit."""
+
 _SECONDS_PER_TEST = 6.0
 """LiveCodeBench's limit for one test."""
 
-_MOST_SECONDS = 120.0
+_MOST_SECONDS = 600.0
 _LONGEST_TESTS = 1 << 28
 """Bytes of decompressed tests; a file must not fill the memory."""
 
@@ -79,12 +83,18 @@ def mbpp(row: Row) -> Mapping[str, Any]:
         "spec": {
             "mode": "assert",
             "tests": tests,
-            "setup": row.optional("test_setup_code") or "",
+            "setup": _setup(row),
             "wall_s": 20.0,
             "memory_mib": _MEMORY_MIB,
         },
         "identity": row.text("task_id"),
     }
+
+
+def _setup(row: Row) -> str:
+    """Return what the tests need: set-up code of the whole data set, imports of the sanitized one."""
+    imports = row.list_of(str, "test_imports") if row.values.get("test_imports") else []
+    return "\n".join((*imports, row.optional("test_setup_code") or ""))
 
 
 def is_mbpp_test(row: Row) -> bool:
@@ -122,10 +132,9 @@ def _contest_tests(row: Row, tests: Sequence[Any]) -> dict[str, Any]:
     tests = _some(tests, row, "public_test_cases")
     try:
         if any(test.get("testtype") == "functional" for test in tests):
-            name = json.loads(row.text("metadata"))["func_name"] if row.has("metadata") else _method_of(row)
             spec = {
                 "mode": "call",
-                "entry": f"Solution.{name}",
+                "entry": f"Solution.{_method_of(row)}",
                 "tests": [
                     {
                         "args": [json.loads(line) for line in test["input"].split("\n") if line.strip()],
@@ -139,16 +148,22 @@ def _contest_tests(row: Row, tests: Sequence[Any]) -> dict[str, Any]:
                 "mode": "stdin",
                 "tests": [{"stdin": test["input"], "stdout": test["output"]} for test in tests],
             }
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise row.error(("public_test_cases",), f"holds a test that cannot be read: {error!r}") from error
-    return spec | {"wall_s": _wall(len(tests)), "memory_mib": _MEMORY_MIB}
+    limits = _limits(len(tests), _SECONDS_PER_TEST, _CONTEST_MEMORY_MIB)
+    return spec | {"harness": "livecodebench"} | limits
 
 
 def _method_of(row: Row) -> str:
-    found = re.search(r"def\s+(\w+)\s*\(\s*self", row.text("starter_code"))
-    if found is None:
-        raise row.error(("starter_code",), "names no method")
-    return found[1]
+    """Return the method that is called: the one that the metadata name, or the starter code's first."""
+    metadata = row.json("metadata") if row.optional("metadata") else {}
+    name = metadata.get("func_name") if isinstance(metadata, Mapping) else None
+    if name is None:
+        found = re.search(r"def\s+(\w+)\s*\(\s*self", row.text("starter_code"))
+        name = found[1] if found else None
+    if not isinstance(name, str) or not name.isidentifier():
+        raise row.error(("metadata", "starter_code"), "names no method")
+    return name
 
 
 def _private_tests(row: Row) -> list[Any]:
@@ -208,6 +223,13 @@ def codeforces_obstacle(row: Row) -> str | None:
     return "has incomplete tests" if _is_false(row, "official_tests_complete") else None
 
 
+_SLOWER = 2.0
+"""Times a problem's time limit: it is meant for processor time, and here other programs run beside."""
+
+_HIGHEST_LIMIT = 1 << 16
+_LEAST_MEMORY_MIB = 64
+
+
 def _is_false(row: Row, name: str) -> bool:
     return str(row.values.get(name)).lower() == "false"  # in a CSV it is a text
 
@@ -233,9 +255,13 @@ def codeforces(row: Row) -> Mapping[str, Any]:
         "spec": {
             "mode": "stdin",
             "tests": _some(pairs, row, "official_tests"),
+            "harness": "codeforces",
             **({} if rating is None else {"rating": rating}),
-            "wall_s": _wall(len(pairs)),
-            "memory_mib": _MEMORY_MIB,
+            **_limits(
+                len(pairs),
+                _positive(row, "time_limit", _SECONDS_PER_TEST / _SLOWER) * _SLOWER,
+                _positive(row, "memory_limit", _MEMORY_MIB),
+            ),
         },
         "level": int(rating or 0),
         "domain": row.optional("contest_id"),
@@ -258,9 +284,21 @@ def _rating(row: Row) -> float | None:
     return float(rating)
 
 
-def _wall(num_tests: int) -> float:
-    """Return the seconds of all tests together; the sandbox has one clock for them."""
-    return min(_MOST_SECONDS, _SECONDS_PER_TEST * num_tests)
+def _positive(row: Row, name: str, otherwise: float) -> float:
+    """Return a problem's own limit, a text in a CSV, or another where it gives none."""
+    text = row.optional(name)
+    if text is None:
+        return otherwise
+    with suppress(ValueError):
+        if 0 < (number := float(text)) < _HIGHEST_LIMIT:
+            return number
+    raise row.error((name,), f"must hold a positive number or null, not {text[:30]!r}")
+
+
+def _limits(num_tests: int, seconds: float, memory_mib: float) -> dict[str, Any]:
+    """Return the limits of a problem: of each test, and of all together, with a second's grace for each."""
+    wall = min(_MOST_SECONDS, (seconds + 1) * num_tests + 5)
+    return {"test_s": seconds, "wall_s": wall, "memory_mib": max(_LEAST_MEMORY_MIB, int(memory_mib))}
 
 
 def _some(tests: Sequence[Any], row: Row, column: str) -> list[Any]:

@@ -47,13 +47,20 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A program with the inputs of its tests (JSON values only)."""
+    """A program with the inputs of its tests (JSON values only).
+
+    `prelude` runs before the program, `setup` after it. `as_function`: a whole program may end by a
+    `return` or by an exit with any code. `test_s` are the seconds of one test; None: no limit of its own.
+    """
 
     kind: Kind
     source: str
     items: tuple[Any, ...]
     entry: str = ""
     setup: str = ""
+    prelude: str = ""
+    as_function: bool = False
+    test_s: float | None = None
 
 
 class Ending(StrEnum):

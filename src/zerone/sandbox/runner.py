@@ -7,8 +7,11 @@ and no secret, and whoever takes it over can only return other values. No module
 The zygote has compiled and forked it; it runs on any Python from 3.9.
 """
 
+import ast
 import builtins
 import os
+import select
+import signal
 import sys
 from json import dumps as quote
 from json import loads
@@ -82,26 +85,68 @@ def describe(error: BaseException) -> str:
     return f"{quote(type(error).__name__)},{quote(message)}"
 
 
-def compiled(source: str) -> Any:
+def compiled(source: str, as_function: bool) -> Any:
     """Compile the program, or report why that fails and return None."""
     try:
-        return compile(source, "program.py", "exec", dont_inherit=True)
+        try:
+            return compile(source, "program.py", "exec", dont_inherit=True)
+        except SyntaxError:
+            if not as_function:
+                raise
+            return compile(body_of_function(source), "program.py", "exec", dont_inherit=True)
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
         write(f'["syntax",{describe(error)}]')
         return None
 
 
+def body_of_function(source: str) -> ast.Module:
+    """Return the program as a function that is called, all but its imports: a `return` may end it."""
+    tree = ast.parse(source)
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    rest = [node for node in tree.body if not isinstance(node, (ast.Import, ast.ImportFrom))]
+    wrapped = ast.parse("def _program_(): pass\n_program_()")
+    wrapped.body[0].body = rest or wrapped.body[0].body  # type: ignore[attr-defined]
+    wrapped.body[:0] = imports
+    return ast.fix_missing_locations(wrapped)
+
+
+def module_after(prelude: str, name: str) -> Any:
+    """Return a new module in which the prelude has run."""
+    module = type(sys)(name)
+    exec(compile(prelude, "prelude.py", "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
 def entry_of(namespace: dict[str, Any], name: str) -> Any:
-    """Return the function `name`, or the method `Class.method` of a new instance."""
+    """Return the function `name`, or the method `Class.method` of a new instance.
+
+    Where there is no such class, a function of the method's name is meant.
+    """
     owner, _, method = name.partition(".")
-    return getattr(namespace[owner](), method) if method else namespace[owner]
+    if method and owner in namespace:
+        return getattr(namespace[owner](), method)
+    return namespace[method or owner]
+
+
+def start_clock(seconds: Any, index: int) -> None:
+    """Have the process report a test as too slow and end, in so many seconds; None: stop the clock."""
+
+    def stop(*_: Any) -> None:
+        write(f'[{index},"timeout"]')
+        write('["done"]')
+        os._exit(0)
+
+    if seconds is not None:
+        signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds or 0)
 
 
 def run_calls(job: dict[str, Any], code: Any) -> None:
     """Load the program once, then make every call."""
-    module = type(sys)("solution")
+    module = module_after(job["prelude"], "solution")
     sys.modules["solution"] = module
     namespace = module.__dict__
+    start_clock(job["test_s"], 0)
     try:
         exec(code, namespace)
         exec(job["setup"], namespace)
@@ -109,6 +154,7 @@ def run_calls(job: dict[str, Any], code: Any) -> None:
         write(f'["load",{describe(error)}]')
         return
     for index, item in enumerate(job["items"]):
+        start_clock(job["test_s"], index)
         try:
             if job["kind"] == "call":
                 value = entry_of(namespace, job["entry"])(*item)
@@ -117,19 +163,34 @@ def run_calls(job: dict[str, Any], code: Any) -> None:
             line = f'[{index},"value",{encode(value)}]'
         except BaseException as error:
             line = f'[{index},"error",{describe(error)}]'
+        start_clock(None, index)
         write(line)
 
 
-def run_program(code: Any, given: int, taken: int) -> None:
+def run_program(module: Any, code: Any, streams: tuple[int, int], as_function: bool) -> None:
     """Run the whole program in this forked process, with files as its standard streams."""
-    os.dup2(given, 0)
-    os.dup2(taken, 1)
-    for name in (given, taken, RESULTS):
+    for target, name in enumerate(streams):
+        os.dup2(name, target)
+    for name in (*streams, RESULTS):
         os.close(name)
     sys.argv = ["program.py"]
-    module = type(sys)("__main__")
     sys.modules["__main__"] = module
-    exec(code, module.__dict__)
+    try:
+        exec(code, module.__dict__)
+    except SystemExit:
+        if not as_function:
+            raise
+
+
+def exit_code(pid: int, seconds: Any) -> Any:
+    """Return the exit code of a process, or None where it is killed after so many seconds."""
+    handle = os.pidfd_open(pid)
+    is_in_time = bool(select.select([handle], [], [], seconds)[0])
+    os.close(handle)
+    if not is_in_time:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return code if is_in_time else None
 
 
 def scratch() -> int:
@@ -143,6 +204,7 @@ def run_stdin(job: dict[str, Any], code: Any) -> bool:
     Return whether this is such a fork.
     """
     room = job["output_bytes"]
+    module = module_after(job["prelude"], "__main__")
     for index, text in enumerate(job["items"]):
         given, taken = scratch(), scratch()
         data = text.encode("utf-8", "surrogateescape")
@@ -151,9 +213,12 @@ def run_stdin(job: dict[str, Any], code: Any) -> bool:
         os.lseek(given, 0, 0)
         pid = os.fork()
         if pid == 0:
-            run_program(code, given, taken)
+            run_program(module, code, (given, taken), job["as_function"])
             return True
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        status = exit_code(pid, job["test_s"])
+        if status is None:
+            write(f'[{index},"timeout"]')
+            break
         size = os.fstat(taken).st_size
         room -= size
         if room < 0:
@@ -169,6 +234,8 @@ def run_stdin(job: dict[str, Any], code: Any) -> bool:
 
 def main() -> None:
     """Read the job and run it."""
+    if hasattr(sys, "set_int_max_str_digits"):
+        sys.set_int_max_str_digits(0)  # A program may print and read integers of any length.
     job = loads(sys.stdin.buffer.read())
     null = os.open("/dev/null", os.O_RDONLY)
     os.dup2(null, 0)
@@ -176,7 +243,7 @@ def main() -> None:
     # The module `site`, which has these two, is not loaded here; many programs end by them.
     for name in ("exit", "quit"):
         setattr(builtins, name, sys.exit)
-    code = compiled(job["source"])
+    code = compiled(job["source"], job["as_function"])
     if code is not None and job["kind"] == "stdin":
         if run_stdin(job, code):
             return

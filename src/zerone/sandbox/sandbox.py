@@ -163,6 +163,9 @@ def _payload(job: Job, limits: Limits) -> bytes:
         "source": job.source,
         "setup": job.setup,
         "entry": job.entry,
+        "prelude": job.prelude,
+        "as_function": job.as_function,
+        "test_s": job.test_s,
         "items": list(job.items),
         "output_bytes": limits.output_bytes,
     }

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from typing import Any
 from zerone.errors import DataError
 from zerone.sandbox.asserts import Assertion, NotConvertible, parse_assert
 from zerone.sandbox.execution import Ending, Execution, Executor, Job, Kind, Limits
-from zerone.sandbox.values import Malformed, decode, is_same_json, parse_line
+from zerone.sandbox.harness import BOUND_ENTRY, OWN, Harness, binding, harness_named
+from zerone.sandbox.outputs import with_unix_lines
+from zerone.sandbox.values import Malformed, decode, parse_line
 
 _ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MAX_DEPTH = 60
 _SIGSYS, _SIGXCPU = -31, -24
-_OUTPUT_TOLERANCE = 1e-9
+_TOO_LONG = "the test took longer than it may"
 
 
 class CodeVerdict(StrEnum):
@@ -44,7 +45,8 @@ class Suite:
     """The tests of a problem.
 
     `expected` has one value per test: of a call, of the output, or the assertion. `unconverted`
-    are assertions that no one may run, with the reason.
+    are assertions that no one may run, with the reason. `tolerance` is the problem's own for floats,
+    `test_s` its seconds for one test; None: the harness's, and all tests' time together.
     """
 
     kind: Kind
@@ -53,6 +55,9 @@ class Suite:
     inputs: tuple[Any, ...]
     expected: tuple[Any, ...]
     unconverted: tuple[tuple[str, str], ...] = ()
+    harness: Harness = OWN
+    tolerance: float | None = None
+    test_s: float | None = None
 
     @property
     def total(self) -> int:
@@ -96,10 +101,30 @@ def make_suite(spec: Mapping[str, Any]) -> Suite:
     if not isinstance(setup, str):
         raise DataError('"setup" must be a text of code')
     entry = spec.get("entry", "")
+    harness = harness_named(spec.get("harness", "own"))
+    tolerance, test_s = _tolerance(spec, mode, harness), _seconds(spec)
     if mode == "assert":
-        return _assert_suite(tests, setup, entry if isinstance(entry, str) else "")
+        suite = _assert_suite(tests, setup, entry if isinstance(entry, str) else "")
+        return replace(suite, harness=harness, test_s=test_s)
     if mode == "call" and not (isinstance(entry, str) and _ENTRY.fullmatch(entry)):
         raise DataError(f'"entry" must name a function or Class.method, not {entry!r}')
+    if mode == "call" and harness.keeps_instance and "." in entry:
+        setup, entry = f"{setup}\n{binding(entry)}", BOUND_ENTRY
+    pairs = _pairs(mode, tests)
+    return Suite(
+        kind=Kind(mode),
+        entry=entry,
+        setup=setup,
+        inputs=tuple(given for given, _ in pairs),
+        expected=tuple(wanted for _, wanted in pairs),
+        harness=harness,
+        tolerance=tolerance,
+        test_s=test_s,
+    )
+
+
+def _pairs(mode: str, tests: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return what each test gives and expects; lines of texts end alike in both, by `\\n`."""
     given, wanted, kind = ("args", "expected", list) if mode == "call" else ("stdin", "stdout", str)
     for number, test in enumerate(tests, 1):
         if not isinstance(test, Mapping) or given not in test or wanted not in test:
@@ -108,13 +133,37 @@ def make_suite(spec: Mapping[str, Any]) -> Suite:
             raise DataError(f'test {number}: "{given}" must be a {"list" if mode == "call" else "text"}')
         if _depth(test[given]) > _MAX_DEPTH:
             raise DataError(f'test {number}: "{given}" is nested more than {_MAX_DEPTH} deep')
-    return Suite(
-        kind=Kind(mode),
-        entry=entry,
-        setup=setup,
-        inputs=tuple(test[given] for test in tests),
-        expected=tuple(test[wanted] for test in tests),
-    )
+    if mode == "call":
+        return [(test[given], test[wanted]) for test in tests]
+    return [(with_unix_lines(test[given]), with_unix_lines(test[wanted])) for test in tests]
+
+
+def _tolerance(spec: Mapping[str, Any], mode: str, harness: Harness) -> float | None:
+    """Return the tolerance that a problem's floats have, relative or absolute; None: the usual one."""
+    given = spec.get("tolerance")
+    if given is None:
+        return None
+    if mode == "assert":
+        raise DataError('"tolerance" has no meaning for assertions; write math.isclose in them')
+    if harness.is_exact:
+        raise DataError('this "harness" compares exactly; leave "tolerance" or "harness" out')
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not 0 <= given < 1:
+        raise DataError(
+            f'"tolerance" must be a number from 0 (exact) to below 1, such as 1e-6, not {given!r}'
+        )
+    return float(given)
+
+
+def _seconds(spec: Mapping[str, Any]) -> float | None:
+    """Return the seconds that each test has for itself; None: only those of all tests together."""
+    given = spec.get("test_s")
+    if given is None:
+        return None
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not is_number or not (given > 0 and math.isfinite(given)):
+        raise DataError(f'"test_s" must be the seconds of one test, a positive number, not {given!r}')
+    return float(given)
 
 
 def _depth(value: Any) -> int:
@@ -151,8 +200,24 @@ def run_suite(source: str, suite: Suite, executor: Executor, limits: Limits) -> 
     """Run a candidate on its tests and judge it; raise `SandboxError` if it could not be run."""
     if not suite.expected:
         return _judge_nothing(suite)
-    job = Job(kind=suite.kind, source=source, items=suite.inputs, entry=suite.entry, setup=suite.setup)
-    return judge(suite, executor.execute(job, limits))
+    job = Job(
+        kind=suite.kind,
+        source=source,
+        items=suite.inputs,
+        entry=suite.entry,
+        setup=suite.setup,
+        prelude=suite.harness.prelude,
+        as_function=suite.harness.as_function,
+        test_s=suite.test_s,
+    )
+    return judge(suite, executor.execute(job, _with_room(limits, suite)))
+
+
+def _with_room(limits: Limits, suite: Suite) -> Limits:
+    """Return limits under which the expected outputs of all tests can be printed, twice over."""
+    texts = [text for text in suite.expected if isinstance(text, str)] if suite.kind is Kind.STDIN else []
+    needed = 2 * sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+    return replace(limits, output_bytes=max(limits.output_bytes, needed))
 
 
 def _judge_nothing(suite: Suite) -> Report:
@@ -243,11 +308,11 @@ def _judge_test(suite: Suite, index: int, answers: Mapping[int, list[Any]]) -> t
         return CodeVerdict.RUNTIME_ERROR, "no result"
     expected = suite.expected[index]
     if suite.kind is Kind.STDIN:
-        return _judge_output(answer, expected)
+        return _judge_output(suite, answer, expected)
     found = _value(answer)
     if isinstance(found, _Failed):
         return found.verdict, found.reason
-    if is_same_json(found, expected):
+    if suite.harness.is_same_value(found, expected, suite.tolerance):
         return CodeVerdict.PASS, ""
     return CodeVerdict.WRONG_ANSWER, f"returned {_shown(found)}"
 
@@ -266,6 +331,8 @@ def _value(answer: list[Any]) -> Any:
                 return decode(encoded)
             except Malformed as error:
                 return _Failed(CodeVerdict.RUNTIME_ERROR, f"the result is garbled: {error}")
+        case ["timeout"]:
+            return _Failed(CodeVerdict.TIMEOUT, _TOO_LONG)
         case ["error", "MemoryError", *_]:
             return _Failed(CodeVerdict.MEMORY_LIMIT, "MemoryError")
         case ["error", str(kind), str(message)]:
@@ -304,8 +371,10 @@ def _is_plain(value: Any) -> bool:
     )
 
 
-def _judge_output(answer: list[Any], expected: str) -> tuple[CodeVerdict, str]:
+def _judge_output(suite: Suite, answer: list[Any], expected: str | None) -> tuple[CodeVerdict, str]:
     match answer:
+        case ["timeout"]:
+            return CodeVerdict.TIMEOUT, _TOO_LONG
         case ["output", int(status), str(output)]:
             if status == _SIGSYS:
                 return CodeVerdict.SANDBOX_VIOLATION, "a forbidden system call"
@@ -313,46 +382,7 @@ def _judge_output(answer: list[Any], expected: str) -> tuple[CodeVerdict, str]:
                 return CodeVerdict.TIMEOUT, "processor time is used up"
             if status != 0:
                 return CodeVerdict.RUNTIME_ERROR, f"exit code {status}"
-            if expected is None or is_same_output(output, expected):
+            if expected is None or suite.harness.is_same_output(output, expected, suite.tolerance):
                 return CodeVerdict.PASS, ""
             return CodeVerdict.WRONG_ANSWER, f"printed {_shown(output)}"
     return CodeVerdict.RUNTIME_ERROR, "the result is garbled"
-
-
-def is_same_output(output: str, expected: str) -> bool:
-    """Compare output by lines and words; trailing space and blank lines at the end do not count.
-
-    A word of the expected output that is a decimal with a point or exponent admits any decimal
-    within 1e-9 of it, relative or absolute; all else must be the same text.
-    """
-    mine, theirs = _lines(output), _lines(expected)
-    return len(mine) == len(theirs) and all(map(_is_same_line, mine, theirs))
-
-
-def _lines(text: str) -> list[str]:
-    lines = [line.rstrip() for line in text.replace("\r\n", "\n").split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
-def _is_same_line(line: str, expected: str) -> bool:
-    if line == expected:
-        return True
-    words, wanted = line.split(), expected.split()
-    return len(words) == len(wanted) and all(map(_is_same_word, words, wanted))
-
-
-def _is_same_word(word: str, expected: str) -> bool:
-    if word == expected:
-        return True
-    if not (_DECIMAL.fullmatch(word) and _DECIMAL.fullmatch(expected)) or len(word) > 400:
-        return False
-    if not re.search(r"[.eE]", expected):
-        return False
-    mine, theirs = float(word), float(expected)
-    return (
-        math.isfinite(mine)
-        and math.isfinite(theirs)
-        and math.isclose(mine, theirs, rel_tol=_OUTPUT_TOLERANCE, abs_tol=_OUTPUT_TOLERANCE)
-    )

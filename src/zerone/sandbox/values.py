@@ -116,31 +116,43 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-def is_same_json(value: Any, expected: Any) -> bool:
+def is_equal(value: Any, expected: Any, tolerance: float | None = None) -> bool:
+    """Compare a returned value with one from a file of tests as Python does, exactly.
+
+    A tuple counts as a list, but only as the whole value. This is LiveCodeBench's rule.
+    """
+    try:
+        return bool((list(value) if isinstance(value, tuple) else value) == expected)
+    except RecursionError:
+        return False
+
+
+def is_same_json(value: Any, expected: Any, tolerance: float | None = None) -> bool:
     """Compare a returned value with one from a file of tests, as JSON values.
 
     The value counts as `json.dumps` would write it: a tuple is a list, and keys that are numbers
     are their text. Truth values are no numbers; numbers are equal by value, and where one of them
-    has a fraction, within 1e-9 of each other. NaN equals nothing, an infinity itself only.
+    is a float, within the problem's tolerance of each other, by default 1e-9. NaN equals nothing, an
+    infinity itself only.
     """
     try:
-        return _is_same(value, expected)
+        return _is_same(value, expected, tolerance)
     except (RecursionError, OverflowError):
         return False
 
 
-def _is_same(value: Any, expected: Any) -> bool:
+def _is_same(value: Any, expected: Any, tolerance: float | None) -> bool:
     if isinstance(expected, bool) or expected is None or isinstance(value, bool):
         return value is expected
     if isinstance(expected, int | float):
-        return isinstance(value, int | float) and is_close(value, expected)
+        return isinstance(value, int | float) and is_close(value, expected, tolerance)
     if isinstance(expected, str):
         return isinstance(value, str) and value == expected
     if isinstance(expected, list):
         return (
             isinstance(value, list | tuple)
             and len(value) == len(expected)
-            and all(map(_is_same, value, expected))
+            and all(_is_same(mine, theirs, tolerance) for mine, theirs in zip(value, expected, strict=True))
         )
     if not isinstance(value, dict) or not isinstance(expected, Mapping):
         return False
@@ -148,19 +160,23 @@ def _is_same(value: Any, expected: Any) -> bool:
     return (
         len(named) == len(value)
         and named.keys() == expected.keys()
-        and all(_is_same(named[key], item) for key, item in expected.items())
+        and all(_is_same(named[key], item, tolerance) for key, item in expected.items())
     )
 
 
-def is_close(value: int | float, expected: int | float) -> bool:
-    """Compare two numbers: integers exactly, others within a relative 1e-9, if both are finite."""
+def is_close(value: int | float, expected: int | float, tolerance: float | None = None) -> bool:
+    """Compare two numbers: integers exactly, others within the tolerance, if both are finite.
+
+    A problem's own tolerance is relative or absolute; without one it is a relative 1e-9.
+    """
     if value == expected:
         return True
     if isinstance(value, int) and isinstance(expected, int):
         return False
     if not (math.isfinite(value) and math.isfinite(expected)):
         return False
-    return math.isclose(value, expected, rel_tol=_RELATIVE, abs_tol=_ABSOLUTE)
+    relative, absolute = (_RELATIVE, _ABSOLUTE) if tolerance is None else (tolerance, tolerance)
+    return math.isclose(value, expected, rel_tol=relative, abs_tol=absolute)
 
 
 def _key(key: Any) -> Any:
