@@ -36,27 +36,9 @@ class Harness:
 
 # All names of these modules are there, of `typing` too, where it has the last word: `List[int]` in a
 # signature and `Counter()`. The modules themselves come after, so `datetime` and `copy` are modules.
-_OPENED = [
-    "string",
-    "re",
-    "datetime",
-    "collections",
-    "heapq",
-    "bisect",
-    "copy",
-    "math",
-    "random",
-    "statistics",
-    "itertools",
-    "functools",
-    "operator",
-    "io",
-    "sys",
-    "json",
-    "builtins",
-    "typing",
-]
-_NAMED = [name for name in _OPENED if name not in ("builtins", "typing")]
+_NAMED = ("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random")
+_NAMED += ("statistics", "itertools", "functools", "operator", "io", "sys", "json")
+_OPENED = (*_NAMED, "builtins", "typing")
 _RECURSION_LIMIT = 50_000
 
 HARNESSES = {

@@ -5,7 +5,6 @@ calls with expected values, standard input with expected output, and assertions.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from zerone.sandbox.values import Malformed, decode, parse_line
 
 _ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 _MAX_DEPTH = 60
-_SIGSYS, _SIGXCPU = -31, -24
+_DAY_S = 86_400
 _TOO_LONG = "the test took longer than it may"
 
 
@@ -149,9 +148,7 @@ def _tolerance(spec: Mapping[str, Any], mode: str, harness: Harness) -> float | 
         raise DataError('this "harness" compares exactly; leave "tolerance" or "harness" out')
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
     if not is_number or not 0 <= given < 1:
-        raise DataError(
-            f'"tolerance" must be a number from 0 (exact) to below 1, such as 1e-6, not {given!r}'
-        )
+        raise DataError(f'"tolerance" must be from 0 (exact) to below 1, such as 1e-6, not {given!r}')
     return float(given)
 
 
@@ -161,8 +158,8 @@ def _seconds(spec: Mapping[str, Any]) -> float | None:
     if given is None:
         return None
     is_number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not is_number or not (given > 0 and math.isfinite(given)):
-        raise DataError(f'"test_s" must be the seconds of one test, a positive number, not {given!r}')
+    if not is_number or not 0 < given < _DAY_S:
+        raise DataError(f'"test_s" must be the seconds of one test, more than 0, not {given!r}')
     return float(given)
 
 
@@ -371,17 +368,20 @@ def _is_plain(value: Any) -> bool:
     )
 
 
+_BY_SIGNAL = {
+    -31: (CodeVerdict.SANDBOX_VIOLATION, "a forbidden system call"),
+    -24: (CodeVerdict.TIMEOUT, "processor time is used up"),
+}
+"""Exit codes of programs that SIGSYS and SIGXCPU ended."""
+
+
 def _judge_output(suite: Suite, answer: list[Any], expected: str | None) -> tuple[CodeVerdict, str]:
     match answer:
         case ["timeout"]:
             return CodeVerdict.TIMEOUT, _TOO_LONG
-        case ["output", int(status), str(output)]:
-            if status == _SIGSYS:
-                return CodeVerdict.SANDBOX_VIOLATION, "a forbidden system call"
-            if status == _SIGXCPU:
-                return CodeVerdict.TIMEOUT, "processor time is used up"
-            if status != 0:
-                return CodeVerdict.RUNTIME_ERROR, f"exit code {status}"
+        case ["output", int(status), str()] if status != 0:
+            return _BY_SIGNAL.get(status, (CodeVerdict.RUNTIME_ERROR, f"exit code {status}"))
+        case ["output", int(), str(output)]:
             if expected is None or suite.harness.is_same_output(output, expected, suite.tolerance):
                 return CodeVerdict.PASS, ""
             return CodeVerdict.WRONG_ANSWER, f"printed {_shown(output)}"
