@@ -422,7 +422,15 @@ def test_prompts_say_where_the_answer_goes() -> None:
         ("mine ... [[A>B]]", 1.0, -1.0),
         ("[[A>B]] no: [[B>>A]]", -2.0, 2.0),
         ("[[A=B]]", 0.0, 0.0),
+        ("[[B=A]]", 0.0, 0.0),
+        ("[[A<B]]", -1.0, 1.0),
+        ("[[B<<A]]", 2.0, -2.0),
+        ("my verdict: [[a>>b]]", 2.0, -2.0),
+        ("my verdict: [A>B]", 1.0, -1.0),
+        ("not [B>A], in the end [[A>B]], or [B>A]", 1.0, -1.0),
         ("A is better", None, None),
+        ("A > B", None, None),
+        ("[[C>B]]", None, None),
         ("[[A>A]]", None, None),
     ],
 )
@@ -486,6 +494,17 @@ def test_a_clear_verdict_counts_as_three_games_among_those_of_all_requests() -> 
     assert (found["win_rate"], found["win_rate_weighted"]) == (0.5, 6 / 8)
     found = pairwise_figures([played([1.0, 1.0]), played([-2.0, 0.0])])
     assert found["win_rate_weighted"] == pytest.approx((1 + 1 + 0 + 0.5) / (1 + 1 + 3 + 1))
+
+
+def test_a_request_with_one_game_alone_is_not_in_arena_hards_rate() -> None:
+    """arena-hard-auto leaves out a question one of whose two judgements has no score."""
+    half = played([1.0, 1.0])
+    half = replace(half, details={**half.details, "scores": [2.0, None]})
+    found = pairwise_figures([half, played([-1.0, -1.0]), played([1.0, 1.0])])
+    assert found["win_rate_weighted"] == 0.5
+    assert found["judge_errors"] == 1
+    assert "win_rate_weighted" not in pairwise_figures([half])
+    assert pairwise_figures([half])["win_rate"] == 1.0
 
 
 def test_every_win_rate_has_an_interval() -> None:

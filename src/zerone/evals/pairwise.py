@@ -57,7 +57,9 @@ End with exactly one of these verdicts:
 {second}
 </answer_of_B>"""
 
-_VERDICT = re.compile(r"\[\[([AB])(>>|>|=)([AB])\]\]")
+_VERDICT = r"([AB])(>>|>|=|<<|<)([AB])"
+_VERDICTS = (re.compile(rf"\[\[{_VERDICT}\]\]"), re.compile(rf"\[{_VERDICT}\]"))
+"""As ArenaHard reads them: in one pair of brackets only where none stands in two."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,13 +74,13 @@ class Game:
 
 def read_verdict(text: str, is_first: bool) -> float | None:
     """Return +2 to -2 for the candidate by the last verdict of a judge, or None if there is none."""
-    found = _VERDICT.findall(text)
-    if not found:
+    found = next((labels for form in _VERDICTS if (labels := form.findall(text.upper()))), None)
+    if found is None:
         return None
     left, relation, right = found[-1]
-    if left == right or (relation == "=" and (left, right) not in (("A", "B"), ("B", "A"))):
+    if left == right:
         return None
-    strength = {"=": 0.0, ">": 1.0, ">>": 2.0}[relation]
+    strength = {"=": 0.0, ">": 1.0, ">>": 2.0, "<": -1.0, "<<": -2.0}[relation]
     return strength if (left == "A") == is_first else -strength
 
 
@@ -194,15 +196,12 @@ def pairwise_figures(judged: Sequence[Judged]) -> dict[str, Any]:
         return {"judge_errors": failed}
     preferences = [float(one.details["preference"]) for one in with_verdict]
     win_rate, interval = share_with_interval(preferences)
-    games = [_weighted([s for s in one.details["scores"] if s is not None]) for one in with_verdict]
-    weighted, weighted_interval = ratio_with_interval(*zip(*games, strict=True))
     both = [one.details["scores"] for one in with_verdict if None not in one.details["scores"]]
     lengths = [(int(o.details["length"]), int(o.details["reference_length"])) for o in with_verdict]
     return {
         "win_rate": win_rate,
         "win_rate_ci": list(interval),
-        "win_rate_weighted": weighted,
-        "win_rate_weighted_ci": list(weighted_interval),
+        **_weighted_rate(both),
         "win_rate_length_controlled": length_controlled(preferences, lengths),
         "win_rate_length_controlled_ci": list(_length_controlled_interval(preferences, lengths)),
         "position_consistency": fmean(float(np.sign(a) == np.sign(b)) for a, b in both) if both else None,
@@ -212,12 +211,21 @@ def pairwise_figures(judged: Sequence[Judged]) -> dict[str, Any]:
     }
 
 
-def _weighted(scores: Sequence[float]) -> tuple[float, float]:
-    """Return how many games were won and how many played, where a clear verdict counts as three.
+def _weighted_rate(pairs: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return ArenaHard's rate: of the games of all requests together, where a clear verdict counts as three.
 
-    ArenaHard's rate is that of the games of all requests together: of one request alone the weights of
-    two clear verdicts would cancel out.
+    Of one request alone the weights of two clear verdicts would cancel out. A request one of whose games
+    has no verdict is in none, as the other game alone would favour a place.
     """
+    if not pairs:
+        return {}
+    games = [_won_and_played(scores) for scores in pairs]
+    rate, interval = ratio_with_interval(*zip(*games, strict=True))
+    return {"win_rate_weighted": rate, "win_rate_weighted_ci": list(interval)}
+
+
+def _won_and_played(scores: Sequence[float]) -> tuple[float, float]:
+    """Return how many games of a request were won and how many played, by their weights."""
     weights = [_STRONG_WEIGHT if abs(score) > 1 else 1 for score in scores]
     wins = [(1 + float(np.sign(score))) / 2 * weight for score, weight in zip(scores, weights, strict=True)]
     return sum(wins), float(sum(weights))
