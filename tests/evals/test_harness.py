@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from zerone.data.jsonl import Fields, read_problems
 from zerone.data.records import Row
 from zerone.errors import DataError, SandboxUnavailable
+from zerone.evals.asking import Form, answer_of
 from zerone.evals.published import PUBLISHED, problems_of
 from zerone.evals.verdicts import verdict_on
 from zerone.rewards.code import report_code
@@ -546,6 +548,80 @@ def test_mbpp_runs_its_set_up_and_the_imports_of_its_tests(
     assert verdict_on(problem, program)[0].outcome is outcome
 
 
+# Choices, mathematics, instructions ---------------------------------------------------------------
+
+
+def test_mmlu_pro_drops_the_options_that_are_none() -> None:
+    options = ["one", "two", "three", "N/A", "N/A"]
+    problem = problem_of("mmlu_pro", question="Which?", options=options, answer="C", category="law")
+    assert problem.spec["choices"] == ["one", "two", "three"]
+    assert "N/A" not in problem.prompt
+    with pytest.raises(DataError, match="names none of 3 choices"):
+        problem_of("mmlu_pro", question="Which?", options=options, answer="D", category="law")
+
+
+def test_gpqa_draws_an_order_for_each_question_and_keeps_it_for_all_its_samples() -> None:
+    row = {f"Incorrect Answer {i}": f"wrong {i}" for i in (1, 2, 3)} | {"Correct Answer": " right\n"}
+    rows = [Row(place="rows:1", values=row | {"Question": f"Question {i}?"}) for i in range(60)]
+    first, again, other = (problems_of(PUBLISHED["gpqa"], rows, seed) for seed in (0, 0, 1))
+    assert first == again != other
+    for problem in first:
+        letter = problem.spec["answer"]
+        assert problem.spec["choices"]["ABCD".index(letter)] == "right"
+        assert verdict_on(problem, letter)[0].outcome is Outcome.CORRECT
+    # Of 60 fair draws among four, each comes 15 times; fewer than 3 times has a chance below 1e-4.
+    counts = [sum(problem.spec["answer"] == letter for problem in first) for letter in "ABCD"]
+    assert min(counts) >= 3
+
+
+@pytest.mark.parametrize(
+    ("suite", "values", "answer", "outcome"),
+    [
+        ("gsm8k", {"question": "?", "answer": "So.\n#### 1,200"}, "1200", Outcome.CORRECT),
+        ("gsm8k", {"question": "?", "answer": "So.\n#### 1,200"}, "\\$1,200.", Outcome.CORRECT),
+        ("gsm8k", {"question": "?", "answer": "So.\n#### -3"}, "-3.0", Outcome.CORRECT),
+        ("gsm8k", {"question": "?", "answer": "So.\n#### 1,200"}, "1,201", Outcome.WRONG),
+        ("aime24", {"problem": "?", "answer": "073"}, "73", Outcome.CORRECT),
+        ("aime24", {"problem": "?", "answer": "73"}, "073", Outcome.CORRECT),
+        ("aime25", {"problem": "?", "answer": "73"}, "730", Outcome.WRONG),
+        (
+            "math500",
+            {"problem": "?", "answer": "\\frac{1}{2}", "subject": "Algebra", "level": 1},
+            "\\dfrac12",
+            Outcome.CORRECT,
+        ),
+    ],
+)
+def test_golds_are_compared_as_the_suites_mean_them(
+    suite: str, values: dict[str, Any], answer: str, outcome: Outcome
+) -> None:
+    problem = problem_of(suite, **values)
+    boxed = f"So it is \\boxed{{{answer}}}."
+    found = answer_of(problem, boxed, Form(is_chat=True))
+    assert verdict_on(problem, found)[0].outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("letter", "text", "is_followed"),
+    [
+        ("#", "# a # b # c #", True),
+        ("#", "a ### b", False),
+        ("!", "Oh! No! So! Go!", True),
+        ("!", "Oh", False),
+    ],
+)
+def test_ifeval_counts_the_sign_that_the_prompt_asks_for(letter: str, text: str, is_followed: bool) -> None:
+    problem = problem_of(
+        "ifeval",
+        key=1,
+        prompt="Use it at least four times.",
+        instruction_id_list=["keywords:letter_frequency"],
+        kwargs=[{"letter": letter, "let_frequency": 4, "let_relation": "at least"}],
+    )
+    verdict, details = verdict_on(problem, text)
+    assert (verdict.outcome is Outcome.CORRECT, details["strict"]) == (is_followed, [is_followed])
+
+
 # Newlines, integers, tolerances -------------------------------------------------------------------
 
 
@@ -648,6 +724,21 @@ def test_a_problem_may_have_a_tolerance_for_returned_numbers(
     }
     report = run_suite(f"def f(): return {returned}", make_suite(spec), pool, Limits())
     assert report.verdict.value == ("pass" if is_same else "wrong_answer")
+
+
+def test_a_line_of_ones_own_problems_may_have_a_tolerance(tmp_path: Path, pool: SandboxPool) -> None:
+    line = {
+        "prompt": "A third?",
+        "verifier": "code",
+        "mode": "stdin",
+        "tests": [{"stdin": "1\r\n", "stdout": "0.333333\r\n"}],
+        "tolerance": 1e-5,
+    }
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    (problem,) = read_problems(path, Fields()).problems
+    assert report_code("print(int(input()) / 3 + 5e-6)", problem.spec, pool).verdict.value == "pass"
+    assert report_code("print(int(input()) / 3 + 5e-5)", problem.spec, pool).verdict.value == "wrong_answer"
 
 
 @pytest.mark.parametrize(
