@@ -36,8 +36,10 @@ class Harness:
 
 # All names of these modules are there, of `typing` too, where it has the last word: `List[int]` in a
 # signature and `Counter()`. The modules themselves come after, so `datetime` and `copy` are modules.
-_NAMED = ("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random")
-_NAMED += ("statistics", "itertools", "functools", "operator", "io", "sys", "json")
+_CONTAINERS = ("collections", "heapq", "bisect", "copy")
+_NUMBERS = ("math", "random", "statistics")
+_SYSTEM = ("operator", "io", "sys", "json")
+_NAMED = ("string", "re", "datetime", *_CONTAINERS, *_NUMBERS, "itertools", "functools", *_SYSTEM)
 _OPENED = (*_NAMED, "builtins", "typing")
 _RECURSION_LIMIT = 50_000
 
