@@ -19,6 +19,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,13 +29,17 @@ import torch
 from machine_peak import matmul_peak
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
 from zerone.engine.torch.rollouts import TorchEngine
-from zerone.jobs.critic import critic_of
+from zerone.jobs.algorithm import algorithm_of
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import peak_memory
 from zerone.train.advantage import credit
-from zerone.train.loop import Clock, Learner, collect, update
+from zerone.train.algorithm import TrainState
+from zerone.train.grpo import Grpo
+from zerone.train.local import LocalTrainer
+from zerone.train.loop import Clock, collect
 from zerone.train.metrics import rollout_metrics
 from zerone.train.optim import adamw
+from zerone.train.ppo import Ppo
 
 ALGORITHMS = ("grpo", "ppo")
 STILL = ("optim.learning_rate=1e-12",)
@@ -49,43 +54,50 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def open_learner(arguments: argparse.Namespace) -> tuple[Workload, Learner]:
-    """Return the work and what learns from it, as jobs/rl.py puts them together."""
+@dataclass(frozen=True, slots=True)
+class Training:
+    """A model in training and what trains it."""
+
+    state: TrainState
+    trainer: LocalTrainer
+    algorithm: Grpo | Ppo
+
+
+def open_training(arguments: argparse.Namespace) -> tuple[Workload, Training]:
+    """Return the work and the training, as jobs/rl.py puts them together."""
     rates = () if arguments.train else STILL
     work = open_workload(arguments, extra=[f"rl.algorithm={arguments.only}", *arguments.options, *rates])
     module, o = work.model.module, work.config.optim
-    learner = Learner(
-        module=module,
-        reference=None,
-        optimizer=adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
-        dtype=work.dtype,
-        progress=Progress(step=0, updates=0),
-        critic=critic_of(work.config, module, work.dtype),
-    )
-    return work, learner
+    optimizer = adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)
+    trainer = LocalTrainer(module, [optimizer], dtype=work.dtype, max_grad_norm=o.max_grad_norm)
+    algorithm = algorithm_of(work.config, module, work.dtype)
+    assert isinstance(algorithm, Grpo | Ppo)
+    state = TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
+    return work, Training(state, trainer, algorithm)
 
 
-def step(work: Workload, learner: Learner, engine: TorchEngine, number: int) -> dict[str, Any]:
+def step(work: Workload, training: Training, engine: TorchEngine, number: int) -> dict[str, Any]:
     """Make one step of the loop and return its figures."""
     clock = Clock()
     groups = collect(work.config, engine, work.mixture, work.to_prompt, number, clock)
     credited = credit(groups, work.config.advantage.scale)
-    stats = update(work.config, learner, credited, number)
-    updates = learner.progress.updates + stats.num_updates
-    learner.progress = Progress(step=number + 1, updates=updates)
-    engine.load_weights(learner.module, updates)
+    stats = training.algorithm.update(work.config, training.state, credited, number)
+    updates = training.state.progress.updates + stats.num_updates
+    training.state.progress = Progress(step=number + 1, updates=updates)
+    engine.update_weights(training.trainer.weights(), updates)
     clock.mark("train_s")
     metrics = rollout_metrics(credited)
     figures = {"total_s": clock.total, **clock.seconds, "trained": stats.num_tokens}
     return figures | {key: metrics[key] for key in ("accuracy", "reward_mean", "num_sampled_tokens")}
 
 
-def state_bytes(learner: Learner) -> int:
+def state_bytes(training: Training) -> int:
     """Return the size of weights, gradients (fp32 like the weights) and optimiser states."""
-    modules, optimizers = [learner.module], [learner.optimizer]
-    if learner.critic is not None:
-        modules.append(learner.critic.module)
-        optimizers.append(learner.critic.optimizer)
+    trainers = [training.trainer]
+    if isinstance(training.algorithm, Ppo):
+        trainers.append(training.algorithm.critic.trainer)
+    modules = [trainer.module for trainer in trainers]
+    optimizers = [optimizer for trainer in trainers for optimizer in trainer.optimizers]
     tensors = [2 * p.numel() * p.element_size() for module in modules for p in module.parameters()]
     for optimizer in optimizers:
         for moments in optimizer.state_dict()["state"].values():
@@ -95,12 +107,12 @@ def state_bytes(learner: Learner) -> int:
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one algorithm in this process."""
-    work, learner = open_learner(arguments)
+    work, training = open_training(arguments)
     if work.config.loss.kl_coef:
         raise SystemExit("error: without a reference model only; leave out loss.kl_coef")
     engine = work.engine()
-    steps = [step(work, learner, engine, number) for number in range(1 + arguments.repeats)]
-    return {"steps": steps, "peak_bytes": peak_memory(), "state_bytes": state_bytes(learner)}
+    steps = [step(work, training, engine, number) for number in range(1 + arguments.repeats)]
+    return {"steps": steps, "peak_bytes": peak_memory(), "state_bytes": state_bytes(training)}
 
 
 def measure_apart(algorithm: str) -> dict[str, Any]:

@@ -43,7 +43,10 @@ from zerone.model.loading import load_model
 from zerone.rewards.total import RewardWeights, grade
 from zerone.runs.checkpoint import Progress
 from zerone.train.advantage import credit
-from zerone.train.loop import Clock, Learner, collect, update
+from zerone.train.algorithm import TrainState
+from zerone.train.grpo import Grpo
+from zerone.train.local import LocalTrainer
+from zerone.train.loop import Clock, collect
 from zerone.train.optim import adamw
 from zerone.types import Finish, Group, Problem, Rollout
 
@@ -93,17 +96,12 @@ def parse_arguments() -> argparse.Namespace:
 # Ours ---------------------------------------------------------------------------------------------
 
 
-def new_learner(work: Workload) -> Learner:
-    """Return a learner as jobs/rl.py makes it."""
-    o = work.config.optim
-    module = work.model.module
-    return Learner(
-        module=module,
-        reference=None,
-        optimizer=adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
-        dtype=work.dtype,
-        progress=Progress(step=0, updates=0),
-    )
+def new_state(work: Workload) -> TrainState:
+    """Return the model in training as jobs/rl.py makes it."""
+    o, module = work.config.optim, work.model.module
+    optimizer = adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)
+    trainer = LocalTrainer(module, [optimizer], dtype=work.dtype, max_grad_norm=o.max_grad_norm)
+    return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
 def with_signal(groups: Sequence[Group]) -> list[Group]:
@@ -120,16 +118,16 @@ def with_signal(groups: Sequence[Group]) -> list[Group]:
     ]
 
 
-def our_step(work: Workload, learner: Learner, engine: TorchEngine, step: int, is_equal: bool) -> Step:
+def our_step(work: Workload, state: TrainState, engine: TorchEngine, step: int, is_equal: bool) -> Step:
     """Make one step as rl.train does, without the record of it."""
     clock = Clock()
     groups = collect(work.config, engine, work.mixture, work.to_prompt, step, clock)
     if is_equal:
         groups = with_signal(groups)
     credited = credit(groups, work.config.advantage.scale)
-    stats = update(work.config, learner, credited, step)
-    learner.progress = Progress(step=step + 1, updates=learner.progress.updates + stats.num_updates)
-    engine.load_weights(learner.module, learner.progress.updates)
+    stats = Grpo().update(work.config, state, credited, step)
+    state.progress = Progress(step=step + 1, updates=state.progress.updates + stats.num_updates)
+    engine.update_weights(state.trainer.weights(), state.progress.updates)
     clock.mark("train_s")
     sampled = sum(len(m.rollout.completion_ids) for group in groups for m in group.members)
     return Step(**clock.seconds, sampled=sampled, trained=stats.num_tokens)
@@ -285,7 +283,7 @@ def config_of_kind(arguments: argparse.Namespace, is_equal: bool) -> Config:
 
 def measure_kind(work: Workload, batch: int, repeats: int, is_equal: bool) -> dict[str, list[Step]]:
     """Time both systems in turn on the same prompts, after a step of ours as warm-up."""
-    learner = new_learner(work)
+    learner = new_state(work)
     engine = work.engine(never_ends=is_equal)
     our_step(work, learner, engine, 0, is_equal)
     steps: dict[str, list[Step]] = {"zerone": [], "TRL": []}

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from zerone.config import Config, build_config
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.weights import ModuleWeights
 from zerone.errors import UserError
 from zerone.evals.suites import data_of
 from zerone.jobs.rl import prompt_encoder
@@ -61,7 +62,7 @@ class Workload:
         context = int(self.model.module.config.max_position_embeddings)
         stops = () if never_ends else self.end_ids
         engine = TorchEngine(self.model.tokenizer, stops, context, self.config.sampling.slots, self.dtype)
-        engine.load_weights(self.model.module, 0)
+        engine.update_weights(ModuleWeights(self.model.module), 0)
         return engine
 
 

@@ -7,7 +7,6 @@ function of (seed, i). Try it: `zerone pretrain --out base pretrain.steps=20`.
 Dimensions: N tokens of a batch, V vocabulary.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,9 @@ from torch.nn import functional
 
 from zerone.corpus.documents import Document, Habits, draw_document
 from zerone.corpus.tokenizer import train_tokenizer
-from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
 from zerone.model.packed import Packed, pack, packed_hidden
-from zerone.train.optim import muon_with_adamw, set_learning_rate, warmup_stable_decay
+from zerone.train.optim import apply_update, muon_with_adamw, warmup_stable_decay
 
 _NUM_TOKENIZER_DOCUMENTS = 20_000
 _TOKENS_PER_MICROBATCH = 4096
@@ -190,12 +188,13 @@ def pretrain(
         batches = pack_documents(
             [encode(tokenizer, document) for document in documents], _TOKENS_PER_MICROBATCH
         )
-        set_learning_rate(optimizers, warmup_stable_decay(step, peak, 30, num_steps, decay_part=0.4))
         loss = language_model_loss(model, batches)
-        if not math.isfinite(loss):
-            raise TrainingError(f"pre-training loss is {loss} at step {step}; lower the learning rate")
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        apply_update(
+            [model],
+            optimizers,
+            loss=loss,
+            learning_rate=warmup_stable_decay(step, peak, 30, num_steps, decay_part=0.4),
+            max_grad_norm=1.0,
+            rate_option="pretrain.learning_rate",
+        )
         on_step(step, loss, sum(len(packed.tokens_N) for packed in batches))

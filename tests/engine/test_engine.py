@@ -17,6 +17,7 @@ from scripted import END, ask, bandit_model, bandit_tokenizer, forced_logprobs, 
 from zerone.engine.api import Sampling
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.engine.torch.sampling import restrict
+from zerone.engine.weights import ModuleWeights
 from zerone.errors import ModelError
 from zerone.model.packed import common_prefix
 from zerone.processes.machine import NARROW
@@ -362,7 +363,7 @@ def test_rollouts_carry_the_version_of_the_weights_they_came_from() -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.2)
-    engine.load_weights(model, 3)
+    engine.update_weights(ModuleWeights(model), 3)
     ((after,),) = ask(engine, PROMPTS[:1], [(1,)], greedy)
     assert (before.weight_version, after.weight_version) == (0, 3)
     assert before.completion_ids != after.completion_ids
@@ -371,7 +372,7 @@ def test_rollouts_carry_the_version_of_the_weights_they_came_from() -> None:
 
 def test_an_engine_without_weights_says_so() -> None:
     engine = TorchEngine(byte_tokenizer(), (END,), 64, 4, torch.float32)
-    with pytest.raises(AssertionError, match="load_weights comes before generate"):
+    with pytest.raises(AssertionError, match="update_weights comes before generate"):
         ask(engine, PROMPTS[:1], [(1,)], Sampling(max_tokens=2))
 
 
@@ -382,9 +383,9 @@ def test_a_sleeping_engine_holds_no_weights_and_wakes_with_new_ones() -> None:
     before = ask(engine, PROMPTS, [(1,)] * 3, sampling)
     engine.sleep()
     assert engine._decoder is None
-    with pytest.raises(AssertionError, match="load_weights comes before generate"):
+    with pytest.raises(AssertionError, match="update_weights comes before generate"):
         ask(engine, PROMPTS, [(1,)] * 3, sampling)
-    engine.load_weights(model, 0)
+    engine.update_weights(ModuleWeights(model), 0)
     assert_same(ask(engine, PROMPTS, [(1,)] * 3, sampling), before)
 
 
@@ -407,7 +408,7 @@ def test_decoding_in_bfloat16_stays_near_fp32() -> None:
     """bf16 keeps 8 bits: log-probabilities near 0.1 apart, while another model is off by more than 1."""
     model = tiny_model()
     engine = TorchEngine(byte_tokenizer(), (END,), 512, 4, torch.bfloat16)
-    engine.load_weights(model, 0)
+    engine.update_weights(ModuleWeights(model), 0)
     found = [r for answers in ask(engine, PROMPTS, [range(2)] * 3, Sampling(max_tokens=12)) for r in answers]
     own = [abs(torch.tensor(r.sampler_logprobs) - forced_logprobs(model, r)).mean().item() for r in found]
     other = tiny_model(seed=1)

@@ -17,6 +17,7 @@ from zerone.engine.torch.prefill import PiecewisePrefill, empty_kv, prefill
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.engine.torch.sampling import uniforms
 from zerone.engine.torch.scheduler import Scheduler
+from zerone.engine.weights import ModuleWeights
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompts.r1 import write_prompt
@@ -41,7 +42,7 @@ def prompts(model: Model) -> list[tuple[int, ...]]:
 def expected(model: Model, prompts: Sequence[tuple[int, ...]]) -> list[str]:
     """What the training engine writes, greedily."""
     engine = TorchEngine(model.tokenizer, end_ids(model), 1024, 8, torch.float32)
-    engine.load_weights(model.module, 0)
+    engine.update_weights(ModuleWeights(model.module), 0)
     problem = Problem(id="p", family="", level=1, language="en", prompt="", verifier="", spec={})
     requests = [Request(problem=problem, prompt_ids=ids, seeds=(0,)) for ids in prompts]
     answers = engine.generate(requests, Sampling(temperature=0, max_tokens=NUM_TOKENS))

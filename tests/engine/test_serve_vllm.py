@@ -26,6 +26,7 @@ from zerone.engine.serving import EngineSpec, load_engine
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.engine.vllm import chosen_engine
 from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
+from zerone.engine.weights import ModuleWeights
 from zerone.errors import ConfigError
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompts.r1 import write_prompt
@@ -45,7 +46,7 @@ class FakeRequests:
     def __init__(self, model: Model, tokens_a_step: int = 1, *, is_endless: bool = False) -> None:
         self.is_endless = is_endless
         self.engine = TorchEngine(model.tokenizer, end_ids(model), 1024, 4, torch.float32)
-        self.engine.load_weights(model.module, 0)
+        self.engine.update_weights(ModuleWeights(model.module), 0)
         self.end_ids = end_ids(model)
         self.tokens_a_step = tokens_a_step
         self.left: dict[str, list[int]] = {}

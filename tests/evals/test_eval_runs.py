@@ -24,6 +24,7 @@ from zerone.config import Config
 from zerone.engine.api import Request, Sampling
 from zerone.engine.remote import Endpoint, EndpointClient
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.weights import ModuleWeights
 from zerone.errors import (
     DataError,
     EndpointError,
@@ -76,7 +77,7 @@ class Host:
         self.model: Model = load_model(path, torch.float32)
         context = int(self.model.module.config.max_position_embeddings)
         self.engine = TorchEngine(self.model.tokenizer, end_ids(self.model), context, 4, torch.float32)
-        self.engine.load_weights(self.model.module, 0)
+        self.engine.update_weights(ModuleWeights(self.model.module), 0)
 
     def encode(self, prompt: str, is_chat: bool) -> tuple[int, ...]:
         return tuple(self.model.tokenizer(prompt, add_special_tokens=not is_chat)["input_ids"])

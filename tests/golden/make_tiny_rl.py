@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from scripted import make_config, make_engine, make_learner, play_digits, talking_model
+from scripted import make_config, make_engine, play_digits, talking_model
+from training import make_learner
 
 GOLDEN_PATH = Path(__file__).with_name("tiny_rl.json")
 FIGURES = ("loss", "grad_norm", "reward_mean", "kl", "entropy", "clip_low", "clip_high")

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from fakes import byte_tokenizer
-from scripted import make_config, make_learner, new_run, talking_model
-from zerone.train.sft import Hooks, examples_of, mean_loss, train
+from scripted import make_config, new_run, talking_model
+from training import held_out_loss, make_learner
+from zerone.train.sft import Hooks, examples_of, train
 from zerone.types import Demonstration, Message
 
 GOLDEN_PATH = Path(__file__).with_name("tiny_sft.json")
@@ -55,8 +56,8 @@ def run_tiny(folder: Path) -> list[dict[str, Any]]:
     ]
     run = new_run(folder / "run")
     hooks = Hooks(before_step=lambda step: None, after_step=lambda metrics, timing: None)
-    train(config, make_learner(model, config), sides[0], run, hooks)
-    held_out = mean_loss(model, sides[1], config.sft.microbatch_tokens, torch.float32)
+    train(config, make_learner(model, config).state, sides[0], run, hooks)
+    held_out = held_out_loss(model, sides[1], config.sft.microbatch_tokens)
     lines = [{name: line[name] for name in FIGURES} for line in run.read_metrics()]
     return [*lines, {"held_out": held_out}]
 

@@ -25,11 +25,12 @@ import torch
 from torch import Tensor
 
 from fakes import Shape, number_problem, random_tokens, tiny_model
-from scripted import forced_logprobs, group, make_config, make_learner, member
+from scripted import forced_logprobs, group, make_config, member
+from training import Passes, backward, make_learner
 from zerone.config import Config
 from zerone.train.advantage import credit
 from zerone.train.batch import Aggregation, make_batches
-from zerone.train.loss import KLEstimator, Objective, Passes, backward
+from zerone.train.loss import KLEstimator, Objective
 from zerone.types import Finish, Graded, Group
 
 LOSS_TOLERANCE = 1e-5
@@ -141,7 +142,7 @@ def our_loss(model: Any, reference: Any, groups: Sequence[Group], config: Config
         kl_coef=config.loss.kl_coef,
         kl_estimator=config.loss.kl_estimator,
     )
-    passes = Passes.of(learner.module, learner.reference, learner.dtype)
+    passes = Passes(learner.module, learner.reference, learner.dtype)
     total = sum(
         backward(passes, batch, objective, config.sampling.temperature)[0].loss.item() for batch in batches
     )

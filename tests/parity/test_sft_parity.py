@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from fakes import Shape, random_tokens, tiny_model
-from zerone.train.sft import Example, backward
+from training import backward_sft
+from zerone.train.sft import Example
 
 TOLERANCE = 1e-5
 IGNORED = -100
@@ -51,7 +52,7 @@ def test_packed_loss_and_gradients_are_those_of_transformers(shape: Shape, micro
     expected_loss = transformers_loss(model)
     expected = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
-    loss = backward(model, EXAMPLES, microbatch_tokens, torch.float32)
+    loss = backward_sft(model, EXAMPLES, microbatch_tokens)
     assert loss == pytest.approx(expected_loss, rel=TOLERANCE)
     for name, parameter in model.named_parameters():
         largest = float(expected[name].abs().max())
@@ -66,4 +67,4 @@ def test_a_prompt_that_carried_loss_would_be_seen() -> None:
         Example(prompt_ids=e.prompt_ids[:-1], completion_ids=(e.prompt_ids[-1], *e.completion_ids))
         for e in EXAMPLES
     ]
-    assert abs(backward(model, wrong, 10**6, torch.float32) - transformers_loss(model)) > 1e-3
+    assert abs(backward_sft(model, wrong, 10**6) - transformers_loss(model)) > 1e-3

@@ -16,6 +16,7 @@ import torch
 from scripted import credited, forced_logprobs
 from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.weights import ModuleWeights
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.model.packed import packed_hidden
@@ -25,7 +26,7 @@ from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.r1 import shown_examples, write_prompt
 from zerone.seeding import seed_from
 from zerone.train.batch import make_batches
-from zerone.train.loss import token_logprobs
+from zerone.train.logprobs import token_logprobs
 from zerone.types import Graded, Outcome, Rollout
 
 DIRECTORY = Path(
@@ -59,7 +60,7 @@ def sample_sums(sampling: Sampling, num_samples: int) -> list[list[Rollout]]:
     ]
     # Fewer slots than answers: rows leave and others take their place.
     engine = TorchEngine(model.tokenizer, end_ids(model), 2048, 5, torch.float32)
-    engine.load_weights(model.module, 0)
+    engine.update_weights(ModuleWeights(model.module), 0)
     return engine.generate(requests, sampling)
 
 

@@ -12,21 +12,19 @@ from torch import Tensor
 from fakes import tiny_model
 from pipelines import Notes
 from processes import call_main
-from scripted import credited, make_config, make_learner, member, save_talking_model, write_problems
+from scripted import credited, make_config, member, save_talking_model, write_problems
+from training import make_learner, update
 from zerone.config import Config, build_config, to_yaml
 from zerone.config.sections import PromptConfig
 from zerone.config.staged import StagedRecipe, build_stage_configs, is_given
 from zerone.jobs.origins import prompt_of_model
-from zerone.model.decoder import Decoder
 from zerone.pipeline import comparison
 from zerone.pipeline.comparison import compare_students
 from zerone.pipeline.distillation import work_of_step
 from zerone.pipeline.graph import StageInputs
 from zerone.runs.directory import RunDir
-from zerone.train import batch as batch_module
-from zerone.train import loss as loss_module
-from zerone.train.batch import Batch, completion_hidden
-from zerone.train.loop import update
+from zerone.train.shared_forward import SharedForward
+from zerone.train.trainer import Targets
 
 # The prompt of a run ------------------------------------------------------------------------------
 
@@ -176,13 +174,13 @@ def test_the_price_of_a_step_is_that_of_the_passes_it_makes(
     """Counted where models compute: 2 per token of each pass, 4 more where a gradient is wanted."""
     passes: list[int] = []
 
-    def counting(decoder: Decoder, batch: Batch, *apart_kv: Any) -> Tensor:
-        found = completion_hidden(decoder, batch, *apart_kv)
+    def counting(shared: SharedForward, batch: Targets) -> Tensor:
+        found = hidden(shared, batch)
         passes.append(len(batch.packed.tokens_N) * (6 if found.requires_grad else 2))
         return found
 
-    monkeypatch.setattr(batch_module, "completion_hidden", counting)
-    monkeypatch.setattr(loss_module, "completion_hidden", counting)
+    hidden = SharedForward.hidden
+    monkeypatch.setattr(SharedForward, "hidden", counting)
     shape = {"rl__epochs": 2, "rl__minibatches": 1, "rl__max_mismatch_kl": 1e9}
     config = make_config(rl__algorithm=algorithm, loss__kl_coef=kl_coef, **shape)
     model = tiny_model()

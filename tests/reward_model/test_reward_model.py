@@ -71,7 +71,7 @@ def polite_pairs(count: int, seed: int = 0) -> list[Pair]:
 
 def fit(model: RewardModel, examples: Sequence[Example], num_updates: int) -> list[float]:
     learner = new_learner(model)
-    return [update(learner, examples, SHAPE)["loss"] for _ in range(num_updates)]
+    return [update(learner, examples, SHAPE, SHAPE.learning_rate)["loss"] for _ in range(num_updates)]
 
 
 # The loss -----------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def test_an_update_does_not_depend_on_how_it_is_cut() -> None:
             seed=0, epochs=1, batch_size=6, learning_rate=1e-3, warmup_updates=1, max_grad_norm=1e9,
             microbatch_tokens=tokens,
         )  # fmt: skip
-        update(learner, pairs, shape)
+        update(learner, pairs, shape, shape.learning_rate)
         gradients.append(torch.cat([p.grad.flatten() for p in model.module.parameters()]))
     # fp32 sums in another order, over gradients of up to about 1
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
@@ -230,7 +230,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update() -> None:
         model.head.bias.fill_(float("nan"))
     before = model.module.model.embed_tokens.weight.clone()
     with pytest.raises(TrainingError, match=r"lower reward_model\.learning_rate"):
-        update(new_learner(model), polite_pairs(2), SHAPE)
+        update(new_learner(model), polite_pairs(2), SHAPE, SHAPE.learning_rate)
     assert torch.equal(model.module.model.embed_tokens.weight, before)
 
 

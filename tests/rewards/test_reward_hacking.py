@@ -12,10 +12,10 @@ import pytest
 from scripted import (
     make_config,
     make_engine,
-    make_learner,
     play_digits,
     talking_model,
 )
+from training import make_learner
 from zerone.report.audit import audit
 from zerone.report.audit_view import conclusion
 from zerone.runs.directory import RunDir

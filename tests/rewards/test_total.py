@@ -9,11 +9,11 @@ from fakes import number_problem
 from scripted import (
     make_config,
     make_engine,
-    make_learner,
     member,
     play_digits,
     talking_model,
 )
+from training import make_learner
 from zerone.config import build_config
 from zerone.errors import ConfigError
 from zerone.prompts.r1 import Style

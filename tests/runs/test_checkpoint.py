@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fakes import NUM_TOKENS, Shape, byte_tokenizer, tiny_model
-from scripted import copies, credited, is_unchanged, make_config, make_learner, member
+from scripted import copies, credited, is_unchanged, make_config, member
+from training import Learner, make_learner, update
 from zerone.config import Config
 from zerone.errors import CheckpointError
-from zerone.jobs.critic import beside_policy
 from zerone.model.loading import load_model, write_model
 from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
-from zerone.train.loop import Learner, update
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
 PPO = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01, rl__algorithm="ppo")
@@ -42,21 +41,12 @@ def trained_learner(num_updates: int = 2, *, tied: bool = True, config: Config =
 
 
 def save(directory: Path, learner: Learner, step: int = 3, keep: int = 2) -> Path:
-    save_checkpoint(
-        directory,
-        Progress(step=step, updates=7),
-        learner.module,
-        byte_tokenizer(),
-        learner.optimizer,
-        learner.reference,
-        keep,
-        beside_policy(learner),
-    )
+    save_checkpoint(directory, Progress(step=step, updates=7), learner.kept(byte_tokenizer()), keep)
     return directory / f"step_{step:06d}"
 
 
 def load(path: Path, learner: Learner) -> Progress:
-    return load_checkpoint(path, learner.module, learner.optimizer, learner.reference, beside_policy(learner))
+    return load_checkpoint(path, learner.kept(byte_tokenizer()))
 
 
 def state_of(learner: Learner) -> dict[str, Any]:
@@ -66,8 +56,10 @@ def state_of(learner: Learner) -> dict[str, Any]:
     for number, values in learner.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{number}.{name}": value.clone() for name, value in values.items()}
     if learner.critic is not None:
-        tensors |= {f"critic.{name}": tensor for name, tensor in copies(learner.critic.module).items()}
-        for number, values in learner.critic.optimizer.state_dict()["state"].items():
+        tensors |= {
+            f"critic.{name}": tensor for name, tensor in copies(learner.critic.trainer.module).items()
+        }
+        for number, values in learner.critic.trainer.optimizers[0].state_dict()["state"].items():
             tensors |= {f"its optimizer.{number}.{name}": value.clone() for name, value in values.items()}
     return tensors
 
@@ -136,7 +128,7 @@ def test_a_checkpoint_of_grpo_holds_nothing_of_a_critic(tmp_path: Path) -> None:
 
 def test_run_without_a_reference_neither_writes_nor_wants_one(tmp_path: Path) -> None:
     saved, restored = trained_learner(), new_learner(seed=1)
-    saved.reference = restored.reference = None
+    saved.trainer.reference_module = restored.trainer.reference_module = None
     path = save(tmp_path, saved)
     assert not (path / "reference.safetensors").exists()
     load(path, restored)

@@ -16,18 +16,17 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from fakes import Shape, byte_tokenizer, number_problem, tiny_model
+from training import Learner, train
 from zerone.config import Config, build_config
 from zerone.data.jsonl import Fields, read_problems
 from zerone.engine.api import Engine, Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
-from zerone.jobs.critic import critic_of
+from zerone.engine.weights import ModuleWeights
 from zerone.model.loading import save_model
 from zerone.problems.mixture import ListMixture
 from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
-from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
-from zerone.train.loop import Hooks, Learner, train
-from zerone.train.optim import adamw
+from zerone.train.loop import Hooks
 from zerone.types import Credited, Finish, Graded, Group, Outcome, Problem, Rollout
 
 END = 0
@@ -41,7 +40,7 @@ def make_engine(
     engine = TorchEngine(
         tokenizer or byte_tokenizer(), end_ids, model.config.max_position_embeddings, slots, torch.float32
     )
-    engine.load_weights(model, 0)
+    engine.update_weights(ModuleWeights(model), 0)
     return engine
 
 
@@ -164,19 +163,6 @@ def make_config(**options: Any) -> Config:
         "sampling.slots": 16,
     }
     return build_config(small | {name.replace("__", "."): value for name, value in options.items()})
-
-
-def make_learner(model: Any, config: Config, *, updates: int = 0, reference: Any = None) -> Learner:
-    """Return a learner of the model; `updates` > 0 says that the first step lies behind."""
-    o = config.optim
-    return Learner(
-        module=model,
-        reference=reference,
-        optimizer=adamw(model.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
-        dtype=torch.float32,
-        progress=Progress(step=0, updates=updates),
-        critic=critic_of(config, model, torch.float32),
-    )
 
 
 def silent_hooks() -> Hooks:

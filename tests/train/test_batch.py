@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fakes import Shape, number_problem, random_tokens, tiny_model
-from scripted import credited, forced_logprobs, make_config, make_learner, member
+from scripted import credited, forced_logprobs, make_config, member
+from training import Passes, backward, make_learner
 from zerone.train.batch import Aggregation, Batch, make_batches, split_minibatches, token_weight
-from zerone.train.loss import Objective, Passes, backward
+from zerone.train.loss import Objective
 from zerone.types import Credited, Finish, Outcome
 
 TOLERANCE = 1e-5
@@ -236,7 +237,7 @@ def gradients(
     model = tiny_model(Shape(kind="qwen3"))
     learner = make_learner(model, make_config(), reference=tiny_model(Shape(kind="qwen3"), seed=1))
     objective = Objective(clip_low=0.2, clip_high=0.28, kl_coef=0.05, kl_estimator="k3")
-    loss, passes = 0.0, Passes.of(learner.module, learner.reference, learner.dtype)
+    loss, passes = 0.0, Passes(learner.module, learner.reference, learner.dtype)
     for batch in batches_of(groups, aggregation=aggregation, microbatch_tokens=size, keep_silent=True):
         loss += backward(passes, batch, objective, 1.0)[0].loss.item()
     passes.policy.finish()

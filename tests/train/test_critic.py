@@ -26,19 +26,26 @@ from scripted import (
     is_unchanged,
     make_config,
     make_engine,
-    make_learner,
     member,
     play,
     play_digits,
     talking_model,
 )
+from training import Learner, Passes, backward, logits_of, make_learner, update
 from zerone.config import Config
 from zerone.errors import TrainingError
-from zerone.jobs.critic import RATE_FACTOR
+from zerone.jobs.algorithm import RATE_FACTOR
 from zerone.train.batch import Aggregation, Batch, make_batches
-from zerone.train.critic import Critic, explained_variance, gae, token_rewards, value_loss, whitened
-from zerone.train.loop import Learner, update
-from zerone.train.loss import Objective, Passes, backward
+from zerone.train.critic import (
+    Critic,
+    explained_variance,
+    gae,
+    token_rewards,
+    value_loss,
+    value_objective,
+    whitened,
+)
+from zerone.train.loss import Objective
 from zerone.types import Credited, Outcome
 
 TOLERANCE = 1e-5
@@ -96,7 +103,7 @@ def batches_of(
 def talkative_critic(learner: Learner) -> Critic:
     """Return the learner's critic with a head that is not zero, so that values differ."""
     assert learner.critic is not None
-    head: Any = learner.critic.module.lm_head
+    head: Any = learner.critic.trainer.module.lm_head
     with torch.no_grad():
         head.weight.copy_(torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(3)))
     return learner.critic
@@ -183,29 +190,33 @@ def test_a_new_critic_is_a_copy_of_the_policy_that_says_zero(tied: bool) -> None
     learner = new_learner(ppo_config(), tied=tied)
     policy, critic = learner.module, learner.critic
     assert critic is not None
-    of_policy, of_critic = copies(policy), copies(critic.module)
+    of_policy, of_critic = copies(policy), copies(critic.trainer.module)
     head = of_critic.pop("lm_head.weight")
     assert head.shape == (1, 32)
     of_policy.pop("lm_head.weight", None)
     assert of_critic.keys() == of_policy.keys()
     assert all(torch.equal(of_critic[name], of_policy[name]) for name in of_critic)
-    shared = {p.data_ptr() for p in policy.parameters()} & {p.data_ptr() for p in critic.module.parameters()}
+    shared = {p.data_ptr() for p in policy.parameters()} & {
+        p.data_ptr() for p in critic.trainer.module.parameters()
+    }
     assert not shared
     (batch,) = batches_of(sampled_groups(policy))
-    assert torch.equal(critic.values(batch), torch.zeros(batch.num_completion_tokens))
+    assert torch.equal(
+        logits_of(critic.trainer.module, batch).squeeze(1), torch.zeros(batch.num_completion_tokens)
+    )
 
 
 def test_values_are_those_of_the_states_before_each_token_as_transformers_computes_them() -> None:
     learner = new_learner(ppo_config())
     critic = talkative_critic(learner)
-    module: Any = critic.module
+    module: Any = critic.trainer.module
     (batch,) = batches_of(sampled_groups(learner.module))
     expected = []
     for graded in batch.members:
         ids = torch.tensor([[*graded.rollout.prompt_ids, *graded.rollout.completion_ids]])
         hidden = module.model(ids).last_hidden_state[0, len(graded.rollout.prompt_ids) - 1 : -1]
         expected.append((hidden @ module.lm_head.weight.T).squeeze(1))
-    found_C, expected_C = critic.values(batch), torch.cat(expected)
+    found_C, expected_C = logits_of(critic.trainer.module, batch).squeeze(1), torch.cat(expected)
     assert expected_C.std() > 0.5
     assert (found_C - expected_C).abs().max() < TOLERANCE * expected_C.abs().max()
 
@@ -232,7 +243,11 @@ def test_estimates_do_not_depend_on_how_the_phase_is_cut_and_name_every_judged_a
     critic = talkative_critic(learner)
     whole, parts = (critic.estimate(batches_of(groups, size), None) for size in (10_000, 12))
     (batch,) = batches_of(groups)
-    parts_C = critic.values(batch).split([len(graded.rollout.completion_ids) for graded in batch.members])
+    parts_C = (
+        logits_of(critic.trainer.module, batch)
+        .squeeze(1)
+        .split([len(graded.rollout.completion_ids) for graded in batch.members])
+    )
     values_of = {id(graded): v.tolist() for graded, v in zip(batch.members, parts_C, strict=True)}
     judged = [graded for g in groups for graded in g.group.members if graded is not failed]
     assert whole.by_member.keys() == parts.by_member.keys() == set(map(id, judged))
@@ -255,7 +270,7 @@ def test_the_policy_is_trained_by_the_advantage_of_each_token() -> None:
     advantages = [number for g in batch.members for number in estimates[id(g)].advantages]
     assert len(set(advantages)) == batch.num_completion_tokens
     torch.testing.assert_close(batch.advantages_C, torch.tensor(advantages))
-    passes = Passes.of(learner.module, None, learner.dtype)
+    passes = Passes(learner.module, None, learner.dtype)
     terms, _ = backward(passes, batch, OBJECTIVE, 1.0)
     expected = -(batch.weights_C * batch.advantages_C).sum().item()
     assert abs(expected) > 0.01
@@ -280,11 +295,15 @@ def test_value_loss_and_gradient_are_invariant_to_micro_batching() -> None:
     losses, gradients = [], []
     for size in (10_000, 20, 1):
         batches = batches_of(groups, size, estimates)
-        losses.append(sum(critic.backward(batch) for batch in batches))
+        losses.append(critic.trainer.forward_backward(batches, value_objective))
         gradients.append(
-            {name: p.grad.clone() for name, p in critic.module.named_parameters() if p.grad is not None}
+            {
+                name: p.grad.clone()
+                for name, p in critic.trainer.module.named_parameters()
+                if p.grad is not None
+            }
         )
-        critic.module.zero_grad(set_to_none=True)
+        critic.trainer.module.zero_grad(set_to_none=True)
     assert len(batches) == sum(map(len, LENGTHS))
     assert losses[0] > 0.1
     assert losses == pytest.approx([losses[0]] * 3, rel=TOLERANCE)
@@ -296,12 +315,14 @@ def test_value_loss_and_gradient_are_invariant_to_micro_batching() -> None:
 def test_a_ruined_gradient_stops_the_critic_before_anything_changes() -> None:
     learner = new_learner(ppo_config())
     critic = talkative_critic(learner)
-    before = copies(critic.module)
-    for parameter in critic.module.parameters():
+    before = copies(critic.trainer.module)
+    estimates = critic.estimate(batches_of(groups := sampled_groups(learner.module)), None).by_member
+    critic.trainer.forward_backward(batches_of(groups, estimates=estimates), value_objective)
+    for parameter in critic.trainer.module.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))
     with pytest.raises(TrainingError, match=r"lower optim\.learning_rate"):
-        critic.step(0.1, 1.0)
-    assert is_unchanged(critic.module, before)
+        critic.trainer.step(0.1)
+    assert is_unchanged(critic.trainer.module, before)
 
 
 # Learning -----------------------------------------------------------------------------------------
@@ -391,7 +412,7 @@ def test_the_critics_rate_warms_up_with_that_of_the_policy(tmp_path: Path) -> No
     learner = make_learner(model, config)
     assert learner.critic is not None
     used: list[float] = []
-    learner.critic.optimizer.register_step_pre_hook(
+    learner.critic.trainer.optimizers[0].register_step_pre_hook(
         lambda optimizer, *_: used.append(optimizer.param_groups[0]["lr"])
     )
     play(config, learner, bandit_engine(model, config), tmp_path)

@@ -1,6 +1,7 @@
 """On-policy distillation: the divergence, its estimate from single tokens, the loop, who may take part."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,19 +15,18 @@ from zerone.corpus.tokenizer import train_tokenizer
 from zerone.errors import ModelError
 from zerone.jobs.rl import run_zero
 from zerone.model.loading import read_model_files, save_model
-from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
 from zerone.train.batch import make_batches
 from zerone.train.distill import (
+    DistillObjective,
+    OnPolicyDistillation,
     Sums,
-    backward,
     check_same_vocabulary,
     reverse_kl,
     sampled_reverse_kl,
-    taught_by,
 )
-from zerone.train.loop import Learner
-from zerone.train.optim import adamw
+from zerone.train.local import LocalTrainer
+from zerone.train.shared_forward import SharedForward
 
 
 def logits(seed: int, rows: int = 5, vocabulary: int = 11) -> Tensor:
@@ -88,7 +88,7 @@ def gradients_of(module: torch.nn.Module, teacher: torch.nn.Module, microbatch_t
         microbatch_tokens=microbatch_tokens,
     )
     stats = Sums()
-    loss = backward(learner_of(module), teacher, batches, 1.0, stats)
+    loss = backward(module, teacher, batches, stats)
     assert stats.num_tokens == 9
     assert loss == pytest.approx(stats.kl / 9), "the mean over all tokens of the minibatch"
     found = [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
@@ -96,14 +96,16 @@ def gradients_of(module: torch.nn.Module, teacher: torch.nn.Module, microbatch_t
     return found
 
 
-def learner_of(module: torch.nn.Module) -> Learner:
-    return Learner(
-        module=module,
-        reference=None,
-        optimizer=adamw(module.parameters(), 1e-3, (0.9, 0.95), 0.0),
-        dtype=torch.float32,
-        progress=Progress(step=0, updates=0),
-    )
+def backward(
+    student: torch.nn.Module, teacher: torch.nn.Module, batches: Any, sums: Sums, temperature: float = 1.0
+) -> float:
+    trainer = LocalTrainer(student, [torch.optim.SGD(student.parameters(), 0.0)])
+    return trainer.forward_backward(batches, DistillObjective(frozen(teacher), temperature, sums))
+
+
+def frozen(teacher: torch.nn.Module) -> SharedForward:
+    with torch.no_grad():
+        return SharedForward(teacher, torch.float32)
 
 
 def test_the_loss_is_a_mean_over_all_tokens_however_finely_they_are_cut() -> None:
@@ -125,7 +127,7 @@ def test_the_loss_equals_that_of_transformers_own_logits() -> None:
         keep_silent=True,
         microbatch_tokens=64,
     )
-    loss = backward(learner_of(student), teacher, batches, 0.7, Sums())
+    loss = backward(student, teacher, batches, Sums(), temperature=0.7)
     ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
     with torch.no_grad():
         own, judged = (model(ids).logits[0, 2:-1] / 0.7 for model in (student, teacher))
@@ -179,7 +181,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def distil(
     folder: Path, name: str, num_steps: int, *changes: str, resume: bool = False
 ) -> list[dict[str, object]]:
-    method = taught_by(talking_model().requires_grad_(False))
+    method = OnPolicyDistillation(frozen(talking_model().requires_grad_(False)))
     run = RunDir(folder / name)
     run_zero(config_of(folder, f"rl.steps={num_steps}", *changes), run, resume, Silence(), method)
     return run.read_metrics()
@@ -206,7 +208,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_figures(folder: Path) -> None
             if metrics["step"] == 3:
                 raise Killed
 
-    method = taught_by(talking_model().requires_grad_(False))
+    method = OnPolicyDistillation(frozen(talking_model().requires_grad_(False)))
     with pytest.raises(Killed):
         run_zero(config_of(folder, "rl.steps=4"), RunDir(folder / "killed"), False, Killing(), method)
     assert distil(folder, "killed", 4, resume=True) == whole

@@ -14,19 +14,12 @@ from torch import Tensor
 
 from fakes import tiny_model
 from scripted import credited, member
-from zerone.train import loss
+from zerone.engine.torch.sampling import scaled_logprobs
+from zerone.train import logprobs
 from zerone.train.batch import make_batches
-from zerone.train.loss import (
-    KLEstimator,
-    Objective,
-    clipped_objective,
-    completion_logprobs,
-    entropies,
-    grpo_loss,
-    kl_terms,
-    token_logprobs,
-)
-from zerone.train.shared_forward import Once
+from zerone.train.logprobs import entropies, token_logprobs
+from zerone.train.loss import KLEstimator, Objective, clipped_objective, grpo_loss, kl_terms
+from zerone.train.shared_forward import SharedForward
 
 TOLERANCE = 1e-6
 LOW, HIGH = 0.2, 0.28
@@ -55,7 +48,9 @@ def test_logprobs_and_entropies_are_those_of_the_tempered_softmax(temperature: f
     expected = [math.log(row[token]) for row, token in zip(shares, tokens_C.tolist(), strict=True)]
     assert token_logprobs(logits_CV, tokens_C, temperature).tolist() == pytest.approx(expected, abs=TOLERANCE)
     expected = [-sum(share * math.log(share) for share in row) for row in shares]
-    assert entropies(logits_CV, temperature).tolist() == pytest.approx(expected, abs=TOLERANCE)
+    assert entropies(scaled_logprobs(logits_CV, temperature)).tolist() == pytest.approx(
+        expected, abs=TOLERANCE
+    )
 
 
 def test_logprobs_of_bfloat16_logits_are_computed_in_fp32() -> None:
@@ -81,14 +76,14 @@ def test_logits_in_pieces_give_the_logprobs_entropies_and_gradients_of_all_at_on
 
     def found() -> tuple[Tensor, Tensor, Tensor]:
         model = tiny_model()
-        once = Once(model, torch.float32)
-        logprobs_C, entropy_C = completion_logprobs(once, batch, 0.7)
+        once = SharedForward(model, torch.float32)
+        logprobs_C, entropy_C = once.logprobs(batch, 0.7)
         (logprobs_C * batch.weights_C * batch.advantages_C).sum().backward()
         once.finish()
         return logprobs_C, entropy_C, torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
     whole = found()
-    monkeypatch.setattr(loss, "LARGEST_LOGITS", num_rows * tiny_model().config.vocab_size)
+    monkeypatch.setattr(logprobs, "LARGEST_LOGITS", num_rows * tiny_model().config.vocab_size)
     for one, other in zip(whole, found(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
     assert whole[2].abs().max() > 1e-3
@@ -96,7 +91,9 @@ def test_logits_in_pieces_give_the_logprobs_entropies_and_gradients_of_all_at_on
 
 def test_entropy_is_log_v_where_all_is_equal_and_zero_where_all_is_sure() -> None:
     logits_CV = torch.stack([torch.zeros(9), torch.tensor([80.0] + [0.0] * 8)])
-    assert entropies(logits_CV, 1.0).tolist() == pytest.approx([math.log(9), 0.0], abs=TOLERANCE)
+    assert entropies(scaled_logprobs(logits_CV, 1.0)).tolist() == pytest.approx(
+        [math.log(9), 0.0], abs=TOLERANCE
+    )
 
 
 # The clip -----------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from fakes import Shape, random_tokens, tiny_model
 from scripted import credited, member
+from training import Passes, backward, logits_of
 from zerone.model.packed import prefix_kv
 from zerone.train import batch as batch_module
 from zerone.train import shared_forward as once_module
-from zerone.train.batch import Batch, completion_logits, make_batches
-from zerone.train.loss import Objective, Passes, backward, completion_logprobs
-from zerone.train.shared_forward import Once
+from zerone.train.batch import Batch, make_batches
+from zerone.train.loss import Objective
+from zerone.train.shared_forward import SharedForward
 from zerone.types import Credited
 
 TOLERANCE = 2e-5
@@ -58,7 +59,7 @@ def batches_of(size: int, groups: Sequence[Credited] = GROUPS) -> list[Batch]:
 
 
 def gradient_of(model: Any, reference: Any, batches: Sequence[Batch]) -> tuple[float, Tensor]:
-    passes = Passes.of(model, reference, torch.float32)
+    passes = Passes(model, reference, torch.float32)
     loss = sum(backward(passes, batch, OBJECTIVE, 0.7)[0].loss.item() for batch in batches)
     passes.policy.finish()
     return loss, torch.cat([weight.grad.flatten() for weight in model.parameters()])
@@ -101,8 +102,8 @@ def test_a_prefix_kept_apart_is_computed_once_per_module_and_update(monkeypatch:
 def test_a_batch_whose_prefix_is_not_given_computes_it() -> None:
     model = tiny_model()
     (apart, *_), (whole,) = batches_of(SMALL), batches_of(10_000)
-    found_CV = completion_logits(model, apart, torch.float32)
-    expected_CV = completion_logits(model, whole, torch.float32)[: len(found_CV)]
+    found_CV = logits_of(model, apart, torch.float32)
+    expected_CV = logits_of(model, whole, torch.float32)[: len(found_CV)]
     torch.testing.assert_close(found_CV, expected_CV, atol=1e-5, rtol=1e-5)
 
 
@@ -112,10 +113,10 @@ def test_joined_weights_give_the_gradient_of_a_decoder_for_each_batch_to_the_las
 
     def gradient(*, is_shared: bool) -> Tensor:
         model = tiny_model(shape)
-        shared = Once(model, torch.float32)
+        shared = SharedForward(model, torch.float32)
         for batch in batches:
-            once = shared if is_shared else Once(model, torch.float32)
-            logprobs_C, _ = completion_logprobs(once, batch, 1.0)
+            once = shared if is_shared else SharedForward(model, torch.float32)
+            logprobs_C, _ = once.logprobs(batch, 1.0)
             (logprobs_C * batch.weights_C).sum().backward()
             if not is_shared:
                 once.finish()

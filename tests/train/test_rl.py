@@ -26,18 +26,19 @@ from scripted import (
     is_unchanged,
     make_config,
     make_engine,
-    make_learner,
     member,
     new_run,
     play,
     play_digits,
     talking_model,
 )
+from training import make_learner, train, update
 from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.weights import ModuleWeights
 from zerone.runs.checkpoint import Progress
 from zerone.train.advantage import credit
-from zerone.train.loop import Clock, Hooks, collect, requests_for, train, update
+from zerone.train.loop import Clock, Hooks, collect, requests_for
 from zerone.types import Credited, Problem, Rollout
 
 # Learning -----------------------------------------------------------------------------------------
@@ -204,7 +205,7 @@ def test_refilled_problems_are_answered_with_seeds_of_their_own() -> None:
             return super().generate(requests, sampling)
 
     engine = Watching(bandit_tokenizer(), (0,), 512, config.sampling.slots, torch.float32)
-    engine.load_weights(bandit_model(), 0)
+    engine.update_weights(ModuleWeights(bandit_model()), 0)
     collect(config, engine, Counter(bandit_problems(1)), bandit_prompt, 0, Clock())
     assert len(seeds) > 16
     assert len(set(seeds)) == len(seeds)

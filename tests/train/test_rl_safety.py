@@ -19,16 +19,16 @@ from scripted import (
     is_unchanged,
     make_config,
     make_engine,
-    make_learner,
     member,
     play,
     play_digits,
     talking_model,
 )
+from training import make_learner, update
 from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.weights import ModuleWeights
 from zerone.errors import TrainingError
-from zerone.train.loop import update
 from zerone.types import Rollout
 
 # Step 0, and samplers that are not the policy -----------------------------------------------------
@@ -55,10 +55,10 @@ class WrongSampler:
         self.weight_version = -1
         self._engine = engine
         self._shift = shift
-        self._foreign = foreign
+        self._foreign = None if foreign is None else ModuleWeights(foreign)
 
-    def load_weights(self, module: Any, version: int) -> None:
-        self._engine.load_weights(self._foreign or module, version)
+    def update_weights(self, source: Any, version: int) -> None:
+        self._engine.update_weights(self._foreign or source, version)
         self.weight_version = version
 
     def sleep(self) -> None:

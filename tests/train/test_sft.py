@@ -9,16 +9,15 @@ import pytest
 import torch
 
 from fakes import NUM_TOKENS, byte_tokenizer, random_tokens, tiny_model
-from scripted import copies, is_unchanged, make_config, make_learner, new_run
+from scripted import copies, is_unchanged, make_config, new_run
+from training import backward_sft, held_out_loss, make_learner, make_trainer
 from zerone.config import Config
 from zerone.errors import TrainingError
 from zerone.train.sft import (
     Example,
     Hooks,
-    backward,
     batch_of_step,
     examples_of,
-    mean_loss,
     microbatches,
     num_steps_of,
     train,
@@ -39,7 +38,7 @@ EXAMPLES = [example(1 + i % 4, 2 + 3 * (i % 5), i) for i in range(11)]
 
 def gradients(model: Any, batch: list[Example], microbatch_tokens: int) -> tuple[float, dict[str, Any]]:
     model.zero_grad()
-    loss = backward(model, batch, microbatch_tokens, torch.float32)
+    loss = backward_sft(model, batch, microbatch_tokens)
     return loss, {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
@@ -79,8 +78,8 @@ def test_an_example_is_blind_to_its_neighbours_in_the_pack() -> None:
     """The sum over a pack is the sum over packs of one, so no token saw another example."""
     model = tiny_model()
     num_tokens = sum(len(e.completion_ids) for e in EXAMPLES)
-    alone = math.fsum(mean_loss(model, [e], 10**6, torch.float32) * len(e.completion_ids) for e in EXAMPLES)
-    packed = mean_loss(model, EXAMPLES, 10**6, torch.float32)
+    alone = math.fsum(held_out_loss(model, [e], 10**6) * len(e.completion_ids) for e in EXAMPLES)
+    packed = held_out_loss(model, EXAMPLES, 10**6)
     assert packed == pytest.approx(alone / num_tokens, rel=1e-6)
 
 
@@ -97,7 +96,7 @@ def test_every_answer_token_counts_alike_and_no_prompt_token_counts() -> None:
 
 def test_held_out_loss_leaves_no_gradient() -> None:
     model = tiny_model()
-    mean_loss(model, EXAMPLES, 64, torch.float32)
+    held_out_loss(model, EXAMPLES, 64)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
@@ -180,17 +179,17 @@ def test_one_batch_is_learnt_by_heart(tmp_path: Path) -> None:
     config = sft_config(sft__epochs=60, sft__final_share=1.0)
     learner = make_learner(model, config)
     batch = EXAMPLES[:4]
-    before = mean_loss(model, batch, 10**6, torch.float32)
-    train(config, learner, batch, new_run(tmp_path), silent())
+    before = held_out_loss(model, batch, 10**6)
+    train(config, learner.state, batch, new_run(tmp_path), silent())
     assert before > math.log(NUM_TOKENS)
-    assert mean_loss(model, batch, 10**6, torch.float32) < 0.05
+    assert held_out_loss(model, batch, 10**6) < 0.05
 
 
 def test_metrics_tell_schedule_tokens_and_epochs(tmp_path: Path) -> None:
     config = sft_config(sft__epochs=2, sft__warmup_share=0.3, sft__learning_rate=0.01)
     learner = make_learner(tiny_model(), config)
     run = new_run(tmp_path)
-    train(config, learner, EXAMPLES, run, silent())
+    train(config, learner.state, EXAMPLES, run, silent())
     lines = run.read_metrics()
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["num_examples"] for line in lines] == [4, 4, 4, 4, 4, 2]
@@ -211,5 +210,5 @@ def test_a_loss_that_is_not_finite_leaves_the_weights_alone() -> None:
     before = copies(model)
     config = sft_config()
     with pytest.raises(TrainingError, match=r"lower sft\.learning_rate"):
-        update(config, make_learner(model, config), EXAMPLES[:2], 0.01)
+        update(config, make_trainer(model, config, rate_option="sft.learning_rate"), EXAMPLES[:2], 0.01)
     assert is_unchanged(model, before)

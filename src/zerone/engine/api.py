@@ -6,8 +6,9 @@ others can stand in its place.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
+from zerone.engine.weights import WeightSource
 from zerone.types import Problem, Rollout
 
 
@@ -40,12 +41,12 @@ class Engine(Protocol):
 
     weight_version: int
 
-    def load_weights(self, module: Any, version: int) -> None:
+    def update_weights(self, source: WeightSource, version: int) -> None:
         """Sample from these weights from now on; the one arrow that points back."""
         ...
 
     def sleep(self) -> None:
-        """Give up the weights and their memory until the next `load_weights`."""
+        """Give up the weights and their memory until the next `update_weights`."""
         ...
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:

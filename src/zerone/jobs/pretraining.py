@@ -30,7 +30,7 @@ from zerone.processes.machine import (
     keep_freed_memory,
     known_machine,
 )
-from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import ModelPart, Progress, State, checkpoints, load_checkpoint, save_checkpoint
 from zerone.runs.directory import write_atomically
 
 STEPS_PER_CHECKPOINT = 50
@@ -167,10 +167,14 @@ def pretrain_from(
     kept.
     """
     optimizers = new_optimizers(model, config.pretrain.learning_rate)
-    beside = {"optimizer_of_the_rest": optimizers[1]}
+    state: State = {
+        "model": ModelPart(model, tokenizer),
+        "optimizer": optimizers[0],
+        "optimizer_of_the_rest": optimizers[1],
+    }
     steps: list[Step] = []
     if saved := checkpoints(kept.checkpoints):
-        steps = kept.read()[: load_checkpoint(saved[-1], model, optimizers[0], None, beside).step]
+        steps = kept.read()[: load_checkpoint(saved[-1], state).step]
     course = Course(
         seed=config.seed,
         num_steps=config.pretrain.steps,
@@ -189,7 +193,7 @@ def pretrain_from(
         if (step + 1) % STEPS_PER_CHECKPOINT == 0:
             kept.write(steps)
             at = Progress(step=step + 1, updates=step + 1)
-            save_checkpoint(kept.checkpoints, at, model, tokenizer, optimizers[0], None, 1, beside)
+            save_checkpoint(kept.checkpoints, at, state, 1)
 
     pretrain(model, tokenizer, course, on_step, optimizers, start=len(steps))
     return steps

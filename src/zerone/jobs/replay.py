@@ -14,9 +14,11 @@ from typing import Any, Protocol
 from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
 from zerone.engine.api import Request, Sampling
+from zerone.engine.weights import WeightSource
 from zerone.errors import RunDirError
+from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
-from zerone.jobs.rl import new_learner, open_session
+from zerone.jobs.rl import new_state, open_session
 from zerone.model.loading import save_model
 from zerone.runs.directory import RunDir, not_a_run
 from zerone.runs.lineage import write_lineage
@@ -52,7 +54,7 @@ class RecordedEngine:
         self._path = run.path
         self._groups = groupby(run.query(_ANSWERS), key=lambda row: (row["step"], row["position"]))
 
-    def load_weights(self, module: Any, version: int) -> None:
+    def update_weights(self, source: WeightSource, version: int) -> None:
         """Take note of the version alone: nothing is sampled."""
         self.weight_version = version
 
@@ -130,7 +132,8 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
     run.lock()
     try:
         session = open_session(config, run, prepare_run(config, run, resume=False))
-        learner = new_learner(session)
+        state = new_state(session)
+        algorithm = algorithm_of(config, session.model.module, session.engine.dtype)
         display.start(config, run.read_environment())
         hooks = Hooks(
             before_step=lambda step: None,
@@ -138,7 +141,7 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
             preferences={kind: model.rewards for kind, model in session.reward_models.items()},
         )
         engine = RecordedEngine(recorded)
-        train(config, learner, engine, session.data.mixture, session.to_prompt, run, hooks)
+        train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         save_model(session.model.module, session.model.tokenizer, run.model_path)
         does = f"reinforcement learning from the answers recorded in {recorded.path}"
         write_lineage(run.model_path, run_lineage(config, run, does))

@@ -19,10 +19,10 @@ from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
-from zerone.jobs.critic import critic_of
+from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, save_model
+from zerone.model.loading import Model, end_ids, load_model
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
@@ -31,16 +31,9 @@ from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run
-from zerone.train.loop import (
-    REINFORCEMENT,
-    Hooks,
-    Learner,
-    Method,
-    opened_by_prompt,
-    rules_of,
-    sampling_of,
-    train,
-)
+from zerone.train.algorithm import Algorithm, TrainState
+from zerone.train.local import LocalTrainer
+from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, train
 from zerone.train.optim import adamw
 from zerone.types import Credited, Problem
 
@@ -77,9 +70,9 @@ class Session:
 
 
 def run_zero(
-    config: Config, run: RunDir, resume: bool, display: Display, method: Method = REINFORCEMENT
+    config: Config, run: RunDir, resume: bool, display: Display, algorithm: Algorithm | None = None
 ) -> dict[str, Any]:
-    """Run R1-Zero, or another method in its loop, to its end and return the summary.
+    """Run R1-Zero, or another algorithm than `rl.algorithm` in its loop, and return the summary.
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
@@ -87,8 +80,8 @@ def run_zero(
     try:
         environment = prepare_run(config, run, resume)
         session = open_session(config, run, environment)
-        learner = new_learner(session)
-        return _train_and_measure(session, learner, display, method)
+        chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
+        return _train_and_measure(session, new_state(session), display, chosen)
     finally:
         run.unlock()
 
@@ -153,31 +146,32 @@ def check_lengths(
         )
 
 
-def new_learner(session: Session) -> Learner:
-    """Return the base model, about to learn: its reference, optimiser and critic, where there are such."""
+def new_state(session: Session) -> TrainState:
+    """Return the base model, about to be trained, with its optimizer and reference."""
     config, module = session.config, session.model.module
     o, reference = config.optim, None
     if config.loss.kl_coef:
         reference = copy.deepcopy(module).requires_grad_(False)
-    return Learner(
-        module=module,
-        reference=reference,
-        optimizer=adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay),
+    trainer = LocalTrainer(
+        module,
+        [adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)],
         dtype=session.engine.dtype,
-        progress=Progress(step=0, updates=0),
-        critic=critic_of(config, module, session.engine.dtype),
+        max_grad_norm=o.max_grad_norm,
+        reference=reference,
     )
+    return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
 def _train_and_measure(
-    session: Session, learner: Learner, display: Display, method: Method
+    session: Session, state: TrainState, display: Display, algorithm: Algorithm
 ) -> dict[str, Any]:
     config, run = session.config, session.run
-    upkeep = Upkeep(config=config, run=run, learner=learner, tokenizer=session.model.tokenizer)
+    tokenizer = session.model.tokenizer
+    upkeep = Upkeep(config=config, run=run, state=state, tokenizer=tokenizer, algorithm=algorithm)
     upkeep.restore(has_rollouts=True)
-    learner.history.extend(run.read_metrics())
+    state.history.extend(run.read_metrics())
     display.start(config, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, learner, step, display)) as attend:
+    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
 
         def after_step(
             metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
@@ -187,24 +181,24 @@ def _train_and_measure(
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         hooks = Hooks(before_step=attend.before_step, after_step=after_step, preferences=preferences)
-        train(config, learner, session.engine, session.data.mixture, session.to_prompt, run, hooks, method)
+        train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        _evaluate_once(session, learner, config.rl.steps, display)
-    save_model(session.model.module, session.model.tokenizer, run.model_path)
+        _evaluate_once(session, state, config.rl.steps, display)
+    state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)
     run.write_summary(summary)
     return summary
 
 
-def _evaluate_once(session: Session, learner: Learner, step: int, display: Display) -> None:
+def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     config = session.config
     if step in session.run.read_evals():
         return
     is_whole = step in (0, config.rl.steps) or config.eval.during == "both"
     suites = [session.data.mixed, session.data.hard] if is_whole else [session.data.hard]
-    session.engine.load_weights(learner.module, learner.progress.updates)
+    session.engine.update_weights(state.trainer.weights(), state.progress.updates)
     start = time.perf_counter()
     figures = {suite.name: _measure(session, suite) for suite in suites}
     seconds = round(time.perf_counter() - start, 3)

@@ -25,13 +25,15 @@ from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers, save_model
+from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run
-from zerone.train.loop import Learner, opened_by_prompt, rules_of, sampling_of
+from zerone.train.algorithm import TrainState
+from zerone.train.local import LocalTrainer
+from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
 from zerone.train.optim import adamw
 from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.types import Demonstration, Problem
@@ -92,8 +94,7 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     try:
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
-        learner = _new_learner(session)
-        return _train_and_measure(session, learner, display)
+        return _train_and_measure(session, _new_state(session), display)
     finally:
         run.unlock()
 
@@ -170,53 +171,53 @@ def _short_enough(
     ]
 
 
-def _new_learner(session: Session) -> Learner:
+def _new_state(session: Session) -> TrainState:
     o, module = session.config.optim, session.model.module
-    return Learner(
-        module=module,
-        reference=None,
-        optimizer=adamw(
-            module.parameters(), session.config.sft.learning_rate, (o.beta1, o.beta2), o.weight_decay
-        ),
+    rate = session.config.sft.learning_rate
+    trainer = LocalTrainer(
+        module,
+        [adamw(module.parameters(), rate, (o.beta1, o.beta2), o.weight_decay)],
         dtype=session.engine.dtype,
-        progress=Progress(step=0, updates=0),
+        max_grad_norm=o.max_grad_norm,
+        rate_option="sft.learning_rate",
     )
+    return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
-def _train_and_measure(session: Session, learner: Learner, display: Display) -> dict[str, Any]:
+def _train_and_measure(session: Session, state: TrainState, display: Display) -> dict[str, Any]:
     config, run = session.config, session.run
-    upkeep = Upkeep(config=config, run=run, learner=learner, tokenizer=session.model.tokenizer)
+    upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
     # A best model of a later step stays: on the way back to that step it is written again.
     upkeep.restore(has_rollouts=False)
     display.start(session.num_steps, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, learner, step, display)) as attend:
+    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
             attend.after_step(metrics["step"])
 
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
-        train(config, learner, session.examples.trained, run, hooks)
+        train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        _evaluate_once(session, learner, session.num_steps, display)
-    save_model(session.model.module, session.model.tokenizer, run.model_path, _provenance(session, None))
+        _evaluate_once(session, state, session.num_steps, display)
+    state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
     return summary
 
 
-def _evaluate_once(session: Session, learner: Learner, step: int, display: Display) -> None:
+def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
     earlier = run.read_evals()
     if step in earlier:
         return
     start = time.perf_counter()
-    loss = mean_loss(learner.module, session.examples.held_out, config.sft.microbatch_tokens, learner.dtype)
+    loss = mean_loss(state.trainer.evaluating(), session.examples.held_out, config.sft.microbatch_tokens)
     suites = {}
     if session.suite is not None:
-        session.engine.load_weights(learner.module, learner.progress.updates)
+        session.engine.update_weights(state.trainer.weights(), state.progress.updates)
         suites[session.suite.name] = evaluate(
             session.engine,
             session.suite,
@@ -232,7 +233,7 @@ def _evaluate_once(session: Session, learner: Learner, step: int, display: Displ
     # The model first: an evaluation on file says that the best model up to it is kept.
     if loss < min((past["loss"] for past in earlier.values()), default=float("inf")):
         provenance = _provenance(session, step)
-        save_model(learner.module, session.model.tokenizer, run.best_path, provenance)
+        state.trainer.save(run.best_path, session.model.tokenizer, provenance)
     run.write_eval(step, result)
     display.evaluation(result)
 

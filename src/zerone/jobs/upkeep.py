@@ -14,10 +14,9 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.errors import Interrupted
-from zerone.jobs.critic import beside_policy
-from zerone.runs.checkpoint import checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
 from zerone.runs.directory import RunDir, peak_memory
-from zerone.train.loop import Learner
+from zerone.train.algorithm import Algorithm, TrainState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,34 +29,30 @@ class Attendance:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """Keeps a learner's state in its run directory."""
+    """Keeps the state of a training in its run directory."""
 
     config: Config
     run: RunDir
-    learner: Learner
+    state: TrainState
     tokenizer: Any
+    algorithm: Algorithm | None = None
 
     def restore(self, *, has_rollouts: bool) -> None:
         """Go back to the newest checkpoint, and forget what was recorded after it."""
-        found, learner = checkpoints(self.run.checkpoints_path), self.learner
+        found = checkpoints(self.run.checkpoints_path)
         if found:
-            learner.progress = load_checkpoint(
-                found[-1], learner.module, learner.optimizer, learner.reference, beside_policy(learner)
-            )
-        self.run.rewind(learner.progress.step, has_rollouts=has_rollouts)
+            self.state.progress = load_checkpoint(found[-1], self._kept())
+        self.run.rewind(self.state.progress.step, has_rollouts=has_rollouts)
 
     def save(self) -> None:
         """Write a checkpoint of the state as it is."""
         save_checkpoint(
-            self.run.checkpoints_path,
-            self.learner.progress,
-            self.learner.module,
-            self.tokenizer,
-            self.learner.optimizer,
-            self.learner.reference,
-            self.config.checkpoint.keep,
-            beside_policy(self.learner),
+            self.run.checkpoints_path, self.state.progress, self._kept(), self.config.checkpoint.keep
         )
+
+    def _kept(self) -> State:
+        beside = {} if self.algorithm is None else self.algorithm.state()
+        return {**self.state.trainer.state(self.tokenizer), **beside}
 
     @contextmanager
     def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
@@ -68,7 +63,7 @@ class Upkeep:
                 if is_stopping():
                     self.save()
                     raise Interrupted(
-                        f"stopped after step {self.learner.progress.step}; go on with the same command and "
+                        f"stopped after step {self.state.progress.step}; go on with the same command and "
                         f"--run-dir {self.run.path} --resume"
                     )
 

@@ -38,12 +38,13 @@ from zerone.pipeline.estimates import rl_estimate, sft_estimate
 from zerone.pipeline.graph import Source, Stage, StageDisplay, StageInputs, with_inputs
 from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.pipeline.students import base_stage
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.processes.machine import DTYPES, keep_freed_memory, known_machine, precision_for
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.records import RECORD_NAME, Records
 from zerone.train.advantage import credit
-from zerone.train.distill import check_same_vocabulary, taught_by
+from zerone.train.distill import OnPolicyDistillation, check_same_vocabulary
 from zerone.train.loop import Clock, collect
+from zerone.train.shared_forward import SharedForward
 from zerone.types import Credited
 
 SAMPLES = "teacher_samples"
@@ -307,7 +308,10 @@ def _run_on_policy(
     files = read_model_files(str(inputs.paths["teacher"]))
     check_same_vocabulary(read_model_files(str(inputs.paths["model"])), files)
     teacher = load_weights(files, torch.float32).requires_grad_(False)
-    made = rl_stage.run_rl(inputs, directory, resume, display, taught_by(teacher))
+    dtype = DTYPES[precision_for(files.config.hidden_size, inputs.config.model.precision)]
+    with torch.no_grad():
+        algorithm = OnPolicyDistillation(SharedForward(teacher, dtype))
+    made = rl_stage.run_rl(inputs, directory, resume, display, algorithm)
     return {"student": made["model"], "prompts": made["prompts"]}
 
 

@@ -15,7 +15,7 @@ from zerone.jobs.rl import run_zero
 from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import lineage_of_model, model_directory
-from zerone.train.loop import REINFORCEMENT, Method
+from zerone.train.algorithm import Algorithm
 from zerone.types import Credited
 
 OPTIONS = (
@@ -30,11 +30,11 @@ def run_rl(
     directory: Path,
     resume: bool,
     display: StageDisplay,
-    method: Method = REINFORCEMENT,
+    algorithm: Algorithm | None = None,
 ) -> Mapping[str, Path]:
     """Train the input `model`, or `model.path` where there is none; the directory is a run directory."""
     run = RunDir(directory)
-    run_zero(with_inputs(inputs), run, resume, _Progress(display), method)
+    run_zero(with_inputs(inputs), run, resume, _Progress(display), algorithm)
     return {"model": run.model_path, "prompts": _write_prompts(run)}
 
 

@@ -23,7 +23,7 @@ from zerone.processes.machine import keep_freed_memory
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
-from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import ModelPart, Progress, State, checkpoints, load_checkpoint, save_checkpoint
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run, programs_of
@@ -159,26 +159,20 @@ def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
     """Go back to the newest checkpoint; return the metrics up to it."""
     found = checkpoints(run.checkpoints_path)
     if found:
-        model = learner.model
-        head = {"head": model.head}
-        learner.progress = load_checkpoint(found[-1], model.module, learner.optimizer, None, head)
+        learner.progress = load_checkpoint(found[-1], _state(learner))
     return [line for line in run.read_metrics() if line["step"] <= learner.progress.step]
 
 
 def _save(config: Config, run: RunDir, learner: Learner, history: Sequence[dict[str, Any]]) -> None:
     """Write metrics, then the checkpoint that says they are there."""
     write_atomically(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+    save_checkpoint(run.checkpoints_path, learner.progress, _state(learner), config.checkpoint.keep)
+
+
+def _state(learner: Learner) -> State:
     model = learner.model
-    save_checkpoint(
-        run.checkpoints_path,
-        learner.progress,
-        model.module,
-        model.tokenizer,
-        learner.optimizer,
-        None,
-        config.checkpoint.keep,
-        {"head": model.head},
-    )
+    part = ModelPart(model.module, model.tokenizer)
+    return {"model": part, "optimizer": learner.optimizer, "head": model.head}
 
 
 def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:

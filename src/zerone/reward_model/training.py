@@ -12,16 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from zerone.data.preferences import Example, Pair
-from zerone.errors import TrainingError
 from zerone.model.decoder import Decoder
 from zerone.reward_model.scorer import Question, RewardModel, batches_of, scores_of
 from zerone.runs.checkpoint import Progress
 from zerone.seeding import rng_from
-from zerone.train.optim import set_learning_rate, warmup_then_constant
+from zerone.train.optim import apply_update, warmup_then_constant
 
 
 def bradley_terry(chosen_P: Tensor, rejected_P: Tensor) -> Tensor:
@@ -70,13 +69,14 @@ def train(
         order = rng_from(shape.seed, "reward-model", epoch).sample(range(len(examples)), len(examples))
         chosen = order[position * shape.batch_size : (position + 1) * shape.batch_size]
         rate = warmup_then_constant(step, shape.learning_rate, shape.warmup_updates)
-        set_learning_rate([learner.optimizer], rate)
-        figures = update(learner, [examples[i] for i in chosen], shape)
+        figures = update(learner, [examples[i] for i in chosen], shape, rate)
         learner.progress = Progress(step=step + 1, updates=learner.progress.updates + 1)
         after_step({"step": step + 1, "epoch": epoch, **figures, "learning_rate": rate})
 
 
-def update(learner: Learner, examples: Sequence[Example], shape: Shape) -> dict[str, float]:
+def update(
+    learner: Learner, examples: Sequence[Example], shape: Shape, learning_rate: float
+) -> dict[str, float]:
     """Make one update on the mean loss of the examples; return loss, accuracy and gradient norm."""
     model = learner.model
     ordered = sorted(questions_of(model, examples), key=lambda pair: pair[0].num_tokens)
@@ -88,15 +88,14 @@ def update(learner: Learner, examples: Sequence[Example], shape: Shape) -> dict[
         (losses.sum() / len(examples)).backward()
         total_loss += losses.sum().item() / len(examples)
         num_right += int(is_right.sum())
-    parameters = [*model.module.parameters(), *model.head.parameters()]
-    norm = nn.utils.clip_grad_norm_(parameters, shape.max_grad_norm).item()
-    if not math.isfinite(total_loss) or not math.isfinite(norm):
-        raise TrainingError(
-            f"the loss of the reward model is {total_loss} and its gradient {norm} at step "
-            f"{learner.progress.step + 1}; lower reward_model.learning_rate"
-        )
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
+    norm = apply_update(
+        [model.module, model.head],
+        [learner.optimizer],
+        loss=total_loss,
+        learning_rate=learning_rate,
+        max_grad_norm=shape.max_grad_norm,
+        rate_option="reward_model.learning_rate",
+    )
     return {"loss": total_loss, "accuracy": num_right / len(examples), "grad_norm": norm}
 
 

@@ -1,4 +1,4 @@
-"""What a killed run goes back to: weights, optimiser state, reference, and where it was.
+"""Checkpoints: weights, optimizer state, reference, and how far a run was.
 
 A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
 all. Weights are a transformers directory that other tools load; tensors are safetensors, the rest
@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -20,10 +20,37 @@ from torch import Tensor, nn
 from zerone.errors import CheckpointError
 from zerone.model.loading import sync_path, write_model
 
-Beside = Mapping[str, nn.Module | torch.optim.Optimizer]
-"""What else a run goes on from, by the name of its file: a reward model's head, PPO's critic."""
 
-NOTHING: Beside = {}
+@dataclass(frozen=True, slots=True)
+class ModelPart:
+    """A model that a checkpoint keeps as a transformers directory, which other tools load."""
+
+    module: nn.Module
+    tokenizer: Any
+
+    def write(self, path: Path) -> None:
+        """Write the directory."""
+        write_model(self.module, self.tokenizer, path)
+
+    def read(self, path: Path) -> None:
+        """Load the weights into the module."""
+        _load_into(self.module, load_file(path / "model.safetensors"))
+
+
+class Part(Protocol):
+    """What a checkpoint keeps in a place of its own."""
+
+    def write(self, path: Path) -> None:
+        """Write it to a path that does not exist."""
+        ...
+
+    def read(self, path: Path) -> None:
+        """Take back what was written."""
+        ...
+
+
+State = Mapping[str, Part | nn.Module | torch.optim.Optimizer]
+"""What a run resumes from, by name; modules and optimizers are kept as NAME.safetensors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +73,8 @@ def checkpoints(directory: Path) -> list[Path]:
 def save_checkpoint(
     directory: Path,
     progress: Progress,
-    module: nn.Module,
-    tokenizer: Any,
-    optimizer: torch.optim.Optimizer,
-    reference: nn.Module | None,
+    state: State,
     keep: int,
-    beside: Beside = NOTHING,
 ) -> None:
     """Write a checkpoint unless it is there, then remove all but the newest `keep`.
 
@@ -65,13 +88,13 @@ def save_checkpoint(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        write_model(module, tokenizer, temporary / "model")
-        save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
-        if reference is not None:
-            save_file(_distinct_tensors(reference), temporary / "reference.safetensors")
-        for name, part in beside.items():
-            tensors = _distinct_tensors(part) if isinstance(part, nn.Module) else _optimizer_tensors(part)
-            save_file(tensors, temporary / f"{name}.safetensors")
+        for name, part in state.items():
+            if isinstance(part, nn.Module):
+                save_file(_distinct_tensors(part), temporary / f"{name}.safetensors")
+            elif isinstance(part, torch.optim.Optimizer):
+                save_file(_optimizer_tensors(part), temporary / f"{name}.safetensors")
+            else:
+                part.write(temporary / name)
         text = json.dumps({"step": progress.step, "updates": progress.updates})
         (temporary / "progress.json").write_text(text, encoding="utf-8")
         _sync(temporary)
@@ -88,26 +111,17 @@ def save_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
 
 
-def load_checkpoint(
-    path: Path,
-    module: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    reference: nn.Module | None,
-    beside: Beside = NOTHING,
-) -> Progress:
-    """Put a checkpoint's state into the given objects; raise CheckpointError if it is damaged."""
+def load_checkpoint(path: Path, state: State) -> Progress:
+    """Put a checkpoint's state into the given objects; raises CheckpointError if it is damaged."""
     try:
         progress = Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
-        _load_into(module, load_file(path / "model" / "model.safetensors"))
-        _load_optimizer(optimizer, load_file(path / "optimizer.safetensors"))
-        if reference is not None:
-            _load_into(reference, load_file(path / "reference.safetensors"))
-        for name, part in beside.items():
-            tensors = load_file(path / f"{name}.safetensors")
+        for name, part in state.items():
             if isinstance(part, nn.Module):
-                _load_into(part, tensors)
+                _load_into(part, load_file(path / f"{name}.safetensors"))
+            elif isinstance(part, torch.optim.Optimizer):
+                _load_optimizer(part, load_file(path / f"{name}.safetensors"))
             else:
-                _load_optimizer(part, tensors)
+                part.read(path / name)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"checkpoint {path} is damaged ({error}); remove it to go on from the one before"

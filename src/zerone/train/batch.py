@@ -16,10 +16,9 @@ from itertools import chain
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from zerone.model.decoder import Decoder
-from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
+from zerone.model.packed import Packed, common_prefix, pack
 from zerone.seeding import rng_from
 from zerone.types import Credited, Estimate, Finish, Graded
 
@@ -31,7 +30,8 @@ class Batch:
     """One micro-batch: packed tokens, and for each completion token what the loss needs.
 
     `sources_C` index the packed token whose output predicts completion token `targets_C`. The
-    tokens are those of `members`, one after another. `returns_C` are what a critic learns, if any.
+    tokens are those of `members`, one after another. `returns_C` are what a critic learns, if any,
+    `trainer_logprobs_C` the trainer's own log-probabilities before the step, where a correction wants them.
     """
 
     packed: Packed
@@ -42,6 +42,12 @@ class Batch:
     advantages_C: Tensor
     weights_C: Tensor
     returns_C: Tensor | None
+    trainer_logprobs_C: Tensor | None = None
+
+    @property
+    def lengths(self) -> Tensor:
+        """The number of tokens of each member, [S]."""
+        return torch.tensor([len(graded.rollout.completion_ids) for graded in self.members])
 
     @property
     def num_completion_tokens(self) -> int:
@@ -99,11 +105,13 @@ def make_batches(
     keep_silent: bool,
     microbatch_tokens: int,
     estimates: Mapping[int, Estimate] | None = None,
+    trainer_logprobs: Mapping[int, Sequence[float]] | None = None,
 ) -> Iterator[Batch]:
     """Cut one minibatch into micro-batches of about `microbatch_tokens` packed tokens.
 
     Groups without signal are left out unless `keep_silent` (a KL term acts on them too). A critic's
-    `estimates`, by the id() of the graded rollout, take the place of the groups' advantages.
+    `estimates`, by the id() of the graded rollout, take the place of the groups' advantages;
+    `trainer_logprobs`, by the same, become those of the batches.
     """
     members = [
         (credited, graded, advantage)
@@ -131,7 +139,7 @@ def make_batches(
     if len(apart) * _APART_SHARE < microbatch_tokens:
         apart = ()
     for groups_of_batch in _cut(everyone, microbatch_tokens, len(apart)):
-        yield _batch(groups_of_batch, apart)
+        yield _batch(groups_of_batch, apart, trainer_logprobs)
 
 
 _APART_SHARE = 8
@@ -163,7 +171,11 @@ def _cut(groups: list[list[_Row]], microbatch_tokens: int, num_apart: int) -> It
         yield pending
 
 
-def _batch(groups: list[list[_Row]], apart: tuple[int, ...]) -> Batch:
+def _batch(
+    groups: list[list[_Row]],
+    apart: tuple[int, ...],
+    trainer_logprobs: Mapping[int, Sequence[float]] | None,
+) -> Batch:
     prompts = [_prompt(rows) for rows in groups]
     # Prompts keep their last token, which predicts the first one of each completion.
     prefix = apart or common_prefix(prompts)
@@ -196,19 +208,11 @@ def _batch(groups: list[list[_Row]], apart: tuple[int, ...]) -> Batch:
         advantages_C=_flat(row.advantages for row in everyone),
         weights_C=torch.tensor([row.weight for row in everyone]).repeat_interleave(repeats),
         returns_C=_flat(estimate.returns for estimate in estimates) if estimates else None,
+        trainer_logprobs_C=None
+        if trainer_logprobs is None
+        else _flat(trainer_logprobs[id(row.graded)] for row in everyone),
     )
 
 
 def _flat(sequences: Iterable[Sequence[float]]) -> Tensor:
     return torch.tensor([*chain.from_iterable(sequences)])
-
-
-def completion_logits(module: nn.Module, batch: Batch, dtype: torch.dtype) -> Tensor:
-    """Return what a model's head says before each completion token, [C, V] in fp32."""
-    decoder = Decoder(module, dtype)
-    return decoder.logits(completion_hidden(decoder, batch))
-
-
-def completion_hidden(decoder: Decoder, batch: Batch, apart_kv: Sequence[Tensor] = ()) -> Tensor:
-    """Return what the head reads before each completion token, [C, D]."""
-    return packed_hidden(decoder, batch.packed, apart_kv).index_select(0, batch.sources_C)

@@ -15,7 +15,6 @@ Dimensions: C completion tokens, T tokens of one answer.
 """
 
 import copy
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,11 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from zerone.errors import TrainingError
-from zerone.train.batch import Batch, completion_logits
-from zerone.train.loss import completion_logprobs
-from zerone.train.optim import adamw, set_learning_rate
-from zerone.train.shared_forward import Once
+from zerone.train.batch import Batch
+from zerone.train.local import LocalTrainer
+from zerone.train.optim import adamw
+from zerone.train.trainer import ModelPass
 from zerone.types import CriticStats, Estimate, Graded
 
 _SMALLEST_DEVIATION = 1e-6
@@ -62,32 +60,30 @@ class Estimates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Critic:
-    """The value model and its optimiser."""
+    """The value model, trained by a trainer of its own."""
 
-    module: nn.Module
-    optimizer: torch.optim.Optimizer
-    dtype: torch.dtype
+    trainer: LocalTrainer
     settings: CriticSettings
 
     @torch.no_grad()
-    def estimate(self, batches: Iterable[Batch], reference: nn.Module | None) -> Estimates:
-        """Judge every token of a phase, before an update changes critic or policy.
+    def estimate(self, batches: Iterable[Batch], reference: ModelPass | None) -> Estimates:
+        """Estimate the return at every token of a phase, before an update changes critic or policy.
 
-        An answer that ran out of room ends there like any other: nothing follows it. Advantages
-        are whitened over all tokens of the phase, as the critic knows nothing at first.
+        A truncated completion ends there like any other: nothing follows it. Advantages are whitened
+        over all tokens of the phase, as the critic knows nothing at first.
         """
-        fixed = None if reference is None else Once(reference, self.dtype)
+        values_of = self.trainer.evaluating()
         members: list[Graded] = []
         values: list[list[float]] = []
         rewards: list[list[float]] = []
         for batch in batches:
             lengths = [len(graded.rollout.completion_ids) for graded in batch.members]
             reference_C = None
-            if fixed is not None:
-                reference_C, _ = completion_logprobs(fixed, batch, self.settings.temperature)
+            if reference is not None:
+                reference_C, _ = reference.logprobs(batch, self.settings.temperature)
             rewards_C = token_rewards(batch, reference_C, self.settings.kl_coef)
             members += batch.members
-            values += [part.tolist() for part in self.values(batch).split(lengths)]
+            values += [part.tolist() for part in values_of.logits(batch).squeeze(1).split(lengths)]
             rewards += [part.tolist() for part in rewards_C.split(lengths)]
         gamma, gae_lambda = self.settings.gamma, self.settings.gae_lambda
         advantages = [gae(*pair, gamma, gae_lambda) for pair in zip(rewards, values, strict=True)]
@@ -104,32 +100,18 @@ class Critic:
             explained_variance=explained_variance(returns, values),
         )
 
-    def values(self, batch: Batch) -> Tensor:
-        """Return V of the state before each completion token, [C]."""
-        return completion_logits(self.module, batch, self.dtype).squeeze(1)
+    def learn(self, batches: Iterable[Batch], policy_rate: float) -> float:
+        """Make one update at a multiple of the policy's learning rate; return the value loss."""
+        loss = self.trainer.forward_backward(batches, value_objective)
+        self.trainer.step(self.settings.rate_factor * policy_rate)
+        return loss
 
-    def backward(self, batch: Batch) -> float:
-        """Add a micro-batch's gradient; return its part of the value loss."""
-        if batch.returns_C is None:
-            raise AssertionError("a critic learns from batches that were made with its estimates")
-        loss = value_loss(self.values(batch), batch.returns_C, batch.weights_C)
-        loss.backward()
-        return loss.item()
 
-    def step(self, policy_rate: float, max_grad_norm: float) -> None:
-        """Apply the gradients at a multiple of the policy's learning rate.
-
-        Raises TrainingError before a ruined gradient changes anything.
-        """
-        norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), max_grad_norm))
-        if not math.isfinite(norm):
-            raise TrainingError(
-                f"the norm of the critic's gradient is {norm}; the weights have not been changed and the "
-                "last checkpoint is untouched. Start again with a lower optim.learning_rate"
-            )
-        set_learning_rate([self.optimizer], self.settings.rate_factor * policy_rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+def value_objective(critic: ModelPass, reference: ModelPass | None, batch: Batch) -> Tensor:
+    """Return a micro-batch's part of the value loss, with gradient."""
+    if batch.returns_C is None:
+        raise AssertionError("a critic learns from batches that were made with its estimates")
+    return value_loss(critic.logits(batch).squeeze(1), batch.returns_C, batch.weights_C)
 
 
 def new_critic(
@@ -138,14 +120,16 @@ def new_critic(
     betas: tuple[float, float],
     weight_decay: float,
     dtype: torch.dtype,
+    max_grad_norm: float,
 ) -> Critic:
-    """Return a critic that starts as the policy with a head of zeros: it says 0 of everything."""
+    """Return a critic that starts as the policy with a head of zeros: its values are 0 everywhere."""
     module: Any = copy.deepcopy(policy)
     module.lm_head = nn.Linear(module.config.hidden_size, 1, bias=False)
     nn.init.zeros_(module.lm_head.weight)
     # The rate is set before each update, as it warms up with the policy's.
     optimizer = adamw(module.parameters(), 0.0, betas, weight_decay)
-    return Critic(module=module, optimizer=optimizer, dtype=dtype, settings=settings)
+    trainer = LocalTrainer(module, [optimizer], dtype=dtype, max_grad_norm=max_grad_norm)
+    return Critic(trainer=trainer, settings=settings)
 
 
 def token_rewards(batch: Batch, reference_C: Tensor | None, kl_coef: float) -> Tensor:

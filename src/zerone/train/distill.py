@@ -5,7 +5,7 @@
 over the student's answers o_i to the questions q_i of an update's minibatch, in nats and fp32 (reverse
 KL; GKD with all data on policy, Agarwal et al. 2024). In: a student, a teacher of the same vocabulary,
 problems. Out: a student that is nearer to its teacher where the student itself goes. The loop is that of
-reinforcement learning (rl.train); the rule's verdict on each answer is recorded and teaches nothing.
+reinforcement learning (loop.py); the rewards of completions are recorded and not learned from.
 
 The KL is that of the whole vocabulary, as the teacher is here and a vocabulary is small. What a single
 sampled token says of it, log student - log teacher, is recorded beside it: unbiased and noisy, it is all
@@ -15,23 +15,23 @@ Dimensions: C completion tokens, V vocabulary.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from zerone.config import Config
 from zerone.errors import ModelError
 from zerone.model.loading import ModelFiles
+from zerone.runs.checkpoint import State
 from zerone.train.advantage import credit
-from zerone.train.batch import Batch, completion_logits, make_batches, split_minibatches
-from zerone.train.loop import Learner, Lesson, Method, check_weights, clip_gradient, learning_rate_of
-from zerone.train.loss import entropies
-from zerone.train.optim import set_learning_rate
-from zerone.types import Credited, Group
+from zerone.train.algorithm import StepResult, TrainState, learning_rate_of
+from zerone.train.batch import Batch, make_batches, split_minibatches
+from zerone.train.logprobs import entropies
+from zerone.train.trainer import ModelPass
+from zerone.types import Group
 
 
 def reverse_kl(student_CV: Tensor, teacher_CV: Tensor) -> Tensor:
@@ -90,68 +90,64 @@ class Sums:
         }
 
 
-def taught_by(teacher: nn.Module) -> Method:
-    """Return what `rl.train` needs in place of reinforcement: a student learns from what `teacher` says."""
-    return Method(learn=partial(learn, teacher), verdict=_distance)
+class OnPolicyDistillation:
+    """Learns from a teacher's next-token distributions on the student's own completions; an `Algorithm`."""
+
+    def __init__(self, teacher: ModelPass) -> None:
+        self._teacher = teacher
+
+    def learn(self, config: Config, state: TrainState, groups: Sequence[Group], step: int) -> StepResult:
+        """Make a step's updates, one per minibatch; the reward of a completion counts nothing in them."""
+        credited = credit(groups, "none")
+        sums = Sums()
+        objective = DistillObjective(self._teacher, config.sampling.temperature, sums)
+        for minibatch in split_minibatches(credited, config.rl.minibatches, (config.seed, step, 0)):
+            batches = make_batches(
+                minibatch,
+                aggregation="token",
+                max_tokens=config.sampling.max_tokens,
+                mask_truncated=config.loss.mask_truncated,
+                keep_silent=True,
+                microbatch_tokens=config.rl.microbatch_tokens,
+            )
+            loss = state.trainer.forward_backward(batches, objective)
+            learning_rate = learning_rate_of(config, state.progress.updates + len(sums.losses))
+            sums.norms.append(state.trainer.step(learning_rate))
+            sums.losses.append(loss)
+        updates = state.progress.updates + len(sums.losses)
+        figures = sums.metrics(learning_rate_of(config, updates - 1), updates)
+        return StepResult(credited=credited, updates=updates, figures=figures)
+
+    def health(self, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+        """Return how far the student is from its teacher."""
+        return f"{now['kl']:.4f} nats per token from the teacher"
+
+    def state(self) -> State:
+        """Return nothing: the teacher does not change."""
+        return {}
 
 
-def learn(teacher: nn.Module, config: Config, learner: Learner, groups: Sequence[Group], step: int) -> Lesson:
-    """Make a step's updates, one per minibatch; what an answer earned counts nothing in them."""
-    credited = credit(groups, "none")
-    sums = Sums()
-    for minibatch in split_minibatches(credited, config.rl.minibatches, (config.seed, step, 0)):
-        update(config, learner, teacher, minibatch, sums)
-    updates = learner.progress.updates + len(sums.losses)
-    figures = sums.metrics(learning_rate_of(config, updates - 1), updates)
-    return Lesson(credited=credited, updates=updates, figures=figures)
+@dataclass(frozen=True, slots=True)
+class DistillObjective:
+    """The mean reverse KL per token of a minibatch, whose denominator is in the batches' weights.
 
-
-def _distance(history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
-    return f"{now['kl']:.4f} nats per token from the teacher"
-
-
-def update(
-    config: Config, learner: Learner, teacher: nn.Module, minibatch: Sequence[Credited], sums: Sums
-) -> None:
-    """Add up the gradients of a minibatch's micro-batches and apply them."""
-    batches = make_batches(
-        minibatch,
-        aggregation="token",
-        max_tokens=config.sampling.max_tokens,
-        mask_truncated=config.loss.mask_truncated,
-        keep_silent=True,
-        microbatch_tokens=config.rl.microbatch_tokens,
-    )
-    total = backward(learner, teacher, batches, config.sampling.temperature, sums)
-    norm = clip_gradient(learner.module, total, config.optim.max_grad_norm)
-    learning_rate = learning_rate_of(config, learner.progress.updates + len(sums.losses))
-    set_learning_rate([learner.optimizer], learning_rate)
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
-    check_weights(learner.module)
-    sums.losses.append(total)
-    sums.norms.append(norm)
-
-
-def backward(
-    learner: Learner, teacher: nn.Module, batches: Iterable[Batch], temperature: float, sums: Sums
-) -> float:
-    """Add the gradient of the mean KL per token of a whole minibatch; return that mean.
-
-    The denominator is in the batches' weights. Both are compared as they are sampled from.
+    Both models are compared as they are sampled from.
     """
-    total = 0.0
-    for batch in batches:
-        student_CV = completion_logits(learner.module, batch, learner.dtype) / temperature
+
+    teacher: ModelPass
+    temperature: float
+    sums: Sums
+
+    def __call__(self, student: ModelPass, reference: ModelPass | None, batch: Batch) -> Tensor:
+        """Return a micro-batch's part of the loss."""
+        student_CV = student.logits(batch) / self.temperature
         with torch.no_grad():
-            teacher_CV = completion_logits(teacher, batch, learner.dtype) / temperature
+            teacher_CV = self.teacher.logits(batch) / self.temperature
         kl_C = reverse_kl(student_CV, teacher_CV)
-        loss = (batch.weights_C * kl_C).sum()
-        loss.backward()
-        total += loss.item()
+        sums = self.sums
         with torch.no_grad():
             sums.kl += kl_C.sum().item()
             sums.sampled_kl += sampled_reverse_kl(student_CV, teacher_CV, batch.targets_C).sum().item()
-            sums.entropy += entropies(student_CV, 1.0).sum().item()
+            sums.entropy += entropies(student_CV.float().log_softmax(-1)).sum().item()
         sums.num_tokens += batch.num_completion_tokens
-    return total
+        return (batch.weights_C * kl_C).sum()

@@ -1,15 +1,20 @@
-"""Optimisers and learning-rate schedules.
+"""Optimizers, learning-rate schedules, and the one step that applies gradients.
 
 RL and SFT use AdamW; pre-training uses Muon for the matrices of the blocks beside AdamW for
 embeddings and norms.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from zerone.errors import TrainingError
+
+LARGEST_WEIGHT = 1e6
+"""No sane weight of a language model comes near this; trained ones stay below about 1e3."""
 
 
 def adamw(
@@ -87,6 +92,48 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], learning_rate
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
+
+
+def apply_update(
+    modules: Sequence[nn.Module],
+    optimizers: Sequence[torch.optim.Optimizer],
+    *,
+    loss: float,
+    learning_rate: float,
+    max_grad_norm: float,
+    rate_option: str,
+) -> float:
+    """Clip the gradients to a global norm, apply them, clear them; return the norm before clipping.
+
+    Raises TrainingError before a loss or norm that is not finite changes a weight, and after an update
+    that left a weight no model has. `rate_option` names the option to lower.
+    """
+    parameters = [parameter for module in modules for parameter in module.parameters()]
+    norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    if not math.isfinite(loss + norm):
+        raise TrainingError(
+            f"the loss is {loss} and the gradient's norm {norm}; the weights have not been changed and "
+            f"the last checkpoint is untouched. Start again with a lower {rate_option}"
+        )
+    set_learning_rate(optimizers, learning_rate)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    check_weights(parameters, rate_option)
+    return norm
+
+
+def check_weights(parameters: Iterable[nn.Parameter], rate_option: str) -> None:
+    """Raise TrainingError before ruined weights reach a checkpoint.
+
+    Huge weights need not show as NaN: norms can turn them into zeros, and sampling goes on at random.
+    """
+    largest = max(float(parameter.detach().abs().max()) for parameter in parameters)
+    if not largest < LARGEST_WEIGHT:
+        raise TrainingError(
+            f"an update made a weight of {largest:.3g}; the last checkpoint is untouched. "
+            f"Start again with a lower {rate_option}"
+        )
 
 
 def warmup_then_constant(step: int, peak: float, warmup_steps: int) -> float:

@@ -18,20 +18,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from zerone.config import Config
-from zerone.errors import TrainingError
-from zerone.model.decoder import Decoder
-from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
+from zerone.model.packed import Packed, common_prefix, pack
 from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
 from zerone.seeding import rng_from
-from zerone.train.loop import Clock, Learner, check_weights
-from zerone.train.optim import set_learning_rate, warmup_then_cosine
-from zerone.train.shared_forward import Once
+from zerone.train.algorithm import TrainState
+from zerone.train.loop import Clock
+from zerone.train.optim import warmup_then_cosine
+from zerone.train.trainer import ModelPass, Trainer
 from zerone.types import Demonstration
 
 
@@ -65,20 +64,20 @@ class Hooks:
     after_step: Callable[[Mapping[str, Any], Mapping[str, Any]], None]
 
 
-def train(config: Config, learner: Learner, examples: Sequence[Example], run: RunDir, hooks: Hooks) -> None:
-    """Train until `sft.epochs` passes are made, from wherever `learner.progress` stands."""
+def train(config: Config, state: TrainState, examples: Sequence[Example], run: RunDir, hooks: Hooks) -> None:
+    """Train until `sft.epochs` passes are made, from wherever `state.progress` stands."""
     s = config.sft
     num_steps = num_steps_of(config, len(examples))
     between = Clock()
-    for step in range(learner.progress.step, num_steps):
+    for step in range(state.progress.step, num_steps):
         hooks.before_step(step)
         between.mark("between_s")
         clock = Clock()
         batch = batch_of_step(examples, step, s.batch_size, s.epochs, config.seed)
         num_warmup = math.ceil(s.warmup_share * num_steps)
         rate = warmup_then_cosine(step, s.learning_rate, num_warmup, num_steps, s.final_share)
-        loss, norm = update(config, learner, batch, rate)
-        learner.progress = Progress(step=step + 1, updates=step + 1)
+        loss, norm = update(config, state.trainer, batch, rate)
+        state.progress = Progress(step=step + 1, updates=step + 1)
         clock.mark("train_s")
         metrics = {
             "step": step + 1,
@@ -97,53 +96,34 @@ def train(config: Config, learner: Learner, examples: Sequence[Example], run: Ru
 
 
 def update(
-    config: Config, learner: Learner, batch: Sequence[Example], learning_rate: float
+    config: Config, trainer: Trainer, batch: Sequence[Example], learning_rate: float
 ) -> tuple[float, float]:
     """Add up the gradients of the batch and apply them; return its loss and the gradient's norm."""
-    loss = backward(learner.module, batch, config.sft.microbatch_tokens, learner.dtype)
-    norm = float(nn.utils.clip_grad_norm_(learner.module.parameters(), config.optim.max_grad_norm))
-    if not math.isfinite(loss + norm):
-        raise TrainingError(
-            f"the loss is {loss} and the gradient's norm {norm}; the weights have not been changed and "
-            "the last checkpoint is untouched. Start again with a lower sft.learning_rate"
-        )
-    set_learning_rate([learner.optimizer], learning_rate)
-    learner.optimizer.step()
-    learner.optimizer.zero_grad(set_to_none=True)
-    check_weights(learner.module)
-    return loss, norm
+    loss = forward_backward(trainer, batch, config.sft.microbatch_tokens)
+    return loss, trainer.step(learning_rate)
 
 
-def backward(
-    module: nn.Module, batch: Sequence[Example], microbatch_tokens: int, dtype: torch.dtype
-) -> float:
-    """Add the gradient of the mean loss per answer token of the whole batch; return that mean."""
+def forward_backward(trainer: Trainer, batch: Sequence[Example], microbatch_tokens: int) -> float:
+    """Add the gradient of the mean loss per completion token of the whole batch; return that mean."""
     num_targets = sum(len(example.completion_ids) for example in batch)
-    total = 0.0
-    once = Once(module, dtype)
-    for microbatch in microbatches(batch, microbatch_tokens):
-        loss = loss_sum(once.decoder, microbatch) / num_targets
-        loss.backward()
-        total += loss.item()
-    once.finish()
-    return total
+
+    def objective(policy: ModelPass, reference: ModelPass | None, microbatch: MicroBatch) -> Tensor:
+        return loss_sum(policy.logits(microbatch), microbatch) / num_targets
+
+    return trainer.forward_backward(microbatches(batch, microbatch_tokens), objective)
 
 
 @torch.no_grad()
-def mean_loss(
-    module: nn.Module, examples: Sequence[Example], microbatch_tokens: int, dtype: torch.dtype
-) -> float:
-    """Return the mean loss per answer token, as for examples that are held out."""
+def mean_loss(policy: ModelPass, examples: Sequence[Example], microbatch_tokens: int) -> float:
+    """Return the mean loss per completion token, as for examples that are held out."""
     num_targets = sum(len(example.completion_ids) for example in examples)
-    decoder = Decoder(module, dtype)
-    parts = (loss_sum(decoder, part).item() for part in microbatches(examples, microbatch_tokens))
+    parts = (loss_sum(policy.logits(part), part).item() for part in microbatches(examples, microbatch_tokens))
     return math.fsum(parts) / num_targets
 
 
-def loss_sum(decoder: Decoder, microbatch: MicroBatch) -> Tensor:
-    """Return the negative log-likelihood of a micro-batch's answers, summed over their tokens."""
-    hidden_CD = packed_hidden(decoder, microbatch.packed).index_select(0, microbatch.sources_C)
-    return functional.cross_entropy(decoder.logits(hidden_CD), microbatch.targets_C, reduction="sum")
+def loss_sum(logits_CV: Tensor, microbatch: MicroBatch) -> Tensor:
+    """Return the negative log-likelihood of a micro-batch's completions, summed over their tokens."""
+    return functional.cross_entropy(logits_CV, microbatch.targets_C, reduction="sum")
 
 
 # Examples and batches -----------------------------------------------------------------------------

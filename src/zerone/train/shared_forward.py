@@ -1,11 +1,11 @@
-"""What the micro-batches of one update have in common, computed once for all of them.
+"""A model's forward pass over the micro-batches of one update, with what they share computed once.
 
-That is the decoder's joined (or cast) weights, and the keys and values of a prefix that the batches
+Shared are the decoder's joined (or cast) weights, and the keys and values of a prefix that the batches
 keep apart. Each micro-batch's backward pass ends there and adds its gradient up; `finish` carries
 the sums on to the module's own parameters. The gradient is the same as without, to the last bit for
 the weights, for the price of one pass where every micro-batch would pay.
 
-Dimensions: P prefix tokens, K key/value heads, E head size.
+Dimensions: C completion tokens, D width, E head size, K key/value heads, P prefix tokens, V vocabulary.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from zerone.model.decoder import Decoder
-from zerone.model.packed import prefix_kv
+from zerone.model.packed import packed_hidden, prefix_kv
+from zerone.train.logprobs import read_logprobs
+from zerone.train.trainer import Targets
 
 _SMALL = 2**14
 """Cells up to which a tensor's gradients are kept apart. The norms of Qwen3's heads are one vector for
@@ -64,7 +66,7 @@ class _Gradients:
         x.grad = None
 
 
-class Once:
+class SharedForward:
     """A module's decoder for all micro-batches of an update, to be finished before the optimiser's step.
 
     Made under `torch.no_grad()` it serves a module that does not learn.
@@ -82,6 +84,22 @@ class Once:
         if prefix not in self._kv:
             self._kv[prefix] = [self._prefixes(layer) for layer in prefix_kv(self.decoder, prefix)]
         return self._kv[prefix]
+
+    def hidden(self, batch: Targets) -> Tensor:
+        """Return what the head reads for each target, [C, D]."""
+        hidden_ND = packed_hidden(self.decoder, batch.packed, self.kv(batch.packed.apart))
+        return hidden_ND.index_select(0, batch.sources_C)
+
+    def logits(self, batch: Targets) -> Tensor:
+        """Return the head's output for each target, [C, V] in fp32."""
+        return self.decoder.logits(self.hidden(batch))
+
+    def logprobs(self, batch: Targets, temperature: float) -> tuple[Tensor, Tensor]:
+        """Return log pi of each target and, without gradient, the entropy there, both [C] in fp32."""
+        decoder = self.decoder
+        return read_logprobs(
+            self.hidden(batch), batch.targets_C, decoder.logits, decoder.vocab_size, temperature
+        )
 
     def finish(self) -> None:
         """Carry the gradient that all backward passes have added up to the module's parameters."""

@@ -19,6 +19,7 @@ from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.cache import ClockCache
 from zerone.engine.torch.prefill import Prefilled, prefill, prefill_prefix
 from zerone.engine.torch.sampling import sample, uniforms
+from zerone.engine.weights import ModuleWeights, WeightSource
 from zerone.errors import ModelError
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids
@@ -62,21 +63,23 @@ class TorchEngine:
         chosen = precision_for(model.module.config.hidden_size, precision)
         context = int(model.module.config.max_position_embeddings)
         engine = cls(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
-        engine.load_weights(model.module, 0)
+        engine.update_weights(ModuleWeights(model.module), 0)
         return engine
 
     @torch.no_grad()
-    def load_weights(self, module: Any, version: int) -> None:
-        """Take the weights of the module as they are now, to be called again after each update.
+    def update_weights(self, source: WeightSource, version: int) -> None:
+        """Take the weights as they are now, to be called again after each update.
 
-        In fp32 some matrices are the module's own, not copies: sampling between an update and the
-        next call would mix old and new weights.
+        In fp32 some matrices of a module in this process are its own, not copies: sampling between an
+        update and the next call would mix old and new weights.
         """
-        self._decoder = Decoder.for_sampling(module, self.dtype)
+        if not isinstance(source, ModuleWeights):
+            raise AssertionError("this engine reads the weights of a module in its own process")
+        self._decoder = Decoder.for_sampling(source.module, self.dtype)
         self.weight_version = version
 
     def sleep(self) -> None:
-        """Give up the weights and their memory until the next `load_weights`."""
+        """Give up the weights and their memory until the next `update_weights`."""
         self._decoder = None
 
     @torch.inference_mode()
@@ -86,7 +89,7 @@ class TorchEngine:
         Raises ModelError when a prompt and `max_tokens` do not fit into the model's context.
         """
         if self._decoder is None:
-            raise AssertionError("load_weights comes before generate")
+            raise AssertionError("update_weights comes before generate")
         self._check_context(requests, sampling)
         return _Call(self._decoder, self._tokenizer, self._end_ids, requests, sampling).run(
             self._slots, self.weight_version
