@@ -18,7 +18,7 @@ from zerone.train.batch import Batch
 from zerone.train.critic import Critic
 from zerone.train.grpo import Grpo, GrpoObjective
 from zerone.train.local import LocalTrainer
-from zerone.train.loss import LossTerms, Objective
+from zerone.train.loss import LossTerms, Objective, grpo_loss
 from zerone.train.metrics import StepSums
 from zerone.train.optim import adamw
 from zerone.train.ppo import Ppo
@@ -115,6 +115,22 @@ def train(
     loop.train(config, learner.state, engine, mixture, to_prompt, run, hooks, learner.algorithm)
 
 
+class Terms:
+    """The loss of a micro-batch, and its terms by their names."""
+
+    def __init__(self, loss: Tensor, terms: LossTerms) -> None:
+        self.loss = loss
+        self._terms = terms
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._terms, name)
+
+
+def grpo_terms(*arguments: Any, **options: Any) -> Terms:
+    """Return loss and terms of `grpo_loss` as one."""
+    return Terms(*grpo_loss(*arguments, **options))
+
+
 class Passes:
     """Policy and reference as the micro-batches of one update use them."""
 
@@ -124,14 +140,12 @@ class Passes:
             self.reference = None if reference is None else SharedForward(reference, dtype)
 
 
-def backward(
-    passes: Passes, batch: Batch, objective: Objective, temperature: float
-) -> tuple[LossTerms, float]:
+def backward(passes: Passes, batch: Batch, objective: Objective, temperature: float) -> tuple["Terms", float]:
     """Add a micro-batch's gradient; return its terms and the sum of its tokens' entropies."""
-    sums, found = StepSums(), list[LossTerms]()
-    loss = GrpoObjective(objective, temperature, sums, found.append)(passes.policy, passes.reference, batch)
+    taught = GrpoObjective(objective, temperature, StepSums(), lambda terms: None)
+    loss, terms = taught.loss(passes.policy, passes.reference, batch)
     loss.backward()
-    return found[0], sums.entropy
+    return Terms(loss, terms), terms.entropy_sum
 
 
 def logits_of(model: Any, batch: Targets, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -38,11 +38,11 @@ from zerone.jobs.algorithm import RATE_FACTOR
 from zerone.train.batch import Aggregation, Batch, make_batches
 from zerone.train.critic import (
     Critic,
+    ValueObjective,
     explained_variance,
     gae,
     token_rewards,
     value_loss,
-    value_objective,
     whitened,
 )
 from zerone.train.loss import Objective
@@ -295,7 +295,7 @@ def test_value_loss_and_gradient_are_invariant_to_micro_batching() -> None:
     losses, gradients = [], []
     for size in (10_000, 20, 1):
         batches = batches_of(groups, size, estimates)
-        losses.append(critic.trainer.forward_backward(batches, value_objective))
+        losses.append(critic.trainer.forward_backward(batches, ValueObjective()))
         gradients.append(
             {
                 name: p.grad.clone()
@@ -317,7 +317,7 @@ def test_a_ruined_gradient_stops_the_critic_before_anything_changes() -> None:
     critic = talkative_critic(learner)
     before = copies(critic.trainer.module)
     estimates = critic.estimate(batches_of(groups := sampled_groups(learner.module)), None).by_member
-    critic.trainer.forward_backward(batches_of(groups, estimates=estimates), value_objective)
+    critic.trainer.forward_backward(batches_of(groups, estimates=estimates), ValueObjective())
     for parameter in critic.trainer.module.parameters():
         parameter.grad = torch.full_like(parameter, float("nan"))
     with pytest.raises(TrainingError, match=r"lower optim\.learning_rate"):

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from fakes import tiny_model
 from scripted import credited, member
+from training import grpo_terms
 from zerone.engine.torch.sampling import scaled_logprobs
 from zerone.train import logprobs
 from zerone.train.batch import make_batches
 from zerone.train.logprobs import entropies, token_logprobs
-from zerone.train.loss import KLEstimator, Objective, clipped_objective, grpo_loss, kl_terms
+from zerone.train.loss import KLEstimator, Objective, clipped_objective, kl_terms
 from zerone.train.shared_forward import SharedForward
 
 TOLERANCE = 1e-6
@@ -125,7 +126,7 @@ def test_only_moves_that_go_on_in_the_rewarded_direction_lose_their_gradient(
     ratio: float, advantage: float, has_gradient: bool
 ) -> None:
     policy_C = torch.tensor([math.log(ratio)], requires_grad=True)
-    terms = grpo_loss(policy_C, torch.zeros(1), None, torch.tensor([advantage]), torch.ones(1), objective())
+    terms = grpo_terms(policy_C, torch.zeros(1), None, torch.tensor([advantage]), torch.ones(1), objective())
     (gradient,) = torch.autograd.grad(terms.loss, policy_C)
     # d(-rho A) / d log pi = -rho A where the clip does not hold
     expected = -ratio * advantage if has_gradient else 0.0
@@ -135,7 +136,7 @@ def test_only_moves_that_go_on_in_the_rewarded_direction_lose_their_gradient(
 def test_shares_of_clipped_tokens_count_what_lost_its_gradient() -> None:
     ratios = [0.5, 0.5, 1.0, 1.5, 1.5, 1.5, 0.79]
     advantages = [1.0, -1.0, 1.0, 1.0, -1.0, 2.0, -3.0]
-    terms = grpo_loss(
+    terms = grpo_terms(
         torch.tensor(ratios).log(), torch.zeros(7), None, torch.tensor(advantages), torch.ones(7), objective()
     )
     assert (terms.num_clipped_low, terms.num_clipped_high) == (2, 2)
@@ -229,7 +230,7 @@ def test_grpo_loss_equals_a_loop_over_tokens(estimator: KLEstimator, kl_coef: fl
     generator = torch.Generator().manual_seed(3)
     policy, old, reference = (-torch.rand(40, generator=generator) * 3 for _ in range(3))
     advantages, weights = torch.randn(40, generator=generator), torch.rand(40, generator=generator)
-    terms = grpo_loss(
+    terms = grpo_terms(
         policy, old, reference, advantages, weights, objective(kl_coef=kl_coef, estimator=estimator)
     )
     loss, kl_sum, mismatch_sum, ratios = 0.0, 0.0, 0.0, []
@@ -251,7 +252,7 @@ def test_grpo_loss_equals_a_loop_over_tokens(estimator: KLEstimator, kl_coef: fl
 
 def test_without_a_reference_there_is_no_kl() -> None:
     values = -torch.ones(3)
-    terms = grpo_loss(values, values, None, torch.ones(3), torch.ones(3), objective(kl_coef=0.5))
+    terms = grpo_terms(values, values, None, torch.ones(3), torch.ones(3), objective(kl_coef=0.5))
     assert terms.kl_sum == 0.0
     assert terms.loss.item() == pytest.approx(-3.0, abs=TOLERANCE)
 
@@ -263,7 +264,7 @@ def test_loss_of_parts_adds_up_to_the_loss_of_the_whole() -> None:
     weights = torch.rand(10, generator=generator)
 
     def loss_of(part: slice) -> float:
-        terms = grpo_loss(
+        terms = grpo_terms(
             policy[part], old[part], reference[part], advantages[part], weights[part], objective(kl_coef=0.1)
         )
         return terms.loss.item()
@@ -279,14 +280,14 @@ def test_mismatch_of_nearly_equal_numbers_is_not_rounding() -> None:
     policy_C = torch.full((1000,), -1.0)
     old_C = policy_C - difference
     d = (policy_C - old_C).double()
-    terms = grpo_loss(policy_C, old_C, None, torch.ones(1000), torch.ones(1000), objective())
+    terms = grpo_terms(policy_C, old_C, None, torch.ones(1000), torch.ones(1000), objective())
     assert terms.mismatch_sum == pytest.approx((d.square() / 2).sum().item(), rel=1e-3)
     assert terms.mismatch_sum > 0
 
 
 def test_metrics_carry_no_gradient() -> None:
     policy_C = torch.tensor([-1.0, -2.0], requires_grad=True)
-    terms = grpo_loss(
+    terms = grpo_terms(
         policy_C, policy_C.detach(), policy_C.detach(), torch.ones(2), torch.ones(2), objective()
     )
     assert terms.loss.requires_grad

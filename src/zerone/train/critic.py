@@ -102,16 +102,22 @@ class Critic:
 
     def learn(self, batches: Iterable[Batch], policy_rate: float) -> float:
         """Make one update at a multiple of the policy's learning rate; return the value loss."""
-        loss = self.trainer.forward_backward(batches, value_objective)
+        loss = self.trainer.forward_backward(batches, ValueObjective())
         self.trainer.step(self.settings.rate_factor * policy_rate)
         return loss
 
 
-def value_objective(critic: ModelPass, reference: ModelPass | None, batch: Batch) -> Tensor:
-    """Return a micro-batch's part of the value loss, with gradient."""
-    if batch.returns_C is None:
-        raise AssertionError("a critic learns from batches that were made with its estimates")
-    return value_loss(critic.logits(batch).squeeze(1), batch.returns_C, batch.weights_C)
+class ValueObjective:
+    """The value loss; an `Objective` of the critic's trainer."""
+
+    def loss(self, policy: ModelPass, reference: ModelPass | None, batch: Batch) -> tuple[Tensor, None]:
+        """Return a micro-batch's part of the value loss, with gradient."""
+        if batch.returns_C is None:
+            raise AssertionError("a critic learns from batches that were made with its estimates")
+        return value_loss(policy.logits(batch).squeeze(1), batch.returns_C, batch.weights_C), None
+
+    def record(self, terms: None) -> None:
+        """Record nothing: the loss says it all."""
 
 
 def new_critic(

@@ -63,6 +63,16 @@ def check_same_vocabulary(student: ModelFiles, teacher: ModelFiles) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistillTerms:
+    """Sums over the tokens of a micro-batch, as plain numbers."""
+
+    kl: float
+    sampled_kl: float
+    entropy: float
+    num_tokens: int
+
+
 @dataclass(slots=True)
 class Sums:
     """Sums over the micro-batches of a step, from which its means come."""
@@ -138,16 +148,27 @@ class DistillObjective:
     temperature: float
     sums: Sums
 
-    def __call__(self, student: ModelPass, reference: ModelPass | None, batch: Batch) -> Tensor:
-        """Return a micro-batch's part of the loss."""
-        student_CV = student.logits(batch) / self.temperature
+    def loss(
+        self, policy: ModelPass, reference: ModelPass | None, batch: Batch
+    ) -> tuple[Tensor, DistillTerms]:
+        """Return a micro-batch's part of the loss, with gradient, and its terms."""
+        student_CV = policy.logits(batch) / self.temperature
         with torch.no_grad():
             teacher_CV = self.teacher.logits(batch) / self.temperature
         kl_C = reverse_kl(student_CV, teacher_CV)
-        sums = self.sums
         with torch.no_grad():
-            sums.kl += kl_C.sum().item()
-            sums.sampled_kl += sampled_reverse_kl(student_CV, teacher_CV, batch.targets_C).sum().item()
-            sums.entropy += entropies(student_CV.float().log_softmax(-1)).sum().item()
-        sums.num_tokens += batch.num_completion_tokens
-        return (batch.weights_C * kl_C).sum()
+            sampled_C = sampled_reverse_kl(student_CV, teacher_CV, batch.targets_C)
+            terms = DistillTerms(
+                kl=kl_C.sum().item(),
+                sampled_kl=sampled_C.sum().item(),
+                entropy=entropies(student_CV.float().log_softmax(-1)).sum().item(),
+                num_tokens=batch.num_completion_tokens,
+            )
+        return (batch.weights_C * kl_C).sum(), terms
+
+    def record(self, terms: DistillTerms) -> None:
+        """Add up a micro-batch's terms for the metrics."""
+        self.sums.kl += terms.kl
+        self.sums.sampled_kl += terms.sampled_kl
+        self.sums.entropy += terms.entropy
+        self.sums.num_tokens += terms.num_tokens

@@ -4,7 +4,7 @@ Dimensions: C completion tokens.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -115,14 +115,14 @@ class GrpoObjective:
     sums: StepSums
     check: Callable[[LossTerms], None]
 
-    def __call__(self, policy: ModelPass, reference: ModelPass | None, batch: Batch) -> Tensor:
-        """Return the loss with gradient."""
+    def loss(self, policy: ModelPass, reference: ModelPass | None, batch: Batch) -> tuple[Tensor, LossTerms]:
+        """Return a micro-batch's part of the loss, with gradient, and its terms."""
         policy_C, entropy_C = policy.logprobs(batch, self.temperature)
         reference_C = None
         if reference is not None:
             with torch.no_grad():
                 reference_C, _ = reference.logprobs(batch, self.temperature)
-        terms = grpo_loss(
+        loss, terms = grpo_loss(
             policy_C,
             batch.sampler_logprobs_C,
             reference_C,
@@ -132,9 +132,12 @@ class GrpoObjective:
             lengths=batch.lengths,
             trainer_C=batch.trainer_logprobs_C,
         )
-        self.sums.add(terms, entropy_C.sum().item(), batch.num_completion_tokens)
+        return loss, replace(terms, entropy_sum=entropy_C.sum().item())
+
+    def record(self, terms: LossTerms) -> None:
+        """Add up a micro-batch's terms for the metrics."""
+        self.sums.add(terms)
         self.check(terms)
-        return terms.loss
 
 
 def make_updates(

@@ -16,7 +16,7 @@ from zerone.model.loading import save_model
 from zerone.runs.checkpoint import ModelPart, State
 from zerone.train.optim import apply_update
 from zerone.train.shared_forward import SharedForward
-from zerone.train.trainer import B, Objective
+from zerone.train.trainer import A, Objective
 
 
 class LocalTrainer:
@@ -48,14 +48,15 @@ class LocalTrainer:
         """Whether a reference model is kept."""
         return self.reference_module is not None
 
-    def forward_backward(self, batches: Iterable[B], objective: Objective[B]) -> float:
+    def forward_backward(self, batches: Iterable[A], objective: Objective[A]) -> float:
         """Add the gradients of a minibatch's micro-batches; return the loss, their sum."""
         policy, reference = SharedForward(self.module, self.dtype), self.reference()
         total = 0.0
         for batch in batches:
-            loss = objective(policy, reference, batch)
+            loss, terms = objective.loss(policy, reference, batch)
             loss.backward()
             total += loss.item()
+            objective.record(terms)
             self._loss = total
         policy.finish()
         return total

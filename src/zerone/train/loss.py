@@ -108,14 +108,14 @@ def sequence_log_ratio(log_ratio_C: Tensor, lengths: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossTerms:
-    """The loss of a micro-batch and sums over its tokens for the metrics (detached).
+    """Sums over the tokens of a micro-batch for the metrics, as plain numbers.
 
     `mismatch_sum` is the k3 estimate of KL(engine || trainer), `mismatch_ratio_sum` and
     `mismatch_ratio_max` are of the raw ratio of trainer to engine, `num_corrected` the tokens whose
     weight the correction changed.
     """
 
-    loss: Tensor
+    num_tokens: int
     kl_sum: float
     mismatch_sum: float
     ratio_max: float
@@ -125,6 +125,7 @@ class LossTerms:
     mismatch_ratio_sum: float = 0.0
     mismatch_ratio_max: float = 0.0
     num_corrected: int = 0
+    entropy_sum: float = 0.0
 
 
 def correction_weights(
@@ -170,8 +171,8 @@ def grpo_loss(
     *,
     lengths: Tensor | None = None,
     trainer_C: Tensor | None = None,
-) -> LossTerms:
-    """Return the loss of some completion tokens.
+) -> tuple[Tensor, LossTerms]:
+    """Return the loss of some completion tokens, with gradient, and their terms.
 
     `engine_C` are what the engine sampled from, `policy_C` (with gradient) and `reference_C` (None for no KL)
     the trainer's. `trainer_C` are the trainer's before the step's updates, wanted for a correction; without
@@ -197,17 +198,17 @@ def grpo_loss(
     with torch.no_grad():
         mismatch_C = (policy_C if trainer_C is None else trainer_C) - engine_C
         rho_C = mismatch_C.exp()
-    return LossTerms(
-        loss=-(weights_C * gain_C).sum(),
+    return -(weights_C * gain_C).sum(), LossTerms(
+        num_tokens=len(policy_C),
         kl_sum=kl_sum,
         # In fp64, as k3 of two nearly equal numbers is all rounding in fp32.
         mismatch_sum=(mismatch_C.double().expm1() - mismatch_C).sum().item(),
-        ratio_max=ratios_C.max().item(),
-        ratio_min=ratios_C.min().item(),
+        ratio_max=_largest(ratios_C),
+        ratio_min=ratios_C.min().item() if len(ratios_C) else 1.0,
         num_clipped_low=int(is_low_C.sum()),
         num_clipped_high=int(is_high_C.sum()),
         mismatch_ratio_sum=rho_C.double().sum().item(),
-        mismatch_ratio_max=rho_C.max().item(),
+        mismatch_ratio_max=_largest(rho_C),
         num_corrected=0 if correction_C is None else _num_corrected(correction_C, rho_C, objective),
     )
 
@@ -216,6 +217,11 @@ def _num_corrected(correction_C: Tensor, rho_C: Tensor, objective: Objective) ->
     """Return how many tokens were masked, or weighted by a bound instead of their own ratio."""
     is_bounded = objective.correction in ("truncate", "mask")
     return int((correction_C != rho_C if is_bounded else correction_C == 0).sum())
+
+
+def _largest(values: Tensor) -> float:
+    """Return the largest value; 1, which no ratio is far from, where a rank has no tokens."""
+    return values.max().item() if len(values) else 1.0
 
 
 def _given(lengths: Tensor | None) -> Tensor:

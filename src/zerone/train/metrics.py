@@ -91,11 +91,12 @@ class StepSums:
     mismatch: float = 0.0
     mismatch_tokens: int = 0
 
-    def add(self, terms: LossTerms, entropy: float, num_tokens: int) -> None:
+    def add(self, terms: LossTerms) -> None:
         """Add a micro-batch."""
+        num_tokens = terms.num_tokens
         self.num_tokens += num_tokens
         self.kl += terms.kl_sum
-        self.entropy += entropy
+        self.entropy += terms.entropy_sum
         self.clipped_low += terms.num_clipped_low
         self.clipped_high += terms.num_clipped_high
         self.ratio_max = max(self.ratio_max, terms.ratio_max)

@@ -106,11 +106,21 @@ def update(
 def forward_backward(trainer: Trainer, batch: Sequence[Example], microbatch_tokens: int) -> float:
     """Add the gradient of the mean loss per completion token of the whole batch; return that mean."""
     num_targets = sum(len(example.completion_ids) for example in batch)
+    return trainer.forward_backward(microbatches(batch, microbatch_tokens), CrossEntropy(num_targets))
 
-    def objective(policy: ModelPass, reference: ModelPass | None, microbatch: MicroBatch) -> Tensor:
-        return loss_sum(policy.logits(microbatch), microbatch) / num_targets
 
-    return trainer.forward_backward(microbatches(batch, microbatch_tokens), objective)
+@dataclass(frozen=True, slots=True)
+class CrossEntropy:
+    """The mean negative log-likelihood per completion token of a whole batch; an `Objective`."""
+
+    num_targets: int
+
+    def loss(self, policy: ModelPass, reference: ModelPass | None, batch: MicroBatch) -> tuple[Tensor, None]:
+        """Return a micro-batch's part of the loss, with gradient."""
+        return loss_sum(policy.logits(batch), batch) / self.num_targets, None
+
+    def record(self, terms: None) -> None:
+        """Record nothing: the loss says it all."""
 
 
 @torch.no_grad()

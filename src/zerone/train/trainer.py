@@ -7,7 +7,7 @@ process; `ParallelTrainer` (parallel.py) runs any transformers model, alone or s
 Dimensions: C completion tokens, V vocabulary.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -38,7 +38,8 @@ class Targets(Protocol):
         ...
 
 
-B = TypeVar("B", bound=Targets)
+A = TypeVar("A", bound=Targets)
+B = TypeVar("B", bound=Targets, contravariant=True)
 
 
 class ModelPass(Protocol):
@@ -53,11 +54,20 @@ class ModelPass(Protocol):
         ...
 
 
-Objective = Callable[[ModelPass, ModelPass | None, B], Tensor]
-"""(policy, reference, micro-batch) -> its part of the loss, a scalar with gradient.
+class Objective(Protocol[B]):
+    """A loss that is a sum over micro-batches.
 
-The weights of a micro-batch carry every denominator, counted over the whole minibatch, so parts add up to
-the loss. An objective sums up what its metrics need as it goes."""
+    The weights of a micro-batch carry every denominator, counted over the whole minibatch, so the parts
+    add up to the loss wherever they are computed.
+    """
+
+    def loss(self, policy: ModelPass, reference: ModelPass | None, batch: B) -> tuple[Tensor, Any]:
+        """Return a micro-batch's part of the loss, with gradient, and plain values for its metrics."""
+        ...
+
+    def record(self, terms: Any) -> None:
+        """Take the terms of the micro-batches of all ranks, in the order of the minibatch."""
+        ...
 
 
 class Trainer(Protocol):
@@ -68,7 +78,7 @@ class Trainer(Protocol):
         """Whether a reference model is kept."""
         ...
 
-    def forward_backward(self, batches: Iterable[B], objective: Objective[B]) -> float:
+    def forward_backward(self, batches: Iterable[A], objective: Objective[A]) -> float:
         """Add the gradients of a minibatch's micro-batches; return the loss, their sum."""
         ...
 
