@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import signal
 import threading
 import time
@@ -15,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from processes import call_main, has_ended, wait_until
 from zerone.errors import DataError, SandboxError, SandboxUnavailable
-from zerone.rewards.code import passed_share, prepare_code, program_of, verify_code
+from zerone.rewards.code import passed_share, prepare_code, verify_code
 from zerone.sandbox.cgroup import _mount_points, _own_groups, _path_of
 from zerone.sandbox.execution import (
     MIB,
@@ -396,12 +393,6 @@ def test_arguments_nested_too_deeply_are_refused() -> None:
 # Verifier -----------------------------------------------------------------------------------------
 
 
-def test_program_is_the_last_whole_fenced_block_or_all() -> None:
-    assert program_of("x = 1") == "x = 1"
-    assert program_of("First:\n```python\nx = 1\n```\nBetter:\n```py\nx = 2\n```\nDone.") == "x = 2\n"
-    assert program_of("```\nx = 1\n```\n```python\nx = 2") == "x = 1\n"
-
-
 @pytest.mark.parametrize(
     ("answer", "outcome"),
     [
@@ -430,27 +421,6 @@ def test_sandbox_that_fails_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("zerone.rewards.code.local_executor", lambda: broken)
     assert verify_code(ADD, ADD_TESTS).outcome is Outcome.INFRASTRUCTURE_ERROR
     assert passed_share(ADD, ADD_TESTS) is None
-
-
-FENCE = re.compile(
-    r"^[ \t]*```[ \t]*([A-Za-z0-9_+-]*)[^\n]*\n(.*?)^[ \t]*```[ \t]*$", re.MULTILINE | re.DOTALL
-)
-
-
-@given(
-    st.lists(st.sampled_from(["```", "```py", " ```\t", "``` x", "````", "x", "", "\r", "\n", "\n", "\n"]))
-)
-def test_program_is_the_last_complete_fenced_block(parts: list[str]) -> None:
-    answer = "".join(parts)
-    blocks = FENCE.findall(answer)
-    assert program_of(answer) == (blocks[-1][1] if blocks else answer)
-
-
-def test_fences_that_are_never_closed_take_no_time() -> None:
-    answer = "```x\n" * 40_000
-    start = time.process_time()
-    assert program_of(answer) == answer
-    assert time.process_time() - start < 1.0
 
 
 def test_numbers_of_no_test_are_dropped_before_they_collide() -> None:

@@ -4,7 +4,7 @@ In: an answer, its problem and the form in which it was asked for. Out: a `Judge
 side (a sandbox, a worker, an instruction that cannot be checked) gives no verdict and is counted.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -63,18 +63,18 @@ def verdict_on(problem: Problem, answer: str | None) -> tuple[Verdict, dict[str,
         # A judge model decides later, by comparison; until then there is no verdict.
         return NO_VERDICT, {}
     if "prelude" in problem.spec:
-        answer = _with_prelude(answer, str(problem.spec["prelude"]), str(problem.spec["entry"]))
+        answer = _with_prelude(answer, problem.spec)
     try:
         return verifier_named(problem.verifier)(answer, problem.spec), {}
     except FAILURES as error:
         return NO_VERDICT, {"error": str(error)[:200]}
 
 
-def _with_prelude(answer: str, prelude: str, entry: str) -> str:
+def _with_prelude(answer: str, spec: Mapping[str, Any]) -> str:
     """Put the task's own stub before the program, which may be only the body that completes it."""
     from zerone.rewards.code import program_of
 
-    program = program_of(answer)
+    prelude, entry, program = str(spec["prelude"]), str(spec["entry"]), program_of(answer, spec)
     return prelude + program if f"def {entry}" not in program else f"{prelude.rstrip()}\n\n\n{program}"
 
 

@@ -8,18 +8,21 @@ Programs run on this machine, or where the environment variable ZERONE_SANDBOX_U
 sandbox is to be had belongs to the machine and not to the experiment.
 """
 
-from collections.abc import Mapping
+import builtins
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
+from zerone.rewards.fences import Wanted, program_in
 from zerone.sandbox.execution import MIB, Executor, Limits
 from zerone.sandbox.remote import URL_VARIABLE, executor_from_environment
 from zerone.sandbox.unit_tests import CodeVerdict, Report, make_suite, run_suite
 from zerone.types import Outcome
 
-_FENCE = "```"
+_BUILTINS = frozenset(dir(builtins))
 _MAX_CHARACTERS = 200_000
 
 _OUTCOMES: Mapping[CodeVerdict, Outcome] = {
@@ -43,31 +46,45 @@ def _shared_executor() -> Executor:
     return executor_from_environment() or local_executor()
 
 
-def program_of(answer: str) -> str:
-    """Return the program in an answer: the last complete fenced block, or all of it."""
-    # One pass over lines: a regular expression tries every opening fence up to the end of the text.
-    last, opened, start = answer, -1, 0
-    while start < len(answer):
-        end = answer.find("\n", start) + 1 or len(answer) + 1
-        line = answer[start : end - 1].strip(" \t")
-        if opened < 0 and line.startswith(_FENCE):
-            opened = end
-        elif line == _FENCE:
-            last, opened = answer[opened:start], -1
-        start = end
-    return last
+def program_of(answer: str, spec: Mapping[str, Any] | None = None) -> str:
+    """Return the program in an answer, which the tests of `spec` help to tell from examples and outputs."""
+    return program_in(answer, Wanted() if spec is None else _wanted(_tests_of(spec)))
+
+
+def _tests_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = spec.get("answer")
+    return inner if isinstance(inner, Mapping) else spec
+
+
+_CALLED = re.compile(r"(?<![\w.])([A-Za-z_]\w*)[ \t]*\(")
+
+
+def _wanted(tests: Mapping[str, Any]) -> Wanted:
+    """Return what a program must have to pass: the function asked for, or those that assertions call."""
+    entry, listed = tests.get("entry"), tests.get("tests")
+    if isinstance(entry, str) and entry:
+        return Wanted(names=(entry,))
+    if not isinstance(listed, Sequence) or isinstance(listed, str):
+        return Wanted()
+    if tests.get("mode") == "assert":
+        called = {match[1] for test in listed if isinstance(test, str) for match in _CALLED.finditer(test)}
+        return Wanted(names=called - _BUILTINS)
+    pairs = [test for test in listed if isinstance(test, Mapping)]
+    return Wanted(
+        reads_input=any(str(test.get("stdin", "")).strip() for test in pairs),
+        writes_output=any(str(test.get("stdout", "")).strip() for test in pairs),
+    )
 
 
 def report_code(answer: str, spec: Mapping[str, Any], executor: Executor | None = None) -> Report:
     """Run an answer on its problem's tests and return all that was found."""
-    inner = spec.get("answer")
-    tests = inner if isinstance(inner, Mapping) else spec
     defaults = Limits()
     limits = Limits(
         memory_bytes=int(spec.get("memory_mib", defaults.memory_bytes // MIB)) * MIB,
         wall_s=float(spec.get("wall_s", defaults.wall_s)),
     )
-    return run_suite(program_of(answer), make_suite(tests), executor or _shared_executor(), limits)
+    suite = make_suite(_tests_of(spec))
+    return run_suite(program_of(answer, spec), suite, executor or _shared_executor(), limits)
 
 
 def prepare_code() -> None:
