@@ -10,7 +10,7 @@ later than its object: what is not known yet has no field yet.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -20,7 +20,8 @@ class Problem:
     """A question that a rule can judge.
 
     `verifier` names the rule in `rewards/accuracy.py`; `spec` is what that rule needs (JSON values
-    only, so that a problem can be written to a file and read back).
+    only, so that a problem can be written to a file and read back). `row` holds the columns of the
+    line that it was read from, for rewards of the user's own; a problem that was drawn has none.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Problem:
     prompt: str
     verifier: str
     spec: Mapping[str, Any]
+    row: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,6 +105,22 @@ def pattern(completion, answer, problem):
 def exhausted(completion, answer, problem):
     return next(iter([]))
 
+def leaves(completion, answer, problem):
+    raise SystemExit(3)
+
+class Own(Exception):
+    def __str__(self):
+        return 1 / 0
+
+def own_kind(completion, answer, problem):
+    raise Own
+
+def text(completion, answer, problem):
+    return "0.5"
+
+def many(completion, answer, problem):
+    return [0.5, 0.5]
+
 number = 3
 """
 
@@ -123,7 +139,9 @@ def test_a_function_sees_completion_answer_and_problem(source: Path) -> None:
     assert found.reward == pytest.approx(3.1)
 
 
-@pytest.mark.parametrize("name", ["fails", "endless", "nothing", "pattern", "exhausted"])
+@pytest.mark.parametrize(
+    "name", ["fails", "endless", "pattern", "exhausted", "leaves", "own_kind", "text", "many"]
+)
 def test_a_function_that_fails_is_no_reward_of_zero(source: Path, name: str) -> None:
     rules = RewardRules(user=load_user_reward(f"{source}:{name}"))
     assert not grade(rollout_of(GOOD), RewardWeights(user=1.0), rules=rules).is_judged
@@ -135,10 +153,10 @@ def test_a_function_that_fails_is_no_reward_of_zero(source: Path, name: str) -> 
         ("own.py", "write path.py:function"),
         (":facts", "write path.py:function"),
         ("nowhere.py:facts", "no file nowhere.py"),
-        ("{source}:other", "it has facts, fails, endless, nothing, pattern, exhausted"),
+        ("{source}:other", "it has facts, fails, endless, nothing, pattern, exhausted, leaves"),
         ("{source}:number", "no function 'number'"),
         ("{broken}:f", "cannot be loaded: SyntaxError"),
-        ("{raising}:f", "cannot be loaded: ZeroDivisionError"),
+        ("{raising}:f", "cannot be loaded: ZeroDivisionError: division by zero at .*raising.py:1"),
     ],
 )
 def test_a_function_that_cannot_be_loaded_is_named(source: Path, reference: str, message: str) -> None:

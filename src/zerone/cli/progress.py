@@ -36,10 +36,17 @@ _ROWS_IN_VIEW = 12
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 
+def _written(value: float | None, form: str) -> str:
+    """Write a figure; a dash where nothing was judged."""
+    return "-" if value is None else form.format(value)
+
+
 def sparkline(values: Sequence[float], width: int = 32) -> str:
     """Return the values as a line of bars, thinned to `width`."""
     if len(values) > width:
         values = [values[i * len(values) // width] for i in range(width)]
+    if not values:
+        return ""
     low, high = min(values), max(values)
     spread = (high - low) or 1.0
     return "".join(_SPARKS[round((value - low) / spread * (len(_SPARKS) - 1))] for value in values)
@@ -111,12 +118,13 @@ class TerminalDisplay:
     def step(self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]) -> None:
         """Show a step: a row of figures, its verdict, now and then a sample."""
         self._rows.append(metrics)
-        self._rewards.append(metrics["reward_mean"])
+        if metrics["reward_mean"] is not None:
+            self._rewards.append(metrics["reward_mean"])
         self._timings.append(timing["total_s"])
         if self._live is not None:
             self._live.update(self._view(), refresh=True)
         else:
-            figures = "  ".join(f"{name} {form.format(metrics[key])}" for name, key, form in _COLUMNS)
+            figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in _COLUMNS)
             self._say(f"{figures}  {timing['total_s']:.1f}s  {metrics['verdict']}")
         if self._sample_every and metrics["step"] % self._sample_every == 0:
             self._say(completion_text(clearest(groups)))
@@ -132,7 +140,7 @@ class TerminalDisplay:
         table.add_column("s", justify="right")
         seconds = list(self._timings)
         for row in self._rows:
-            cells = [form.format(row[key]) for _, key, form in _COLUMNS]
+            cells = [_written(row[key], form) for _, key, form in _COLUMNS]
             table.add_row(*cells, f"{seconds[-1]:.1f}" if row is self._rows[-1] else "")
         last = self._rows[-1]
         left = (self._num_steps - last["step"]) * sum(seconds) / len(seconds)

@@ -5,6 +5,7 @@ sets what differs from the recipe. Unknown keys are refused with a suggestion.
 """
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,37 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from zerone.config.sections import named_functions
 from zerone.config.tree import Config, options
 from zerone.errors import ConfigError
 
 SEVERAL_STAGES = "stages"
 """The section of a recipe that holds what differs from stage to stage (staged.py)."""
+
+
+_FUNCTIONS = "reward.functions"
+_ENTRY = re.compile(re.escape(_FUNCTIONS) + r"\.(?P<name>[^.]+)(?:\.(?P<leaf>function|weight))?")
+"""The one option that holds a mapping; its entries may be given one by one."""
+
+
+def _with_entries(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Put `reward.functions.NAME=...` and `reward.functions.NAME.weight=...` into `reward.functions`."""
+    entries = {key: match for key in flat if (match := _ENTRY.fullmatch(key))}
+    if not entries:
+        return dict(flat)
+    found = {key: value for key, value in flat.items() if key not in entries}
+    try:
+        functions = named_functions(found.get(_FUNCTIONS, {}))
+        for key, match in entries.items():
+            name, leaf = match["name"], match["leaf"]
+            known = functions.get(name)
+            inner = dict(known) if isinstance(known, Mapping) else {}
+            if leaf is None and isinstance(flat[key], str):
+                leaf = "function"
+            functions[name] = flat[key] if leaf is None else {**inner, leaf: flat[key]}
+        return {**found, _FUNCTIONS: named_functions(functions)}
+    except ValueError as error:
+        raise ConfigError(f"{_FUNCTIONS}: {error}") from error
 
 
 def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[str]:
@@ -40,7 +67,7 @@ def _default_of(key: str) -> Any:
 def refuse_unknown(key: str) -> None:
     """Raise ConfigError, with a suggestion, unless `key` is an option."""
     known = options()
-    if key in known:
+    if key in known or _ENTRY.fullmatch(key):
         return
     inside = [option for option in known if option.startswith(f"{key}.")]
     if inside:
@@ -135,7 +162,7 @@ def flat_options(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """Put defaults, recipe and overrides together; raise ConfigError for what cannot be."""
-    flat = {**recipe, **parse_overrides(overrides)}
+    flat = _with_entries({**recipe, **parse_overrides(overrides)})
     for key, value in flat.items():
         refuse_unknown(key)
         # pydantic would take true for 1; the one option that is a switch says so in its default.

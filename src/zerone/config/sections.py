@@ -4,9 +4,11 @@ Frozen pydantic sections, closed to unknown keys; tree.py joins them. Only loops
 command line see these objects; all else takes values.
 """
 
-from typing import Literal
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class Section(BaseModel):
@@ -78,6 +80,61 @@ class SamplingConfig(Section):
     slots: int = Field(192, ge=1, description="sequences decoded at once; KV memory grows with it")
 
 
+class FunctionConfig(Section):
+    """One of several reward functions of the user's."""
+
+    name: str
+    function: str
+    weight: float = Field(1.0, ge=0)
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _refuse_switch(cls, weight: Any) -> Any:
+        if isinstance(weight, bool):
+            raise ValueError("a weight is a number, not a switch")
+        return weight
+
+
+_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
+PARTS = ("accuracy", "format", "language", "repetition", "overlong", "user", "helpfulness", "safety")
+"""The parts of a reward that have names of their own; those of functions come behind them."""
+
+
+def named_functions(given: Any) -> dict[str, Any]:
+    """Return what is said of reward functions by their names, from a mapping or a list.
+
+    `path.py:function` alone has weight 1, and in a list the name of its function.
+    """
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Sequence):
+        pairs = [_named(one) for one in given]
+    else:
+        raise ValueError(
+            "write {NAME: path.py:function} or {NAME: {function: path.py:function, weight: 0.5}}"
+        )
+    found: dict[str, Any] = {}
+    for name, one in pairs:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a reward: letters, digits, _ and - are read")
+        if name in PARTS or name in found:
+            taken = "another part of the reward" if name in PARTS else "two of the functions"
+            raise ValueError(f"{name!r} is the name of {taken}; write {{NAME: path.py:function}}")
+        if one is not None:
+            found[name] = {"function": one} if isinstance(one, str) else one
+    return found
+
+
+def _named(one: Any) -> tuple[Any, Any]:
+    """Return name and entry of a function in a list."""
+    if isinstance(one, Mapping):
+        rest = {key: value for key, value in one.items() if key != "name"}
+        return one.get("name") or str(one.get("function")).rpartition(":")[2], rest
+    return str(one).rpartition(":")[2], one
+
+
 class RewardConfig(Section):
     """Weights of the reward's parts, and what the parts need to know."""
 
@@ -99,6 +156,14 @@ class RewardConfig(Section):
     )
     user: float = Field(0.0, ge=0, description="of your own function's value")
     function: str | None = Field(None, description="your own reward, `path.py:function`")
+    functions: tuple[FunctionConfig, ...] = Field(
+        (),
+        description="several of your own by name, each `path.py:function` or `{function: ..., weight: 1}`; "
+        "also `reward.functions.NAME=path.py:function` and `reward.functions.NAME.weight=0.5`",
+    )
+    if_function_changed: Literal["refuse", "record"] = Field(
+        "refuse", description="what becomes of a resumed run if a reward function's file has changed"
+    )
     preference: float = Field(
         0.0, ge=0, description="of what reward models say of general requests, in place of accuracy"
     )
@@ -114,6 +179,14 @@ class RewardConfig(Section):
     latin_languages: tuple[str, ...] = Field(
         (), description="languages of Latin letters to tell apart (needs the extra `language`)"
     )
+
+    @field_validator("functions", mode="before")
+    @classmethod
+    def _name_functions(cls, given: Any) -> Any:
+        return [
+            {"name": name, **one} if isinstance(one, Mapping) else one
+            for name, one in named_functions(given).items()
+        ]
 
 
 class AdvantageConfig(Section):

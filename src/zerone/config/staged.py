@@ -124,11 +124,12 @@ def _refuse_unknown_stage(name: str, names: Sequence[str]) -> None:
     raise ConfigError(f"no stage is named {name!r}.{hint} There are {', '.join(names)}.")
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the options in which two trees of options differ, one line each."""
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], but: Sequence[str] = ()) -> list[str]:
+    """Return the options in which two trees of options differ, one line each, but for some."""
     before, after = flat_options(old), flat_options(new)
     return [
         f"{key}: {before.get(key, 'not there')}  (now: {after.get(key, 'not there')})"
         for key in {**before, **after}
+        if key not in but
         if key not in before or key not in after or before[key] != after[key]
     ]

@@ -66,7 +66,8 @@ class Config(Section):
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature=0 makes all answers of a group equal; RL needs > 0")
         r = self.reward
-        if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user, r.preference)):
+        own = any(one.weight for one in r.functions)
+        if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user, r.preference, own)):
             raise ValueError("reward.accuracy and reward.format are both 0; nothing would be rewarded")
         if bool(r.user) != (r.function is not None):
             raise ValueError(

@@ -23,6 +23,7 @@ from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, end_ids, load_model
+from zerone.pipeline.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
@@ -92,7 +93,8 @@ def open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Se
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(environment["threads"])
     data = data_of(config)
-    rules_of(config)  # a reward function that cannot be loaded stops the run here
+    problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
+    rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     model = load_model(config.model.path, torch.float32)
     to_prompt = prompt_encoder(config, model)
@@ -100,13 +102,13 @@ def open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Se
     engine = TorchEngine(
         model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[environment["precision"]]
     )
-    problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "reward_models": Input(name="what judges preferences", sha256=judges),
+        **hashes_of(rules, config.reward.if_function_changed),
     }
     begin_run(config, run, environment, inputs, data.description)
     return Session(
@@ -180,7 +182,12 @@ def _train_and_measure(
             attend.after_step(metrics["step"])
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
-        hooks = Hooks(before_step=attend.before_step, after_step=after_step, preferences=preferences)
+        hooks = Hooks(
+            before_step=attend.before_step,
+            after_step=after_step,
+            preferences=preferences,
+            failed=FailureLog(run=run, say=say_on_stderr),
+        )
         train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
         _evaluate_once(session, state, config.rl.steps, display)

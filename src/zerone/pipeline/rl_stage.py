@@ -53,10 +53,11 @@ class _Progress:
 
     def step(self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]) -> None:
         """Show a finished step."""
+        reward, accuracy = metrics["reward_mean"], metrics["accuracy"]
+        judged = "nothing judged" if reward is None else f"reward {reward:.3f}  right {accuracy:.1%}"
         self._display.progress(
             metrics["step"] / self._num_steps,
-            f"step {metrics['step']}/{self._num_steps}  reward {metrics['reward_mean']:.3f}  "
-            f"right {metrics['accuracy']:.1%}  tokens {metrics['response_tokens']:.0f}  "
+            f"step {metrics['step']}/{self._num_steps}  {judged}  tokens {metrics['response_tokens']:.0f}  "
             f"{timing['total_s']:.1f}s  {metrics['verdict']}",
         )
 

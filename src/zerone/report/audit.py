@@ -25,7 +25,9 @@ from zerone.prompts.r1 import (
     reasoning_of,
 )
 from zerone.rewards.expressions import parse_number
+from zerone.rewards.preference import KINDS as PREFERENCES
 from zerone.rewards.shape import repeated_share
+from zerone.rewards.total import PARTS
 from zerone.runs.directory import RunDir
 from zerone.types import Outcome
 
@@ -125,7 +127,11 @@ class _Rollout:
 
     @property
     def is_win(self) -> bool:
-        return self.outcome == Outcome.CORRECT or self.parts.get("user", 0.0) > 0
+        return self.outcome == Outcome.CORRECT or any(
+            value > 0
+            for part, value in self.parts.items()
+            if part == "user" or part not in (*PARTS, *PREFERENCES)
+        )
 
     def example(self) -> Example:
         text = self.text if len(self.text) <= 200 else f"...{self.text[-200:]}"

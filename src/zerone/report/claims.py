@@ -25,7 +25,9 @@ NOT_RECORDED = "a reward that was not recorded"
 
 def weights(record: RunRecord) -> dict[str, float]:
     """Return the weights of the reward's parts that count."""
-    return {part: weight for part in PARTS if (weight := record.setting(f"reward.{part}"))}
+    found = {part: weight for part in PARTS if (weight := record.setting(f"reward.{part}"))}
+    functions = record.setting("reward.functions") or ()
+    return found | {one["name"]: one["weight"] for one in functions if one["weight"]}
 
 
 def written_weights(record: RunRecord) -> str:
@@ -35,7 +37,7 @@ def written_weights(record: RunRecord) -> str:
 
 def reward_of(record: RunRecord) -> str:
     """Say what the reward is for, as the subject of a sentence in lower case."""
-    parts = [PARTS[part] for part in weights(record)]
+    parts = [PARTS.get(part, f"by the user's function {part}") for part in weights(record)]
     return f"a reward {listed(parts)}" if parts else NOT_RECORDED
 
 
@@ -52,9 +54,16 @@ def reflection_claim(record: RunRecord) -> str:
     return _unless_unknown(weights(record), "them", "the reward does not name them")
 
 
+def _unknown(counting: dict[str, float]) -> str:
+    """List the parts of which nothing says what they reward."""
+    named = [part for part in PARTS if part not in _UNKNOWN]
+    return listed(
+        [_UNKNOWN.get(part, f"the user's function {part}") for part in counting if part not in named]
+    )
+
+
 def _unless_unknown(counting: dict[str, float], what: str, claim: str) -> str:
-    unknown = listed([_UNKNOWN[part] for part in counting if part in _UNKNOWN])
-    if unknown:
+    if unknown := _unknown(counting):
         return f"whether {unknown} reward {what} is not known here"
     return claim if counting else "what the reward names is not recorded"
 
@@ -71,7 +80,7 @@ def thinking_claims(record: RunRecord) -> str:
         found.append("The language of the thoughts was rewarded.")
     if "repetition" in counting:
         found.append("Repeated strings were punished.")
-    if unknown := listed([_UNKNOWN[part] for part in counting if part in _UNKNOWN]):
+    if unknown := _unknown(counting):
         return " ".join([*found, f"What {unknown} reward is not known here; it may be length or words."])
     unnamed = [] if "overlong" in counting else ["length"]
     ways = "any other way of thinking" if found else "any way of thinking"

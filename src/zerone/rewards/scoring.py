@@ -12,7 +12,7 @@ from zerone.data.jsonl import with_floats, written
 from zerone.prompts.r1 import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
 from zerone.rewards.language import language_code, language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
-from zerone.rewards.user import load_user_reward, user_reward
+from zerone.rewards.user import Asked, RewardFailure, ask, load_user_reward
 from zerone.rewards.verifiers import FAILURES, NAMES, answer_for, verifier_named
 from zerone.types import Outcome, Problem
 
@@ -48,7 +48,7 @@ def failed_row(identity: object, reason: str) -> dict[str, Any]:
     return {"id": identity, "outcome": outcome, "reward": None, "parts": {}, "error": reason[:500]}
 
 
-_Scored = tuple[Outcome, float, dict[str, float], dict[str, Any]]
+_Scored = tuple[Outcome, float | None, dict[str, float], dict[str, Any]]
 
 
 def _score(row: Row, functions: frozenset[str]) -> _Scored:
@@ -129,8 +129,19 @@ def _score_user(name: str, completion: str, row: Row) -> _Scored:
         prompt=str(row.get("prompt", "")),
         verifier=name,
         spec=_spec(row),
+        row=with_floats(dict(row)),
     )
-    value = user_reward(load_user_reward(name), completion, last_answer(completion), problem)
+    asked = Asked(
+        completion=completion,
+        answer=last_answer(completion),
+        num_tokens=int(row.get("num_tokens", 0)),
+        is_truncated=bool(row.get("truncated", False)),
+    )
+    (value,) = ask("user", load_user_reward(name), [asked], problem, int(row.get("step", 0)))
+    if isinstance(value, RewardFailure):
+        raise ValueError(value.reason)
+    if value is None:
+        return Outcome.UNPARSABLE, None, {}, {}
     return _measured(Outcome.CORRECT if value > 0 else Outcome.WRONG, "user", value)
 
 

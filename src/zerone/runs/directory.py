@@ -5,6 +5,7 @@
   rollouts.sqlite     every group of every step         evals/step_N.json evaluations
   checkpoints/step_N/ what `--resume` goes back to      model/            the final model
   summary.json        base and final figures            report.html       the report
+  run.log             tracebacks of the user's reward functions, where any failed
   best/               SFT: the model of the lowest held-out loss; an SFT run has no rollouts
 
 Files are replaced whole (temporary name, sync, rename) or appended and cut back on resume, so a
@@ -121,6 +122,19 @@ class RunDir:
     def report_path(self) -> Path:
         """The report."""
         return self.path / "report.html"
+
+    @property
+    def log_path(self) -> Path:
+        """The tracebacks of what failed in the user's own code."""
+        return self.path / "run.log"
+
+    def log(self, text: str) -> None:
+        """Append to run.log."""
+        try:
+            with self.log_path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(f"{text.rstrip()}\n\n")
+        except OSError as error:
+            raise RunDirError(f"cannot write {self.log_path}: {error.strerror}") from error
 
     @property
     def rollouts_path(self) -> Path:

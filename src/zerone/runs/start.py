@@ -71,10 +71,15 @@ def _program() -> dict[str, Any]:
     }
 
 
+_OF_RESUMING = ("reward.if_function_changed",)
+"""Options that say how a run is resumed, and so may be others than at its beginning."""
+
+
 def _differences(run: RunDir, config: Config) -> list[str]:
     """Return the options in which the run's configuration and the given one differ, a line each."""
     try:
-        found = differences(yaml.safe_load(run.read_config_yaml()), config.model_dump(mode="json"))
+        before, now = yaml.safe_load(run.read_config_yaml()), config.model_dump(mode="json")
+        found = differences(before, now, _OF_RESUMING)
     except (ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
         raise RunDirError(f"{run.config_path} is damaged ({error}); choose another --run-dir") from error
     return [f"  {line}" for line in found]
@@ -82,10 +87,15 @@ def _differences(run: RunDir, config: Config) -> list[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input:
-    """What a run is made from: how a reader knows it, and the hash of its content, or of each of several."""
+    """What a run is made from: how a reader knows it, and the hash of its content, or of each of several.
+
+    One that `may_change` is written down where it has changed, as another program is.
+    """
 
     name: str
     sha256: str | Mapping[str, str]
+    may_change: bool = False
+    remedy: str = "put it back or choose another --run-dir"
 
 
 def begin_run(
@@ -93,21 +103,23 @@ def begin_run(
 ) -> None:
     """Write the first files of a run that begins; `data` says in a line what it learns from.
 
-    Raises RunDirError where a run goes on and an input is another than at its beginning. Where another
-    program goes on with it, that is said in a line and written down.
+    Raises RunDirError where a run goes on and an input is another than before. Where another program
+    goes on with it, that is said in a line and written down.
     """
     if not run.has_run:
         hashes = {key: given.sha256 for key, given in inputs.items()}
         run.start(to_yaml(config), {**environment, **hashes, "data": data})
         return
     known = run.read_environment()
+    latest = _latest(known)
     for key, given in inputs.items():
-        if (known.get(key) or None) != (given.sha256 or None):  # what there is none of need not be on file
+        is_same = (latest.get(key) or None) == (given.sha256 or None)
+        if not is_same and not given.may_change:  # what there is none of need not be on file
             raise RunDirError(
-                f"{given.name} has changed since {run.path} was started from it; put it back or choose "
-                "another --run-dir"
+                f"{given.name} has changed since {run.path} was started from it; {given.remedy}"
             )
-    _go_on(run, known, _program())
+    changing = {key: given.sha256 for key, given in inputs.items() if given.may_change}
+    _go_on(run, known, {**_program(), **changing})
 
 
 def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) -> None:
@@ -119,8 +131,9 @@ def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) ->
     run.write_environment(gone_on_with(known, {"step": step, **changed}))
     before = _latest(known)
     what = ", ".join(f"{key} {before.get(key)} (now {value})" for key, value in changed.items())
+    other = "program" if set(changed) <= set(_program()) else "program or reward"
     print(
-        f"warning: {run.path} goes on after step {step} with another program than before, so that it may end "
+        f"warning: {run.path} goes on after step {step} with another {other} than before, so that it may end "
         f"otherwise than a run left alone: {what}",
         file=sys.stderr,
     )

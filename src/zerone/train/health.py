@@ -29,7 +29,7 @@ def _obstacle(now: Metrics) -> str | None:
     obstacles = (
         (
             now["verifier_errors"] > 0.05 * num_answers,
-            f"the verifier failed on {now['verifier_errors']} answers (left out): mend the verifier",
+            _failure(now),
         ),
         (now["kl"] > 1.0, f"KL to the reference is {now['kl']:.2f}: lower optim.learning_rate"),
         (
@@ -53,9 +53,17 @@ def _obstacle(now: Metrics) -> str | None:
     return next((sentence for is_so, sentence in obstacles if is_so), None)
 
 
+def _failure(now: Metrics) -> str:
+    """Say what failed: a function of the user's by its name and first reason, or else the verifier."""
+    for name, found in now.get("reward_failures", {}).items():
+        return f"reward {name!r} failed on {found['count']} answers (left out): {found['first']}"
+    return f"the verifier failed on {now['verifier_errors']} answers (left out): mend the verifier"
+
+
 def _trend(history: Sequence[Metrics], now: Metrics) -> str:
     """Compare the mean reward of the last steps with that of the steps before them."""
-    rewards = [line["reward_mean"] for line in history] + [now["reward_mean"]]
+    every = [*(line["reward_mean"] for line in history), now["reward_mean"]]
+    rewards = [reward for reward in every if reward is not None]  # None where nothing was judged
     recent, before = rewards[-_WINDOW:], rewards[-2 * _WINDOW : -_WINDOW]
     signal = f"{now['groups_with_signal']:.0%} of groups carry signal"
     if not before:
@@ -64,7 +72,7 @@ def _trend(history: Sequence[Metrics], now: Metrics) -> str:
     moved = f"reward {change:+.3f} in {_WINDOW} steps"
     if change > _LEARNING:
         return f"learning: {moved}"
-    if now["accuracy"] > 0.95:
+    if (now["accuracy"] or 0.0) > 0.95:
         return f"solved: {now['accuracy']:.0%} right; harder problems would teach more"
     if change < _WORSE:
         return f"getting worse: {moved}; lower optim.learning_rate"

@@ -12,17 +12,18 @@ from typing import Any, Protocol
 
 from zerone.config import Config
 from zerone.engine.api import Engine, Request, Sampling
+from zerone.errors import TrainingError
 from zerone.prompts.r1 import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
 from zerone.rewards.preference import Preference, is_due
-from zerone.rewards.total import RewardRules, RewardWeights, grade_all
-from zerone.rewards.user import load_user_reward
+from zerone.rewards.total import NamedReward, RewardRules, RewardWeights, grade_all
+from zerone.rewards.user import RewardFailure, load_user_reward
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
 from zerone.seeding import seed_from
 from zerone.train.advantage import credit
 from zerone.train.algorithm import Algorithm, TrainState
-from zerone.train.metrics import rollout_metrics
+from zerone.train.metrics import failure_metrics, rollout_metrics
 from zerone.types import Credited, Group, Problem
 
 
@@ -38,12 +39,14 @@ class Mixture(Protocol):
 class Hooks:
     """What surrounds the loop: evaluation, checkpoints and display are none of its business.
 
-    `preferences` are the reward models of general requests, which are loaded once.
+    `preferences` are the reward models of general requests, which are loaded once; `failed` is told, with
+    the step counted from 1, which of the user's reward functions failed in it.
     """
 
     before_step: Callable[[int], None]
     after_step: Callable[[Mapping[str, Any], Mapping[str, Any], Sequence[Credited]], None]
     preferences: Mapping[str, Preference] = field(default_factory=dict)
+    failed: Callable[[int, Sequence[RewardFailure]], None] = lambda step, failures: None
 
 
 def train(
@@ -64,8 +67,13 @@ def train(
         hooks.before_step(step)
         between.mark("between_s")
         clock = Clock()
-        rules = replace(rules_of(config), preferences=hooks.preferences)
+        failures: list[RewardFailure] = []
+        rules = replace(
+            rules_of(config), preferences=hooks.preferences, step=step + 1, failed=failures.append
+        )
         groups = collect(config, engine, mixture, to_prompt, step, clock, rules)
+        hooks.failed(step + 1, failures)
+        _check_judged(groups, failures, state.history, step + 1)
         engine.sleep()  # its copies of a wide model's weights are not needed beside gradients
         result = algorithm.learn(config, state, groups, step)
         state.progress = Progress(step=step + 1, updates=result.updates)
@@ -74,12 +82,35 @@ def train(
         metrics: dict[str, Any] = {"step": step + 1}
         metrics |= rollout_metrics(result.credited, Style(config.prompt.style))
         metrics |= result.figures
+        metrics |= failure_metrics(failures)
         metrics["verdict"] = algorithm.health(state.history, metrics)
         state.history.append(metrics)
         timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
         between = Clock()
         run.record_step(metrics, timing, result.credited)
         hooks.after_step(metrics, timing, result.credited)
+
+
+def _check_judged(
+    groups: Sequence[Group],
+    failures: Sequence[RewardFailure],
+    history: Sequence[Mapping[str, Any]],
+    step: int,
+) -> None:
+    """Stop a run that learns from nothing: a function that always fails, a verifier that never worked."""
+    if any(graded.is_judged for group in groups for graded in group.members):
+        return
+    if failures:
+        raise TrainingError(
+            f"step {step}: no completion has a reward, since {failures[0].name!r} failed on each: "
+            f"{failures[0].reason}; the last checkpoint is untouched"
+        )
+    if all(line["accuracy"] is None for line in history):
+        names = ", ".join(sorted({group.problem.verifier for group in groups}))
+        raise TrainingError(
+            f"step {step}: no completion could be judged, in this step or any before; the verifier ({names}) "
+            "fails on all of them. `zerone reward check` and `zerone reward test` say why"
+        )
 
 
 class Clock:
@@ -189,4 +220,8 @@ def rules_of(config: Config) -> RewardRules:
         overlong_buffer=max(1, round(r.overlong_share * config.sampling.max_tokens)),
         detector=lingua_detector(tuple(r.latin_languages)) if r.language and r.latin_languages else None,
         user=None if r.function is None else load_user_reward(r.function),
+        functions={
+            own.name: NamedReward(weight=own.weight, function=load_user_reward(own.function))
+            for own in r.functions
+        },
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from zerone.prompts.r1 import Style, parse_completion, style_for
 from zerone.rewards.reflection import count_reflection_words
+from zerone.rewards.user import RewardFailure
 from zerone.train.critic import Estimates
 from zerone.train.loss import LossTerms
 from zerone.types import Credited, Finish, Graded, Outcome, StepStats
@@ -32,7 +33,10 @@ def reflection_words(graded: Graded) -> int:
 
 
 def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> dict[str, Any]:
-    """Return the figures of the rollouts, before any update."""
+    """Return the figures of the rollouts, before any update; means of nothing are None.
+
+    Where no completion was judged there is no reward, no accuracy and no format: 0 would be a measurement.
+    """
     everyone = [graded for credited in groups for graded in credited.group.members]
     counted = [graded for graded in everyone if graded.is_judged]
     is_right = [[bool(g.parts["accuracy"]) for g in c.group.members if g.is_judged] for c in groups]
@@ -40,12 +44,12 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
     for graded in counted:
         problem = graded.rollout.problem
         by_cell[f"{problem.family}/{problem.level}"].append(graded.parts["accuracy"])
-    rewards = [graded.reward for graded in counted] or [0.0]
+    rewards = [graded.reward for graded in counted]
     return {
-        "reward_mean": fmean(rewards),
-        "reward_std": pstdev(rewards),
-        "accuracy": _mean(graded.parts["accuracy"] for graded in counted) or 0.0,
-        "format": _mean(graded.parts["format"] for graded in counted) or 0.0,
+        "reward_mean": _mean(rewards),
+        "reward_std": pstdev(rewards) if rewards else None,
+        "accuracy": _mean(graded.parts["accuracy"] for graded in counted),
+        "format": _mean(graded.parts["format"] for graded in counted),
         "groups_with_signal": fmean(float(credited.has_signal) for credited in groups),
         "groups_all_right": fmean(float(bool(flags) and all(flags)) for flags in is_right),
         "groups_all_wrong": fmean(float(bool(flags) and not any(flags)) for flags in is_right),
@@ -61,6 +65,15 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
         "num_sampled_tokens": sum(map(_length, everyone)),
         "accuracy_by": {cell: fmean(values) for cell, values in sorted(by_cell.items())},
     }
+
+
+def failure_metrics(failures: Sequence[RewardFailure]) -> dict[str, Any]:
+    """Return how often each of the user's functions failed, and the first reason; nothing where none did."""
+    found: dict[str, dict[str, Any]] = {}
+    for failure in failures:
+        entry = found.setdefault(failure.name, {"count": 0, "first": failure.reason})
+        entry["count"] += 1
+    return {"reward_failures": found} if found else {}
 
 
 def _has_no_answer(graded: Graded, style: Style) -> bool:
