@@ -97,7 +97,7 @@ def values(function: UserReward, asked: Sequence[Asked] = ASKED, problem: Proble
             [3, 3],
         ),
     ],
-)  # fmt: skip
+)
 def test_a_function_gets_what_it_asks_for(tmp_path: Path, source: str, expected: list[float | None]) -> None:
     assert values(load(tmp_path, source)) == expected
 
@@ -458,10 +458,17 @@ def test_options_reach_the_rules(tmp_path: Path) -> None:
 # Runs ---------------------------------------------------------------------------------------------
 
 TINY = [
-    "rl.problems_per_step=2", "rl.group_size=2", "rl.minibatches=1", "sampling.max_tokens=24",
-    "eval.problems=1", "eval.mixed_samples=1", "eval.hard_samples=1", "model.threads=1", "model.precision=fp32",
+    "rl.problems_per_step=2",
+    "rl.group_size=2",
+    "rl.minibatches=1",
+    "sampling.max_tokens=24",
+    "eval.problems=1",
+    "eval.mixed_samples=1",
+    "eval.hard_samples=1",
+    "model.threads=1",
+    "model.precision=fp32",
     "log.sample_every=0",
-]  # fmt: skip
+]
 
 
 def run(folder: Path, *arguments: str, steps: int = 1) -> tuple[int, str, str]:
@@ -502,7 +509,8 @@ def test_a_run_with_functions_records_them_and_names_what_fails(tmp_path: Path) 
         "def each(completion, answer, problem, *, step):\n    return step\n"
         "def group(prompts, completions, **kwargs):\n    return [0.5] * len(completions)\n"
         "def fails(completion, answer, problem):\n"
-        "    calls.append(1)\n    if len(calls) % 2 == 0:\n        raise LookupError('second')\n    return 1\n",
+        "    calls.append(1)\n    if len(calls) % 2 == 0:\n"
+        "        raise LookupError('second')\n    return 1\n",
         encoding="utf-8",
     )
     functions = [f"reward.functions.{name}={tmp_path}/own.py:{name}" for name in ("each", "group", "fails")]

@@ -2,7 +2,9 @@
 
 In: a file, the names of its fields, and where needed an expression that finds the answer in its
 field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer is one,
-as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere.
+as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere. Rows of verl
+(a chat as prompt, the answer in `reward_model`) and tests of programs as data sets have them
+(problems/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
 taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
 """
@@ -21,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 from zerone.data.choices import LETTERS, choice_prompt
 from zerone.data.numerals import plain_number
 from zerone.errors import DataError
+from zerone.problems.code_tests import code_spec, question_with_code
 from zerone.seeding import seed_from
 from zerone.types import Problem
 
@@ -190,12 +193,90 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
+_NOTHING = object()
+
+
+def _value_of(record: Mapping[str, Any], field: str) -> Any:
+    """Return a field, or one inside of objects that is named with dots; `_NOTHING` where there is none."""
+    if field in record:
+        return record[field]
+    value: Any = record
+    for name in field.split("."):
+        value = value.get(name, _NOTHING) if isinstance(value, Mapping) else _NOTHING
+    return value
+
+
+def _question_of(record: Mapping[str, Any], fields: Fields, place: str) -> str:
+    """Return the question: text, or the one question of a chat, behind what its system message says."""
+    value = _value_of(record, fields.prompt)
+    if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
+        return _text_of(record, fields.prompt, "data.prompt_field", place).strip()
+    texts: list[str] = []
+    for number, message in enumerate(value, start=1):
+        where = f"{place}: message {number} of field {fields.prompt!r}"
+        role, content = message.get("role"), message.get("content")
+        if role not in ("system", "developer", "user"):
+            raise DataError(
+                f"{where} must be a system's or the user's, not {_shown(role)}; a problem has one question "
+                "and no answer in its prompt"
+            )
+        if isinstance(content, list):
+            content = _joined(content, where)
+        texts.append(visible_text(content, lambda what, where=where: DataError(f"{where} {what}")).strip())
+    roles = [message["role"] for message in value]
+    if roles.count("user") != 1 or roles[-1] != "user":
+        raise DataError(
+            f"{place}: field {fields.prompt!r} must end with the one question of the user; it has "
+            f"{len(value)} messages: {', '.join(map(str, roles)) or 'none'}"
+        )
+    return "\n\n".join(texts)
+
+
+def _joined(parts: Sequence[Any], where: str) -> str:
+    """Return the text of a message that is written in parts."""
+    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
+    if not all(isinstance(text, str) for text in texts):
+        raise DataError(f"{where} has a part that is not text; problems are text alone")
+    return "".join(map(str, texts))
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:40]
+
+
+_GROUND_TRUTHS = ("reward_model.ground_truth", "verification_info.ground_truth", "ground_truth")
+"""Where rows of verl and of PrimeIntellect have the answer, if there is none in its own field."""
+
+
+def _answer_of(record: Mapping[str, Any], fields: Fields, place: str) -> str:
+    """Return the gold answer, which may stand in a ground truth where the field itself is missing."""
+    if _value_of(record, fields.answer) is _NOTHING:
+        given = {**record, "verification_info": _object(record.get("verification_info"))}
+        for name in _GROUND_TRUTHS:
+            value = _value_of(given, name)
+            if value is not _NOTHING and value is not None:
+                one = value[0] if isinstance(value, list) and len(value) == 1 else value
+                return _text_of({name: one}, name, "data.answer_field", place)
+    return _text_of(record, fields.answer, "data.answer_field", place)
+
+
+def _object(value: Any) -> Any:
+    """Return a value, or what it says where it is the text of a JSON object."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            return parse_json(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
+
+
 def _text_of(record: Mapping[str, Any], field: str, option: str, place: str) -> str:
     """Return a field as text; numbers are written out, anything else but text is refused."""
-    if field not in record:
+    value = _value_of(record, field)
+    if value is _NOTHING:
         present = ", ".join(map(repr, record)) or "no fields"
         raise DataError(f"{place}: no field {field!r}; the line has {present}; choose one by {option}=NAME")
-    return visible_text(record[field], lambda what: DataError(f"{place}: field {field!r} {what}"))
+    return visible_text(value, lambda what: DataError(f"{place}: field {field!r} {what}"))
 
 
 def written(value: Any) -> Any:
@@ -228,7 +309,7 @@ def visible_text(value: Any, complaint: Callable[[str], DataError]) -> str:
     """Return a text or a written number; raises `complaint(what is wrong)` for anything else."""
     text = written(value)
     if not isinstance(text, str):
-        raise complaint(f"must hold text or a number, not {json.dumps(text, default=str)[:40]}")
+        raise complaint(f"must hold text or a number, not {_shown(text)}")
     if not text.strip():
         raise complaint("is empty")
     try:
@@ -260,17 +341,21 @@ _FORMULA = re.compile(
 def _problem(
     record: Mapping[str, Any], fields: Fields, pattern: re.Pattern[str] | None, place: str
 ) -> Problem:
-    prompt = _text_of(record, fields.prompt, "data.prompt_field", place).strip()
+    prompt = _question_of(record, fields, place)
     language = _language(record, prompt)
     verifier = _verifier_of(record, fields)
+    row: dict[str, Any] = json.loads(json.dumps(record, default=float))
+    tests = _tests_of(row, fields, verifier, place)
     if verifier == "choice":
         spec = _choice_spec(record, fields, place)
         prompt = choice_prompt(prompt, spec["choices"], language)
+    elif tests is not None:
+        verifier, spec = "code", tests
+        prompt = question_with_code(row, prompt, tests.get("entry", ""))
     elif verifier in ("code", _JUDGE):
-        rest = {key: value for key, value in record.items() if key not in (fields.prompt, "verifier")}
-        spec = json.loads(json.dumps(rest, default=float))
+        spec = {key: value for key, value in row.items() if key not in (fields.prompt, "verifier")}
     else:
-        answer = _text_of(record, fields.answer, "data.answer_field", place)
+        answer = _answer_of(record, fields, place)
         verifier, spec = _answer_spec(
             (answer if pattern is None else _find_answer(pattern, answer, place)).strip(), verifier
         )
@@ -282,7 +367,18 @@ def _problem(
         prompt=prompt,
         verifier=verifier,
         spec=spec,
+        row=row,
     )
+
+
+def _tests_of(row: Mapping[str, Any], fields: Fields, verifier: str, place: str) -> dict[str, Any] | None:
+    """Return the tests of a program in a data set's form, where a line has such and not an answer instead."""
+    if verifier not in ("auto", "code") or (verifier == "auto" and fields.answer in row):
+        return None
+    try:
+        return code_spec(row)
+    except ValueError as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def _language(record: Mapping[str, Any], prompt: str) -> str:

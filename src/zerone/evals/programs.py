@@ -6,17 +6,14 @@ pickled; they are a single text there, which is read out without unpickling anyt
 own harness does with a program is in docs/evaluation.md, point by point; `"harness"` names it.
 """
 
-import base64
-import binascii
 import json
-import pickletools
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from zerone.data.records import Row
+from zerone.problems.code_tests import packed_tests
 from zerone.sandbox.asserts import NotConvertible, asserts_of_check
 
 _COMPLETE = "Complete this Python function. Give the whole program."
@@ -174,36 +171,12 @@ def _private_tests(row: Row) -> list[Any]:
     if text.lstrip().startswith("["):
         return row.list_of(dict, "private_test_cases")
     try:
-        inflater = zlib.decompressobj()
-        data = inflater.decompress(base64.b64decode(text, validate=True), _LONGEST_TESTS)
-        if inflater.unconsumed_tail:
-            raise ValueError(f"more than {_LONGEST_TESTS} bytes")
-        tests = json.loads(_pickled_text(data))
-    except (ValueError, binascii.Error, zlib.error, RecursionError) as error:
+        tests = packed_tests(text, _LONGEST_TESTS)
+    except ValueError as error:
         raise row.error(("private_test_cases",), f"cannot be read: {error}") from error
     if not isinstance(tests, list):
         raise row.error(("private_test_cases",), "must hold a list of tests")
     return tests
-
-
-_HARMLESS = frozenset(("PROTO", "FRAME", "MEMOIZE", "BINPUT", "PUT", "LONG_BINPUT", "STOP"))
-_TEXTS = frozenset(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"))
-
-
-def _pickled_text(data: bytes) -> str:
-    """Return the text of a pickle that holds one text and nothing else; raises ValueError for others.
-
-    The pickle is only disassembled. One that would call anything has other instructions and is refused.
-    """
-    texts = []
-    for code, argument, _ in pickletools.genops(data):
-        if code.name in _TEXTS:
-            texts.append(argument)
-        elif code.name not in _HARMLESS:
-            raise ValueError(f"a pickle with the instruction {code.name}, where only a text is expected")
-    if len(texts) != 1:
-        raise ValueError("a pickle that is not one text")
-    return str(texts[0])
 
 
 _HIGHEST_RATING = 10_000

@@ -9,12 +9,13 @@ sandbox is to be had belongs to the machine and not to the experiment.
 """
 
 import builtins
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from zerone.errors import SandboxError, SandboxUnavailable
+from zerone.errors import DataError, SandboxError, SandboxUnavailable
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict
 from zerone.rewards.fences import Wanted, program_in
 from zerone.sandbox.execution import MIB, Executor, Limits
@@ -52,8 +53,38 @@ def program_of(answer: str, spec: Mapping[str, Any] | None = None) -> str:
 
 
 def _tests_of(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the tests of a spec, with the mode that their own words imply where none is given."""
     inner = spec.get("answer")
-    return inner if isinstance(inner, Mapping) else spec
+    tests = inner if isinstance(inner, Mapping) else spec
+    listed = tests.get("tests")
+    if "mode" in tests or not isinstance(listed, list) or not listed:
+        return tests
+    words = {str: "assert"}.get(type(listed[0]))
+    if isinstance(listed[0], Mapping):
+        words = "call" if "args" in listed[0] else "stdin" if "stdin" in listed[0] else None
+    return tests if words is None else {**tests, "mode": words}
+
+
+def _limits_of(spec: Mapping[str, Any]) -> Limits:
+    defaults = Limits()
+    memory, wall = spec.get("memory_mib", defaults.memory_bytes // MIB), spec.get("wall_s", defaults.wall_s)
+    for name, value in (("memory_mib", memory), ("wall_s", wall)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise DataError(f'"{name}" must be a number above 0, not {value!r}')
+    return Limits(memory_bytes=int(memory) * MIB, wall_s=float(wall))
+
+
+def check_code(spec: Mapping[str, Any]) -> str | None:
+    """Return why no program could be judged by a problem's tests, or None; nothing is run."""
+    try:
+        _limits_of(spec)
+        suite = make_suite(_tests_of(spec))
+    except DataError as error:
+        return str(error)
+    if suite.unconverted:
+        text, reason = suite.unconverted[0]
+        return f"{len(suite.unconverted)} of {suite.total} tests cannot be judged: {text[:80]!r}: {reason}"
+    return None
 
 
 _CALLED = re.compile(r"(?<![\w.])([A-Za-z_]\w*)[ \t]*\(")
@@ -78,12 +109,7 @@ def _wanted(tests: Mapping[str, Any]) -> Wanted:
 
 def report_code(answer: str, spec: Mapping[str, Any], executor: Executor | None = None) -> Report:
     """Run an answer on its problem's tests and return all that was found."""
-    defaults = Limits()
-    limits = Limits(
-        memory_bytes=int(spec.get("memory_mib", defaults.memory_bytes // MIB)) * MIB,
-        wall_s=float(spec.get("wall_s", defaults.wall_s)),
-    )
-    suite = make_suite(_tests_of(spec))
+    suite, limits = make_suite(_tests_of(spec)), _limits_of(spec)
     return run_suite(program_of(answer, spec), suite, executor or _shared_executor(), limits)
 
 

@@ -1,21 +1,26 @@
-"""Gold answers that no verifier can read, found before anything is trained on them.
+"""Problems that no verifier can judge by, found before anything is trained on them.
 
-In: a problem. Out: what is wrong with its gold answer, or None. A gold that cannot be read makes
-every answer wrong or every verdict an error; hours of training would be for nothing.
+In: a problem. Out: what is wrong with its gold answer, its tests or its spec, or None. What cannot be read
+makes every answer wrong or every verdict an error; hours of training would be for nothing.
 """
 
 from zerone.data.choices import LETTERS
 from zerone.rewards.verifiers import FAILURES, verifier_named
 from zerone.types import Outcome, Problem
 
-_WITHOUT_GOLD = frozenset(("countdown", "code", "judge"))
-"""Judged by what they do, not by comparison with an answer."""
+_TRIED = {"countdown": "1", "judge": "Hello."}
+"""Verifiers that judge by their spec and not by comparison with an answer: what each is tried on."""
 
 
 def gold_complaint(problem: Problem) -> str | None:
-    """Return what is wrong with a problem's gold answer: it must be right by its own verifier."""
-    if problem.verifier in _WITHOUT_GOLD:
-        return None
+    """Return why no completion could be judged: a gold must be right by its own verifier, tests readable.
+
+    A general request of the user's own, without a `kind`, has no rule; a reward model judges it.
+    """
+    if problem.verifier == "code":
+        return _code_complaint(problem)
+    if problem.verifier in _TRIED:
+        return None if is_for_a_model(problem) else _spec_complaint(problem)
     gold = problem.spec["answer"]
     text = LETTERS[gold : gold + 1] if isinstance(gold, int) and gold >= 0 else str(gold)
     try:
@@ -27,6 +32,31 @@ def gold_complaint(problem: Problem) -> str | None:
     if outcome is Outcome.CORRECT:
         return None
     return f"the answer {_shown(gold)} cannot be read by the verifier {problem.verifier!r} ({outcome.value})"
+
+
+def is_for_a_model(problem: Problem) -> bool:
+    """Whether a problem is a general request that no rule can judge."""
+    return problem.verifier == "judge" and "kind" not in problem.spec
+
+
+def _code_complaint(problem: Problem) -> str | None:
+    from zerone.rewards.code import check_code
+
+    complaint = check_code(problem.spec)
+    return None if complaint is None else f"no program can be judged by its tests: {complaint}"
+
+
+def _spec_complaint(problem: Problem) -> str | None:
+    """Try the verifier on some answer; whatever the verdict, there must be one."""
+    try:
+        outcome = verifier_named(problem.verifier)(_TRIED[problem.verifier], problem.spec).outcome
+    except KeyError as error:
+        return f"the verifier {problem.verifier!r} needs {error} in the problem, or another value of it"
+    except FAILURES as error:
+        return f"the verifier {problem.verifier!r} cannot judge by this problem: {error}"
+    if outcome is Outcome.INFRASTRUCTURE_ERROR:
+        return f"the verifier {problem.verifier!r} cannot judge by this problem"
+    return None
 
 
 def _math_complaint(gold: str) -> str | None:
