@@ -15,6 +15,7 @@ from zerone.cli.reward import score_lines
 from zerone.data.jsonl import Fields, read_problems
 from zerone.rewards.ground_truth import gold_complaint
 from zerone.rewards.scoring import score_row
+from zerone.rewards.user import load_user_reward
 from zerone.types import Outcome
 
 THOUGHT = "<think>we add the numbers</think>"
@@ -286,6 +287,42 @@ def test_one_completion_is_tried(tmp_path: Path) -> None:
     assert json.loads(as_json.stdout)["reward"] == 4.0
     option = ("--name", "format", "--completion", r"<think>a</think>\boxed{4}", "--option", "style=boxed")
     assert b"correct" in call(tmp_path, "test", *option).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (["--name", "number", "--gold", "4", "--completion", "<answer>4</answer>"], 0),
+        (["--name", "number", "--gold", "4", "--completion", "<answer>5</answer>"], 0),
+        (["--name", "number", "--gold", "4", "--completion", "no answer"], 0),
+        (["--name", "number", "--completion", "<answer>4</answer>"], 1),
+        (["--name", "nothing", "--completion", "<answer>4</answer>"], 1),
+        (["--name", "choice", "--gold", "?", "--completion", "<answer>A</answer>"], 1),
+        (["--name", "language", "--gold", "xx", "--completion", "a"], 1),
+        (["--name", "code", "--completion", "x = 1"], 1),
+        (["--name", "code", "--option", 'tests=[{"in": 1}]', "--completion", "x = 1"], 1),
+        (["--name", "judge", "--option", "kind=nonsense", "--completion", "<answer>A</answer>"], 1),
+        (["--name", "nowhere.py:f", "--completion", "a"], 1),
+        (["--name", "own.py:fails", "--completion", "a"], 1),
+        (["--name", "own.py:leaves", "--completion", "a"], 1),
+        (["--name", "own.py:nothing", "--completion", "a"], 0),
+        (["--name", "own.py:third", "--completion", "a"], 0),
+    ],
+)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_the_exit_code_says_whether_there_is_a_verdict(
+    arguments: list[str], code: int, form: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own.py").write_text(
+        "from fractions import Fraction\n"
+        "def fails(completion): return 1 / 0\ndef leaves(completion): raise SystemExit(0)\n"
+        "def nothing(completion): return None\ndef third(completion): return Fraction(1, 3)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    load_user_reward.cache_clear()
+    found, out, _ = call_main(tmp_path, "reward", "test", *arguments, *form)
+    assert found == code
+    assert ("infrastructure_error" in out) == (code == 1)
 
 
 # Golds --------------------------------------------------------------------------------------------

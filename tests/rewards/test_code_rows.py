@@ -19,6 +19,7 @@ from zerone.errors import DataError
 from zerone.evals.suites import data_of
 from zerone.problems.code_tests import code_spec
 from zerone.rewards.ground_truth import gold_complaint
+from zerone.rewards.scoring import score_row
 from zerone.sandbox.execution import Kind
 from zerone.sandbox.unit_tests import make_suite
 from zerone.types import Problem
@@ -608,3 +609,39 @@ def test_rows_that_are_no_single_question_are_refused(
         read_problems(write(tmp_path, row), Fields())
     assert complaint in str(caught.value)
     assert ":1: " in str(caught.value)
+
+
+# Programs on such rows ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "program"),
+    [
+        ({"input_output": {"inputs": INPUTS, "outputs": OUTPUTS}}, "print(sum(map(int, input().split())))"),
+        ({"tests": LCB}, "a, b = map(int, input().split())\nprint(a + b)"),
+        (
+            {"input_output": {"fn_name": "add", "inputs": [[1, 2], [4, 5]], "outputs": [[3], [9]]}},
+            f"{FUNCTION}return a + b",
+        ),
+        (
+            {
+                "public_test_cases": LCB_CALLS,
+                "metadata": '{"func_name": "add"}',
+                "starter_code": f"{CLASS}pass",
+            },
+            f"{CLASS}return a + b",
+        ),
+        ({"test_list": ["assert add(1, 2) == 3"]}, f"{FUNCTION}return a + b"),
+        ({"tests": CALLS, "entry": "add"}, f"{FUNCTION}return a + b"),
+        ({"tests": STDIN_SPEC}, "print(sum(map(int, input().split())))"),
+    ],
+)
+def test_a_row_is_scored_by_its_tests(row: Mapping[str, Any], program: str) -> None:
+    completion = f"Here:\n```python\n{program}\n```\nOutput:\n```\n3\n```\n"
+    found = score_row({"id": 1, "verifier": "code", "completion": completion, **row})
+    assert found["outcome"] == "correct", found
+    wrong = score_row({"id": 1, "verifier": "code", "completion": completion.replace("+", "-"), **row})
+    assert wrong["outcome"] == ("wrong" if "+" in program else "correct")
+    bad = score_row({"id": 1, "verifier": "code", "completion": completion, "tests": [{"in": 1}]})
+    assert bad["outcome"] == "infrastructure_error"
+    assert "test 1 has 'in'; an input and an output are needed" in bad["error"]

@@ -15,8 +15,9 @@ from scripted import (
 )
 from training import make_learner
 from zerone.config import build_config
-from zerone.errors import ConfigError
+from zerone.errors import ConfigError, TrainingError
 from zerone.prompts.r1 import Style
+from zerone.rewards.accuracy import NO_VERDICT, Verdict, verdict_of
 from zerone.rewards.total import PARTS, RewardRules, RewardWeights, grade
 from zerone.rewards.user import load_user_reward
 from zerone.train.loop import rules_of, weights_of
@@ -202,6 +203,35 @@ def test_options_reach_weights_and_rules(source: Path) -> None:
 def test_weights_that_cannot_work_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         build_config(options)
+
+
+def test_a_run_whose_verifier_never_works_stops_and_one_that_fails_later_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, model = make_config(rl__steps=2), talking_model()
+    calls = list[str]()
+
+    def fails(answer: str, spec: object) -> Verdict:
+        calls.append(answer)
+        if len(calls) > works:
+            raise OSError("no worker")
+        return verdict_of(True, answer)
+
+    monkeypatch.setattr("zerone.rewards.total.verifier_named", lambda name: fails)
+    monkeypatch.setattr("zerone.rewards.total.UNPARSABLE", NO_VERDICT)
+    works = 0
+    (tmp_path / "never").mkdir()
+    with pytest.raises(TrainingError, match="step 1: no completion could be judged"):
+        play_digits(config, make_learner(model, config), make_engine(model), tmp_path / "never")
+    calls.clear()
+    works = 1
+    (tmp_path / "once").mkdir()
+    run = play_digits(config, make_learner(model, config), make_engine(model), tmp_path / "once")
+    first, second = run.read_metrics()
+    assert first["accuracy"] == 1.0
+    for name in ("reward_mean", "reward_std", "accuracy", "format"):
+        assert second[name] is None
+    assert "the verifier failed on 32 answers" in second["verdict"]
 
 
 def test_a_run_records_every_part_and_outcome(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Judge one completion and say what was found."""
+    """Judge one completion and say what was found; exit code 1 where there is no verdict."""
     from zerone.rewards.scoring import score_row
 
     if completion == "-":
@@ -50,6 +50,7 @@ def test(
         for key, value in scored.items():
             if key != "id":
                 print(f"{key:<10} {value if isinstance(value, str) else json.dumps(value)}")
+    raise typer.Exit(1 if scored["outcome"] == "infrastructure_error" else 0)
 
 
 def _options(options: Iterable[str]) -> dict[str, Any]:

@@ -211,18 +211,10 @@ def _question_of(record: Mapping[str, Any], fields: Fields, place: str) -> str:
     value = _value_of(record, fields.prompt)
     if not isinstance(value, list) or not all(isinstance(one, Mapping) for one in value):
         return _text_of(record, fields.prompt, "data.prompt_field", place).strip()
-    texts: list[str] = []
-    for number, message in enumerate(value, start=1):
-        where = f"{place}: message {number} of field {fields.prompt!r}"
-        role, content = message.get("role"), message.get("content")
-        if role not in ("system", "developer", "user"):
-            raise DataError(
-                f"{where} must be a system's or the user's, not {_shown(role)}; a problem has one question "
-                "and no answer in its prompt"
-            )
-        if isinstance(content, list):
-            content = _joined(content, where)
-        texts.append(visible_text(content, lambda what, where=where: DataError(f"{where} {what}")).strip())
+    texts = [
+        _said(message, f"{place}: message {number} of field {fields.prompt!r}")
+        for number, message in enumerate(value, start=1)
+    ]
     roles = [message["role"] for message in value]
     if roles.count("user") != 1 or roles[-1] != "user":
         raise DataError(
@@ -232,12 +224,20 @@ def _question_of(record: Mapping[str, Any], fields: Fields, place: str) -> str:
     return "\n\n".join(texts)
 
 
-def _joined(parts: Sequence[Any], where: str) -> str:
-    """Return the text of a message that is written in parts."""
-    texts = [part.get("text") if isinstance(part, Mapping) else part for part in parts]
-    if not all(isinstance(text, str) for text in texts):
-        raise DataError(f"{where} has a part that is not text; problems are text alone")
-    return "".join(map(str, texts))
+def _said(message: Mapping[str, Any], where: str) -> str:
+    """Return what a message of a prompt says; its text may be written in parts."""
+    role, content = message.get("role"), message.get("content")
+    if role not in ("system", "developer", "user"):
+        raise DataError(
+            f"{where} must be a system's or the user's, not {_shown(role)}; a problem has one question and no "
+            "answer in its prompt"
+        )
+    if isinstance(content, list):
+        texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{where} has a part that is not text; problems are text alone")
+        content = "".join(map(str, texts))
+    return visible_text(content, lambda what: DataError(f"{where} {what}")).strip()
 
 
 def _shown(value: Any) -> str:

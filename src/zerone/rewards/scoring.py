@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from zerone.data.jsonl import with_floats, written
+from zerone.problems.code_tests import code_spec
 from zerone.prompts.r1 import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
 from zerone.rewards.language import language_code, language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
@@ -84,6 +85,8 @@ def _score_answer(name: str, completion: str, row: Row) -> _Scored:
 def _spec(row: Row) -> dict[str, Any]:
     """Return what the verifier needs; a number as answer is taken as it is written."""
     spec = {key: value for key, value in row.items() if key not in _OF_THE_ROW}
+    if row["verifier"] == "code" and (tests := code_spec(spec)) is not None:
+        return tests
     if "answer" in spec:
         is_place = row["verifier"] == "choice"
         spec["answer"] = with_floats(spec["answer"] if is_place else written(spec["answer"]))
