@@ -418,7 +418,6 @@ def test_every_verifier_is_asked(tmp_path: Path, row: Mapping[str, Any], reason:
     "row",
     [
         {"verifier": "code", "mode": "stdin", "tests": [{"in": "1", "out": "2"}]},
-        {"verifier": "judge"},
         {"verifier": "judge", "kind": "nonsense", "language": "en"},
         {"verifier": "number", "answer": "many"},
     ],
@@ -439,6 +438,15 @@ def test_a_run_without_a_usable_problem_refuses_to_start(
     assert "40 of 40 answers or tests" in screen
     assert f"{path}:1: " in screen
     assert "skip_unreadable" not in screen
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_requests_that_no_rule_judges_need_a_model(tmp_path: Path) -> None:
+    lines = [{"prompt": f"Add {i} and 1.", "answer": i + 1} for i in range(40)]
+    path = write(tmp_path, *lines, *({"prompt": f"Do {i}.", "verifier": "judge"} for i in range(40)))
+    code, _, screen = call_main(tmp_path, "zero", f"data.path={path}", "--run-dir", str(tmp_path / "run"))
+    assert code == 2
+    assert "problems are general requests without a `kind`, which no rule can judge" in screen
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 

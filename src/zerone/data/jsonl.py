@@ -229,8 +229,8 @@ def _said(message: Mapping[str, Any], where: str) -> str:
     role, content = message.get("role"), message.get("content")
     if role not in ("system", "developer", "user"):
         raise DataError(
-            f"{where} must be a system's or the user's, not {_shown(role)}; a problem has one question and no "
-            "answer in its prompt"
+            f"{where} must be a system's or the user's, not {_shown(role)}; a problem has one question "
+            "and no answer in its prompt"
         )
     if isinstance(content, list):
         texts = [part.get("text") if isinstance(part, Mapping) else part for part in content]

@@ -29,7 +29,7 @@ from zerone.problems.mixture import (
 )
 from zerone.problems.request_suites import helpfulness_suite, safety_suite
 from zerone.problems.scenarios import AllScenarios, OwnScenarios
-from zerone.rewards.ground_truth import gold_complaint, is_for_a_model
+from zerone.rewards.ground_truth import gold_complaint
 from zerone.rewards.preference import first_due, kind_of
 from zerone.train.loop import Mixture
 from zerone.types import Problem
@@ -145,7 +145,7 @@ def fields_of(config: Config) -> Fields:
 def _data_of_file(config: Config, path: Path) -> Data:
     data = config.data
     read = read_problems(path, fields_of(config))
-    problems = _readable(read, path, skip=data.skip_unreadable, has_model=bool(config.reward.preference))
+    problems = _readable(read, path, skip=data.skip_unreadable)
     train, held_out = split_problems(problems, data.eval_share)
     mixture = ListMixture(seed=config.seed, problems=train, problems_per_step=config.rl.problems_per_step)
     left_out = "".join(
@@ -168,20 +168,13 @@ def _data_of_file(config: Config, path: Path) -> Data:
 _LISTED_LINES = 10
 
 
-_NO_MODEL = (
-    "no rule judges a general request without a `kind`; set reward.preference and a reward model for it"
-)
-
-
-def _readable(read: ProblemFile, path: Path, *, skip: bool, has_model: bool) -> tuple[Problem, ...]:
+def _readable(read: ProblemFile, path: Path, *, skip: bool) -> tuple[Problem, ...]:
     """Return the problems that their verifier can judge by; raises DataError for others, or where none is."""
-    complaints: dict[int, str] = {}
-    for number, problem in zip(read.lines, read.problems, strict=True):
-        complaint = gold_complaint(problem)
-        if complaint is None and not has_model and is_for_a_model(problem):
-            complaint = _NO_MODEL
-        if complaint is not None:
-            complaints[number] = complaint
+    complaints = {
+        number: complaint
+        for number, problem in zip(read.lines, read.problems, strict=True)
+        if (complaint := gold_complaint(problem)) is not None
+    }
     if complaints and (not skip or len(complaints) == len(read.problems)):
         shown = [f"{path}:{number}: {text}" for number, text in complaints.items()][:_LISTED_LINES]
         raise DataError(
@@ -236,8 +229,7 @@ def suite_for_sft(config: Config) -> Suite | None:
             "problems"
         )
     read = read_problems(path, fields_of(config))
-    has_model = bool(config.reward.preference)
-    problems = _readable(read, path, skip=config.data.skip_unreadable, has_model=has_model)
+    problems = _readable(read, path, skip=config.data.skip_unreadable)
     return Suite(name=path.stem, problems=problems[: e.problems], num_samples=e.hard_samples)
 
 

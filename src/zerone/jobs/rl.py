@@ -27,6 +27,7 @@ from zerone.pipeline.own_rewards import FailureLog, hashes_of, say_on_stderr, tr
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
+from zerone.rewards.ground_truth import is_for_a_model
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
@@ -80,14 +81,17 @@ def run_zero(
     run.lock()
     try:
         environment = prepare_run(config, run, resume)
-        session = open_session(config, run, environment)
+        needs_rewards = algorithm is None or algorithm.needs_rewards
+        session = open_session(config, run, environment, needs_rewards=needs_rewards)
         chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
         return _train_and_measure(session, new_state(session), display, chosen)
     finally:
         run.unlock()
 
 
-def open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+def open_session(
+    config: Config, run: RunDir, environment: dict[str, Any], *, needs_rewards: bool = True
+) -> Session:
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     transformers.logging.disable_progress_bar()
@@ -95,6 +99,8 @@ def open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Se
     data = data_of(config)
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here
+    if needs_rewards and not config.reward.preference:
+        refuse_unjudged(data.listed)
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     model = load_model(config.model.path, torch.float32)
     to_prompt = prompt_encoder(config, model)
@@ -120,6 +126,17 @@ def open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Se
         to_prompt=to_prompt,
         reward_models=reward_models,
     )
+
+
+def refuse_unjudged(problems: Sequence[Problem]) -> None:
+    """Raise ConfigError for general requests that no rule judges, where no reward model does."""
+    unjudged = [problem for problem in problems if is_for_a_model(problem)]
+    if unjudged:
+        raise ConfigError(
+            f"{len(unjudged)} of {len(problems)} problems are general requests without a `kind`, which no rule "
+            f"can judge (the first: {unjudged[0].prompt[:60]!r}); set reward.preference and "
+            "reward.helpfulness_model, or leave them out"
+        )
 
 
 def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:

@@ -36,6 +36,9 @@ class StepResult:
 class Algorithm(Protocol):
     """Turns a step's graded groups into updates of the weights."""
 
+    needs_rewards: bool
+    """Whether completions without a reward teach nothing."""
+
     def learn(self, config: Config, state: TrainState, groups: Sequence[Group], step: int) -> StepResult:
         """Make the updates of a step, which counts from 0."""
         ...

@@ -103,6 +103,8 @@ class Sums:
 class OnPolicyDistillation:
     """Learns from a teacher's next-token distributions on the student's own completions; an `Algorithm`."""
 
+    needs_rewards = False
+
     def __init__(self, teacher: ModelPass) -> None:
         self._teacher = teacher
 

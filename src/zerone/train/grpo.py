@@ -30,6 +30,8 @@ and differ only in the order of additions (1e-5 measured; a wrong position or ma
 class Grpo:
     """Group-relative policy optimization; an `Algorithm`."""
 
+    needs_rewards = True
+
     def learn(self, config: Config, state: TrainState, groups: Sequence[Group], step: int) -> StepResult:
         """Credit completions, update the policy, and every so many steps replace the reference by it."""
         credited = credit(groups, config.advantage.scale)

@@ -24,6 +24,8 @@ from zerone.types import Credited, Group, StepStats
 class Ppo:
     """Proximal policy optimization with a critic of the policy's size; an `Algorithm`."""
 
+    needs_rewards = True
+
     def __init__(self, critic: Critic) -> None:
         self.critic = critic
 
