@@ -133,8 +133,8 @@ def refuse_unjudged(problems: Sequence[Problem]) -> None:
     unjudged = [problem for problem in problems if is_for_a_model(problem)]
     if unjudged:
         raise ConfigError(
-            f"{len(unjudged)} of {len(problems)} problems are general requests without a `kind`, which no rule "
-            f"can judge (the first: {unjudged[0].prompt[:60]!r}); set reward.preference and "
+            f"{len(unjudged)} of {len(problems)} problems are general requests without a `kind`, which no "
+            f"rule can judge (the first: {unjudged[0].prompt[:60]!r}); set reward.preference and "
             "reward.helpfulness_model, or leave them out"
         )
 
