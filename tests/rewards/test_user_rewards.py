@@ -18,6 +18,8 @@ from zerone.config import build_config, to_yaml
 from zerone.config.reading import flat_options
 from zerone.config.sections import PARTS as NAMES
 from zerone.errors import ConfigError
+from zerone.report import claims
+from zerone.report.record import read_record
 from zerone.rewards.preference import KINDS
 from zerone.rewards.scoring import score_row
 from zerone.rewards.total import PARTS, NamedReward, RewardRules, RewardWeights, grade_all
@@ -30,6 +32,7 @@ from zerone.rewards.user import (
     load_user_reward,
     number_of,
 )
+from zerone.runs.directory import RunDir
 from zerone.train.loop import rules_of
 from zerone.types import Finish, Graded, Problem
 
@@ -529,6 +532,11 @@ def test_a_run_with_functions_records_them_and_names_what_fails(tmp_path: Path) 
     assert "step 1, reward 'fails'\nTraceback" in (tmp_path / "run" / "run.log").read_text(encoding="utf-8")
     environment = json.loads((tmp_path / "run" / "environment.json").read_text(encoding="utf-8"))
     assert list(environment["reward_functions"]) == ["each", "group", "fails"]
+    record = read_record(RunDir(tmp_path / "run"))
+    assert claims.written_weights(record) == (
+        "1 for accuracy, 0.1 for format, 1 for each, 1 for group and 0.25 for fails"
+    )
+    assert "the user's function each" in claims.length_claim(record)
 
 
 def test_a_run_in_which_all_fail_stops(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from zerone.curation.drafts import Draft
 from zerone.prompts.r1 import THINK_CLOSE, Style, is_visible, parse_completion
+from zerone.rewards.fences import is_fence
 from zerone.rewards.language import SCRIPTS, Detector, language_code, language_share, word_counts
 from zerone.rewards.shape import repeated_share
 from zerone.rewards.total import RewardRules, RewardWeights, grade
@@ -58,7 +59,6 @@ class Limits:
 Judge = Callable[[Problem, str], Outcome]
 """Says whether an answer serves a problem that no rule can check."""
 
-_FENCE = re.compile(r"^[ \t]*(?:```|~~~)", re.MULTILINE)
 _BOX = re.compile(r"\\boxed\s{0,8}\{.*\}|[\s.$]+", re.DOTALL)
 
 
@@ -126,7 +126,7 @@ def _unreadable(draft: Draft, limits: Limits, detector: Detector | None) -> Reas
     is_program = draft.problem.verifier == "code"
     if max(longest_paragraph(thought), longest_paragraph(summary or "", is_program)) > limits.paragraph:
         return Reason.LONG_PARAGRAPH
-    if _FENCE.search(thought):
+    if any(map(is_fence, thought.splitlines())):
         return Reason.CODE_BLOCK
     if repeated_share(draft.text) > limits.repeated_share:
         return Reason.REPEATED
@@ -141,11 +141,11 @@ def longest_paragraph(text: str, is_program: bool = False) -> int:
     longest = length = 0
     is_fenced = False
     for line in text.splitlines():
-        is_fence = _FENCE.match(line) is not None
-        stands_alone = is_program or is_fenced or is_fence or not line.strip()
+        is_mark = is_fence(line)
+        stands_alone = is_program or is_fenced or is_mark or not line.strip()
         length = len(line) if stands_alone else length + len(line)
         longest = max(longest, length)
-        if is_fence:
+        if is_mark:
             is_fenced = not is_fenced
         if stands_alone:
             length = 0

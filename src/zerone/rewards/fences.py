@@ -106,6 +106,11 @@ def _cut(line: str, text: str, columns: int) -> str:
     return line[min(columns, len(line) - len(text)) :]
 
 
+def is_fence(line: str) -> bool:
+    """Whether a line opens or closes a fenced block."""
+    return ("```" in line or "~~~" in line) and _OPENING.match(line) is not None
+
+
 def plain_lines(text: str) -> str:
     """Return a text without a byte order mark in front, its lines ended by a line feed alone."""
     return text.removeprefix(_BYTE_ORDER_MARK).replace("\r\n", "\n").replace("\r", "\n")
