@@ -280,6 +280,8 @@ def test_assertions_are_read_as_mbpp_has_them(tmp_path: Path) -> None:
 def test_what_the_sandbox_can_be_told_stays_and_an_answer_comes_first(tmp_path: Path) -> None:
     row = {"tests": LCB, "wall_s": 3, "memory_mib": 300}
     assert {"wall_s": 3, "memory_mib": 300}.items() <= read(tmp_path, row).spec.items()
+    assert read(tmp_path, row).spec["harness"] == "livecodebench"
+    assert "harness" not in read(tmp_path, {**row, "tolerance": 1e-6}).spec
     assert read(tmp_path, {**row, "answer": "7"}).verifier == "number"
     assert read(tmp_path, {**row, "answer": "7", "verifier": "code"}).verifier == "code"
     assert read(tmp_path, {**row, "answer": "7"}, verifier="code").verifier == "code"

@@ -68,9 +68,12 @@ def code_spec(record: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         if all(isinstance(test, str) for test in tests):
             return {"mode": "assert", "tests": tests, **_setup(record), **kept}
-        return _contest(record, tests, functions, is_paired=is_paired) | kept
+        spec = _contest(record, tests, functions, is_paired=is_paired) | kept
     except ValueError as error:
         raise ValueError(f"field {name!r}: {error}") from error
+    if "tolerance" in record and "harness" not in record:
+        spec.pop("harness", None)  # it compares exactly
+    return spec
 
 
 def question_with_code(record: Mapping[str, Any], question: str, entry: str) -> str:
