@@ -21,9 +21,9 @@ from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
+from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, end_ids, load_model
-from zerone.pipeline.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
