@@ -15,6 +15,7 @@ from zerone.engine.api import Engine, Request, Sampling
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.identity import sha256_of_value
 from zerone.model.loading import load_model, quiet_transformers
+from zerone.model.tokenizer import encode, encode_prompt
 from zerone.processes.machine import Precision, keep_freed_memory, known_machine
 from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.seeding import seed_from
@@ -46,13 +47,13 @@ class ModelAtWork:
         """Return what asks for `num_samples` continuations of a text."""
         return Request(
             problem=problem,
-            prompt_ids=tuple(self.tokenizer(text)["input_ids"]),
+            prompt_ids=encode_prompt(self.tokenizer, text),
             seeds=tuple(seed_from(seed, source, problem.id, k) for k in range(num_samples)),
         )
 
     def count_tokens(self, text: str) -> int:
         """Return the length of a completion, its end token included."""
-        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+        return len(encode(self.tokenizer, text)) + 1
 
 
 def open_model(

@@ -79,6 +79,7 @@ _BUDGETS = 64
 class LocalAnswerer:
     """The model in this process. `render` makes the prompt of a problem, `encode` its tokens.
 
+    `readable` shows a prompt as text, where control tokens of its question are written under other names.
     `context` holds prompt and answer; with `fits_budget` an answer may have fewer tokens than `sampling`
     says. `problems_at_once` are sampled together: what an interruption loses at most.
     """
@@ -92,10 +93,11 @@ class LocalAnswerer:
     context: int
     problems_at_once: int
     fits_budget: bool = True
+    readable: Callable[[str], str] = str
 
     def prompt(self, problem: Problem) -> str:
         """Return the text that the model continues."""
-        return self.render(problem)
+        return self.readable(self.render(problem))
 
     def drawing(self) -> Mapping[str, Any]:
         """Return how answers are drawn."""

@@ -16,6 +16,7 @@ from zerone.errors import ExportError, ZeroneError
 from zerone.export.card import write_card
 from zerone.export.source import Source
 from zerone.model.loading import PROVENANCE_NAME, sync_path
+from zerone.model.tokenizer import FILE_NAME
 
 TEMPERATURE, TOP_P = 0.6, 0.95
 """How the R1 paper samples, and what its models recommend."""
@@ -55,10 +56,18 @@ def write_directory(source: Source, directory: Path, name: str) -> None:
     for path in [files.directory / "config.json", *files.weight_paths, files.directory / _INDEX_NAME]:
         if path.exists():
             shutil.copyfile(path, directory / path.name)
+    _correct_head(directory / "config.json", files.config.tie_word_embeddings)
     _write_tokenizer(source, directory)
     _write_json(directory / "generation_config.json", generation_settings(source))
     _write_json(directory / PROVENANCE_NAME, _provenance(source, name))
     (directory / "README.md").write_text(write_card(source, name), encoding="utf-8")
+
+
+def _correct_head(path: Path, is_tied: bool) -> None:
+    """Let a config.json say that the output matrix is a matrix of its own, where the weights have one."""
+    stated: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if stated.get("tie_word_embeddings", False) and not is_tied:
+        _write_json(path, stated | {"tie_word_embeddings": False})
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
@@ -69,10 +78,9 @@ def _write_tokenizer(source: Source, directory: Path) -> None:
     tokenizer = source.files.tokenizer
     if source.prompt is not None:
         tokenizer.chat_template = source.chat_template
-    if tokenizer.is_fast:
-        # Written here first, as the library reports a full disk by a bare Exception.
-        text = tokenizer.backend_tokenizer.to_str(pretty=True)
-        (directory / "tokenizer.json").write_text(text, encoding="utf-8")
+    # Written here first, as the library reports a full disk by a bare Exception.
+    text = tokenizer.backend_tokenizer.to_str(pretty=True)
+    (directory / FILE_NAME).write_text(text, encoding="utf-8")
     tokenizer.save_pretrained(directory)
     path = directory / "tokenizer_config.json"
     settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -84,22 +92,6 @@ def _write_tokenizer(source: Source, directory: Path) -> None:
     _write_json(path, settings)
 
 
-def end_tokens(source: Source) -> list[int]:
-    """Return the tokens that end a completion: the tokenizer's and those of the generation settings."""
-    configured = _read_generation(source).get("eos_token_id", source.files.config.eos_token_id)
-    ids = configured if isinstance(configured, list) else [configured]
-    return sorted({token for token in (source.files.tokenizer.eos_token_id, *ids) if token is not None})
-
-
-def _read_generation(source: Source) -> dict[str, Any]:
-    path = source.files.directory / "generation_config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
-
-
 def generation_settings(source: Source) -> dict[str, Any]:
     """Return what generation_config.json holds: how to sample, when to stop, how long answers may be."""
     config = source.files.config
@@ -107,7 +99,7 @@ def generation_settings(source: Source) -> dict[str, Any]:
         "do_sample": True,
         "temperature": TEMPERATURE,
         "top_p": TOP_P,
-        "eos_token_id": end_tokens(source),
+        "eos_token_id": list(source.end_ids),
         "pad_token_id": source.files.tokenizer.pad_token_id,
         "bos_token_id": config.bos_token_id,
     }

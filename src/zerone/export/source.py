@@ -16,7 +16,15 @@ import yaml
 from zerone.config import Config, build_config, read_recipe
 from zerone.errors import ExportError, ModelError, RunDirError
 from zerone.export.template import ChatPrompt, jinja_template
-from zerone.model.loading import EMBEDDED, ModelFiles, read_model_files, read_provenance
+from zerone.model.loading import (
+    EMBEDDED,
+    ModelFiles,
+    end_ids_of,
+    generation_settings,
+    read_model_files,
+    read_provenance,
+)
+from zerone.model.tokenizer import start_ids
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.reward_model.scorer import HEAD_ABOUT
 from zerone.runs.directory import RunDir
@@ -69,6 +77,11 @@ class Source:
     def licence(self) -> str | None:
         """The licence of the model, or None where nothing tells it."""
         return self.lineage[0].licence
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end a completion."""
+        return end_ids_of(self.files.tokenizer, generation_settings(self.files), str(self.files.directory))
 
     @property
     def chat_template(self) -> str | None:
@@ -125,9 +138,7 @@ def _prompt_of(files: ModelFiles, config: Config | None) -> ChatPrompt | None:
 
 def _beginning(tokenizer: Any) -> str:
     """Return the start token that the tokenizer puts before plain text, and a chat template must write."""
-    added = tokenizer("")["input_ids"]
-    bos = tokenizer.bos_token
-    return bos if bos is not None and added[:1] == [tokenizer.bos_token_id] else ""
+    return "".join(tokenizer.convert_ids_to_tokens(list(start_ids(tokenizer))))
 
 
 # Lineage ------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
 from zerone.evals.sources import Choice, Source, load_source
 from zerone.model.loading import Model, load_model
+from zerone.model.tokenizer import encode_prompt, encode_written, readable, render_chat
 from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
 from zerone.prompts.r1 import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
@@ -264,6 +266,7 @@ def _local(
         form=form,
         render=render,
         encode=encode,
+        readable=partial(readable, model.tokenizer),
         context=context,
         problems_at_once=_at_once(wanted, source, slots),
         fits_budget=wanted.fits_budget,
@@ -292,9 +295,7 @@ def _chat(model: Model, source: Source) -> tuple[Form, Render]:
     def render(problem: Problem) -> str:
         messages = [{"role": "user", "content": message_of(problem)}]
         try:
-            return str(
-                model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            )
+            return render_chat(model.tokenizer, messages)
         except (jinja2.TemplateError, ValueError, TypeError) as error:
             raise ModelError(
                 f"the chat template of {model.path} fails: {error}; use --no-chat for the R1-Zero template"
@@ -305,8 +306,8 @@ def _chat(model: Model, source: Source) -> tuple[Form, Render]:
 
 
 def _encoder(model: Model, is_chat: bool) -> Callable[[str], tuple[int, ...]]:
-    """Return the tokenizer as a function; a chat template writes its special tokens itself."""
-    return lambda text: tuple(model.tokenizer(text, add_special_tokens=not is_chat)["input_ids"])
+    """Return the tokenizer as a function; a chat template writes its control tokens itself."""
+    return partial(encode_written if is_chat else encode_prompt, model.tokenizer)
 
 
 def _sampling(drawing: SamplingConfig) -> Sampling:

@@ -24,6 +24,7 @@ from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, end_ids, load_model
+from zerone.model.tokenizer import encode_prompt
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
@@ -146,7 +147,7 @@ def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[in
 
     def to_prompt(problem: Problem) -> tuple[int, ...]:
         text = write_prompt(problem.prompt, examples, style) + opened
-        return tuple(model.tokenizer(text)["input_ids"])
+        return encode_prompt(model.tokenizer, text)
 
     return to_prompt
 

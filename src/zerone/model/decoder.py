@@ -224,9 +224,31 @@ def check_supported(config: Any) -> None:
         raise ModelError(f"activation {config.hidden_act!r} is not supported; only silu is")
     if getattr(config, "use_sliding_window", False):
         raise ModelError("sliding-window attention is not supported; set use_sliding_window to false")
-    if config.max_position_embeddings < 1:
-        raise ModelError(f"max_position_embeddings is {config.max_position_embeddings}, which holds no token")
+    _check_shape(config)
     rope_type = config.rope_parameters.get("rope_type", "default")
     if rope_type != "default" and rope_type not in ROPE_INIT_FUNCTIONS:
         kinds = ", ".join(sorted({"default", *ROPE_INIT_FUNCTIONS}))
         raise ModelError(f"rope_type {rope_type!r} is not supported; use one of {kinds}")
+
+
+_COUNTED = ("num_attention_heads", "num_key_value_heads", "num_hidden_layers", "max_position_embeddings")
+
+
+def _check_shape(config: Any) -> None:
+    """Raise ModelError for sizes that make no model, alone or together."""
+    heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
+    for name in _COUNTED:
+        if getattr(config, name) < 1:
+            raise ModelError(f"{name} is {getattr(config, name)} and must be at least 1")
+    if heads % kv_heads:
+        raise ModelError(
+            f"num_key_value_heads is {kv_heads}, which does not divide num_attention_heads, {heads}"
+        )
+    size = getattr(config, "head_dim", None) or config.hidden_size / heads
+    if size % 2:
+        raise ModelError(
+            f"heads of {size:g} channels cannot be rotated: head_dim (or hidden_size, {config.hidden_size}, "
+            f"by num_attention_heads, {heads}) must be an even number"
+        )
+    if not 0 < config.rms_norm_eps < 1:
+        raise ModelError(f"rms_norm_eps is {config.rms_norm_eps}; it is a small number above 0")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -18,25 +18,18 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GenerationConfig,
-    PreTrainedConfig,
-)
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
 
 from zerone.errors import CheckpointError, ModelError
-from zerone.model.decoder import SUPPORTED, check_supported
+from zerone.model.configuration import brief, read_config, read_object
+from zerone.model.tokenizer import read_tokenizer
 
 EMBEDDED = "embedded"
 """The name of the model inside the package; a directory of that name is `./embedded`."""
 
 PROVENANCE_NAME = "provenance.json"
 
-_TOKENIZER_NAMES = ("tokenizer.json", "vocab.json")
 _SINGLE_NAME = "model.safetensors"
 _INDEX_NAME = "model.safetensors.index.json"
 _PICKLE_PATTERNS = ("*.bin", "*.pt", "*.pth", "*.pkl")
@@ -88,15 +81,19 @@ def load_model(path: str, precision: torch.dtype) -> Model:
 def read_model_files(path: str) -> ModelFiles:
     """Read and check all but the weights of what `load_model` takes; raises ModelError as it does."""
     directory = find_directory(path)
-    config = _read_config(directory)
+    config = read_config(directory)
     weight_paths = _find_weights(directory)
-    tokenizer = _load_tokenizer(directory)
+    tokenizer = read_tokenizer(directory)
     if len(tokenizer) > config.vocab_size:
         raise ModelError(
             f"the tokenizer in {directory} has {len(tokenizer)} tokens and the model's embedding only "
             f"{config.vocab_size}; use the tokenizer that belongs to the model, or resize its embedding"
         )
-    return ModelFiles(directory=directory, config=config, tokenizer=tokenizer, weight_paths=weight_paths)
+    if config.tie_word_embeddings and _hold_own_head(weight_paths):
+        config.tie_word_embeddings = False  # else some readers put the embedding in its place, without a word
+    files = ModelFiles(directory=directory, config=config, tokenizer=tokenizer, weight_paths=weight_paths)
+    _settle_end(files)
+    return files
 
 
 def find_directory(path: str) -> Path:
@@ -118,49 +115,7 @@ def find_directory(path: str) -> Path:
 
 def width_of(path: str) -> int:
     """Return the hidden size of the model that a `model.path` names; raises ModelError if there is none."""
-    return int(_read_config(find_directory(path)).hidden_size)
-
-
-def _read_config(directory: Path) -> PreTrainedConfig:
-    """Return the configuration of a model that zerone can compute."""
-    path = directory / "config.json"
-    if not path.is_file():
-        inner = directory / "model"  # of a run or a checkpoint
-        hint = (
-            f"its model is {inner}" if (inner / "config.json").is_file() else "give a transformers directory"
-        )
-        raise ModelError(f"{directory} has no config.json; {hint}")
-    # Told apart here already: transformers would advise to run the code of an unknown type.
-    declared = _read_object(path).get("model_type")
-    if declared not in SUPPORTED:
-        raise ModelError(
-            f"model type {declared!r} in {path} is not supported; use one of {', '.join(SUPPORTED)}"
-        )
-    try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
-        raise ModelError(
-            f"cannot use {path}: {_brief(error)}; copy the model's own config.json again"
-        ) from error
-    try:
-        check_supported(config)
-    except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    if "quantization_config" in config.to_dict():
-        raise ModelError(f"the weights in {directory} are quantised, which cannot be trained; give full ones")
-    return config
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {_brief(error)}; copy the model again") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} does not hold a JSON object; copy the model again")
-    return value
+    return int(read_config(find_directory(path)).hidden_size)
 
 
 def _find_weights(directory: Path) -> list[Path]:
@@ -185,22 +140,31 @@ def _find_weights(directory: Path) -> list[Path]:
 
 
 def _shard_names(index_path: Path) -> set[str]:
-    weight_map = _read_object(index_path).get("weight_map")
+    weight_map = read_object(index_path).get("weight_map")
     names = set(weight_map.values()) if isinstance(weight_map, dict) else set()
     if not names or any(Path(str(name)).name != name for name in names):
         raise ModelError(f"{index_path} names no weight files of its own directory; copy the model again")
     return names
 
 
-def _load_tokenizer(directory: Path) -> Any:
-    if not any((directory / name).is_file() for name in _TOKENIZER_NAMES):
-        raise ModelError(f"{directory} has no tokenizer; copy the model's tokenizer.json there")
+def _hold_own_head(weight_paths: Sequence[Path]) -> bool:
+    """Whether the weights have an output matrix that differs from the embedding.
+
+    Weights that cannot be read are the business of `load_weights`.
+    """
+    matrices = []
     try:
-        return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
-        raise ModelError(
-            f"cannot load the tokenizer in {directory}: {_brief(error)}; copy the model's own again"
-        ) from error
+        for name in ("lm_head.weight", "model.embed_tokens.weight"):
+            for path in weight_paths:
+                with safe_open(path, framework="pt") as file:
+                    if name in file.keys():  # noqa: SIM118 - it is no mapping
+                        matrices.append(file.get_tensor(name))
+                        break
+            else:
+                return False
+    except (OSError, SafetensorError):
+        return False
+    return not torch.equal(*matrices)
 
 
 def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
@@ -220,7 +184,7 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
             )
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load the weights in {directory}: {_brief(error)}; copy them again"
+            f"cannot load the weights in {directory}: {brief(error)}; copy them again"
         ) from error
     module, info = loaded
     # transformers puts random numbers where tensors are missing or misshapen, and only warns.
@@ -234,6 +198,12 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
             raise ModelError(
                 f"the weights in {directory} {fault} ({len(names)}, the first {names[0]}); give a causal "
                 "language model with the config.json that belongs to it"
+            )
+    for name, parameter in module.named_parameters():
+        if not all(extreme.isfinite() for extreme in parameter.detach().aminmax()):
+            raise ModelError(
+                f"the weights in {directory} hold NaN or infinite values, the first in {name}: such a model "
+                "computes nothing; copy them again, or take an earlier checkpoint"
             )
     return module
 
@@ -251,13 +221,6 @@ def quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if had_bars:
             logging.enable_progress_bar()
-
-
-def _brief(error: BaseException) -> str:
-    """Return the first line of a message, or all of it where that line only announces the rest."""
-    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
-    text = " ".join([first, *(line.strip() for line in rest)]) if first.endswith(":") else first
-    return text.rstrip(". ")
 
 
 def hash_weights(directory: Path) -> str:
@@ -279,18 +242,15 @@ def end_ids(model: Model) -> tuple[int, ...]:
 
     Raises ModelError when there is none, as no completion would ever end.
     """
-    return end_ids_of(model.tokenizer, model.module.generation_config, model.path)
+    settings = _with_end(model.module.generation_config, model.module.config)
+    return end_ids_of(model.tokenizer, settings, model.path)
 
 
 def end_ids_of(tokenizer: Any, settings: Any, path: str) -> tuple[int, ...]:
     """Return what `end_ids` does, from a tokenizer and generation settings; `path` is where they lie."""
-    ids = settings.eos_token_id if isinstance(settings.eos_token_id, list) else [settings.eos_token_id]
-    if not all(token is None or isinstance(token, int) for token in ids):
-        raise ModelError(
-            f"eos_token_id in generation_config.json or config.json in {path} is {settings.eos_token_id!r}; "
-            "give the number of a token, or a list of them"
-        )
-    found = {token for token in (tokenizer.eos_token_id, *ids) if token is not None}
+    found = {*_configured_ends(settings, len(tokenizer), path)}
+    if tokenizer.eos_token_id is not None:
+        found.add(tokenizer.eos_token_id)
     if not found:
         raise ModelError(
             f"neither the tokenizer nor generation_config.json in {path} names an end token; "
@@ -299,12 +259,50 @@ def end_ids_of(tokenizer: Any, settings: Any, path: str) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def _configured_ends(settings: Any, num_tokens: int, path: str) -> list[int]:
+    """Return the end tokens of generation settings, in their order."""
+    given = settings.eos_token_id
+    ids = [token for token in (given if isinstance(given, list) else [given]) if token is not None]
+    for token in ids:
+        if not isinstance(token, int) or isinstance(token, bool):
+            raise ModelError(
+                f"eos_token_id in generation_config.json or config.json in {path} is {given!r}; "
+                "give the number of a token, or a list of them"
+            )
+        if not 0 <= token < num_tokens:
+            raise ModelError(
+                f"eos_token_id in generation_config.json or config.json in {path} is {given!r}, and the "
+                f"tokenizer has {num_tokens} tokens, from 0 on; give the number of one of them"
+            )
+    return ids
+
+
+def _settle_end(files: ModelFiles) -> None:
+    """See to it that the tokenizer has an end token, the one to write: its own, else the first configured.
+
+    Raises ModelError as `end_ids_of` does.
+    """
+    settings, path = generation_settings(files), str(files.directory)
+    end_ids_of(files.tokenizer, settings, path)
+    if files.tokenizer.eos_token_id is None:
+        first = _configured_ends(settings, len(files.tokenizer), path)[0]
+        files.tokenizer.eos_token = files.tokenizer.convert_ids_to_tokens(first)
+
+
 def generation_settings(files: ModelFiles) -> GenerationConfig:
     """Return how a model is sampled by default: its generation_config.json, else what config.json says."""
     try:
-        return GenerationConfig.from_pretrained(files.directory, local_files_only=True)
+        settings = GenerationConfig.from_pretrained(files.directory, local_files_only=True)
     except (OSError, TypeError):  # missing or damaged; transformers does much the same
-        return GenerationConfig.from_model_config(files.config)
+        settings = GenerationConfig.from_model_config(files.config)
+    return _with_end(settings, files.config)
+
+
+def _with_end(settings: Any, config: Any) -> Any:
+    """Return generation settings with the end tokens of config.json where they name none."""
+    if settings.eos_token_id is None:
+        settings.eos_token_id = config.eos_token_id
+    return settings
 
 
 def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
@@ -333,7 +331,7 @@ def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str,
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
-            f"cannot write the model to {path}: {_brief(error)}; free some space or choose another place"
+            f"cannot write the model to {path}: {brief(error)}; free some space or choose another place"
         ) from error
 
 

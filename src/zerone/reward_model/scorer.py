@@ -25,6 +25,7 @@ from zerone.identity import sha256_of_value
 from zerone.model.decoder import Decoder
 from zerone.model.loading import load_model, save_model, sync_path
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
+from zerone.model.tokenizer import encode, encode_prompt
 from zerone.prompts.r1 import Style, write_prompt
 from zerone.runs.directory import write_atomically
 
@@ -114,7 +115,7 @@ class RewardModel:
         return int(self.module.config.max_position_embeddings)
 
     def _question(self, prompt: str, responses: Sequence[str]) -> Question:
-        ids = tuple(self.tokenizer(write_prompt(prompt, style=Style.SUMMARY))["input_ids"])
+        ids = encode_prompt(self.tokenizer, write_prompt(prompt, style=Style.SUMMARY))
         return Question(ids, tuple(map(self._response_ids, responses)))
 
     def _check(self, prompt: str, num_tokens: int) -> None:
@@ -127,8 +128,7 @@ class RewardModel:
     def _response_ids(self, response: str) -> tuple[int, ...]:
         text = final_answer(response) if self.kind == "helpfulness" else response
         # It goes on from the prompt, so without the token of a beginning that some tokenizers put first.
-        ids = self.tokenizer(" " + text, add_special_tokens=False)["input_ids"]
-        return (*ids, self.tokenizer.eos_token_id)
+        return (*encode(self.tokenizer, " " + text), self.tokenizer.eos_token_id)
 
 
 def new_head(width: int) -> nn.Linear:

@@ -14,6 +14,7 @@ import jinja2
 
 from zerone.engine.jobs import Split
 from zerone.errors import ModelError
+from zerone.model.tokenizer import encode_prompt, encode_written, readable, render_chat
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -74,7 +75,7 @@ class Prompter:
         opened = text.rstrip().endswith(THINK_OPEN)
         if opened and not thinks:
             text, opened = text.rstrip() + _NO_THOUGHT.removeprefix(THINK_OPEN), False
-        ids = self.encode_text(text, adds_special=not self.uses_template)
+        ids = self._encode_written(text) if self.uses_template else self._encode_dialogue(text)
         if not ids:
             raise Refusal(
                 400, "the model's chat template writes nothing for these messages", param="messages"
@@ -93,11 +94,24 @@ class Prompter:
         except _TEMPLATE_FAULTS:
             pass  # it may want other messages, as the request will tell
 
-    def encode_text(self, text: str, *, adds_special: bool = True) -> tuple[int, ...]:
-        """Return the tokens of a text; raises Refusal for one that must exceed the context."""
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Return the tokens of a whole prompt, in which a client's control tokens are meant.
+
+        Raises Refusal for one that must exceed the context.
+        """
+        return self._encode_written(text, starts=True)
+
+    def _encode_written(self, text: str, *, starts: bool = False) -> tuple[int, ...]:
+        self._check_length(readable(self.tokenizer, text))
+        return encode_written(self.tokenizer, text, starts=starts)
+
+    def _encode_dialogue(self, text: str) -> tuple[int, ...]:
+        self._check_length(text)
+        return encode_prompt(self.tokenizer, text)
+
+    def _check_length(self, text: str) -> None:
         if len(text) > self.max_characters:
             raise too_long(None, None, self.context)
-        return tuple(self.tokenizer(text, add_special_tokens=adds_special)["input_ids"])
 
     def _dialogue(self, messages: Sequence[Message], *, thinks: bool) -> str:
         """Write the template of training, up to the answer that is wanted."""
@@ -133,10 +147,7 @@ class Prompter:
             ) from error
 
     def _apply_template(self, conversation: Sequence[Mapping[str, str]], *, thinks: bool) -> str:
-        rendered: str = self.tokenizer.apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=True, enable_thinking=thinks
-        )
-        return rendered
+        return render_chat(self.tokenizer, conversation, enable_thinking=thinks)
 
 
 def _brief(error: Exception) -> str:

@@ -86,8 +86,6 @@ def open_models(given: Sequence[str], limits: Limits, engine_kind: str = TORCH) 
 def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], Engine]) -> Served:
     run, directory = locate_model(given)
     files = read_model_files(directory)
-    if not getattr(files.tokenizer, "is_fast", False):
-        raise ModelError(f"the model in {directory} has no tokenizer.json, which serving needs; convert it")
     context = min(int(files.config.max_position_embeddings), MAX_POSITIONS)
     prompter = _prompter(files, context, run)
     temperature, top_p, top_k = _own_sampling(files)

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from zerone.config import Config
 from zerone.model.packed import Packed, common_prefix, pack
+from zerone.model.tokenizer import encode, encode_prompt
 from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
@@ -148,11 +149,10 @@ def examples_of(demonstration: Demonstration, tokenizer: Any, config: Config) ->
     for prompt, completion in write_chat(demonstration.messages, Style(config.prompt.style)):
         if config.prompt.open_thought and completion.startswith(THINK_OPEN):
             prompt, completion = prompt + THINK_OPEN, completion.removeprefix(THINK_OPEN)
-        completion_ids = tokenizer(completion, add_special_tokens=False)["input_ids"]
         found.append(
             Example(
-                prompt_ids=tuple(tokenizer(prompt)["input_ids"]),
-                completion_ids=(*completion_ids, tokenizer.eos_token_id),
+                prompt_ids=encode_prompt(tokenizer, prompt),
+                completion_ids=(*encode(tokenizer, completion), tokenizer.eos_token_id),
             )
         )
     return found

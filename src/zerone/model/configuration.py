@@ -1,0 +1,104 @@
+"""Reads the config.json of a model directory and refuses what zerone cannot compute.
+
+In: a directory. Out: the configuration of transformers, without anything by which it would fetch code, and
+without the numbers that its class has for what the file leaves out. Only the small file is read.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, PreTrainedConfig
+
+from zerone.errors import ModelError
+from zerone.model.decoder import SUPPORTED, check_supported
+
+
+def read_config(directory: Path) -> PreTrainedConfig:
+    """Return the configuration of a model that zerone can compute."""
+    path = directory / "config.json"
+    if not path.is_file():
+        inner = directory / "model"  # of a run or a checkpoint
+        hint = (
+            f"its model is {inner}" if (inner / "config.json").is_file() else "give a transformers directory"
+        )
+        raise ModelError(f"{directory} has no config.json; {hint}")
+    declared = read_object(path)
+    # Told apart here already: transformers would advise to run the code of an unknown type.
+    if declared.get("model_type") not in SUPPORTED:
+        raise ModelError(
+            f"model type {declared.get('model_type')!r} in {path} is not supported; "
+            f"use one of {', '.join(SUPPORTED)}"
+        )
+    _check_sizes(declared, path)
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
+        raise ModelError(
+            f"cannot use {path}: {brief(error)}; copy the model's own config.json again"
+        ) from error
+    # transformers would fetch and run a kernel that is named there.
+    config._attn_implementation = "sdpa"
+    for name in _IDS:
+        if declared.get(name) is None:
+            setattr(config, name, None)  # else the number that the first model of the class had
+    try:
+        check_supported(config)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+    _check_ids(config, path)
+    if "quantization_config" in config.to_dict():
+        raise ModelError(f"the weights in {directory} are quantised, which cannot be trained; give full ones")
+    return config
+
+
+_SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    *("num_key_value_heads", "head_dim", "max_position_embeddings"),
+)
+_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def _check_sizes(declared: Mapping[str, Any], path: Path) -> None:
+    """Raise ModelError for a size that no model has; what is no whole number transformers complains of."""
+    for name in _SIZES:
+        size = declared.get(name)
+        if isinstance(size, int) and size < 1:
+            raise ModelError(
+                f"cannot use {path}: {name} is {size} and must be at least 1; "
+                "copy the model's own config.json again"
+            )
+
+
+def _check_ids(config: PreTrainedConfig, path: Path) -> None:
+    """Raise ModelError for the number of a token that the model does not have."""
+    for name in _IDS:
+        given = getattr(config, name, None)
+        for token in given if isinstance(given, list) else [given]:
+            if isinstance(token, int) and not 0 <= token < config.vocab_size:
+                raise ModelError(
+                    f"cannot use {path}: {name} is {given} and vocab_size {config.vocab_size}; "
+                    "give the number of a token, or null for none"
+                )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON file; raises ModelError if it holds none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {brief(error)}; copy the model again") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} does not hold a JSON object; copy the model again")
+    return value
+
+
+def brief(error: BaseException) -> str:
+    """Return the first line of a message, or all of it where that line only announces the rest."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    text = " ".join([first, *(line.strip() for line in rest)]) if first.endswith(":") else first
+    return text.rstrip(". ")
