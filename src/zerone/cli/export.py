@@ -64,6 +64,11 @@ def export(
     print(f"{name}: {to.value} in {out}, licence {source.licence or 'unknown'}")
     for line in _afterwards(to, out, name):
         print(line)
+    if to is Form.OLLAMA:
+        from zerone.export.modelfile import template_remark
+
+        if (remark := template_remark(source)) is not None:
+            print(remark)
     if repo is not None:
         _publish(out, repo, push, public)
 
