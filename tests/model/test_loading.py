@@ -146,7 +146,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         "model type 'mine'",
     ),
     "wrong field type": (config_with(hidden_size="wide"), "'hidden_size' expected int"),
-    "no heads": (config_with(num_attention_heads=0), "cannot use"),
+    "no heads": (config_with(num_attention_heads=0), "num_attention_heads is 0 and must be at least 1"),
     "other activation": (config_with(hidden_act="gelu"), "activation 'gelu'"),
     "quantised": (config_with(quantization_config={"quant_method": "gptq", "bits": 4}), "quantised"),
     "no weights": (lambda d: (d / WEIGHTS).unlink(), "has no model.safetensors"),
@@ -184,6 +184,110 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         f"has {NUM_TOKENS} tokens and the model's embedding only {NUM_TOKENS - 1}",
     ),
 }
+
+
+SIZES: dict[str, tuple[dict[str, Any], str]] = {
+    f"{name}={size}": ({name: size}, f"{name} is {size} and must be at least 1")
+    for name, size in [
+        ("num_attention_heads", -4),
+        ("num_key_value_heads", 0),
+        ("num_key_value_heads", -2),
+        ("head_dim", 0),
+        ("head_dim", -16),
+        ("hidden_size", 0),
+        ("intermediate_size", 0),
+        ("num_hidden_layers", 0),
+        ("num_hidden_layers", -1),
+        ("vocab_size", 0),
+        ("vocab_size", -261),
+        ("max_position_embeddings", 0),
+    ]
+} | {
+    "heads that key heads do not divide": (
+        {"num_key_value_heads": 3},
+        "num_key_value_heads is 3, which does not divide num_attention_heads, 4",
+    ),
+    "more key heads than heads": ({"num_key_value_heads": 8}, "num_key_value_heads is 8"),
+    "odd heads": ({"head_dim": 15}, "head_dim"),
+    "no epsilon": ({"rms_norm_eps": -1.0}, "rms_norm_eps is -1.0"),
+    "epsilon that is no number": ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+}
+IDS: dict[str, tuple[dict[str, Any], str]] = {
+    f"{name}={token}": ({name: token}, f"{name} is {token} and vocab_size {NUM_TOKENS}")
+    for name, token in [
+        ("bos_token_id", -1),
+        ("bos_token_id", NUM_TOKENS),
+        ("eos_token_id", -7),
+        ("eos_token_id", 10**9),
+        ("eos_token_id", [0, NUM_TOKENS]),
+        ("eos_token_id", [-1]),
+        ("pad_token_id", -1),
+        ("pad_token_id", -(10**6)),
+        ("pad_token_id", 10**9),
+        ("pad_token_id", 2**70),
+    ]
+}
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "llama"])
+@pytest.mark.parametrize("name", SIZES | IDS)
+def test_an_absurd_number_is_refused_by_the_name_of_its_field(name: str, kind: Kind, tmp_path: Path) -> None:
+    """Before the weights are touched: there are none here that could be read."""
+    changes, complaint = (SIZES | IDS)[name]
+    tiny_model(Shape(kind=kind)).config.save_pretrained(tmp_path)
+    byte_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"no weights")
+    edit_json(tmp_path / "config.json", **changes)
+    with pytest.raises(ModelError) as caught:
+        read_model_files(str(tmp_path))
+    assert complaint in str(caught.value)
+    assert str(tmp_path / "config.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("width", [30, 12])
+@pytest.mark.parametrize("kind", ["qwen2", "llama"])
+def test_a_width_that_makes_no_heads_is_refused_by_its_name(width: int, kind: Kind, tmp_path: Path) -> None:
+    tiny_model(Shape(kind=kind)).config.save_pretrained(tmp_path)
+    edit_json(tmp_path / "config.json", hidden_size=width, head_dim=None)
+    with pytest.raises(ModelError, match=rf"hidden_size.* is {width}|hidden_size, {width}"):
+        read_model_files(str(tmp_path))
+
+
+def test_ids_that_a_configuration_leaves_out_are_none_and_not_those_of_its_class(directory: Path) -> None:
+    edit_json(directory / "config.json", bos_token_id=None, eos_token_id=None, pad_token_id=None)
+    config = read_model_files(str(directory)).config
+    assert [config.bos_token_id, config.eos_token_id, config.pad_token_id] == [None] * 3
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "qwen3", "llama"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "tensor", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"]
+)
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_weights_that_are_no_numbers_are_refused(
+    kind: Kind, value: float, tensor: str, precision: torch.dtype, tmp_path: Path
+) -> None:
+    module = tiny_model(Shape(kind=kind))
+    module.get_parameter(tensor).data.view(-1)[-1] = value
+    save_model(module, byte_tokenizer(), tmp_path / "m")
+    with pytest.raises(ModelError, match=f"hold NaN or infinite values, the first in {tensor}"):
+        load_model(str(tmp_path / "m"), precision)
+
+
+@pytest.mark.parametrize(
+    "attention",
+    ["kernels-community/flash-attn3", "someone/evil@main:run", "flash_attention_2", "eager", "paged|x/y", 3],
+)
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation"])
+def test_a_configuration_never_chooses_the_code_of_attention(
+    key: str, attention: object, directory: Path
+) -> None:
+    """transformers would fetch a kernel of that name from the Hub and run it."""
+    edit_json(directory / "config.json", **{key: attention})
+    module = load_model(str(directory), torch.float32).module
+    assert module.config._attn_implementation == "sdpa"
+    assert module(torch.tensor([[1, 2, 3]])).logits.isfinite().all()
 
 
 def test_a_run_or_checkpoint_in_place_of_a_model_is_told_where_its_model_is(directory: Path) -> None:

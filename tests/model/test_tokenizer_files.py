@@ -243,7 +243,7 @@ def test_a_damaged_file_is_refused_by_name(content: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("key", ["eos_token", "bos_token", "unk_token", "additional_special_tokens"])
 def test_a_token_that_the_file_lacks_is_named(key: str, tmp_path: Path) -> None:
-    value = ["[NEW]"] if key == "additional_special_tokens" else "[NEW]"
+    value: Any = ["[NEW]"] if key == "additional_special_tokens" else "[NEW]"
     path = saved(byte_level(LLAMA3_PATTERN), tmp_path / "m", **{key: value})
     with pytest.raises(
         ModelError, match=r"names tokens that its tokenizer.json has not \(1, the first '\[NEW\]'\)"

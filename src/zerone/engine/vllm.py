@@ -11,6 +11,7 @@ from zerone.engine.row import Row
 from zerone.engine.serving import TORCH, VLLM, EngineSpec
 from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
 from zerone.errors import ConfigError, ModelError
+from zerone.model.configuration import read_object
 from zerone.model.loading import end_ids_of, generation_settings, read_model_files
 from zerone.seeding import seed_from
 
@@ -30,6 +31,12 @@ def chosen_engine(asked: str) -> str:
 def load_vllm(spec: EngineSpec) -> VllmScheduler:
     """Load a model by vLLM; raises ModelError where that does not take it."""
     files = read_model_files(spec.directory)
+    stated = read_object(files.directory / "config.json").get("tie_word_embeddings")
+    if stated and not files.config.tie_word_embeddings:
+        raise ModelError(
+            f"{spec.directory} has an output matrix that its config.json denies (tie_word_embeddings), and "
+            "vLLM would drop it; export the model with --to hf, which corrects that, or give --engine torch"
+        )
     ends = end_ids_of(files.tokenizer, generation_settings(files), spec.directory)
     return VllmScheduler(VllmRequests(spec, ends), files.tokenizer, ends, max_rows=spec.max_rows)
 

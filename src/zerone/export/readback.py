@@ -37,7 +37,7 @@ class GgufModel:
         self._tensors = {tensor.name: tensor for tensor in reader.tensors}
         self.kind = str(self._fields["general.architecture"])
 
-    def _number(self, name: str, default: float | None = None) -> Any:
+    def _number(self, name: str, default: float | str | None = None) -> Any:
         value = self._fields.get(f"{self.kind}.{name}", default)
         if value is None:
             raise KeyError(f"{self.kind}.{name}")

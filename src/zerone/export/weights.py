@@ -22,7 +22,7 @@ from zerone.export.readback import check_gguf
 from zerone.export.rope import Rope, rope_of
 from zerone.export.source import Source
 from zerone.model.loading import load_weights
-from zerone.model.tokenizer import start_ids
+from zerone.model.tokenizer import end_id, start_ids
 
 Precision = Literal["f32", "f16"]
 
@@ -133,8 +133,9 @@ def _add_tokenizer(writer: Any, source: Source) -> None:
 def _add_ends(writer: Any, source: Source) -> None:
     """Write the tokens that begin and end a text; GGUF has room for three that end one."""
     tokenizer = source.files.tokenizer
-    others = [token for token in source.end_ids if token != tokenizer.eos_token_id]
-    writer.add_eos_token_id(tokenizer.eos_token_id)
+    end = end_id(tokenizer)
+    writer.add_eos_token_id(end)
+    others = [token for token in source.end_ids if token != end]
     for add, token in zip((writer.add_eot_token_id, writer.add_eom_token_id), others, strict=False):
         add(token)
     if tokenizer.pad_token_id is not None:

@@ -65,13 +65,20 @@ _IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 def _check_sizes(declared: Mapping[str, Any], path: Path) -> None:
     """Raise ModelError for a size that no model has; what is no whole number transformers complains of."""
-    for name in _SIZES:
-        size = declared.get(name)
-        if isinstance(size, int) and size < 1:
+    sizes = {name: size for name in _SIZES if isinstance(size := declared.get(name), int)}
+    for name, size in sizes.items():
+        if size < 1:
             raise ModelError(
                 f"cannot use {path}: {name} is {size} and must be at least 1; "
                 "copy the model's own config.json again"
             )
+    width, heads = sizes.get("hidden_size", 0), sizes.get("num_attention_heads", 1)
+    # Those of Qwen3 have a width of their own.
+    if declared.get("head_dim") is None and declared["model_type"] != "qwen3" and width % (2 * heads):
+        raise ModelError(
+            f"cannot use {path}: hidden_size is {width}, of which num_attention_heads, {heads}, take no "
+            "equal and even parts; copy the model's own config.json again"
+        )
 
 
 def _check_ids(config: PreTrainedConfig, path: Path) -> None:
@@ -90,7 +97,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file; raises ModelError if it holds none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read {path}: {brief(error)}; copy the model again") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path} does not hold a JSON object; copy the model again")

@@ -84,9 +84,10 @@ def read_model_files(path: str) -> ModelFiles:
     config = read_config(directory)
     weight_paths = _find_weights(directory)
     tokenizer = read_tokenizer(directory)
-    if len(tokenizer) > config.vocab_size:
+    num_tokens = max([len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values())])
+    if num_tokens > config.vocab_size:
         raise ModelError(
-            f"the tokenizer in {directory} has {len(tokenizer)} tokens and the model's embedding only "
+            f"the tokenizer in {directory} has {num_tokens} tokens and the model's embedding only "
             f"{config.vocab_size}; use the tokenizer that belongs to the model, or resize its embedding"
         )
     if config.tie_word_embeddings and _hold_own_head(weight_paths):

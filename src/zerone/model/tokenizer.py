@@ -50,7 +50,7 @@ def read_tokenizer(directory: Path) -> Any:
     backend = _read_file(path) if path.is_file() else None
     try:
         tokenizer: Any = reader.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RecursionError) as error:
         raise _unreadable(directory, error) from error
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
@@ -153,6 +153,13 @@ def encode_written(tokenizer: Any, text: str, *, starts: bool = False) -> tuple[
     if ids is None:
         ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
     return (*start_ids(tokenizer), *ids) if starts else ids
+
+
+def end_id(tokenizer: Any) -> int:
+    """Return the token to write behind a completion; raises ModelError where the tokenizer names none."""
+    if tokenizer.eos_token_id is None:
+        raise ModelError("the tokenizer names no end token; set eos_token in tokenizer_config.json")
+    return int(tokenizer.eos_token_id)
 
 
 def start_ids(tokenizer: Any) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ from zerone.identity import sha256_of_value
 from zerone.model.decoder import Decoder
 from zerone.model.loading import load_model, save_model, sync_path
 from zerone.model.packed import Packed, common_prefix, pack, packed_hidden
-from zerone.model.tokenizer import encode, encode_prompt
+from zerone.model.tokenizer import encode, encode_prompt, end_id
 from zerone.prompts.r1 import Style, write_prompt
 from zerone.runs.directory import write_atomically
 
@@ -128,7 +128,7 @@ class RewardModel:
     def _response_ids(self, response: str) -> tuple[int, ...]:
         text = final_answer(response) if self.kind == "helpfulness" else response
         # It goes on from the prompt, so without the token of a beginning that some tokenizers put first.
-        return (*encode(self.tokenizer, " " + text), self.tokenizer.eos_token_id)
+        return (*encode(self.tokenizer, " " + text), end_id(self.tokenizer))
 
 
 def new_head(width: int) -> nn.Linear:

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from zerone.config import Config
 from zerone.model.packed import Packed, common_prefix, pack
-from zerone.model.tokenizer import encode, encode_prompt
+from zerone.model.tokenizer import encode, encode_prompt, end_id
 from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
@@ -152,7 +152,7 @@ def examples_of(demonstration: Demonstration, tokenizer: Any, config: Config) ->
         found.append(
             Example(
                 prompt_ids=encode_prompt(tokenizer, prompt),
-                completion_ids=(*encode(tokenizer, completion), tokenizer.eos_token_id),
+                completion_ids=(*encode(tokenizer, completion), end_id(tokenizer)),
             )
         )
     return found
