@@ -178,6 +178,22 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda d: (d / "generation_config.json").write_text("[]"),
         "cannot load the weights",
     ),
+    "settings of generation that generate nothing": (
+        lambda d: (d / "generation_config.json").write_text('{"max_new_tokens": -1}'),
+        "cannot use generation_config.json",
+    ),
+    "settings of generation that are a nest": (
+        lambda d: (d / "generation_config.json").write_text("[" * 100_000),
+        "cannot use generation_config.json",
+    ),
+    "configuration that is a nest": (
+        lambda d: (d / "config.json").write_text("[" * 100_000),
+        "cannot read",
+    ),
+    "length of a tokenizer that is a word": (
+        lambda d: edit_json(d / "tokenizer_config.json", model_max_length="x"),
+        "cannot load the tokenizer",
+    ),
     "damaged tokenizer": (lambda d: (d / "tokenizer.json").write_text("{"), "cannot load the tokenizer"),
     "embedding too small": (
         config_with(vocab_size=NUM_TOKENS - 1),
@@ -210,6 +226,13 @@ SIZES: dict[str, tuple[dict[str, Any], str]] = {
     "more key heads than heads": ({"num_key_value_heads": 8}, "num_key_value_heads is 8"),
     "odd heads": ({"head_dim": 15}, "head_dim"),
     "no epsilon": ({"rms_norm_eps": -1.0}, "rms_norm_eps is -1.0"),
+    "no base of angles": (
+        {"rope_parameters": {"rope_type": "default", "rope_theta": 0.0}},
+        "rope_theta is 0",
+    ),
+    "base below 0": ({"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}, "rope_theta is -5"),
+    "names that are a number": ({"id2label": 3}, "cannot use"),
+    "precision that is a word": ({"dtype": "evil"}, "cannot use"),
     "epsilon that is no number": ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
 }
 IDS: dict[str, tuple[dict[str, Any], str]] = {

@@ -37,7 +37,7 @@ def read_config(directory: Path) -> PreTrainedConfig:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError, StrictDataclassError) as error:
+    except _FAULTS as error:
         raise ModelError(
             f"cannot use {path}: {brief(error)}; copy the model's own config.json again"
         ) from error
@@ -55,6 +55,12 @@ def read_config(directory: Path) -> PreTrainedConfig:
         raise ModelError(f"the weights in {directory} are quantised, which cannot be trained; give full ones")
     return config
 
+
+_FAULTS = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError),
+    StrictDataclassError,
+)
+"""What transformers raises at a config.json that it cannot read."""
 
 _SIZES = (
     *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),

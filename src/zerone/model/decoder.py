@@ -8,6 +8,7 @@ parameters: it loads and saves them, and tests compare this pass with its own.
 Dimensions: N tokens, D width, H query heads, K key/value heads, E head size, V vocabulary.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -252,3 +253,6 @@ def _check_shape(config: Any) -> None:
         )
     if not 0 < config.rms_norm_eps < 1:
         raise ModelError(f"rms_norm_eps is {config.rms_norm_eps}; it is a small number above 0")
+    theta = config.rope_parameters.get("rope_theta")
+    if theta is not None and not 0 < theta < math.inf:
+        raise ModelError(f"rope_theta is {theta}; it is a number above 0, as 10000")

@@ -200,6 +200,8 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
                 f"the weights in {directory} {fault} ({len(names)}, the first {names[0]}); give a causal "
                 "language model with the config.json that belongs to it"
             )
+    if not module.model.rotary_emb.inv_freq.isfinite().all():
+        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are no numbers")
     for name, parameter in module.named_parameters():
         if not all(extreme.isfinite() for extreme in parameter.detach().aminmax()):
             raise ModelError(
@@ -291,11 +293,19 @@ def _settle_end(files: ModelFiles) -> None:
 
 
 def generation_settings(files: ModelFiles) -> GenerationConfig:
-    """Return how a model is sampled by default: its generation_config.json, else what config.json says."""
+    """Return how a model is sampled by default: its generation_config.json, else what config.json says.
+
+    Raises ModelError for settings by which nothing can be generated.
+    """
     try:
         settings = GenerationConfig.from_pretrained(files.directory, local_files_only=True)
     except (OSError, TypeError):  # missing or damaged; transformers does much the same
         settings = GenerationConfig.from_model_config(files.config)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            f"cannot use generation_config.json in {files.directory}: {brief(error)}; "
+            "correct it, or take it away"
+        ) from error
     return _with_end(settings, files.config)
 
 

@@ -57,6 +57,8 @@ def read_tokenizer(directory: Path) -> Any:
             f"the tokenizer in {directory} has no {FILE_NAME}, which is needed; save the tokenizer by "
             "transformers' save_pretrained and copy the file there"
         )
+    if not isinstance(tokenizer.model_max_length, int | float):
+        raise _unreadable(directory, ValueError(f"model_max_length is {tokenizer.model_max_length!r}"))
     # What its configuration may say of these changes ids or text, and the file knows nothing of it.
     tokenizer.clean_up_tokenization_spaces = False
     tokenizer.split_special_tokens = False
