@@ -149,10 +149,7 @@ def _shard_names(index_path: Path) -> set[str]:
 
 
 def _hold_own_head(weight_paths: Sequence[Path]) -> bool:
-    """Whether the weights have an output matrix that differs from the embedding.
-
-    Weights that cannot be read are the business of `load_weights`.
-    """
+    """Whether the weights have an output matrix that differs from the embedding; False if unreadable."""
     matrices = []
     try:
         for name in ("lm_head.weight", "model.embed_tokens.weight"):

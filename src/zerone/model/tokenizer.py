@@ -235,15 +235,20 @@ class _Control:
         return literal, numbers
 
     @cached_property
+    def _probe(self) -> str | None:
+        """A text that is at least one token."""
+        for text in ("a", *self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)):
+            if self.tokenizer(text, add_special_tokens=False)["input_ids"]:
+                return text
+        return None
+
+    @property
     def start_ids(self) -> tuple[int, ...]:
         """The tokens that the tokenizer puts before a text."""
-        words = self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
-        for text in ("a", *words):
-            if self.tokenizer(text, add_special_tokens=False)["input_ids"]:
-                encoding = self.tokenizer(text, return_special_tokens_mask=True)
-                first_of_text = encoding["special_tokens_mask"].index(0)
-                return tuple(encoding["input_ids"][:first_of_text])
-        return ()
+        if self._probe is None:
+            return ()
+        encoding = self.tokenizer(self._probe, return_special_tokens_mask=True)
+        return tuple(encoding["input_ids"][: encoding["special_tokens_mask"].index(0)])
 
     def is_in(self, text: str) -> bool:
         """Whether a text holds the letters of a control token."""
@@ -305,14 +310,16 @@ _STAND_IN = re.compile(f"{_DATA}(?:d[0-9]+|g)q")
 
 
 def _control_of(tokenizer: Any) -> _Control:
-    return _control(tokenizer, str(getattr(tokenizer, "chat_template", None) or ""))
+    template = getattr(tokenizer, "chat_template", None)
+    return _control(tokenizer, "" if template is None else str(template), len(tokenizer))
 
 
 @lru_cache(maxsize=8)
-def _control(tokenizer: Any, template: str) -> _Control:
+def _control(tokenizer: Any, template: str, num_tokens: int) -> _Control:
     """Find the control tokens: those marked as special, and others that the chat template writes.
 
     Some makers mark none but the end as special. The tags of thought and answer are ours to read.
+    `num_tokens` tells a tokenizer to which tokens were added.
     """
     added = tokenizer.backend_tokenizer.get_added_tokens_decoder().values()
     found = {token.content for token in added if token.special or token.content in template}
