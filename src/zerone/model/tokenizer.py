@@ -237,7 +237,8 @@ class _Control:
     @cached_property
     def _probe(self) -> str | None:
         """A text that is at least one token."""
-        for text in ("a", *self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)):
+        words: dict[str, int] = self.tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False)
+        for text in ("a", *words):
             if self.tokenizer(text, add_special_tokens=False)["input_ids"]:
                 return text
         return None
