@@ -4,7 +4,7 @@ In: a file, the names of its fields, and where needed an expression that finds t
 field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer is one,
 as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere. Rows of verl
 (a chat as prompt, the answer in `reward_model`) and tests of programs as data sets have them
-(problems/code_tests.py) are read too.
+(data/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
 taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
 """
@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from zerone.data.choices import LETTERS, choice_prompt
+from zerone.data.code_tests import code_spec, question_with_code
 from zerone.data.numerals import plain_number
 from zerone.errors import DataError
-from zerone.problems.code_tests import code_spec, question_with_code
 from zerone.seeding import seed_from
 from zerone.types import Problem
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from zerone.data.code_tests import packed_tests
 from zerone.data.records import Row
-from zerone.problems.code_tests import packed_tests
 from zerone.sandbox.asserts import NotConvertible, asserts_of_check
 
 _COMPLETE = "Complete this Python function. Give the whole program."

@@ -8,8 +8,8 @@ an infrastructure error with reward null and a reason, and stops no other row.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from zerone.data.code_tests import code_spec
 from zerone.data.jsonl import with_floats, written
-from zerone.problems.code_tests import code_spec
 from zerone.prompts.r1 import THINK_OPEN, Style, last_answer, parse_completion, reasoning_of
 from zerone.rewards.language import language_code, language_share, lingua_detector
 from zerone.rewards.shape import overlong_punishment, repetition_punishment
