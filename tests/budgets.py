@@ -9,6 +9,7 @@ FLOW = (
     "errors",
     "seeding",
     "types",
+    "device",
     "intervals",
     "identity",
     "processes",

@@ -47,7 +47,8 @@ class Batch:
     @property
     def lengths(self) -> Tensor:
         """The number of tokens of each member, [S]."""
-        return torch.tensor([len(graded.rollout.completion_ids) for graded in self.members])
+        lengths = [len(graded.rollout.completion_ids) for graded in self.members]
+        return torch.tensor(lengths, dtype=torch.long, device=self.weights_C.device)
 
     @property
     def num_completion_tokens(self) -> int:

@@ -5,7 +5,7 @@ embeddings and norms.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -102,14 +102,17 @@ def apply_update(
     learning_rate: float,
     max_grad_norm: float,
     rate_option: str,
+    of_all_ranks: Callable[[float], float] = lambda largest: largest,
 ) -> float:
     """Clip the gradients to a global norm, apply them, clear them; return the norm before clipping.
 
     Raises TrainingError before a loss or norm that is not finite changes a weight, and after an update
-    that left a weight no model has. `rate_option` names the option to lower.
+    that left a weight no model has. `rate_option` names the option to lower, `of_all_ranks` gives the
+    largest of all ranks' numbers where the parameters are sharded.
     """
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    total: Any = nn.utils.clip_grad_norm_(parameters, max_grad_norm)
+    norm = float(total.full_tensor() if hasattr(total, "full_tensor") else total)
     if not math.isfinite(loss + norm):
         raise TrainingError(
             f"the loss is {loss} and the gradient's norm {norm}; the weights have not been changed and "
@@ -119,21 +122,31 @@ def apply_update(
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    check_weights(parameters, rate_option)
+    check_weights(parameters, rate_option, of_all_ranks)
     return norm
 
 
-def check_weights(parameters: Iterable[nn.Parameter], rate_option: str) -> None:
+def check_weights(
+    parameters: Iterable[nn.Parameter],
+    rate_option: str,
+    of_all_ranks: Callable[[float], float] = lambda largest: largest,
+) -> None:
     """Raise TrainingError before ruined weights reach a checkpoint.
 
     Huge weights need not show as NaN: norms can turn them into zeros, and sampling goes on at random.
     """
-    largest = max(float(parameter.detach().abs().max()) for parameter in parameters)
+    largest = of_all_ranks(max(_largest(parameter.detach()) for parameter in parameters))
     if not largest < LARGEST_WEIGHT:
         raise TrainingError(
             f"an update made a weight of {largest:.3g}; the last checkpoint is untouched. "
             f"Start again with a lower {rate_option}"
         )
+
+
+def _largest(weights: Any) -> float:
+    """Return the largest absolute value; of a sharded tensor that of the shard, which may be empty."""
+    own: Tensor = weights.to_local() if hasattr(weights, "to_local") else weights
+    return float(own.abs().max()) if own.numel() else 0.0
 
 
 def warmup_then_constant(step: int, peak: float, warmup_steps: int) -> float:
