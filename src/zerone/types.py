@@ -170,6 +170,8 @@ class StepStats:
     `kl` is to the reference (nats per token), `mismatch_kl` from sampler to trainer before the
     first update of the step, `clip_low` and `clip_high` the shares of tokens whose ratio was
     clipped from below and above, `grad_norm` the mean norm before clipping; `critic` is None for GRPO.
+    `mismatch_ratio` and its maximum are of p_trainer / p_engine per token, `corrected` the share of tokens
+    whose weight the correction of that mismatch changed.
     """
 
     loss: float
@@ -183,3 +185,6 @@ class StepStats:
     num_updates: int
     num_tokens: int
     critic: CriticStats | None = None
+    mismatch_ratio: float = 1.0
+    mismatch_ratio_max: float = 1.0
+    corrected: float = 0.0

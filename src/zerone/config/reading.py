@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from zerone.config.presets import PRESETS
 from zerone.config.sections import named_functions
 from zerone.config.tree import Config, options
 from zerone.errors import ConfigError
@@ -160,9 +161,15 @@ def flat_options(tree: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _preset_of(flat: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the preset stands for that is named here; it yields to what is named beside it."""
+    return PRESETS.get(str(flat.get("rl.preset", "none")), {})
+
+
 def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """Put defaults, recipe and overrides together; raise ConfigError for what cannot be."""
-    flat = _with_entries({**recipe, **parse_overrides(overrides)})
+    given = parse_overrides(overrides)
+    flat = _with_entries({**_preset_of(recipe), **recipe, **_preset_of(given), **given})
     for key, value in flat.items():
         refuse_unknown(key)
         # pydantic would take true for 1; the one option that is a switch says so in its default.

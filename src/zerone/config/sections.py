@@ -192,9 +192,13 @@ class RewardConfig(Section):
 class AdvantageConfig(Section):
     """Credit within a group."""
 
+    baseline: Literal["mean", "leave_one_out"] = Field(
+        "mean", description="what a reward is compared with: the group's mean (paper), the others' (RLOO)"
+    )
     scale: Literal["group", "none", "batch"] = Field(
         "group",
-        description="divide by the group's deviation (paper), by nothing (Dr. GRPO), by the batch's",
+        description="divide by the standard deviation of the group (paper) or the batch (REINFORCE++), or "
+        "by nothing (Dr. GRPO)",
     )
 
 
@@ -206,7 +210,24 @@ class LossConfig(Section):
     kl_coef: float = Field(
         0.0, ge=0, description="weight of the KL term; 0 needs no reference (paper: 0.001)"
     )
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k3", description="of the KL term (paper: k3)")
+    kl_estimator: Literal["k1", "k2", "k3", "unbiased"] = Field(
+        "k3", description="of the KL term (paper: k3; V3.2: unbiased, k3 weighted by the ratio)"
+    )
+    ratio: Literal["token", "sequence"] = Field(
+        "token", description="ratio that is clipped: of each token (paper), of whole sequences (GSPO)"
+    )
+    surrogate: Literal["clip", "cispo"] = Field(
+        "clip", description="clipped objective (paper), or bounded weight times log pi (CISPO)"
+    )
+    correction: Literal["none", "truncate", "mask", "sequence_mask", "stale_mask"] = Field(
+        "none",
+        description="of engine/trainer mismatch: min(rho, high), rho inside the bounds else 0 (IcePop), "
+        "sequences inside the bounds, or no stale sequences of negative advantage (V3.2)",
+    )
+    correction_low: float = Field(0.5, ge=0, description="smallest rho = p_trainer / p_engine that is kept")
+    correction_high: float = Field(
+        2.0, gt=0, description="largest rho; of stale_mask, nats per token from engine to policy"
+    )
     aggregation: Literal["sequence", "token", "constant"] = Field(
         "token", description="mean per sequence (GRPO), per token (DAPO), by max_tokens (Dr. GRPO)"
     )
@@ -227,6 +248,9 @@ class OptimConfig(Section):
 class RLConfig(Section):
     """The shape of the loop."""
 
+    preset: Literal[
+        "none", "r1_zero", "r1", "dapo", "dr_grpo", "gspo", "cispo", "rloo", "reinforce_pp", "v3_2"
+    ] = Field("none", description="a paper's settings of advantage, loss and rl; other options override it")
     algorithm: Literal["grpo", "ppo"] = Field(
         "grpo", description="grpo: baseline is the group's mean (paper); ppo: a critic of the policy's size"
     )

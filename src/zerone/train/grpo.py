@@ -18,7 +18,7 @@ from zerone.train.algorithm import StepResult, TrainState, learning_rate_of
 from zerone.train.batch import Batch, make_batches, split_minibatches
 from zerone.train.health import verdict
 from zerone.train.loss import LossTerms, Objective, grpo_loss
-from zerone.train.metrics import StepSums, update_metrics
+from zerone.train.metrics import StepSums, mismatch_metrics, update_metrics
 from zerone.train.trainer import ModelPass, Trainer
 from zerone.types import Credited, Estimate, Group, StepStats
 
@@ -34,7 +34,7 @@ class Grpo:
 
     def learn(self, config: Config, state: TrainState, groups: Sequence[Group], step: int) -> StepResult:
         """Credit completions, update the policy, and every so many steps replace the reference by it."""
-        credited = credit(groups, config.advantage.scale)
+        credited = credit(groups, config.advantage.scale, config.advantage.baseline)
         stats = self.update(config, state, credited, step)
         replace_reference_when_due(config, state, step)
         return result_of(config, state, credited, stats)
@@ -74,6 +74,11 @@ def objective_of(config: Config, *, has_kl: bool = True) -> Objective:
         clip_high=loss.clip_high,
         kl_coef=loss.kl_coef if has_kl else 0.0,
         kl_estimator=loss.kl_estimator,
+        ratio=loss.ratio,
+        surrogate=loss.surrogate,
+        correction=loss.correction,
+        correction_low=loss.correction_low,
+        correction_high=loss.correction_high,
     )
 
 
@@ -103,9 +108,18 @@ def trainer_logprobs(
 ) -> dict[int, list[float]] | None:
     """Return the trainer's log-probabilities before the step, by the id() of the graded rollout.
 
-    None where the loss corrects no mismatch: the engine's stand in for them then, which saves a pass.
+    None where the loss needs none: the engine's stand in for them then, which saves a pass.
     """
-    return None
+    if config.loss.correction in ("none", "stale_mask"):
+        return None
+    found: dict[int, list[float]] = {}
+    now = trainer.evaluating()
+    with torch.no_grad():
+        for batch in batches_of(config, groups, keep_silent=config.loss.kl_coef > 0):
+            logprobs_C, _ = now.logprobs(batch, config.sampling.temperature)
+            parts = logprobs_C.split(batch.lengths.tolist())
+            found |= {id(graded): part.tolist() for graded, part in zip(batch.members, parts, strict=True)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +192,8 @@ def result_of(
     """Return what a step did, from the sums of its updates."""
     updates = state.progress.updates + stats.num_updates
     figures = update_metrics(stats, learning_rate_of(config, updates - 1), updates)
+    if config.loss.correction != "none":
+        figures |= mismatch_metrics(stats)
     return StepResult(credited=credited, updates=updates, figures=figures)
 
 

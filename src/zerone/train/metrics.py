@@ -103,6 +103,9 @@ class StepSums:
     ratio_max: float = 0.0
     mismatch: float = 0.0
     mismatch_tokens: int = 0
+    mismatch_ratio: float = 0.0
+    mismatch_ratio_max: float = 0.0
+    corrected: int = 0
 
     def add(self, terms: LossTerms) -> None:
         """Add a micro-batch."""
@@ -116,6 +119,9 @@ class StepSums:
         if not self.num_applied:
             self.mismatch += terms.mismatch_sum
             self.mismatch_tokens += num_tokens
+            self.mismatch_ratio += terms.mismatch_ratio_sum
+            self.mismatch_ratio_max = max(self.mismatch_ratio_max, terms.mismatch_ratio_max)
+        self.corrected += terms.num_corrected
 
     def stats(self, estimates: Estimates | None) -> StepStats:
         """Return the means."""
@@ -133,7 +139,19 @@ class StepSums:
             num_updates=len(self.losses),
             num_tokens=self.num_tokens,
             critic=None if estimates is None else estimates.stats(value_loss),
+            mismatch_ratio=self.mismatch_ratio / max(1, self.mismatch_tokens),
+            mismatch_ratio_max=self.mismatch_ratio_max,
+            corrected=self.corrected / tokens,
         )
+
+
+def mismatch_metrics(stats: StepStats) -> dict[str, Any]:
+    """Return how the engine's probabilities differ from the trainer's, where a loss corrects for it."""
+    return {
+        "mismatch_ratio_mean": stats.mismatch_ratio,
+        "mismatch_ratio_max": stats.mismatch_ratio_max,
+        "corrected": stats.corrected,
+    }
 
 
 def update_metrics(stats: StepStats, learning_rate: float, weight_version: int) -> dict[str, Any]:

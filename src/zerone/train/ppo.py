@@ -31,7 +31,7 @@ class Ppo:
 
     def learn(self, config: Config, state: TrainState, groups: Sequence[Group], step: int) -> StepResult:
         """Estimate the phase, then update critic and policy on each minibatch."""
-        credited = credit(groups, config.advantage.scale)
+        credited = credit(groups, config.advantage.scale, config.advantage.baseline)
         stats = self.update(config, state, credited, step)
         replace_reference_when_due(config, state, step)
         return result_of(config, state, credited, stats)
