@@ -7,6 +7,7 @@ reader of the code would accept; usually the better change is a smaller function
 
 FLOW = (
     "errors",
+    "escaping",
     "seeding",
     "types",
     "device",

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from report_runs import HASTY, SEARCH, Page, make_group, make_metrics, make_problem, make_run
 from zerone.config import build_config, to_yaml
 from zerone.errors import RunDirError
+from zerone.escaping import visible
 from zerone.report import aha, tables
 from zerone.report.figures import all_figures
-from zerone.report.numbers import visible
 from zerone.report.page import render, write_report
 from zerone.report.record import RunRecord, read_record
 from zerone.runs.directory import RunDir

@@ -20,6 +20,7 @@ from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
 from zerone.errors import ConfigError, DataError, UserError
+from zerone.escaping import on_one_line
 
 if TYPE_CHECKING:
     from zerone.evals.protocol import Progress
@@ -193,7 +194,7 @@ def _show(record: Mapping[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     low, high = record["pass_at_1_ci"]
     console.print(
-        f"{record['suite']}: pass@1 {record['pass_at_1']:.1%} ({low:.1%} to {high:.1%}), "
+        f"{on_one_line(record['suite'])}: pass@1 {record['pass_at_1']:.1%} ({low:.1%} to {high:.1%}), "
         f"{record['num_problems']} problems x {record['num_samples']}",
         markup=False,
     )
@@ -204,16 +205,16 @@ def _show(record: Mapping[str, Any]) -> None:
     powers = record["pass_at_k"] | {f"{k}_ci": ci for k, ci in record["pass_at_k_ci"].items()}
     for key, figures in (("pass_at_k", powers), *((key, record.get(key, {})) for key in _OF_SOME_SUITES)):
         for line in _lines(figures):
-            console.print(f"  {key} {line}", markup=False)
+            console.print(f"  {key} {on_one_line(line)}", markup=False)
     for part, found in record["parts"].items():
         low, high = found["ci"]
         shown = f"{part} {found['score']:.1%} ({low:.1%} to {high:.1%}), {found['n']} problems"
-        console.print(f"  {shown}", markup=False)
+        console.print(f"  {on_one_line(shown)}", markup=False)
     for part in ("levels", "domains"):
         for cell, level in record[part].items():
             written = f"{level['response_tokens']:.0f} tokens, {level['truncated']:.0%} cut off"
             shown = f"{level['pass_at_1']:.1%} of {level['num_problems']}; {written}"
-            console.print(f"  {cell:<32} {shown}", markup=False)
+            console.print(f"  {on_one_line(cell):<32} {shown}", markup=False)
     if record.get("problems_left_out"):
         from zerone.evals.sources import counted
 
@@ -258,7 +259,7 @@ def compare(
             )
         )
         return
-    print(f"{suite}, {found.num_problems} problems: A {found.mean_a:.1%}, B {found.mean_b:.1%}")
+    print(f"{on_one_line(suite)}, {found.num_problems} problems: A {found.mean_a:.1%}, B {found.mean_b:.1%}")
     print(f"A better on {found.better_a}, B on {found.better_b}, equal on {found.equal} ({found.test})")
     print(found.conclusion)
     if left_out:

@@ -32,6 +32,7 @@ from zerone.cli.view import view
 from zerone.config import options, to_yaml
 from zerone.config.recipes import recipe_paths, resolve_config, run_path
 from zerone.errors import Interrupted, ZeroneError
+from zerone.escaping import visible
 
 if TYPE_CHECKING:
     from zerone.runs.directory import RunDir
@@ -294,7 +295,9 @@ def main() -> None:
         app()
     except ZeroneError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
-        console.print(f"{kind}: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"{kind}: {visible(str(error))}", style="bold", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(error.exit_code)
     except SystemExit as leaving:
         # typer makes this of a KeyboardInterrupt, and says nothing.

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zerone.config import Config
+from zerone.escaping import visible
 from zerone.prompts.r1 import THINK_CLOSE
 from zerone.types import Credited, Graded
 
@@ -60,8 +61,8 @@ def clearest(groups: Sequence[Credited]) -> Graded:
 
 def completion_text(graded: Graded) -> Text:
     """Return a rollout as shown in the terminal, its thought dimmed."""
-    thought, closed, rest = graded.rollout.text.partition(THINK_CLOSE)
-    text = Text(f"  {graded.rollout.problem.prompt}\n", style="bold")
+    thought, closed, rest = visible(graded.rollout.text).partition(THINK_CLOSE)
+    text = Text(f"  {visible(graded.rollout.problem.prompt)}\n", style="bold")
     text.append(thought + closed, style="dim")
     text.append(rest)
     text.append(f"\n  {graded.outcome.value}, reward {graded.reward:.2f}", style="italic")

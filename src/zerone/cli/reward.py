@@ -18,6 +18,7 @@ from typing import Annotated, Any, BinaryIO, TextIO
 import typer
 
 from zerone.errors import UserError
+from zerone.escaping import on_one_line
 
 app = typer.Typer(help="Try, score and check rewards.", no_args_is_help=True)
 
@@ -49,7 +50,7 @@ def test(
     else:
         for key, value in scored.items():
             if key != "id":
-                print(f"{key:<10} {value if isinstance(value, str) else json.dumps(value)}")
+                print(f"{key:<10} {on_one_line(value) if isinstance(value, str) else json.dumps(value)}")
     raise typer.Exit(1 if scored["outcome"] == "infrastructure_error" else 0)
 
 
@@ -194,7 +195,7 @@ def check(
         print(json.dumps(result))
     else:
         for line in found:
-            print(f"{data}:{line['line']}: {line['complaint']}")
+            print(on_one_line(f"{data}:{line['line']}: {line['complaint']}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))
         print(f"{num_lines} lines ({kinds or 'no problem'}), {len(found)} unusable")
     raise typer.Exit(2 if found or not num_lines else 0)

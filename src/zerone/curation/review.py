@@ -8,7 +8,6 @@ is left, and decisions stay with their samples when the file grows or is put in 
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from rich.text import Text
 
 from zerone.data.jsonl import objects_of
 from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.escaping import on_one_line, visible
 from zerone.prompts.r1 import Style, parse_completion
 from zerone.runs.directory import write_atomically
 
@@ -210,21 +210,13 @@ def _edit(text: str) -> str:
     return text if edited is None else edited
 
 
-_HIDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What commands a terminal, or turns the direction of a text: a sample must not look like another."""
-
-
-def _shown(text: str) -> str:
-    return _HIDING.sub(lambda match: ascii(match[0])[1:-1], text)
-
-
 def _show(work: Review, index: int, console: Console) -> None:
     sample = work.samples[index]
     facts = "  ".join(str(sample[name]) for name in ("domain", "source", "language") if name in sample)
     # Text, not markup: a sample may hold brackets.
-    console.rule(Text(_shown(f"{index + 1} of {len(work.samples)}  {facts}")))
-    console.print(Text(_shown(sample["prompt"]), style="bold"))
-    console.print(Text(_shown(sample["completion"])))
+    console.rule(Text(on_one_line(f"{index + 1} of {len(work.samples)}  {facts}")))
+    console.print(Text(visible(sample["prompt"]), style="bold"))
+    console.print(Text(visible(sample["completion"])))
     decision = work.decision(index)
     if decision is not None:
         edited = " (edited)" if decision["completion"] is not None else ""

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from zerone.escaping import visible
 from zerone.prompts.r1 import parse_completion
-from zerone.report.numbers import visible
 from zerone.rewards.reflection import count_reflection_words, reflection_spans
 from zerone.runs.directory import RunDir
 from zerone.types import Outcome

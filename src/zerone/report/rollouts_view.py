@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from zerone.errors import RunDirError, UserError
+from zerone.escaping import visible
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
 from zerone.report.aha import Sample, read_samples
-from zerone.report.numbers import number, percent, plural, visible
+from zerone.report.numbers import number, percent, plural
 from zerone.runs.directory import RunDir
 
 _OUTCOME_STYLES = {

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from tokenizers import Tokenizer
 
-from zerone.report.numbers import visible
+from zerone.escaping import visible
 from zerone.runs.directory import RunDir
 
 Piece = tuple[str, int]

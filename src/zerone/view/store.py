@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from zerone.report.numbers import visible
+from zerone.escaping import visible
 from zerone.rewards.reflection import count_reflection_words
 from zerone.runs.directory import RunDir
 
