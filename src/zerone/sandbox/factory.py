@@ -1,8 +1,7 @@
 """Where cells come from: a zygote behind walls, started once, asked for one sandbox at a time.
 
 In: a backend's name. Out: cells. This side makes the pipes and the control group; the zygote
-forks (template_process.py). It runs as an unprivileged uid with an empty environment: where zerone is
-root, as a uid far above any account, its own for each zygote.
+forks (template_process.py). It runs as an unprivileged uid with an empty environment (users.py).
 """
 
 import json
@@ -13,7 +12,6 @@ import subprocess
 from collections import deque
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.sandbox.bubblewrap import DEVICES, bubblewrap_command, bubblewrap_path
@@ -23,9 +21,9 @@ from zerone.sandbox.interpreter import find_interpreter
 from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.seccomp import filter_program
 from zerone.sandbox.streams import Streams
+from zerone.sandbox.users import claim_user
 
 BACKENDS = ("bubblewrap", "namespaces")
-_UID_FLOOR = 0x5A000000
 _START_S = 60.0
 _SHM_BYTES = 16 * MIB
 _OPEN_FILES = 64
@@ -71,21 +69,26 @@ class Nursery:
         """Start the zygote with its end of the socket as its standard input."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_START_S)
-        identity: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            uid = _UID_FLOOR + (os.getpid() % 0x100000) * 16 + next(self._numbers) % 16
-            identity = {"user": uid, "group": uid, "extra_groups": []}
-        self._process = subprocess.Popen(
-            [*walls, "-I", "-S", "-B", "-c", _text("template_process.py")],
-            env={},
-            cwd="/",
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            **identity,
-        )
-        theirs.close()
+        self._user = claim_user()
+        try:
+            self._process = subprocess.Popen(
+                [*walls, "-I", "-S", "-B", "-c", _text("template_process.py")],
+                env={},
+                cwd="/",
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                **self._user.options(),
+            )
+        except OSError as error:
+            self._user.release()
+            self._socket.close()
+            raise SandboxUnavailable(
+                f"{walls[0]} cannot be started as user {self._user.uid}: {error.strerror}{_remedy(error)}"
+            ) from error
+        finally:
+            theirs.close()
 
     def _ask(self, message: bytes) -> bytes:
         try:
@@ -143,6 +146,11 @@ class Nursery:
         """The process under which all of it is."""
         return self._process.pid
 
+    @property
+    def uid(self) -> int:
+        """The user that programs are outside of their sandbox."""
+        return self._user.uid
+
     def groups(self) -> list[str]:
         """Return the control groups of this zygote's sandboxes that are still there."""
         return [group.name for group in self._groups if group.exists]
@@ -157,6 +165,13 @@ class Nursery:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+        self._user.release()
+
+
+def _remedy(error: OSError) -> str:
+    if os.geteuid() != 0 or not isinstance(error, PermissionError):
+        return ""
+    return "; root needs the rights CAP_SETUID and CAP_SETGID for it: grant them, or start zerone as another user"
 
 
 def _text(name: str) -> str:

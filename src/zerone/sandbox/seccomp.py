@@ -15,7 +15,7 @@ import struct
 from zerone.errors import SandboxUnavailable
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24
+_NUMBER, _ARCH, _FIRST, _SECOND, _THIRD, _FOURTH = 0, 4, 16, 24, 32, 40
 """Offsets in `struct seccomp_data`; both architectures are little-endian, so low words come first."""
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -87,6 +87,17 @@ _FORBIDDEN = {
     "move_pages": (279, 239),
     "mbind": (237, 235),
     "set_mempolicy": (238, 237),
+    # Marks on a file of Python's, and notice of what is done to it, are seen in every sandbox.
+    "flock": (73, 32),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "inotify_rm_watch": (255, 28),
+    "fanotify_mark": (301, 263),
+    # The memory, load and number of processes of the whole machine.
+    "sysinfo": (99, 179),
+    # Pages that a pipe holds whole, of which it counts a byte.
+    "vmsplice": (278, 75),
 }
 _MISSING = {
     # Its flags stand behind a pointer, out of a filter's reach; C libraries fall back to clone.
@@ -98,9 +109,19 @@ _MISSING = {
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    # Tells what other sandboxes have read.
+    "cachestat": (451, 451),
 }
 _SOCKETS = {"socket": (41, 198), "socketpair": (53, 199)}
-_CLONE, _IOCTL = (56, 220), (16, 29)
+_CLONE, _IOCTL, _FCNTL, _MMAP, _SETSOCKOPT = (56, 220), (16, 29), (72, 25), (9, 222), (54, 208)
+_OWN_COMMANDS = (0, 1, 2, 3, 4, 8, 9, 10, 11, 15, 16, 1027, 1030, 1032, 1034)
+"""Of fcntl, those that concern a descriptor only: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETOWN,
+F_GETOWN, F_SETSIG, F_GETSIG, the two of F_OWNER_EX, F_DUPFD_QUERY, F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS.
+All others are of the file: locks of every kind, leases, notice of changes, hints; or make a pipe larger."""
+_HUGE_PAGES = 0x40000
+"""MAP_HUGETLB: pages from the machine's own reserve, which nobody counts."""
+_BUFFER_SIZES = (7, 8, 32, 33)
+"""SO_SNDBUF, SO_RCVBUF and both with FORCE."""
 
 
 def _statement(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -161,4 +182,18 @@ def filter_program(machine: str | None = None) -> bytes:
     parts.append(_when(_CLONE[column], no_namespaces))
     requests = b"".join(_answer(request, _refuse(errno.EPERM)) for request in _TERMINAL_INPUT)
     parts.append(_when(_IOCTL[column], _statement(_LOAD, _SECOND) + requests + _statement(_RETURN, _ALLOW)))
+    commands = b"".join(_answer(command, _ALLOW) for command in _OWN_COMMANDS)
+    refused = _statement(_RETURN, _refuse(errno.EPERM))
+    parts.append(_when(_FCNTL[column], _statement(_LOAD, _SECOND) + commands + refused))
+    parts.append(
+        _when(
+            _MMAP[column],
+            _statement(_LOAD, _FOURTH)
+            + _statement(_ANY_BIT, _HUGE_PAGES, 0, 1)
+            + refused
+            + _statement(_RETURN, _ALLOW),
+        )
+    )
+    sizes = b"".join(_answer(option, _refuse(errno.EPERM)) for option in _BUFFER_SIZES)
+    parts.append(_when(_SETSOCKOPT[column], _statement(_LOAD, _THIRD) + sizes + _statement(_RETURN, _ALLOW)))
     return b"".join(parts) + _statement(_RETURN, _ALLOW)

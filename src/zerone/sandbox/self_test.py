@@ -85,6 +85,36 @@ def killed_by(numbers):
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     return codes
 
+def marks(inotify, sysinfo):
+    # What one sandbox could do to a file that all have, and another see.
+    import fcntl, struct
+    found = []
+    lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+    file, null = os.open(os.__file__, os.O_RDONLY), os.open("/dev/null", os.O_RDWR)
+    folder = os.open(os.path.dirname(os.__file__), os.O_RDONLY)
+    for name, function, *arguments in (
+        ("flock", fcntl.flock, file, fcntl.LOCK_SH),
+        ("lockf", fcntl.lockf, null, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ("F_GETLK", fcntl.fcntl, file, fcntl.F_GETLK, lock),
+        ("F_OFD_GETLK", fcntl.fcntl, null, 36, lock),
+        ("F_OFD_SETLK", fcntl.fcntl, null, 37, lock),
+        ("F_SETLEASE", fcntl.fcntl, file, 1024, fcntl.F_RDLCK),
+        ("F_GETLEASE", fcntl.fcntl, file, 1025),
+        ("F_NOTIFY", fcntl.fcntl, folder, 1026, 1),
+        ("F_SET_RW_HINT", fcntl.fcntl, null, 1036, struct.pack("Q", 2)),
+        ("times of a device", os.utime, "/dev/null"),
+        ("times of a file", os.utime, os.__file__),
+        ("mode of a file", os.chmod, os.__file__, 0o644),
+        ("attribute of a file", os.setxattr, os.__file__, "user.x", b"x"),
+        *(("counters", read, "/proc/" + name) for name in ("loadavg", "meminfo", "stat", "locks", "sys/fs/file-nr")),
+    ):
+        if tried(function, *arguments) is not None:
+            found.append(name)
+    for name, number, argument in (("inotify", inotify, 0), ("sysinfo", sysinfo, ctypes.create_string_buffer(4096))):
+        if libc.syscall(number, argument) >= 0:
+            found.append(name)
+    return found
+
 def forks():
     num = 0
     while True:
@@ -112,6 +142,9 @@ _CALLS = {
     "aarch64": (117, 280, 425, 97, 40, 268, 219, 265),
 }
 """ptrace, bpf, io_uring_setup, unshare, mount, setns, keyctl, open_by_handle_at."""
+
+_TELLING_CALLS = {"x86_64": (294, 99), "aarch64": (26, 179)}
+"""inotify_init1, sysinfo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,7 +193,7 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         port = listener.getsockname()[1]
         abstract.bind(f"\0zerone-{port}")
         abstract.listen()
-        questions = {**_questions_about_the_host(canary.name, port), **_questions_about_rights()}
+        questions = {**_questions_about_the_host(canary.name, port), **_questions_about_rights(nursery.uid)}
         answers = _ask(nursery, *(question for question, _ in questions.values()))
     for (promise, (_, is_right)), seen in zip(questions.items(), answers, strict=True):
         try:
@@ -170,12 +203,9 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         yield Finding(promise=promise, is_kept=is_kept, detail=f"saw {seen!r}"[:300])
 
 
-def _questions_about_rights() -> dict[str, _Question]:
+def _questions_about_rights(uid: int) -> dict[str, _Question]:
     return {
-        "programs run as nobody, not as root": (
-            "outer_uid()",
-            lambda seen: seen[0] == 65534 and seen[1] not in (0, 65534),
-        ),
+        "programs run as nobody, not as root": ("outer_uid()", lambda seen: seen == [65534, uid]),
         # bwrap names the directory that it starts in.
         "the environment is empty": (
             "environment()",
@@ -188,6 +218,10 @@ def _questions_about_rights() -> dict[str, _Question]:
         "forbidden system calls end a program": (
             f"killed_by({_CALLS.get(os.uname().machine, ())!r})",
             lambda seen: bool(seen) and set(seen) == {-31},
+        ),
+        "candidates cannot signal each other by files or counters": (
+            f"marks(*{_TELLING_CALLS.get(os.uname().machine, ())!r})",
+            lambda seen: seen == [],
         ),
         "the number of processes is limited": (
             "forks()",
