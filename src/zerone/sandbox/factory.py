@@ -114,8 +114,9 @@ class Nursery:
             group.limit(limits.memory_bytes)
             self._groups.append(group)
         job_read, job = os.pipe()
-        reads, writes = zip(*(os.pipe() for _ in range(4)), strict=True)
-        theirs = [job_read, *writes]
+        reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
+        status, their_status = _status_pair(group is not None)
+        theirs = [job_read, *writes, their_status]
         if group is not None:
             theirs.append(group.open_entry())
         wanted = {"rlimits": _rlimits(limits, group is not None), "scratch_bytes": limits.scratch_bytes}
@@ -136,8 +137,8 @@ class Nursery:
             backend=self.backend,
             first=handles[0],
             job=job,
-            status=reads[3],
-            streams=Streams(*reads[:3], limit=limits.output_bytes),
+            status=status,
+            streams=Streams(*reads, limit=limits.output_bytes),
             cgroup=group,
         )
 
@@ -171,7 +172,15 @@ class Nursery:
 def _remedy(error: OSError) -> str:
     if os.geteuid() != 0 or not isinstance(error, PermissionError):
         return ""
-    return "; root needs the rights CAP_SETUID and CAP_SETGID for it: grant them, or start zerone as another user"
+    return "; root needs CAP_SETUID and CAP_SETGID for it: grant them, or start zerone as another user"
+
+
+def _status_pair(has_cgroup: bool) -> tuple[int, int]:
+    """Return two ends for what the first process says, handles included where we count memory ourselves."""
+    if has_cgroup:
+        return os.pipe()
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
 
 
 def _text(name: str) -> str:

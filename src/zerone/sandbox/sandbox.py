@@ -12,6 +12,7 @@ import os
 import re
 import select
 import signal
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ from pathlib import Path
 from zerone.errors import SandboxError
 from zerone.sandbox.cgroup import Cgroup
 from zerone.sandbox.execution import Ending, Execution, Job, Limits
-from zerone.sandbox.process_tree import tree_bytes
+from zerone.sandbox.process_tree import scratch_bytes, tree_bytes
 from zerone.sandbox.streams import Streams
 
 _POLL_MS = 25
+_TIMES_LOOKING = 20
+_NUM_SCRATCH = 2
 _BY_SIGNAL = {128 + signal.SIGSYS: Ending.VIOLATION, 128 + signal.SIGXCPU: Ending.TIMEOUT}
 _KILL_S = 10.0
 _LINES_BESIDE = 1
@@ -44,6 +47,9 @@ class Cell:
     streams: Streams
     cgroup: Cgroup | None
     peak_bytes: int = 0
+    scratch: tuple[int, ...] = ()
+    """Handles of the file systems in memory that it writes to, where no control group counts them."""
+    next_look: float = 0.0
 
     def run(self, job: Job) -> Execution:
         """Deliver the job, watch it, and return what came back once every process is dead."""
@@ -108,11 +114,26 @@ class Cell:
             return Ending.DONE
         if has_ended:
             return Ending.EXITED
-        if self.cgroup is None:
-            self.peak_bytes = max(self.peak_bytes, self._tree_bytes())
-            if self.peak_bytes > self.limits.memory_bytes:
-                return Ending.MEMORY_LIMIT
+        if self.cgroup is None and self._is_too_large():
+            return Ending.MEMORY_LIMIT
         return None
+
+    def _is_too_large(self, *, is_last: bool = False) -> bool:
+        """Count the memory of the tree, if it is time, and compare the most that it was."""
+        start = time.monotonic()
+        if start >= self.next_look or is_last:
+            self._receive_scratch()
+            self.peak_bytes = max(self.peak_bytes, self._tree_bytes() + scratch_bytes(self.scratch))
+            now = time.monotonic()
+            # Who has many descriptors is looked at less often: the looking is bounded too.
+            self.next_look = now + max(_POLL_MS / 1000, _TIMES_LOOKING * (now - start))
+        return self.peak_bytes > self.limits.memory_bytes
+
+    def _receive_scratch(self) -> None:
+        if self.scratch:
+            return
+        with socket.socket(fileno=os.dup(self.status)) as status, contextlib.suppress(BlockingIOError):
+            self.scratch = tuple(socket.recv_fds(status, 1, _NUM_SCRATCH, socket.MSG_DONTWAIT)[1])
 
     def _feed(self, poll: "select.poll", rest: memoryview, event: int) -> memoryview:
         try:
@@ -136,15 +157,14 @@ class Cell:
 
     def kill(self) -> bool:
         """Kill all that is in the cell and wait until it is gone; return whether memory ran out."""
-        if self.cgroup is None:
-            self.peak_bytes = max(self.peak_bytes, self._tree_bytes())
+        is_too_large = self.cgroup is None and self._is_too_large(is_last=True)
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.first, signal.SIGKILL)
         # A namespace's first process is reaped last: when it has ended, all others have.
         if not select.select([self.first], [], [], _KILL_S)[0]:
             raise SandboxError(f"the sandbox's processes could not be killed within {_KILL_S:.0f} s")
         if self.cgroup is None:
-            return False
+            return is_too_large
         self.peak_bytes = self.cgroup.peak_bytes() or 0
         has_run_out = self.cgroup.has_run_out()
         self.cgroup.close()
@@ -152,11 +172,11 @@ class Cell:
 
     def _exit_code(self) -> int | None:
         """Return what the first process wrote before it ended, None if it was killed."""
-        text = os.read(self.status, 16)
+        text = os.read(self.status, 16).removeprefix(b"s")
         return int(text) if text else None
 
     def _release(self) -> None:
-        for name in (self.first, self.status, self.job):
+        for name in (self.first, self.status, self.job, *self.scratch):
             if name >= 0:
                 os.close(name)
         self.streams.close()

@@ -116,7 +116,8 @@ _SOCKETS = {"socket": (41, 198), "socketpair": (53, 199)}
 _CLONE, _IOCTL, _FCNTL, _MMAP, _SETSOCKOPT = (56, 220), (16, 29), (72, 25), (9, 222), (54, 208)
 _OWN_COMMANDS = (0, 1, 2, 3, 4, 8, 9, 10, 11, 15, 16, 1027, 1030, 1032, 1034)
 """Of fcntl, those that concern a descriptor only: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETOWN,
-F_GETOWN, F_SETSIG, F_GETSIG, the two of F_OWNER_EX, F_DUPFD_QUERY, F_DUPFD_CLOEXEC, F_GETPIPE_SZ, F_GET_SEALS.
+F_GETOWN, F_SETSIG, F_GETSIG, F_SETOWN_EX, F_GETOWN_EX, F_DUPFD_QUERY, F_DUPFD_CLOEXEC, F_GETPIPE_SZ and
+F_GET_SEALS.
 All others are of the file: locks of every kind, leases, notice of changes, hints; or make a pipe larger."""
 _HUGE_PAGES = 0x40000
 """MAP_HUGETLB: pages from the machine's own reserve, which nobody counts."""

@@ -75,6 +75,11 @@ def written(folders):
             pass
     return found
 
+def changed(path):
+    # The user's own file, where zerone is not root: its mode and times are no contents.
+    ways = ((os.chmod, 0o600), (os.utime, (1, 1)), (os.truncate, 0), (os.setxattr, "user.x", b"x"))
+    return [way.__name__ for way, *rest in ways if tried(way, path, *rest) is not None]
+
 def killed_by(numbers):
     codes = []
     for number in numbers:
@@ -106,11 +111,12 @@ def marks(inotify, sysinfo):
         ("times of a file", os.utime, os.__file__),
         ("mode of a file", os.chmod, os.__file__, 0o644),
         ("attribute of a file", os.setxattr, os.__file__, "user.x", b"x"),
-        *(("counters", read, "/proc/" + name) for name in ("loadavg", "meminfo", "stat", "locks", "sys/fs/file-nr")),
+        *((name, read, "/proc/" + name) for name in ("loadavg", "meminfo", "stat", "sys/fs/file-nr")),
     ):
         if tried(function, *arguments) is not None:
             found.append(name)
-    for name, number, argument in (("inotify", inotify, 0), ("sysinfo", sysinfo, ctypes.create_string_buffer(4096))):
+    room = ctypes.create_string_buffer(4096)
+    for name, number, argument in (("inotify", inotify, 0), ("sysinfo", sysinfo, room)):
         if libc.syscall(number, argument) >= 0:
             found.append(name)
     return found
@@ -136,6 +142,17 @@ def leave(name):
     with open("/tmp/" + name, "w") as file:
         file.write("left")
     return sorted(os.listdir("/tmp"))
+"""
+_HOARD = """
+import os
+for path in ("/tmp/a", "/tmp/b", "/tmp/c", "/dev/shm/d"):
+    with open(path, "wb") as file:
+        file.write(bytes(12 << 20))
+kept = []
+for _ in range(24):
+    kept += os.pipe()
+    os.set_blocking(kept[-1], False)
+    os.write(kept[-1], bytes(1 << 16))
 """
 _CALLS = {
     "x86_64": (101, 321, 425, 272, 165, 308, 250, 304),
@@ -183,7 +200,7 @@ _Question = tuple[str, Callable[[Any], bool]]
 
 def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
     with (
-        tempfile.NamedTemporaryFile(prefix="zerone-canary-") as canary,
+        tempfile.NamedTemporaryFile(prefix="zerone-canary-", dir=_lasting_folder()) as canary,
         socket.socket() as listener,
         socket.socket(socket.AF_UNIX) as abstract,
     ):
@@ -201,6 +218,11 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         except (TypeError, ValueError, LookupError):
             is_kept = False
         yield Finding(promise=promise, is_kept=is_kept, detail=f"saw {seen!r}"[:300])
+
+
+def _lasting_folder() -> str | None:
+    """Return a folder that a sandbox has not mounted its own over, if there is one to write to."""
+    return "/var/tmp" if os.access("/var/tmp", os.W_OK) else None
 
 
 def _questions_about_rights(uid: int) -> dict[str, _Question]:
@@ -233,7 +255,10 @@ def _questions_about_rights(uid: int) -> dict[str, _Question]:
 def _questions_about_the_host(canary: str, port: int) -> dict[str, _Question]:
     return {
         "no socket but local ones, and none to the host": (f"sockets({port})", lambda seen: seen == []),
-        "nothing of the host can be written": (f"written({_OUTSIDE!r})", lambda seen: seen == []),
+        "nothing of the host can be written or changed": (
+            f"written({_OUTSIDE!r}) + changed({canary!r})",
+            lambda seen: seen == [],
+        ),
         "files of the host cannot be read": (
             f"[tried(read, path) for path in {[canary, '/etc/passwd', '/etc/shadow']!r}]",
             lambda seen: seen == [None, None, None],
@@ -252,6 +277,12 @@ def _violent_probes(nursery: Nursery) -> Iterator[Finding]:
         (
             "memory is limited, over all processes",
             f"import os\nos.fork()\n{touch.format(n=too_much // 2)}",
+            _LIMITS,
+            (Ending.MEMORY_LIMIT,),
+        ),
+        (
+            "memory is limited, what files and pipes hold included",
+            f"{_HOARD}\n{touch.format(n=_LIMITS.memory_bytes // 2)}",
             _LIMITS,
             (Ending.MEMORY_LIMIT,),
         ),

@@ -146,6 +146,16 @@ def mount_scratch(shm_bytes: int, scratch_bytes: int) -> None:
     os.chdir("/tmp")
 
 
+def send_scratch() -> None:
+    """Send handles of what a program writes to, which nobody but zerone counts here; 4 is a socket then."""
+    handles = [os.open(place, os.O_PATH | os.O_CLOEXEC) for place in ("/tmp", "/dev/shm")]
+    status = socket.socket(fileno=4)
+    socket.send_fds(status, [b"s"], handles)
+    status.detach()
+    for handle in handles:
+        os.close(handle)
+
+
 def drop_capabilities() -> None:
     """Give up every capability of this process."""
     prctl(PR_CAP_AMBIENT, CLEAR_ALL)
@@ -220,6 +230,8 @@ def become_first(config: dict[str, typing.Any], limits: dict[str, typing.Any], f
     os.closerange(len(streams), 1024)
     call("unshare", libc.unshare(NEW_NS | NEW_NET | NEW_IPC | NEW_UTS | NEW_CGROUP))
     mount_scratch(config["shm_bytes"], limits["scratch_bytes"])
+    if entry < 0:
+        send_scratch()
     # The memory and the descriptors of the first process stay closed to the candidate, which has the
     # same uid and the same lack of rights: from before it exists, or it might look in time.
     prctl(PR_SET_DUMPABLE, 0)
