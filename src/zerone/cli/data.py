@@ -16,6 +16,7 @@ from rich.console import Console
 from zerone.cli.arguments import ConfigFile, DryRun, Overrides
 from zerone.config import to_yaml
 from zerone.config.recipes import resolve_config
+from zerone.escaping import on_one_line
 
 app = typer.Typer(help="Make data for SFT, and look through it.", no_args_is_help=True)
 
@@ -85,8 +86,9 @@ def _print_card(card: Mapping[str, Any], path: Path) -> None:
     console = Console(highlight=False)
     for row in card["table"]:
         console.print(
-            f"{row['domain']:<8} {row['samples']:>8} samples  {row['rounds']:>4} rounds  "
-            f"{row['tokens']:>8} tokens"
+            f"{on_one_line(row['domain']):<8} {row['samples']:>8} samples  {row['rounds']:>4} rounds  "
+            f"{row['tokens']:>8} tokens",
+            markup=False,
         )
     print(f"dropped: {json.dumps(card['dropped'])}")
     print(f"data:    {path.resolve()}")
