@@ -32,7 +32,8 @@ from zerone.sandbox.interpreter import find_interpreter
 from zerone.sandbox.pool import SandboxPool
 from zerone.sandbox.process_tree import scratch_bytes
 from zerone.sandbox.streams import Streams
-from zerone.sandbox.unit_tests import CodeVerdict, Report, is_same_output, judge, make_suite, run_suite
+from zerone.sandbox.outputs import is_same_output
+from zerone.sandbox.unit_tests import CodeVerdict, Report, judge, make_suite, run_suite
 from zerone.sandbox.users import _free_ids, claim_user
 from zerone.sandbox.values import Malformed, decode, is_same_json, is_too_deep, parse_line, weigh
 
@@ -73,61 +74,61 @@ def printed(text: bytes) -> bytes:
     return b'[0,"output",0,"' + text * min(MIB, MOST // len(text) - 10) + b'"]\n'
 
 
-RESULTS = {
-    "newlines": b"\n" * MOST,
-    "braces": b"{\n" * (MOST // 2),
-    "empty lists as lines": b"[]\n" * (MOST // 3),
-    "nested lines": (b"[" * 400 + b"]" * 400 + b"\n") * (MOST // 801),
-    "one value as many lines": b'[0,"value",1]\n' * (MOST // 14),
-    "lines of no test": b'[99,"value",1]\n' * (MOST // 15),
-    "lines that begin with a truth value": b'[true,"value",1]\n' * (MOST // 17),
-    "complaints": b'["load","a","b"]\n' * (MOST // 17),
-    "ends": b'["done"]\n' * (MOST // 9),
-    "open brackets": b"[" * MOST + b"\n",
-    "open objects": b'{"a":' * (MOST // 5) + b"\n",
-    "open texts": b'"\\"' + b'\\"' * (MOST // 2) + b"\n",
-    "quotes": b'"' * MOST + b"\n",
-    "backslashes": b"\\" * MOST + b"\n",
-    "high bytes": b"\xff" * MOST + b"\n",
-    "zero bytes": b"\0" * MOST + b"\n",
-    "digits": b"1" * MOST + b"\n",
-    "empty lists": filled(b"[]"),
-    "empty objects": filled(b"{}"),
-    "integers": filled(b"1"),
-    "floats": filled(b"0.5"),
-    "long floats": filled(b"0." + b"1" * 300),
-    "one long float": b'[0,"value",0.' + b"1" * (MOST - 20) + b"]\n",
-    "long exponent": b'[0,"value",1e' + b"1" * (MOST - 20) + b"]\n",
-    "long integers": filled(b"9" * 4000),
-    "texts": filled(b'"ab"'),
-    "empty texts": filled(b'""'),
-    "tuples": filled(b'{"tuple":[]}'),
-    "sets": filled(b'{"set":[1]}'),
-    "dictionaries": filled(b'{"dict":[[1,1]]}'),
-    "hexadecimal": filled(b'{"int":"0x1"}'),
-    "complex": filled(b'{"complex":[1,1]}'),
-    "bytes": filled(b'{"bytes":"00"}'),
-    "others": filled(b'{"other":"x"}'),
-    "nested lists": filled(b"[" * 90 + b"]" * 90),
-    "a complaint of lists": filled(b"[]", b'["load",', b"]\n"),
-    "escapes": b'[0,"value","' + b"\\n" * (MOST // 2 - 20) + b'"]\n',
-    "characters by number": b'[0,"value","' + b"\\u1234" * (MOST // 6 - 20) + b'"]\n',
-    "brackets in a text": b'[0,"value","' + b'\\",[{' * (MOST // 5) + b'"]\n',
-    "a set of texts": drawn(lambda rng: f'"{rng.random()}"', 130_000, '{"set":[', "]}"),
-    "as many integers as are read": drawn(lambda rng: str(rng.randrange(10**9)), 399_900),
-    "as many texts as are read": drawn(lambda rng: f'"{rng.random()}"', 130_000),
-    "as many lists as are read": drawn(lambda rng: f"[{rng.randrange(10**9)}]", 66_000),
-    "as many tuples as are read": drawn(lambda rng: '{"tuple":[1]}', 30_000),
-    "as many complex numbers as are read": drawn(lambda rng: '{"complex":[1,1]}', 28_000),
-    "blank lines": printed(b"\\n"),
-    "short lines": printed(b"1\\n"),
-    "words": printed(b"1 "),
-    "carriage returns": printed(b"\\r"),
-    "wide blanks": printed(b"\\u3000"),
-    "a run of digits": b'[0,"output",0,"' + b"1" * MIB + b'x"]\n',
-    "digits on both sides": b'[0,"output",0,"' + b"1" * MIB + b"." + b"1" * MIB + b'x"]\n',
-    "digits and an exponent": b'[0,"output",0,"1e' + b"1" * MIB + b'x"]\n',
-    "points": printed(b"."),
+RESULTS: dict[str, Callable[[], bytes]] = {
+    "newlines": lambda: b"\n" * MOST,
+    "braces": lambda: b"{\n" * (MOST // 2),
+    "empty lists as lines": lambda: b"[]\n" * (MOST // 3),
+    "nested lines": lambda: (b"[" * 400 + b"]" * 400 + b"\n") * (MOST // 801),
+    "one value as many lines": lambda: b'[0,"value",1]\n' * (MOST // 14),
+    "lines of no test": lambda: b'[99,"value",1]\n' * (MOST // 15),
+    "lines that begin with a truth value": lambda: b'[true,"value",1]\n' * (MOST // 17),
+    "complaints": lambda: b'["load","a","b"]\n' * (MOST // 17),
+    "ends": lambda: b'["done"]\n' * (MOST // 9),
+    "open brackets": lambda: b"[" * MOST + b"\n",
+    "open objects": lambda: b'{"a":' * (MOST // 5) + b"\n",
+    "open texts": lambda: b'"\\"' + b'\\"' * (MOST // 2) + b"\n",
+    "quotes": lambda: b'"' * MOST + b"\n",
+    "backslashes": lambda: b"\\" * MOST + b"\n",
+    "high bytes": lambda: b"\xff" * MOST + b"\n",
+    "zero bytes": lambda: b"\0" * MOST + b"\n",
+    "digits": lambda: b"1" * MOST + b"\n",
+    "empty lists": lambda: filled(b"[]"),
+    "empty objects": lambda: filled(b"{}"),
+    "integers": lambda: filled(b"1"),
+    "floats": lambda: filled(b"0.5"),
+    "long floats": lambda: filled(b"0." + b"1" * 300),
+    "one long float": lambda: b'[0,"value",0.' + b"1" * (MOST - 20) + b"]\n",
+    "long exponent": lambda: b'[0,"value",1e' + b"1" * (MOST - 20) + b"]\n",
+    "long integers": lambda: filled(b"9" * 4000),
+    "texts": lambda: filled(b'"ab"'),
+    "empty texts": lambda: filled(b'""'),
+    "tuples": lambda: filled(b'{"tuple":[]}'),
+    "sets": lambda: filled(b'{"set":[1]}'),
+    "dictionaries": lambda: filled(b'{"dict":[[1,1]]}'),
+    "hexadecimal": lambda: filled(b'{"int":"0x1"}'),
+    "complex": lambda: filled(b'{"complex":[1,1]}'),
+    "bytes": lambda: filled(b'{"bytes":"00"}'),
+    "others": lambda: filled(b'{"other":"x"}'),
+    "nested lists": lambda: filled(b"[" * 90 + b"]" * 90),
+    "a complaint of lists": lambda: filled(b"[]", b'["load",', b"]\n"),
+    "escapes": lambda: b'[0,"value","' + b"\\n" * (MOST // 2 - 20) + b'"]\n',
+    "characters by number": lambda: b'[0,"value","' + b"\\u1234" * (MOST // 6 - 20) + b'"]\n',
+    "brackets in a text": lambda: b'[0,"value","' + b'\\",[{' * (MOST // 5) + b'"]\n',
+    "a set of texts": lambda: drawn(lambda rng: f'"{rng.random()}"', 130_000, '{"set":[', "]}"),
+    "as many integers as are read": lambda: drawn(lambda rng: str(rng.randrange(10**9)), 399_900),
+    "as many texts as are read": lambda: drawn(lambda rng: f'"{rng.random()}"', 130_000),
+    "as many lists as are read": lambda: drawn(lambda rng: f"[{rng.randrange(10**9)}]", 66_000),
+    "as many tuples as are read": lambda: drawn(lambda rng: '{"tuple":[1]}', 30_000),
+    "as many complex numbers as are read": lambda: drawn(lambda rng: '{"complex":[1,1]}', 28_000),
+    "blank lines": lambda: printed(b"\\n"),
+    "short lines": lambda: printed(b"1\\n"),
+    "words": lambda: printed(b"1 "),
+    "carriage returns": lambda: printed(b"\\r"),
+    "wide blanks": lambda: printed(b"\\u3000"),
+    "a run of digits": lambda: b'[0,"output",0,"' + b"1" * MIB + b'x"]\n',
+    "digits on both sides": lambda: b'[0,"output",0,"' + b"1" * MIB + b"." + b"1" * MIB + b'x"]\n',
+    "digits and an exponent": lambda: b'[0,"output",0,"1e' + b"1" * MIB + b'x"]\n',
+    "points": lambda: printed(b"."),
 }
 
 
@@ -160,7 +161,7 @@ def came_back(data: bytes) -> tuple[Execution, float]:
 def test_the_largest_output_costs_its_judge_no_more_than_it_may(name: str, kind: str) -> None:
     spent = []
     for _ in range(3):  # the machine may be busy, and its caches with other things
-        execution, took_s = came_back(RESULTS[name])
+        execution, took_s = came_back(RESULTS[name]())
         report = judge(SUITES[kind], execution)
         assert report.verdict is not CodeVerdict.PASS and report.passed == 0
         spent.append(took_s + report.judge_s)

@@ -11,6 +11,7 @@ try and do without is refused with an error.
 import errno
 import platform
 import struct
+from collections.abc import Iterator
 
 from zerone.errors import SandboxUnavailable
 
@@ -167,34 +168,24 @@ def filter_program(machine: str | None = None) -> bytes:
     ):
         numbers = [number for row in table.values() if (number := row[column]) is not None]
         parts += [_answer(number, result) for number in numbers]
-    only_unix = (
-        _statement(_LOAD, _FIRST)
-        + _statement(_EQUAL, _AF_UNIX, 1, 0)
-        + _statement(_RETURN, _refuse(errno.EAFNOSUPPORT))
-        + _statement(_RETURN, _ALLOW)
-    )
-    parts += [_when(row[column], only_unix) for row in _SOCKETS.values()]
-    no_namespaces = (
-        _statement(_LOAD, _FIRST)
-        + _statement(_ANY_BIT, _NEW_NAMESPACES, 0, 1)
-        + _statement(_RETURN, _refuse(errno.EPERM))
-        + _statement(_RETURN, _ALLOW)
-    )
-    parts.append(_when(_CLONE[column], no_namespaces))
-    requests = b"".join(_answer(request, _refuse(errno.EPERM)) for request in _TERMINAL_INPUT)
-    parts.append(_when(_IOCTL[column], _statement(_LOAD, _SECOND) + requests + _statement(_RETURN, _ALLOW)))
-    commands = b"".join(_answer(command, _ALLOW) for command in _OWN_COMMANDS)
-    refused = _statement(_RETURN, _refuse(errno.EPERM))
-    parts.append(_when(_FCNTL[column], _statement(_LOAD, _SECOND) + commands + refused))
-    parts.append(
-        _when(
-            _MMAP[column],
-            _statement(_LOAD, _FOURTH)
-            + _statement(_ANY_BIT, _HUGE_PAGES, 0, 1)
-            + refused
-            + _statement(_RETURN, _ALLOW),
-        )
-    )
-    sizes = b"".join(_answer(option, _refuse(errno.EPERM)) for option in _BUFFER_SIZES)
-    parts.append(_when(_SETSOCKOPT[column], _statement(_LOAD, _THIRD) + sizes + _statement(_RETURN, _ALLOW)))
-    return b"".join(parts) + _statement(_RETURN, _ALLOW)
+    return b"".join((*parts, *_by_argument(column), _statement(_RETURN, _ALLOW)))
+
+
+def _by_argument(column: int) -> Iterator[bytes]:
+    """Yield what depends on the arguments of a system call."""
+    refused, allowed = _statement(_RETURN, _refuse(errno.EPERM)), _statement(_RETURN, _ALLOW)
+    only_unix = _statement(_EQUAL, _AF_UNIX, 1, 0) + _statement(_RETURN, _refuse(errno.EAFNOSUPPORT))
+    no_namespaces = _statement(_ANY_BIT, _NEW_NAMESPACES, 0, 1) + refused
+    no_huge_pages = _statement(_ANY_BIT, _HUGE_PAGES, 0, 1) + refused
+    no_input = b"".join(_answer(request, _refuse(errno.EPERM)) for request in _TERMINAL_INPUT)
+    own_commands = b"".join(_answer(command, _ALLOW) for command in _OWN_COMMANDS) + refused
+    no_sizes = b"".join(_answer(option, _refuse(errno.EPERM)) for option in _BUFFER_SIZES)
+    for row, argument, body in (
+        *((row, _FIRST, only_unix) for row in _SOCKETS.values()),
+        (_CLONE, _FIRST, no_namespaces),
+        (_IOCTL, _SECOND, no_input),
+        (_FCNTL, _SECOND, own_commands),
+        (_MMAP, _FOURTH, no_huge_pages),
+        (_SETSOCKOPT, _THIRD, no_sizes),
+    ):
+        yield _when(row[column], _statement(_LOAD, argument) + body + allowed)
