@@ -5,6 +5,7 @@ import json
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -44,7 +45,7 @@ def no_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
 
 
-HIDING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+HIDING: tuple[Literal["Cc", "Cf", "Cs", "Co", "Zl", "Zp"], ...] = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
 def hidden(text: str, allowed: str = "\n") -> list[str]:
