@@ -29,10 +29,10 @@ from zerone.sandbox.execution import (
 )
 from zerone.sandbox.factory import Nursery
 from zerone.sandbox.interpreter import find_interpreter
+from zerone.sandbox.outputs import is_same_output
 from zerone.sandbox.pool import SandboxPool
 from zerone.sandbox.process_tree import scratch_bytes
 from zerone.sandbox.streams import Streams
-from zerone.sandbox.outputs import is_same_output
 from zerone.sandbox.unit_tests import CodeVerdict, Report, judge, make_suite, run_suite
 from zerone.sandbox.users import _free_ids, claim_user
 from zerone.sandbox.values import Malformed, decode, is_same_json, is_too_deep, parse_line, weigh
