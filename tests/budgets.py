@@ -11,6 +11,7 @@ FLOW = (
     "seeding",
     "types",
     "device",
+    "messages",
     "intervals",
     "identity",
     "processes",

@@ -78,6 +78,7 @@ def score(
     ] = None,
 ) -> None:
     """Score a file of completions, row by row, in order."""
+    from zerone.problems.files import numbered_rows
     from zerone.rewards.user import load_user_reward
 
     functions = frozenset(function or [])
@@ -88,7 +89,8 @@ def score(
         target = _open_target(out, stack)
         progress = _progress(file, stack)
         counts: dict[str, int] = {}
-        for scored, num_bytes in score_lines(source, functions):
+        rows = (line for _, line in numbered_rows(source, "stdin" if file == "-" else file))
+        for scored, num_bytes in score_lines(rows, functions):
             target.write(json.dumps(scored) + "\n")
             counts[scored["outcome"]] = counts.get(scored["outcome"], 0) + 1
             progress(num_bytes)

@@ -6,14 +6,15 @@ as mathematics where it is LaTeX, as a choice where choices are given, as exact 
 (a chat as prompt, the answer in `reward_model`) and tests of programs as data sets have them
 (data/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
-taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
+taken in the rows of published data sets (data/records.py) and of `zerone reward score` too; what the file
+is packed in, problems/files.py undoes.
 """
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
@@ -24,6 +25,7 @@ from zerone.data.choices import LETTERS, choice_prompt
 from zerone.data.code_tests import code_spec, question_with_code
 from zerone.data.numerals import plain_number
 from zerone.errors import DataError
+from zerone.problems.files import numbered_rows
 from zerone.seeding import seed_from
 from zerone.types import Problem
 
@@ -35,7 +37,6 @@ NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
 _JUDGE = "judge"
 """A line may also say that no rule can judge it; a model must then."""
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LONGEST_NUMBER = 40
 """Digits; the verifier of numbers reads no more than that."""
 
@@ -64,7 +65,7 @@ class ProblemFile:
 
 
 def read_problems(path: Path, fields: Fields) -> ProblemFile:
-    """Read a JSONL file of problems; blank lines are skipped.
+    """Read a file of problems; blank lines are skipped.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
@@ -90,7 +91,10 @@ def read_lines(path: Path, fields: Fields) -> Iterator[tuple[int, Problem | Data
     Raises DataError where the file or the pattern cannot be used at all.
     """
     if ".csv" in path.suffixes:
-        raise DataError(f"{path}: problems of your own are read from JSONL, one object per line, not CSV")
+        raise DataError(
+            f"{path}: problems of your own are read from JSONL (one object per line), a JSON list or "
+            "Parquet, not CSV"
+        )
     pattern = None if fields.answer_pattern is None else _compile(fields.answer_pattern)
     for number, line in lines_of(path):
         place = f"{path}:{number}"
@@ -116,14 +120,16 @@ def _compile(answer_pattern: str) -> re.Pattern[str]:
 
 
 def lines_of(path: Path, named_by: str = "data.path") -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each line that is not blank; `named_by` is what names the file."""
+    """Yield number and content of each row of a file; `named_by` is what names the file."""
     try:
         with path.open("rb") as file:
-            yield from numbered_lines(file)
+            yield from numbered_rows(file, str(path))
     except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; {named_by} must name a JSONL file") from error
+        raise DataError(f"{path} does not exist; {named_by} must name a file of rows, as JSONL") from error
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}; {named_by} must name a JSONL file") from error
+        raise DataError(
+            f"cannot read {path}: {error.strerror or error}; {named_by} must name a file of rows, as JSONL"
+        ) from error
 
 
 def objects_of(path: Path, named_by: str, example: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -139,17 +145,6 @@ def objects_of(path: Path, named_by: str, example: str) -> Iterator[tuple[str, d
         except UnicodeEncodeError as error:
             raise DataError(f"{place}: holds half of a surrogate pair, which is no character") from error
         yield place, record
-
-
-def numbered_lines(file: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each line that is not blank, from a file that is open as bytes.
-
-    In text mode lines would also end at characters that JSON strings may hold.
-    """
-    for number, line in enumerate(file, start=1):
-        content = line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line
-        if content.strip():
-            yield number, content
 
 
 def parse_json(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Rows of a published data set, from JSONL, JSON, CSV (each also gzipped) or the Hub.
+"""Rows of a published data set, from JSONL, a JSON list, Parquet, CSV (each also gzipped) or the Hub.
 
 In: a file, or `hub:OWNER/NAME` with the extra `hf`. Out: rows that know where they stand, so that a
 complaint names file, line and column. Nothing is fetched unless the user writes `hub:`. Lines, JSON and
@@ -6,26 +6,18 @@ numbers are taken as in a user's own problems (data/jsonl.py).
 """
 
 import csv
-import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from zerone.data.jsonl import (
-    numbered_lines,
-    parse_json,
-    parse_object,
-    visible_text,
-    with_floats,
-    written,
-)
+from zerone.data.jsonl import lines_of, parse_object, visible_text, with_floats, written
 from zerone.errors import DataError
+from zerone.problems.files import text_of
 
 HUB = "hub:"
 _LONGEST_FIELD = 1 << 30
@@ -101,58 +93,17 @@ def read_rows(source: str | Path) -> list[Row]:
     if str(source).startswith(HUB):
         return _hub_rows(str(source).removeprefix(HUB))
     path = Path(source)
-    data = _bytes_of(path)
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    match suffixes[-1] if suffixes else "":
-        case ".csv":
-            rows = list(_csv_rows(path, _decoded(path, data)))
-        case ".json" if _decoded(path, data).lstrip().startswith("["):
-            rows = _json_rows(path, _decoded(path, data))
-        case _:
-            rows = list(_jsonl_rows(path, data))
+    is_csv = [suffix for suffix in path.suffixes if suffix != ".gz"][-1:] == [".csv"]
+    rows = list(_csv_rows(path, text_of(path)) if is_csv else _json_rows(path))
     if not rows:
         raise DataError(f"{path} is empty; it needs one row per problem")
     return rows
 
 
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; give a file of rows, one per problem") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
-
-
-def _decoded(path: Path, data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"{path}:{line}: not UTF-8; convert the file to UTF-8") from error
-
-
-def _jsonl_rows(path: Path, data: bytes) -> Iterator[Row]:
-    for number, line in numbered_lines(io.BytesIO(data)):
+def _json_rows(path: Path) -> Iterator[Row]:
+    for number, line in lines_of(path, "--data"):
         place = f"{path}:{number}"
         yield Row(place=place, values=parse_object(line, place, '{"question": ..., "answer": ...}'))
-
-
-def _checked(place: str, values: Any) -> Row:
-    if not isinstance(values, dict):
-        raise DataError(f"{place}: a JSON object is needed, with one value per column")
-    return Row(place=place, values=values)
-
-
-def _json_rows(path: Path, text: str) -> list[Row]:
-    """Read one JSON list; a row's line is that of its place in the list, counted from 1."""
-    try:
-        listed = parse_json(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not valid JSON: {error.msg}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not usable JSON: {error}") from error
-    return [_checked(f"{path}:{number}", values) for number, values in enumerate(listed, start=1)]
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
