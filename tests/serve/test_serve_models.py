@@ -163,8 +163,8 @@ def test_a_chat_template_that_fails_at_any_question_is_refused_at_the_start(
 @pytest.mark.parametrize(
     ("template", "text"),
     [
-        ("{{ 'why' if messages[0].content == 'Why?' else 1 / 0 }}", "division by zero"),
-        ("{{ 'why' if messages[0].content == 'Why?' else 1 + 'a' }}", "unsupported operand"),
+        ("{{ messages[0].content or 1 / 0 }}", "division by zero"),
+        ("{{ messages[0].content or (1 + 'a') }}", "unsupported operand"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "recursion"),
         ("{{ range(1000000) | list }}", "Range too big"),
         ("{{ raise_exception('two turns, please') }}", "two turns, please"),

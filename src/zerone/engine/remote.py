@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from zerone.errors import EndpointError, EndpointUnusable, RequestRefused
+from zerone.messages import read_reply
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
 from zerone.seeding import rng_from
 
@@ -235,9 +236,7 @@ def _retry_after(response: httpx2.Response) -> float | None:
 
 
 def _read_chat(body: Any) -> Reply:
-    message = body["choices"][0]["message"]
-    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
-    return _reply(body, str(message.get("content") or ""), str(reasoning))
+    return _reply(body, *read_reply(body["choices"][0]["message"]))
 
 
 def _read_completion(body: Any) -> Reply:

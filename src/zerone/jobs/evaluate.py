@@ -13,9 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 
+from zerone.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.config import Config
 from zerone.config.sections import SamplingConfig
 from zerone.data.records import read_rows
@@ -31,12 +31,12 @@ from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
 from zerone.evals.sources import Choice, Source, load_source
 from zerone.model.loading import Model, load_model
-from zerone.model.tokenizer import encode_prompt, encode_written, readable, render_chat
+from zerone.model.tokenizer import encode_prompt, encode_written, readable
 from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
 from zerone.prompts.r1 import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.train.loop import opened_by_prompt
-from zerone.types import Problem
+from zerone.types import Message, Problem
 
 DEFAULT_SAMPLES = 4
 JUDGE_KEY_VARIABLE = "ZERONE_JUDGE_KEY"
@@ -291,12 +291,13 @@ def _raw(config: Config) -> tuple[Form, Render]:
 
 def _chat(model: Model, source: Source) -> tuple[Form, Render]:
     """Return the form of a chat; a template may open the thought itself."""
+    check_template(model.tokenizer, Path(model.path))
 
     def render(problem: Problem) -> str:
-        messages = [{"role": "user", "content": message_of(problem)}]
         try:
-            return render_chat(model.tokenizer, messages)
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
+            asked = Message(role="user", content=message_of(problem))
+            return render_chat(model.tokenizer, [asked], thinks=True)
+        except TEMPLATE_FAULTS as error:
             raise ModelError(
                 f"the chat template of {model.path} fails: {error}; use --no-chat for the R1-Zero template"
             ) from error

@@ -22,11 +22,13 @@ from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
+from zerone.form import check_form
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
 from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
@@ -133,11 +135,16 @@ def read_examples(config: Config, model: Model) -> Examples:
     """Read `data.path` and hold a share out; raises DataError where too little is left."""
     path = Path(str(config.data.path))
     read = read_demonstrations(path)
+    missing = check_form(read.demonstrations, Style(config.prompt.style), path.name)
     sides = split_problems(read.demonstrations, config.data.eval_share)
     context = int(model.module.config.max_position_embeddings)
     most = min(config.sft.max_tokens or context, context)
     trained, held_out = (_short_enough(side, config, model, most) for side in sides)
-    num_answers = sum(message.role == "assistant" for one in read.demonstrations for message in one.messages)
+    num_answers = sum(
+        message.role == "assistant" and message.is_trained
+        for one in read.demonstrations
+        for message in one.messages
+    )
     num_long = num_answers - len(trained) - len(held_out)
     for side, name in ((trained, "training"), (held_out, "evaluation")):
         if not side:
@@ -150,7 +157,7 @@ def read_examples(config: Config, model: Model) -> Examples:
         f", {number} {kind} left out"
         for number, kind in ((read.num_duplicates, "repeated"), (num_long, f"longer than {most} tokens"))
         if number
-    )
+    ) + "".join(f", {number} without {part}" for part, number in missing.items() if number)
     return Examples(
         trained=trained,
         held_out=held_out,

@@ -82,18 +82,12 @@ def style_for(problem: Problem, style: Style) -> Style:
 
 def write_completion(thought: str, answer: str, style: Style = Style.TAGS) -> str:
     """Return the completion that the template asks for."""
-    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{_written(answer, style)}"
-
-
-def _written(answer: str, style: Style) -> str:
-    """Return a final answer as a style has it."""
-    match style:
-        case Style.TAGS:
-            return f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
-        case Style.BOXED:
-            return f"The answer is \\boxed{{{answer}}}."
-        case Style.SUMMARY:
-            return answer
+    written = {
+        Style.TAGS: f"{ANSWER_OPEN}{answer}{ANSWER_CLOSE}",
+        Style.BOXED: f"The answer is \\boxed{{{answer}}}.",
+        Style.SUMMARY: answer,
+    }
+    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{written[style]}"
 
 
 def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style = Style.TAGS) -> str:
@@ -121,89 +115,13 @@ def write_chat(messages: Sequence[Message], style: Style = Style.TAGS) -> list[t
             case "user":
                 prompt += f"User: {message.content}\nAssistant:"
             case _:
-                completion = completion_of(message, style)
+                thought = message.thought
+                opening = "" if thought is None else f"{THINK_OPEN}{thought}{THINK_CLOSE}\n"
                 if message.is_trained:
-                    pairs.append((prompt, completion))
-                prompt += answer_only(completion) + "\n"
+                    pairs.append((prompt, opening + message.content))
+                said = message.content.rpartition(THINK_CLOSE)[2].strip()
+                prompt += said.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip() + "\n"
     return pairs
-
-
-def completion_of(message: Message, style: Style) -> str:
-    """Return the text to learn of an assistant's message, its final answer in the form of the style.
-
-    | style | final answer | is written as |
-    |---|---|---|
-    | TAGS | X | `<answer>X</answer>` |
-    | TAGS | a summary with X in a box | the summary ends the thought, `<answer>X</answer>` |
-    | BOXED | X, a number, word or formula | `The answer is \\boxed{X}.` |
-    | any | what is in the form already, or cannot be put into it | as it stands |
-
-    Raises DataError where content and `thought` are two different thoughts.
-    """
-    opening, answer = "", message.content
-    if message.takes_form or message.thought is None:
-        opening, answer = _cut_behind_thought(message.content)
-    if message.thought is not None:
-        if opening and _inside(opening) not in ("", message.thought.strip()):
-            raise DataError(
-                f"an answer has one thought in its content and another beside it ({message.thought[:40]!r}); "
-                "keep one"
-            )
-        opening = f"{THINK_OPEN}{message.thought}{THINK_CLOSE}\n"
-    return _in_form(opening, answer, style) if message.takes_form else opening + answer
-
-
-def _cut_behind_thought(text: str) -> tuple[str, str]:
-    """Return (thought with its tags and the space behind it, the rest); an opening tag is put in front of
-    a thought that lacks it, as what follows a prompt that opens it."""
-    head, closed, tail = text.rpartition(THINK_CLOSE)
-    if not closed:
-        return "", text
-    if THINK_OPEN not in head:
-        head = THINK_OPEN + head
-    answer = tail.lstrip()
-    return head.lstrip() + closed + tail[: len(tail) - len(answer)], answer
-
-
-def _inside(opening: str) -> str:
-    return opening.strip().removeprefix(THINK_OPEN).removesuffix(THINK_CLOSE).strip()
-
-
-def _in_form(opening: str, answer: str, style: Style) -> str:
-    if THINK_OPEN in answer and not opening:
-        return answer  # a thought that never ends: there is no final answer
-    in_tags = _between(answer, ANSWER_OPEN, ANSWER_CLOSE)
-    if style is Style.TAGS:
-        if in_tags is not None:
-            return opening + answer
-        boxed = last_boxed(answer)
-        if boxed is not None and answer.strip() not in (f"\\boxed{{{boxed}}}", _written(boxed, Style.BOXED)):
-            head, closed, _ = (opening or f"{THINK_OPEN}{THINK_CLOSE}\n").rpartition(THINK_CLOSE)
-            opening = (
-                f"{head}\n\n{answer.strip()}".replace(f"{THINK_OPEN}\n\n", THINK_OPEN, 1) + f"{closed}\n"
-            )
-        return opening + _written((answer if boxed is None else boxed).strip(), style)
-    answer = answer if in_tags is None else in_tags.strip()
-    if style is Style.BOXED and last_boxed(answer) is None and _is_result(answer):
-        return opening + _written(answer.strip().removesuffix("."), style)
-    return opening + answer
-
-
-_RESULT = re.compile(r"\S+|(?=.*[\d+*/=<>\\-])(?:\\[A-Za-z]+|(?![A-Za-z]{3})[^\n]){1,200}")
-
-
-def _is_result(answer: str) -> bool:
-    """Whether a text is a result that a box holds: one word, a number or a formula, and no sentence."""
-    return _RESULT.fullmatch(answer.strip()) is not None
-
-
-def answer_only(text: str) -> str:
-    """Return an earlier answer without its thought and tags, however it was sent back."""
-    _, closed, answer = text.rpartition(THINK_CLOSE)
-    if not closed and text.lstrip().startswith(THINK_OPEN):
-        return ""  # cut off inside its thought
-    answer = answer.strip()
-    return answer.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,17 @@
 """From a conversation to the tokens that the model continues, and how its answer is taken apart.
 
 A run's model is asked through the template that it was trained in, whatever chat template its base
-came with; any other model through its own chat template (transformers renders it in a sandbox), and
-without one as R1-Zero. Thoughts of earlier turns are left out either way.
+came with; any other model through its own chat template (chat_template.py), and without one as R1-Zero.
+Thoughts of earlier turns are left out either way.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import jinja2
-
+from zerone.chat_template import TEMPLATE_FAULTS, render_chat
 from zerone.engine.jobs import Split
-from zerone.errors import ModelError
-from zerone.model.tokenizer import encode_prompt, encode_written, readable, render_chat
+from zerone.model.tokenizer import encode_prompt, encode_written, readable
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
@@ -32,12 +29,6 @@ from zerone.serve.schemas import Message
 from zerone.types import Message as Turn
 
 _NO_THOUGHT = f"{THINK_OPEN}{THINK_CLOSE}\n"
-
-_TEMPLATE_FAULTS = (
-    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
-    jinja2.TemplateError,
-)
-"""What a chat template can raise: it is a program that its model's makers wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +73,6 @@ class Prompter:
             )
         return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
 
-    def check_template(self, directory: Path) -> None:
-        """Raise ModelError where no question at all can be asked through the chat template."""
-        try:
-            self._apply_template([{"role": "user", "content": "Why?"}], thinks=True)
-        except (jinja2.TemplateSyntaxError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the chat template in {directory} fails at any question: {_brief(error)}; mend it in "
-                "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
-            ) from error
-        except _TEMPLATE_FAULTS:
-            pass  # it may want other messages, as the request will tell
-
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a whole prompt, in which a client's control tokens are meant.
 
@@ -115,13 +94,7 @@ class Prompter:
 
     def _dialogue(self, messages: Sequence[Message], *, thinks: bool) -> str:
         """Write the template of training, up to the answer that is wanted."""
-        turns = [
-            Turn(
-                role="system" if message.role == "developer" else message.role,
-                content=answer_only(message.text) if message.role == "assistant" else message.text,
-            )
-            for message in messages
-        ]
+        turns = [_without_thought(message.turn) for message in messages]
         prompt, _ = write_chat([*turns, Turn(role="assistant", content="")], self.style)[-1]
         shown = self._preamble(self.examples) + prompt.removeprefix(self._preamble(()))
         opened = THINK_OPEN if self.opens_thought else ""
@@ -132,26 +105,21 @@ class Prompter:
         return write_prompt("", examples, self.style).removesuffix(f"{USER}\n{ASSISTANT}")
 
     def _render(self, messages: Sequence[Message], *, thinks: bool) -> str:
-        conversation = [
-            {
-                "role": "system" if message.role == "developer" else message.role,
-                "content": answer_only(message.text) if message.role == "assistant" else message.text,
-            }
-            for message in messages
-        ]
+        turns = [_without_thought(message.turn) for message in messages]
         try:
-            return self._apply_template(conversation, thinks=thinks)
-        except _TEMPLATE_FAULTS as error:
+            return render_chat(self.tokenizer, turns, thinks=thinks)
+        except TEMPLATE_FAULTS as error:
             raise Refusal(
                 400, f"the model's chat template refuses these messages: {_brief(error)}", param="messages"
             ) from error
 
-    def _apply_template(self, conversation: Sequence[Mapping[str, str]], *, thinks: bool) -> str:
-        return render_chat(self.tokenizer, conversation, enable_thinking=thinks)
-
 
 def _brief(error: Exception) -> str:
     return (str(error) or "it failed").splitlines()[0][:200]
+
+
+def _without_thought(turn: Turn) -> Turn:
+    return replace(turn, content=answer_only(turn.content)) if turn.role == "assistant" else turn
 
 
 def answer_only(text: str) -> str:

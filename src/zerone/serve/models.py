@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from zerone.chat_template import check_template
 from zerone.config.sections import PromptConfig
 from zerone.engine.process import EngineProcess
 from zerone.engine.serving import TORCH, Engine, EngineSpec, load_engine
@@ -133,7 +134,7 @@ def _prompter(files: ModelFiles, context: int, run: RunDir | None) -> Prompter:
         max_characters=context * longest,
     )
     if prompter.uses_template:
-        prompter.check_template(files.directory)
+        check_template(files.tokenizer, files.directory)
     return prompter
 
 

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from zerone.messages import is_absent, turn_of
+from zerone.types import Message as Turn
+
 MAX_SAMPLES = 64
 _MAX_TOKENS = 1_000_000
 _INT64 = 2**63
@@ -84,9 +87,10 @@ class ResponseFormat(Strict):
 
 
 class TemplateOptions(Strict):
-    """`chat_template_kwargs`: one key, for a template is code that others wrote."""
+    """`chat_template_kwargs`: one idea under its two names, for a template is code that others wrote."""
 
     enable_thinking: bool | None = None
+    thinking: bool | None = None
 
 
 class TextPart(Strict):
@@ -94,6 +98,14 @@ class TextPart(Strict):
 
     type: Literal["text"]
     text: Utf8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, given: Any) -> Any:
+        """Take a field that says nothing for one that is not there, as tables of parts have them."""
+        if isinstance(given, dict):
+            return {name: value for name, value in given.items() if name == "text" or not is_absent(value)}
+        return given
 
 
 class Message(BaseModel):
@@ -106,11 +118,11 @@ class Message(BaseModel):
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
 
     @property
-    def text(self) -> str:
-        """The content as one string."""
-        if isinstance(self.content, list):
-            return "".join(part.text for part in self.content)
-        return self.content or ""
+    def turn(self) -> Turn:
+        """The message as data and endpoints are read too."""
+        content = self.content
+        parts = [part.model_dump() for part in content] if isinstance(content, list) else content
+        return turn_of(self.role, parts)
 
 
 class Sampled(Strict):
@@ -204,8 +216,9 @@ class ChatRequest(Sampled):
     @property
     def is_thinking_wanted(self) -> bool:
         """Whether the model is to think before it answers."""
-        in_template = self.chat_template_kwargs and self.chat_template_kwargs.enable_thinking
-        return False not in (self.enable_thinking, in_template) and self.reasoning_effort != "none"
+        told = self.chat_template_kwargs or TemplateOptions()
+        wishes = (self.enable_thinking, told.enable_thinking, told.thinking)
+        return False not in wishes and self.reasoning_effort != "none"
 
 
 class CompletionRequest(Sampled):
