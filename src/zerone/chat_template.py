@@ -50,20 +50,18 @@ def render_chat(tokenizer: Any, messages: Sequence[Message], *, thinks: bool) ->
     Contents go in as texts, or as parts where the template shows those only. Raises ModelError where a
     message is not in what was rendered either way, and what the template raises.
     """
-    text, fault = "", None
-    dropped: list[Message] = []
+    faults: list[Exception] = []
     for roles in _roles_in_parts(messages):
         try:
             text = _render(tokenizer, messages, roles, thinks=thinks)
         except TEMPLATE_FAULTS as error:
-            fault = fault or error
+            faults.append(error)
             continue
         dropped = [one for one in messages if _is_dropped(tokenizer, messages, one, roles, text)]
         if not dropped:
             return text
-    if dropped:
-        raise ModelError(f"the chat template leaves out what the {dropped[0].role} says")
-    raise fault or ModelError("the chat template renders nothing")
+        faults.append(ModelError(f"the chat template leaves out what the {dropped[0].role} says"))
+    raise faults[0]  # what is wrong with plain texts, which every template should take
 
 
 def _roles_in_parts(messages: Sequence[Message]) -> Iterator[frozenset[str]]:
@@ -98,11 +96,9 @@ def _is_dropped(
     answers are the template's to shorten.
     """
     said = message.content.strip()
-    if message.role == "assistant" or not said:
-        return False
     if message.role in in_parts and _PARTS_AS_CODE in text:
         return True
-    if said in readable(tokenizer, text):
+    if message.role == "assistant" or said in readable(tokenizer, text):
         return False
     marked = [Message(role=one.role, content=_MARK if one is message else one.content) for one in messages]
     try:
