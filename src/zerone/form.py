@@ -13,7 +13,6 @@ from zerone.errors import DataError
 from zerone.prompts.r1 import (
     THINK_CLOSE,
     THINK_OPEN,
-    Parsed,
     Style,
     last_boxed,
     parse_completion,
@@ -50,11 +49,12 @@ def check_form(demonstrations: Sequence[Demonstration], style: Style, name: str)
     Raises DataError where none has such an answer: the model would learn a form in which nothing is
     found. In a box only results stand, so there texts without one are not counted.
     """
-    parsed = _parsed(demonstrations, style)
-    missing = sum(one.answer is None for one in parsed)
-    if missing == len(parsed):
+    completions = _completions(demonstrations, style)
+    missing = sum(not _has_answer(text, style) for text in completions)
+    if missing == len(completions):
         fitting = {
-            other: sum(one.answer is not None for one in _parsed(demonstrations, other)) for other in Style
+            other: sum(_has_answer(text, other) for text in _completions(demonstrations, other))
+            for other in Style
         }
         styles = ", ".join(
             f"{number} fit prompt.style={other}" for other, number in fitting.items() if number
@@ -66,7 +66,7 @@ def check_form(demonstrations: Sequence[Demonstration], style: Style, name: str)
             "which are put into the form where that is possible"
         )
     return {
-        "a thought": sum(one.thought is None for one in parsed),
+        "a thought": sum(parse_completion(text, style).thought is None for text in completions),
         "an answer in the form": 0 if style is Style.BOXED else missing,
     }
 
@@ -74,16 +74,18 @@ def check_form(demonstrations: Sequence[Demonstration], style: Style, name: str)
 _PLACES = {
     Style.TAGS: "inside <answer> and </answer>",
     Style.BOXED: "in \\boxed{} behind the thought",
-    Style.SUMMARY: "behind the thought",
+    Style.SUMMARY: "behind the thought as the whole text, and in no box",
 }
 
 
-def _parsed(demonstrations: Sequence[Demonstration], style: Style) -> list[Parsed]:
-    return [
-        parse_completion(completion, style)
-        for one in demonstrations
-        for _, completion in write_chat(in_form(one.messages, style), style)
-    ]
+def _completions(demonstrations: Sequence[Demonstration], style: Style) -> list[str]:
+    return [text for one in demonstrations for _, text in write_chat(in_form(one.messages, style), style)]
+
+
+def _has_answer(completion: str, style: Style) -> bool:
+    """Whether evaluation in a style finds the answer; a summary around a box is not what is in the box."""
+    answer = parse_completion(completion, style).answer
+    return answer is not None and (style is not Style.SUMMARY or last_boxed(answer) is None)
 
 
 def _completion(message: Message, style: Style) -> str:
@@ -101,15 +103,14 @@ def _completion(message: Message, style: Style) -> str:
 
 
 def _cut_behind_thought(text: str) -> tuple[str, str]:
-    """Return (thought with its tags and the space behind it, the rest); an opening tag is put before a
+    """Return (thought with its tags, as a style writes it; the rest). An opening tag is put before a
     thought that lacks it, as one does that followed a prompt which opens it."""
     head, closed, tail = text.rpartition(THINK_CLOSE)
     if not closed:
         return "", text
     if THINK_OPEN not in head:
         head = THINK_OPEN + head
-    answer = tail.lstrip()
-    return head.lstrip() + closed + tail[: len(tail) - len(answer)], answer
+    return f"{head.lstrip()}{closed}\n", tail.lstrip()
 
 
 def _inside(opening: str) -> str:

@@ -103,11 +103,13 @@ def read_message(item: Any, name: str) -> Message | None:
     return Message(role=role, content=content.strip())
 
 
-def read_reply(message: Mapping[str, Any]) -> tuple[str, str]:
+def read_reply(message: Any) -> tuple[str, str]:
     """Return (content, reasoning) of a message that an endpoint answered; raises DataError.
 
     Of several fields of reasoning the first that says anything counts: servers send the same twice.
     """
+    if not isinstance(message, Mapping):
+        raise DataError(f"the reply must be a message, not {shown(message)}")
     content, in_parts = _content(message.get("content") or "", "the content of the reply")
     told = next((message[key] for key in REASONING if not is_absent(message.get(key))), None)
     reasoning = in_parts if told is None else _content(told, "the reasoning of the reply")[0]

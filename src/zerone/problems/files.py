@@ -83,7 +83,7 @@ def _unpacked(file: BinaryIO, name: str) -> tuple[BinaryIO, bytes]:
     """Return a file as it is without gzip and as UTF-8 without a byte order mark, and its first bytes."""
     source, head = _peeked(file)
     while head.startswith(_GZIP):
-        source, head = _peeked(gzip.GzipFile(fileobj=source))
+        source, head = _peeked(gzip.GzipFile(fileobj=source, mode="rb"))
     _refuse(head, name)
     encoding = _encoding_of(head)
     if encoding == "utf-8-sig":
