@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from zerone.errors import DataError
 from zerone.prompts.r1 import (
+    ANSWER_OPEN,
     THINK_CLOSE,
     THINK_OPEN,
     Style,
@@ -74,7 +75,7 @@ def check_form(demonstrations: Sequence[Demonstration], style: Style, name: str)
 _PLACES = {
     Style.TAGS: "inside <answer> and </answer>",
     Style.BOXED: "in \\boxed{} behind the thought",
-    Style.SUMMARY: "behind the thought as the whole text, and in no box",
+    Style.SUMMARY: "behind the thought as the whole text, in no box and no tags",
 }
 
 
@@ -83,9 +84,11 @@ def _completions(demonstrations: Sequence[Demonstration], style: Style) -> list[
 
 
 def _has_answer(completion: str, style: Style) -> bool:
-    """Whether evaluation in a style finds the answer; a summary around a box is not what is in the box."""
+    """Whether evaluation in a style finds the answer; a summary is not what is in its box or tags."""
     answer = parse_completion(completion, style).answer
-    return answer is not None and (style is not Style.SUMMARY or last_boxed(answer) is None)
+    if answer is None or style is not Style.SUMMARY:
+        return answer is not None
+    return last_boxed(answer) is None and ANSWER_OPEN not in answer
 
 
 def _completion(message: Message, style: Style) -> str:
