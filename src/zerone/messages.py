@@ -174,7 +174,13 @@ def _content(value: Any, name: str) -> tuple[str, str]:
                 f'{name} has a part that must be text, {{"type": "text", "text": ...}}, not {shown(part)}'
             )
         else:
-            text = _part({key: given for key, given in part.items() if not is_absent(given)}, name)
+            # A part may be nothing but a space between two others.
+            fields = {
+                key: told
+                for key, told in part.items()
+                if not is_absent(told) or (isinstance(told, str) and told)
+            }
+            text = _part(fields, name)
             said[part["type"] in REASONING_PARTS].append(text)
     return "".join(said[False]), "".join(said[True])
 
