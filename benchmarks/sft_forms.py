@@ -17,6 +17,7 @@ from typing import Any
 
 from zerone.corpus.documents import SOLUTIONS
 from zerone.corpus.words import WORDS
+from zerone.data.split import Split
 from zerone.problems import arithmetic
 from zerone.problems.mixture import draw_from_split
 from zerone.seeding import rng_from
@@ -57,7 +58,7 @@ FORMS: Mapping[str, Callable[[str, str, str], Row]] = {
 }
 
 
-def problems(split: str, count: int) -> list[Problem]:
+def problems(split: Split, count: int) -> list[Problem]:
     """Return different word problems of the two lowest levels."""
     found: dict[str, Problem] = {}
     for i in range(4 * count):

@@ -39,11 +39,13 @@ def thinking(content: Any, kind: str = "thinking", name: str = "thinking") -> Fi
     return {"type": kind, name: content}
 
 
+EMPTY: tuple[Any, ...] = ("", " \n", None, [], {})
+
 READ: list[tuple[Fields, Message]] = [
     *((assistant(**{name: "t"}), answer(thought="t")) for name in REASONING),
     (assistant(reasoning_content="t", reasoning="t"), answer(thought="t")),
     (assistant(reasoning_content="t", reasoning="", thinking=None), answer(thought="t")),
-    *((assistant(**{name: empty}), answer()) for name in REASONING for empty in ("", " \n", None, [], {})),
+    *((assistant(**{name: empty}), answer()) for name in REASONING for empty in EMPTY),
     (assistant([text("a")]), answer()),
     (assistant([text("a"), text("b")]), answer("ab")),
     (assistant(["a", text("b")]), answer("ab")),

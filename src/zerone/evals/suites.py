@@ -223,10 +223,9 @@ def suite_for_sft(config: Config) -> Suite | None:
         suite = suite_named(name, e.mixed_samples if name in ("mixed", "sums") else e.hard_samples)
         return Suite(name=suite.name, problems=suite.problems[: e.problems], num_samples=suite.num_samples)
     path = Path(name)
-    if path.suffix != ".jsonl":
+    if not path.suffix and not path.is_file():
         raise ConfigError(
-            f"sft.suite={name!r} is no suite; there are {', '.join(SUITE_NAMES)}, none, or a .jsonl file of "
-            "problems"
+            f"sft.suite={name!r} is no suite; there are {', '.join(SUITE_NAMES)}, none, or a file of problems"
         )
     read = read_problems(path, fields_of(config))
     problems = _readable(read, path, skip=config.data.skip_unreadable)
