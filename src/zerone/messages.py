@@ -56,13 +56,16 @@ _LABELS = frozenset(
 
 _READ = frozenset((*_SPEAKERS, *_CONTENTS, *REASONING, *_LABELS, "weight"))
 
+_DEEPEST = 8
+"""Levels that empty fields may be nested in; what is deeper says something."""
+
 _TOOLS_REMEDY = (
     "tool calls are not trained; leave the line out, or write the call into the assistant's content and its "
     "result into the user's next message"
 )
 
 
-def is_absent(value: Any) -> bool:
+def is_absent(value: Any, depth: int = _DEEPEST) -> bool:
     """Whether a field says nothing: null, an empty text, list or object, or one of nothing but these."""
     match value:
         case None:
@@ -70,9 +73,9 @@ def is_absent(value: Any) -> bool:
         case str():
             return not value.strip()
         case list() | tuple():
-            return all(is_absent(item) for item in value)
+            return depth > 0 and all(is_absent(item, depth - 1) for item in value)
         case Mapping():
-            return all(is_absent(item) for item in value.values())
+            return depth > 0 and all(is_absent(item, depth - 1) for item in value.values())
         case _:
             return False
 
@@ -124,7 +127,10 @@ def turn_of(role: str, content: str | list[dict[str, Any]] | None) -> Message:
 
 def shown(value: Any) -> str:
     """Return the beginning of a value, for a complaint."""
-    return json.dumps(value, default=str)[:40]
+    try:
+        return json.dumps(value, default=str)[:40]
+    except RecursionError:
+        return "what is nested too deeply"
 
 
 def checked_text(value: Any, name: str) -> str:
@@ -196,7 +202,13 @@ def _part(fields: Mapping[str, Any], name: str) -> str:
     told = [fields[key] for key in names if key in fields]
     if len(told) > 1:
         raise DataError(f"{name} has a part of reasoning that is said twice; keep one")
-    return "".join(_content(text, name)[0] for text in told)
+    said = told[0] if told else ""
+    if kind in REASONING_PARTS and isinstance(said, list):
+        parts = [part for part in said if not isinstance(part, Mapping) or part.get("type") in TEXT_PARTS]
+        if len(parts) < len(said):
+            raise DataError(f"{name} has reasoning within reasoning; keep one")
+        return _content(parts, name)[0]
+    return checked_text(said, name)
 
 
 def _reasoning(fields: Mapping[str, Any], in_parts: str, name: str) -> str | None:

@@ -133,6 +133,7 @@ REFUSED: list[tuple[Any, str]] = [
     (user(reasoning_content="t"), "only the assistant's may"),
     ({"role": "system", "content": "s", "thinking": "t"}, "only the assistant's may"),
     (assistant([thinking("t")]), "the content of message 1 is empty"),
+    (assistant([thinking([thinking("t")]), text("a")]), "reasoning within reasoning"),
     # The rest.
     (assistant(None), "the content of message 1 must be text, not null"),
     (assistant(""), "is empty"),
@@ -391,3 +392,18 @@ def test_only_turns_of_weight_one_are_trained_on(tmp_path: Path) -> None:
     row = {"messages": [user(), assistant("A", weight=0), user("r?"), assistant("B", weight=1)]}
     ((prompt, completion),) = write_chat(read(tmp_path, row).messages)
     assert (completion, prompt.endswith("User: q?\nAssistant:A\nUser: r?\nAssistant:")) == ("B", True)
+
+
+def nested(depth: int, inner: Any = None) -> Any:
+    for _ in range(depth):
+        inner = [{"type": "thinking", "thinking": inner if isinstance(inner, list) else [text("t")]}]
+    return inner
+
+
+@pytest.mark.parametrize("depth", [10, 100, 300, 450])
+@pytest.mark.parametrize("field", ["content", "thinking", "tool_calls", "foo", "weight", "role"])
+def test_what_is_nested_deeply_is_refused_and_no_crash(tmp_path: Path, field: str, depth: int) -> None:
+    with pytest.raises(DataError):
+        read(tmp_path, {"messages": [user(), assistant() | {field: nested(depth)}]})
+    with pytest.raises(EndpointError, match="cannot be read"):
+        chat({"content": nested(depth)})

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zerone.data.jsonl import lines_of, parse_object, with_floats
+from zerone.data.jsonl import lines_of, parse_object
 from zerone.errors import DataError
 from zerone.messages import REASONING, checked_text, is_absent, read_message, shown
 from zerone.types import Demonstration, Message
@@ -84,7 +84,7 @@ def read_demonstrations(path: Path) -> DemonstrationFile:
     num_read = 0
     for number, line in lines_of(path):
         place = f"{path}:{number}"
-        record = with_floats(parse_object(line, place, _EXAMPLE))
+        record = parse_object(line, place, _EXAMPLE)
         try:
             messages = _messages_of(record)
         except DataError as error:

@@ -139,11 +139,14 @@ def objects_of(path: Path, named_by: str, example: str) -> Iterator[tuple[str, d
     """
     for number, line in lines_of(path, named_by):
         place = f"{path}:{number}"
-        record = with_floats(parse_object(line, place, example))
+        record = parse_object(line, place, example)
         try:
+            record = with_floats(record)
             json.dumps(record, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
             raise DataError(f"{place}: holds half of a surrogate pair, which is no character") from error
+        except RecursionError as error:
+            raise DataError(f"{place}: is nested too deeply") from error
         yield place, record
 
 
