@@ -11,7 +11,6 @@ FLOW = (
     "seeding",
     "types",
     "device",
-    "messages",
     "intervals",
     "identity",
     "processes",

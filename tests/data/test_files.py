@@ -21,11 +21,11 @@ import pytest
 from processes import call_main
 from zerone.curation.settings import read_examples
 from zerone.data.demonstrations import read_demonstrations
+from zerone.data.files import numbered_rows
 from zerone.data.jsonl import Fields, read_problems
 from zerone.data.preferences import read_rows as read_pairs
 from zerone.data.records import read_rows
 from zerone.errors import DataError
-from zerone.problems.files import numbered_rows
 
 Rows = list[dict[str, Any]]
 ROWS: Rows = [{"prompt": f"{i} + \u00e9\u2028\u4e2d?", "answer": i} for i in range(3)]

@@ -12,7 +12,7 @@ from model_server import Answered, serving
 from zerone.data.demonstrations import read_demonstrations
 from zerone.engine.remote import Draw, Endpoint, EndpointClient
 from zerone.errors import DataError, EndpointError
-from zerone.messages import REASONING, ROLES, read_message
+from zerone.prompts.messages import REASONING, ROLES, read_message
 from zerone.serve.schemas import ChatRequest
 from zerone.types import Demonstration, Message
 

@@ -10,8 +10,8 @@ import pytest
 
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main
-from zerone.chat_template import check_template, render_chat
 from zerone.errors import ModelError
+from zerone.model.chat_template import check_template, render_chat
 from zerone.model.loading import save_model
 from zerone.serve.models import Limits, open_model
 from zerone.serve.refusals import Refusal

@@ -78,7 +78,7 @@ def score(
     ] = None,
 ) -> None:
     """Score a file of completions, row by row, in order."""
-    from zerone.problems.files import numbered_rows
+    from zerone.data.files import numbered_rows
     from zerone.rewards.user import load_user_reward
 
     functions = frozenset(function or [])

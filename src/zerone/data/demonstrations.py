@@ -22,7 +22,7 @@ from typing import Any
 
 from zerone.data.jsonl import lines_of, parse_object
 from zerone.errors import DataError
-from zerone.messages import REASONING, checked_text, is_absent, read_message, shown
+from zerone.prompts.messages import REASONING, checked_text, is_absent, read_message, shown
 from zerone.types import Demonstration, Message
 
 _EXAMPLE = '{"prompt": ..., "completion": ...} or {"messages": [{"role": "user", "content": ...}, ...]}'

@@ -7,7 +7,7 @@ as mathematics where it is LaTeX, as a choice where choices are given, as exact 
 (data/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
 taken in the rows of published data sets (data/records.py) and of `zerone reward score` too; what the file
-is packed in, problems/files.py undoes.
+is packed in, data/files.py undoes.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ from typing import Any, Protocol, TypeVar
 
 from zerone.data.choices import LETTERS, choice_prompt
 from zerone.data.code_tests import code_spec, question_with_code
+from zerone.data.files import numbered_rows
 from zerone.data.numerals import plain_number
 from zerone.errors import DataError
-from zerone.problems.files import numbered_rows
 from zerone.seeding import seed_from
 from zerone.types import Problem
 

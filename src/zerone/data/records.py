@@ -15,9 +15,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from zerone.data.files import text_of
 from zerone.data.jsonl import lines_of, parse_object, visible_text, with_floats, written
 from zerone.errors import DataError
-from zerone.problems.files import text_of
 
 HUB = "hub:"
 _LONGEST_FIELD = 1 << 30

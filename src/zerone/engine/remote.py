@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from zerone.errors import EndpointError, EndpointUnusable, RequestRefused
-from zerone.messages import read_reply
+from zerone.prompts.messages import read_reply
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
 from zerone.seeding import rng_from
 

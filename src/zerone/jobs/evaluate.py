@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from zerone.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.config import Config
 from zerone.config.sections import SamplingConfig
 from zerone.data.records import read_rows
@@ -30,6 +29,7 @@ from zerone.evals.inspect_log import require_inspect
 from zerone.evals.pairwise import add_references
 from zerone.evals.protocol import Evaluation, Progress, run_evaluation
 from zerone.evals.sources import Choice, Source, load_source
+from zerone.model.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.model.loading import Model, load_model
 from zerone.model.tokenizer import encode_prompt, encode_written, readable
 from zerone.processes.machine import keep_freed_memory, known_machine, precision_for

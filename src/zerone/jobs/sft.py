@@ -22,12 +22,12 @@ from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
-from zerone.form import check_form
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
 from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory

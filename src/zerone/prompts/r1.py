@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from zerone.errors import DataError
 from zerone.prompts.examples import EXAMPLES
 from zerone.types import Message, Problem
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zerone.chat_template import TEMPLATE_FAULTS, render_chat
 from zerone.engine.jobs import Split
+from zerone.model.chat_template import TEMPLATE_FAULTS, render_chat
 from zerone.model.tokenizer import encode_prompt, encode_written, readable
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,

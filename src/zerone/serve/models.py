@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from zerone.chat_template import check_template
 from zerone.config.sections import PromptConfig
 from zerone.engine.process import EngineProcess
 from zerone.engine.serving import TORCH, Engine, EngineSpec, load_engine
 from zerone.errors import ConfigError, ModelError, ZeroneError
+from zerone.model.chat_template import check_template
 from zerone.model.loading import ModelFiles, generation_settings, read_model_files
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.runs.directory import RunDir

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from zerone.messages import is_absent, turn_of
+from zerone.prompts.messages import is_absent, turn_of
 from zerone.types import Message as Turn
 
 MAX_SAMPLES = 64

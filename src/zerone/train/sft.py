@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from zerone.config import Config
-from zerone.form import in_form
 from zerone.model.packed import Packed, common_prefix, pack
 from zerone.model.tokenizer import encode, encode_prompt, end_id
+from zerone.prompts.form import in_form
 from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir

@@ -14,9 +14,9 @@ from zerone.corpus.documents import SOLUTIONS
 from zerone.corpus.words import WORDS
 from zerone.data.demonstrations import read_demonstrations
 from zerone.errors import DataError
-from zerone.form import check_form, in_form
 from zerone.problems import arithmetic
 from zerone.problems.mixture import draw_from_split
+from zerone.prompts.form import check_form, in_form
 from zerone.prompts.r1 import Style, parse_completion, write_chat, write_completion
 from zerone.seeding import rng_from
 from zerone.types import Demonstration, Message
