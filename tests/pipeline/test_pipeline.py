@@ -67,7 +67,7 @@ def test_a_finished_pipeline_is_not_run_again(folder: Path) -> None:
 
 
 def test_a_finished_pipeline_is_not_overwritten_without_resume(folder: Path) -> None:
-    with pytest.raises(RunDirError, match="already holds a pipeline; go on with it by --resume"):
+    with pytest.raises(RunDirError, match="already holds a pipeline; resume it with --resume"):
         small_pipeline(folder).run(False, Notes())
 
 
@@ -262,7 +262,7 @@ def test_an_interrupted_stage_goes_on_and_a_failed_one_too(folder: Path) -> None
     copy_of_run(folder, "stopped")
     graph = small_graph(answers={"run": stopping})
     pipeline = small_pipeline(folder, "stopped", graph=graph, start="answers")
-    with pytest.raises(Interrupted, match=r"stopped in stage answers; .*stopped --resume"):
+    with pytest.raises(Interrupted, match=r"stopped in stage answers; .*resume=True .*stopped"):
         pipeline.run(True, Notes())
     with pytest.raises(TrainingError):
         small_pipeline(folder, "stopped", graph=graph).run(True, Notes())

