@@ -41,7 +41,7 @@ def history(*rewards: float) -> list[dict[str, Any]]:
         ({"truncated": 0.3}, "30% of answers run out of room: raise sampling.max_tokens"),
         (
             {"no_answer": 0.9},
-            "90% of answers lack answer tags: raise prompt.examples or reward.format",
+            "90% of completions have no parsable answer: raise prompt.examples or reward.format",
         ),
         (
             {"groups_with_signal": 0.0, "groups_all_wrong": 1.0},

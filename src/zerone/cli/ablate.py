@@ -23,7 +23,7 @@ def ablate(
         typer.Argument(metavar="[[VARIANT.]KEY=VALUE]...", help="dotted overrides, for all variants or one"),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where it is kept [default: runs/ablate_NAME-N]")
+        Path | None, typer.Option(help="where it is kept", show_default="runs/ablate_NAME-N")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the ablation in --run-dir")] = False,
     pipeline: Annotated[

@@ -13,5 +13,5 @@ DryPlan = Annotated[
     bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
-KeptIn = Annotated[Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")]
+KeptIn = Annotated[Path | None, typer.Option(help="where the run is kept", show_default="runs/RECIPE-N")]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with the run in --run-dir")]

@@ -63,7 +63,7 @@ def reject_sample(
 def review(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="the data to look through")],
     out: Annotated[
-        Path | None, typer.Option(help="where accepted samples go [default: FILE.reviewed.jsonl]")
+        Path | None, typer.Option(help="where accepted samples go", show_default="FILE.reviewed.jsonl")
     ] = None,
 ) -> None:
     """Accept, reject or edit samples by hand; the next call goes on where this one stopped."""

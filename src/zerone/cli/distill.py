@@ -28,7 +28,8 @@ def distill(
         list[str] | None,
         typer.Argument(
             metavar="[STUDENT]... [[STAGE.]KEY=VALUE]...",
-            help="students by name or directory [default: the recipe's]; dotted overrides",
+            help="students by name or directory; dotted overrides",
+            show_default="the recipe's",
         ),
     ] = None,
     run_dir: KeptIn = None,

@@ -62,13 +62,15 @@ def model(  # noqa: PLR0913 - the flags of a command
     ] = "mixed",
     data: SuiteData = None,
     k: Annotated[
-        int | None, typer.Option("--k", min=1, help="samples per problem [default: the suite's, or 4]")
+        int | None, typer.Option("--k", min=1, help="samples per problem", show_default="the suite's, or 4")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="directory of answers and record; goes on there")] = None,
     as_json: AsJson = False,
     chat: Annotated[
         bool | None,
-        typer.Option("--chat/--no-chat", help="chat template or R1-Zero template [default: as the model]"),
+        typer.Option(
+            "--chat/--no-chat", help="chat template or R1-Zero template", show_default="as the model"
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first N problems only")] = None,
     since: Annotated[str | None, typer.Option(help="contest problems from this date on")] = None,
@@ -85,7 +87,7 @@ def model(  # noqa: PLR0913 - the flags of a command
         Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="a recipe of the package [default: as the model's run, or zero]")
+        str | None, typer.Option(help="a recipe of the package", show_default="as the model's run, or zero")
     ] = None,
     config: ConfigFile = None,
 ) -> None:

@@ -172,7 +172,7 @@ def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
 @app.command()
 def rollouts(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
-    step: Annotated[int | None, typer.Option(help="which step [default: the last]")] = None,
+    step: Annotated[int | None, typer.Option(help="which step", show_default="the last")] = None,
     worst: Annotated[int, typer.Option(min=0, help="how many of the lowest rewards")] = 0,
     best: Annotated[int, typer.Option(min=0, help="how many of the highest rewards")] = 0,
 ) -> None:

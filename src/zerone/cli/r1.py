@@ -31,7 +31,7 @@ def r1(
         typer.Argument(metavar="[[STAGE.]KEY=VALUE]...", help="dotted overrides, for all stages or one"),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where the pipeline is kept [default: runs/RECIPE-N]")
+        Path | None, typer.Option(help="where the pipeline is kept", show_default="runs/RECIPE-N")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the pipeline in --run-dir")] = False,
     start: Annotated[

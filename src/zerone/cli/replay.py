@@ -18,7 +18,9 @@ from zerone.config.recipes import run_path
 def replay(
     recorded: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory with rollouts.sqlite")],
     overrides: Overrides = None,
-    run_dir: Annotated[Path | None, typer.Option(help="where it is kept [default: runs/replay-N]")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="where it is kept", show_default="runs/replay-N")
+    ] = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:

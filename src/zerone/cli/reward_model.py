@@ -25,7 +25,7 @@ def train(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="pairs, or safety examples")],
     overrides: Overrides = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where the run is kept [default: runs/reward_model-N]")
+        Path | None, typer.Option(help="where the run is kept", show_default="runs/reward_model-N")
     ] = None,
     resume: Resume = False,
     recipe: Recipe = "zero",

@@ -22,7 +22,10 @@ def serve(  # noqa: PLR0913 - the flags of a command
         str, typer.Option(help="torch or vllm; auto takes vLLM where it is installed and there is a GPU")
     ] = "auto",
     price: Annotated[
-        str, typer.Option(metavar="IN,OUT", help="USD per million tokens for /metrics [R1's API prices]")
+        str,
+        typer.Option(
+            metavar="IN,OUT", help="USD per million tokens for /metrics", show_default="R1's API prices"
+        ),
     ] = "0.55,2.19",
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a chat page at /, /health and /metrics."""
@@ -45,9 +48,7 @@ def serve(  # noqa: PLR0913 - the flags of a command
 
 def chat(
     model: Model,
-    temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="[default: the model's own]")
-    ] = None,
+    temperature: Annotated[float | None, typer.Option(min=0, max=2, help="sampling temperature", show_default="the model's own")] = None,
     max_tokens: Annotated[int, typer.Option(min=0, help="0 is up to the end of the context")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="0 draws a new one for each answer")] = 0,
     think: Annotated[bool, typer.Option("--think/--no-think", help="whether the model thinks first")] = True,

@@ -75,7 +75,9 @@ class SamplingConfig(Section):
     temperature: float = Field(1.0, ge=0, description="0 is greedy (paper: 1.0 in RL)")
     top_p: float = Field(1.0, gt=0, le=1, description="nucleus (paper: not reported)")
     top_k: int = Field(0, ge=0, description="0 is off")
-    max_tokens: int = Field(448, ge=1, description="tokens of a completion (paper: 32,768)")
+    max_tokens: int = Field(
+        448, ge=1, description="most tokens of a completion (paper: 32,768; 65,536 from update 8,200 on)"
+    )
     stop: tuple[str, ...] = Field((), description="texts that end a completion beside the end token")
     slots: int = Field(192, ge=1, description="sequences decoded at once; KV memory grows with it")
 

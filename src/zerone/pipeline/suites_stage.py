@@ -1,4 +1,4 @@
-"""One model's column of the stage table: six suites, a majority vote, tokens per response.
+"""One model's column of the stage table: seven scores, a majority vote, tokens per response.
 
 In: the model of an earlier stage, or the base. Out: figures for the pipeline's `summary.json`, and all
 answers with their verdicts. One stage per model, so that a model that did not change is not measured
@@ -72,7 +72,7 @@ def with_measurements(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 def _measurement(name: str, model: str | Source) -> Stage:
     return Stage(
         name=f"eval_{name}",
-        makes=f"figures of {name} on six suites",
+        makes=f"figures of {name} on every suite",
         run=partial(run_measurement, name),
         inputs={"model": model, "problems": PROBLEMS},
         outputs=("summary",),

@@ -42,7 +42,8 @@ def _obstacle(now: Metrics) -> str | None:
         ),
         (
             now["no_answer"] > 0.8,
-            f"{now['no_answer']:.0%} of answers lack answer tags: raise prompt.examples or reward.format",
+            f"{now['no_answer']:.0%} of completions have no parsable answer: raise prompt.examples or "
+            "reward.format",
         ),
         (
             is_silent,
