@@ -34,13 +34,14 @@ from zerone.errors import (
     RunDirError,
     UserError,
 )
-from zerone.evals.asking import Form, answer_of, message_of, prompt_of, said
+from zerone.evals.asking import Form, answer_of, message_of, prompt_of
 from zerone.evals.judged import Judged
 from zerone.evals.pairwise import judge_pairs, pairwise_figures, read_verdict
 from zerone.evals.sources import Choice, load_source
 from zerone.evals.store import Answer, AnswerStore
 from zerone.intervals import wilson_interval
 from zerone.model.loading import Model, end_ids, load_model
+from zerone.prompts.r1 import visible_answer
 from zerone.types import Finish, Outcome, Problem
 
 OPTIONS = ["model.precision=fp32", "model.threads=1"]
@@ -401,10 +402,10 @@ def test_the_choice_of_a_chat_is_its_last_answer_line_or_box(text: str, answer: 
 
 
 def test_what_is_said_comes_after_the_thought() -> None:
-    assert said("<think>hm</think>\n hello ") == "hello"
-    assert said("hello") == "hello"
-    assert said("<think>never ending") is None
-    assert said("<think>hm</think>\n<think>never ending") is None
+    assert visible_answer("<think>hm</think>\n hello ") == "hello"
+    assert visible_answer("hello") == "hello"
+    assert visible_answer("<think>never ending") is None
+    assert visible_answer("<think>hm</think>\n<think>never ending") is None
     assert choice("<think>x</think> all of it", "instructions") == "all of it"
 
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from zerone.config import Config
 from zerone.escaping import visible
-from zerone.prompts.r1 import THINK_CLOSE
+from zerone.prompts.r1 import split_reasoning
 from zerone.types import Credited, Graded
 
 _COLUMNS = (
@@ -61,10 +61,11 @@ def clearest(groups: Sequence[Credited]) -> Graded:
 
 def completion_text(graded: Graded) -> Text:
     """Return a rollout as shown in the terminal, its thought dimmed."""
-    thought, closed, rest = visible(graded.rollout.text).partition(THINK_CLOSE)
+    completion = graded.rollout.text
+    end = split_reasoning(completion).reasoning_end
     text = Text(f"  {visible(graded.rollout.problem.prompt)}\n", style="bold")
-    text.append(thought + closed, style="dim")
-    text.append(rest)
+    text.append(visible(completion[:end]), style="dim")
+    text.append(visible(completion[end:]))
     text.append(f"\n  {graded.outcome.value}, reward {graded.reward:.2f}", style="italic")
     return text
 

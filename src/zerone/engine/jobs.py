@@ -34,10 +34,16 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How a completion is taken apart; without one it is plain text."""
+    """How a completion is taken apart; without one it is plain text.
+
+    `closed` is whether the prompt has closed the reasoning itself, `is_reasoner` whether the model is
+    asked to reason in tags.
+    """
 
     opens_in_thought: bool
     strips_answer: bool
+    closed: bool = False
+    is_reasoner: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

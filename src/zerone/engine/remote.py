@@ -85,6 +85,10 @@ class Draw:
         return {key: value for key, value in found.items() if value is not None}
 
 
+_QUOTED_CLOSE = THINK_CLOSE.replace("/", "\\/")
+"""How reasoning quotes its closing tag."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """An answer. `reasoning` is the thought where the server tells it apart; tokens as it counts them.
@@ -101,8 +105,15 @@ class Reply:
 
     @property
     def whole(self) -> str:
-        """Thought and answer in one text, tagged as a model without such a server would write it."""
-        return f"{THINK_OPEN}{self.reasoning}{THINK_CLOSE}\n{self.text}" if self.reasoning else self.text
+        """Reasoning and answer in one text, tagged as a model without such a server would write it.
+
+        Reasoning without an answer behind it stays open, as the model left it. A closing tag that the
+        server found to be a part of the reasoning must not close it here.
+        """
+        if not self.reasoning:
+            return self.text
+        reasoning = self.reasoning.replace(THINK_CLOSE, _QUOTED_CLOSE)
+        return f"{THINK_OPEN}{reasoning}" + (f"{THINK_CLOSE}\n{self.text}" if self.text.strip() else "")
 
 
 def key_from_environment(variable: str = KEY_VARIABLE) -> str | None:

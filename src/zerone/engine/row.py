@@ -40,7 +40,12 @@ class Row:
         self._thought = (
             None
             if job.split is None
-            else ThoughtStream(is_thinking=job.split.opens_in_thought, strips_answer=job.split.strips_answer)
+            else ThoughtStream(
+                is_thinking=job.split.opens_in_thought,
+                strips_answer=job.split.strips_answer,
+                is_closed=job.split.closed,
+                is_reasoner=job.split.is_reasoner,
+            )
         )
         self._num_thought = 0
         self._unsent = Delta(index=index)

@@ -1,14 +1,14 @@
 """From tokens to text that can be sent: characters are whole, stop strings and tags are held back.
 
 All three parts read a stream piece by piece, keep only what cannot be decided yet, and say the same
-however the stream is cut. Each is linear in the length of the text: what is held is shorter than
-the longest string that is looked for.
+however the stream is cut. Each is linear in the length of the text.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, ReasoningSplitter, length_of_beginning
 
 _MAX_BYTES = 4
 """Of a character in UTF-8."""
@@ -71,15 +71,6 @@ class CharacterStream:
         return text
 
 
-def _held_length(text: str, wanted: Sequence[str]) -> int:
-    """Return how much of the end of a text may be the beginning of a wanted string."""
-    longest = min(len(text), max(map(len, wanted), default=1) - 1)
-    for length in range(longest, 0, -1):
-        if any(string.startswith(text[-length:]) for string in wanted):
-            return length
-    return 0
-
-
 class StopStream:
     """Ends a text with the stop string that is complete first: before it, or behind it where it is `kept`."""
 
@@ -102,7 +93,7 @@ class StopStream:
                 return text[:end]
             self.cut_off = stop
             return text[:start]
-        kept = len(text) - _held_length(text, self._stops)
+        kept = len(text) - length_of_beginning(text, self._stops)
         self._held = text[kept:]
         return text[:kept]
 
@@ -113,74 +104,78 @@ class StopStream:
 
 
 class ThoughtStream:
-    """Splits a completion into thought and answer, as `prompt.parse_completion` does afterwards.
+    """Splits a completion into reasoning and answer as it comes, by `prompt.ReasoningSplitter`.
 
-    The thought is what stands between a `<think>` at the very beginning (or one that the prompt
-    opened) and the first `</think>`; a thought that is never closed goes on to the end. With
-    `strips_answer` the tags of an R1-Zero answer are left out of what follows. White space around
-    either part is not part of it.
+    `is_thinking` and `is_closed` are what the prompt did: open the reasoning, or close it too. With
+    `strips_answer` the model answers in the R1-Zero template: the tags of its answer are left out, and
+    a completion that does not begin with `<think>` waits until a tag or its end tells what it is. Other
+    text is sent at once. Unless the model `is_reasoner`, only a `<think>` at the very beginning counts.
+    White space around either part is not part of it.
     """
 
-    def __init__(self, *, is_thinking: bool, strips_answer: bool) -> None:
-        self.is_thinking = is_thinking
-        self._is_beginning = not is_thinking
-        self._answer_tags = (ANSWER_OPEN, ANSWER_CLOSE) if strips_answer else ()
-        self._held = ""
-        self._skips_space = True
-        """Whether white space that comes now stands at the beginning of a part."""
+    def __init__(
+        self, *, is_thinking: bool, strips_answer: bool, is_closed: bool = False, is_reasoner: bool = True
+    ) -> None:
+        self._splitter = ReasoningSplitter(
+            is_open=is_thinking, is_closed=is_closed, waits=strips_answer, comes_anywhere=is_reasoner
+        )
+        self._strips_answer = strips_answer
+        self._reasoning, self._answer = _Trimmed(), _Trimmed()
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the text so far ends in its reasoning."""
+        return self._splitter.is_open
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Return what is certain to belong to the thought, and to the answer."""
-        self._held += text
-        if self._is_beginning and not self._open():
-            return "", ""
-        thought = self._drain_thought() if self.is_thinking else ""
-        return thought, "" if self.is_thinking else self._drain_answer()
+        """Return what is certain to belong to the reasoning, and to the answer."""
+        return self._trim(*self._splitter.feed(text))
 
     def close(self) -> tuple[str, str]:
         """Return the rest, for there is no more text."""
-        rest = self._say(self._held, is_last=True)
-        return (rest, "") if self.is_thinking else ("", rest)
+        return self._trim(*self._splitter.close())
 
-    def _open(self) -> bool:
-        """Find out whether the text begins with a thought; return whether that is known now."""
-        begun = self._held.lstrip()
-        if begun.startswith(THINK_OPEN):
-            self.is_thinking = True
-            self._held = begun[len(THINK_OPEN) :]
-        elif THINK_OPEN.startswith(begun):
-            return False
-        self._is_beginning = False
-        return True
-
-    def _drain_thought(self) -> str:
-        head, closing, tail = self._held.partition(THINK_CLOSE)
-        if closing:
-            thought = self._say(head, is_last=True)
-            self.is_thinking, self._skips_space, self._held = False, True, tail
-            return thought
-        return self._release((THINK_CLOSE,))
-
-    def _drain_answer(self) -> str:
+    def _trim(self, reasoning: str, answer: str) -> tuple[str, str]:
+        if not self._strips_answer:
+            return self._reasoning.feed(reasoning), self._answer.feed(answer)
         said = ""
-        while found := [tag for tag in self._answer_tags if tag in self._held]:
-            tag = min(found, key=self._held.index)
-            head, _, self._held = self._held.partition(tag)
-            said += self._say(head, is_last=tag == ANSWER_CLOSE)
-            self._skips_space = self._skips_space or tag == ANSWER_OPEN
-        return said + self._release(self._answer_tags)
+        for piece in _ANSWER_TAG.split(answer):  # the splitter never cuts a tag in two
+            if piece == ANSWER_OPEN:
+                self._answer.skip_space()
+            elif piece == ANSWER_CLOSE:
+                self._answer.drop_space()
+            else:
+                said += self._answer.feed(piece)
+        return self._reasoning.feed(reasoning), said
 
-    def _release(self, tags: Sequence[str]) -> str:
-        """Return what is held but for a possible tag and white space at its end."""
-        kept = len(self._held) - _held_length(self._held, tags)
-        kept = len(self._held[:kept].rstrip())
-        said, self._held = self._held[:kept], self._held[kept:]
-        return self._say(said, is_last=False)
 
-    def _say(self, text: str, *, is_last: bool) -> str:
+_ANSWER_TAG = re.compile(f"({re.escape(ANSWER_OPEN)}|{re.escape(ANSWER_CLOSE)})")
+
+
+class _Trimmed:
+    """A text in pieces without the white space around it."""
+
+    def __init__(self) -> None:
+        self._space: list[str] = []
+        """White space at the end so far, which more text may follow."""
+        self._skips_space = True
+
+    def feed(self, text: str) -> str:
+        """Return what is certain to be in the text."""
         if self._skips_space:
             text = text.lstrip()
-        if is_last:
-            text = text.rstrip()
-        self._skips_space = self._skips_space and not text
-        return text
+        body = text.rstrip()
+        if not body:
+            self._space.append(text)
+            return ""
+        said = "".join(self._space) + body
+        self._space, self._skips_space = [text[len(body) :]], False
+        return said
+
+    def skip_space(self) -> None:
+        """Leave out the white space that comes next."""
+        self._skips_space = True
+
+    def drop_space(self) -> None:
+        """Leave out the white space that came last."""
+        self._space = []

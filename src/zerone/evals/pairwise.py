@@ -17,7 +17,6 @@ import numpy as np
 from zerone.data.records import Row
 from zerone.engine.remote import Draw, EndpointClient, ask_many
 from zerone.errors import DataError, EndpointError, RequestRefused
-from zerone.evals.asking import said
 from zerone.evals.judged import Judged
 from zerone.evals.store import Answer, AnswerStore, key_of
 from zerone.intervals import (
@@ -26,6 +25,7 @@ from zerone.intervals import (
     share_with_interval,
     wilson_interval,
 )
+from zerone.prompts.r1 import visible_answer
 from zerone.types import Outcome, Problem
 
 _MAX_TOKENS = 4096
@@ -106,7 +106,7 @@ def _baseline_text(row: Row) -> str:
     """Return an answer: plain, or in either shape that ArenaHard publishes."""
     if row.has("text", "answer", "output"):
         text = row.text("text", "answer", "output")
-        return said(text) or text
+        return visible_answer(text) or text
     try:
         if row.has("messages"):
             content = row.list_of(dict, "messages")[-1]["content"]
@@ -151,12 +151,12 @@ def judge_pairs(judged: Sequence[Judged], client: EndpointClient, store: AnswerS
 
 def _verdict_in(reply: Answer, is_first: bool) -> float | None:
     """Return the verdict of a judge that came to its end; one that it weighed on the way is none."""
-    return None if reply.is_truncated else read_verdict(said(reply.text) or "", is_first)
+    return None if reply.is_truncated else read_verdict(visible_answer(reply.text) or "", is_first)
 
 
 def _games(index: int, judged: Judged, client: EndpointClient) -> Iterator[Game]:
     problem = judged.problem
-    answer = said(judged.text)
+    answer = visible_answer(judged.text)
     if "refused" in judged.details or answer is None:
         return
     reference = str(problem.spec["reference"])
@@ -175,7 +175,7 @@ def _with_scores(judged: Judged, scores: Sequence[float | None] | None) -> Judge
     scores = [-2.0, -2.0] if scores is None else scores
     given = [score for score in scores if score is not None]
     lengths = {
-        "length": len(said(judged.text) or ""),
+        "length": len(visible_answer(judged.text) or ""),
         "reference_length": len(str(judged.problem.spec["reference"])),
     }
     if not given:

@@ -17,12 +17,12 @@ import yaml
 
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
-    THINK_CLOSE,
     THINK_OPEN,
     boxes,
     is_visible,
     last_answer,
     reasoning_of,
+    split_reasoning,
 )
 from zerone.rewards.expressions import parse_number
 from zerone.rewards.preference import KINDS as PREFERENCES
@@ -276,6 +276,6 @@ def _num_digits(text: str) -> int:
 
 
 def _num_answers(text: str) -> int:
-    """Return how many answer blocks follow the thought, or boxes where there is no block."""
-    tail = text.rpartition(THINK_CLOSE)[2]
-    return tail.count(ANSWER_CLOSE) or len(boxes(tail)[0])
+    """Return how many answer blocks stand outside the reasoning, or boxes where there is no block."""
+    said = split_reasoning(text).answer or ""
+    return said.count(ANSWER_CLOSE) or len(boxes(said)[0])

@@ -43,7 +43,7 @@ _LABELLED = re.compile(
 )
 _TOUCHING = re.compile(r"[(\[]?([A-Z])[)\]]?\s?[\s.,:-]\s?(.+)", re.DOTALL)
 """A letter before any text; only the very text of its choice shows that it is no word of a text."""
-_NAMED = re.compile(r"(?<![\w'])(?<!\w\()(?:([A-J])(?![\w'])|([a-j])\s?\))")
+_NAMED = re.compile(r"(?<![A-Za-z0-9_'])(?<!\w\()(?:([A-J])(?![A-Za-z0-9_'])|([a-j])\s?\))")
 _LISTED = re.compile(r"(?:[^\w']|\band\b|\b[A-Ja-j]\b)+")
 _DOUBT = re.compile(
     r"\?|^\W*(?:not\W*$|(?:is|are|was|were|does|did|do|can|could|may|might|must|should|would|will|has|seems?"
@@ -90,7 +90,7 @@ def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
         if bare and (letter := _alone(bare[1], letters, choices)) is not None:
             return letter
     readings = [read(c, letters, choices) for read in (_praised, _labelled) for c in candidates]
-    found = {letter for letter in (*readings, *(_matching(c, choices) for c in candidates)) if letter}
+    found = {letter for letter in (*readings, *(matching_choice(c, choices) for c in candidates)) if letter}
     return found.pop() if len(found) == 1 else None
 
 
@@ -98,7 +98,7 @@ def _alone(letter: str, letters: str, choices: Sequence[str]) -> str | None:
     """Return the choice that a lone letter means; a small one that is a choice's text means that choice."""
     if letter.upper() not in letters:
         return None
-    return _matching(letter, choices) if letter.islower() and letter in choices else letter.upper()
+    return matching_choice(letter, choices) if letter.islower() and letter in choices else letter.upper()
 
 
 def _praised(text: str, letters: str, choices: Sequence[str]) -> str | None:
@@ -111,7 +111,7 @@ def _praised(text: str, letters: str, choices: Sequence[str]) -> str | None:
 
 def _labelled(text: str, letters: str, choices: Sequence[str]) -> str | None:
     touching = _TOUCHING.fullmatch(text)
-    if touching and touching[1] in letters and _matching(touching[2], choices) == touching[1]:
+    if touching and touching[1] in letters and matching_choice(touching[2], choices) == touching[1]:
         return touching[1]
     labelled = _LABELLED.fullmatch(text)
     if labelled is None:
@@ -122,7 +122,7 @@ def _labelled(text: str, letters: str, choices: Sequence[str]) -> str | None:
 
 def _explains(rest: str, letter: str, choices: Sequence[str]) -> bool:
     """Whether what follows a letter is its choice's text, or an explanation that stands by the letter."""
-    matching = _matching(rest, choices)
+    matching = matching_choice(rest, choices)
     if matching is not None:
         return matching == letter
     own = _plain(choices[LETTERS.index(letter)]).rstrip(".") if choices else ""
@@ -136,7 +136,7 @@ def _explains(rest: str, letter: str, choices: Sequence[str]) -> bool:
     return not _quotes_another(beyond, letter, choices)
 
 
-def _matching(text: str, choices: Sequence[str]) -> str | None:
+def matching_choice(text: str, choices: Sequence[str]) -> str | None:
     """Return the letter of the only choice with this text; case decides where there are several."""
     given = _plain(text).rstrip(".")
     plain = [_plain(choice).rstrip(".") for choice in choices[: len(LETTERS)]]

@@ -21,6 +21,7 @@ from zerone.prompts.r1 import (
     USER,
     Example,
     Style,
+    without_reasoning,
     write_chat,
     write_prompt,
 )
@@ -59,10 +60,11 @@ class Prompter:
         """Return the prompt of a conversation; raises Refusal where the template does."""
         if self.uses_template:
             text = self._render(messages, thinks=thinks)
-            strips = ANSWER_OPEN in str(self.tokenizer.chat_template)
+            template = str(self.tokenizer.chat_template)
+            strips, is_reasoner = ANSWER_OPEN in template, THINK_CLOSE in template
         else:
             text = self._dialogue(messages, thinks=thinks)
-            strips = self.style is Style.TAGS
+            strips, is_reasoner = self.style is Style.TAGS, True
         opened = text.rstrip().endswith(THINK_OPEN)
         if opened and not thinks:
             text, opened = text.rstrip() + _NO_THOUGHT.removeprefix(THINK_OPEN), False
@@ -71,7 +73,15 @@ class Prompter:
             raise Refusal(
                 400, "the model's chat template writes nothing for these messages", param="messages"
             )
-        return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
+        return ChatPrompt(
+            ids=ids,
+            split=Split(
+                opens_in_thought=opened,
+                strips_answer=strips,
+                closed=not thinks and text.rstrip().endswith(THINK_CLOSE),
+                is_reasoner=is_reasoner,
+            ),
+        )
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a whole prompt, in which a client's control tokens are meant.
@@ -124,8 +134,5 @@ def _without_thought(turn: Turn) -> Turn:
 
 def answer_only(text: str) -> str:
     """Return an earlier answer without its thought and tags, however it was sent back."""
-    _, closed, answer = text.rpartition(THINK_CLOSE)
-    if not closed and text.lstrip().startswith(THINK_OPEN):
-        return ""  # cut off inside its thought
-    answer = answer.strip()
+    answer = without_reasoning(text)
     return answer.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip()
