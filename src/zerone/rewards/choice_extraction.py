@@ -112,6 +112,8 @@ def _marked(content: str) -> str:
 
 def _statements(text: str, choices: Sequence[str]) -> Iterator[_Statement]:
     for lead in words.ANSWER_IS.finditer(text):
+        if words.SUPPOSED.search(text[max(0, lead.start() - 40) : lead.start()]):
+            continue
         segment = words.FOLLOWS.match(text, lead.end())
         stated = None if segment is None else _read(segment[1], lead.end(), choices)
         if stated is not None:
@@ -135,7 +137,8 @@ def _read(segment: str, place: int, choices: Sequence[str]) -> _Statement | None
     is_asked = segment[len(sentence) :].startswith("?")
     for text in (segment, sentence):
         if (letter := letter_of(text, choices)) is not None:
-            return _Statement(place=place, letter=None if is_asked else letter, text=text)
+            is_clear = not is_asked and _agrees(segment[len(text) :], letter, choices)
+            return _Statement(place=place, letter=letter if is_clear else None, text=text)
     led = words.LED.match(segment)
     if led is None or not (led[1].isupper() or led.end() == len(sentence)):
         return None
@@ -144,9 +147,13 @@ def _read(segment: str, place: int, choices: Sequence[str]) -> _Statement | None
     if not is_listed and not words.EXPLAINS.match(rest):
         return None  # a word or a name that begins with a letter of its own, as in `A large number`
     is_doubted = is_asked or words.DOUBT.search(sentence[led.end() :]) is not None
-    is_clear = _is_known(letter, choices) and not (is_listed or is_doubted)
-    is_clear = is_clear and matching_choice(rest.strip(" .,:;-)("), choices) in (None, letter)
+    is_clear = _is_known(letter, choices) and _agrees(rest, letter, choices) and not (is_listed or is_doubted)
     return _Statement(place=place, letter=letter if is_clear else None, text=letter)
+
+
+def _agrees(rest: str, letter: str, choices: Sequence[str]) -> bool:
+    """Whether what follows a letter is not the text of another choice."""
+    return matching_choice(rest.strip(" .,:;-)("), choices) in (None, letter)
 
 
 def _is_known(letter: str, choices: Sequence[str]) -> bool:
@@ -219,6 +226,6 @@ def _weak_letters(sentence: str) -> Iterator[str]:
     if len({letter.group() for letter in words.DISTINCT.finditer(sentence)}) != 1:
         return
     yield from (pointed[1].upper() for pointed in words.POINTS_TO.finditer(sentence))
-    if words.CONCLUDES.match(sentence):
-        for mention in words.MENTION.finditer(sentence.rstrip(" \t.!;")):
+    if (so := words.CONCLUDES.match(sentence)) is not None:
+        for mention in words.MENTION.finditer(sentence[so.end() :].rstrip(" \t.!;")):
             yield next(filter(None, mention.groups()))

@@ -42,13 +42,20 @@ ANSWER_IS = _pattern(
     r"(?:[ \t]*(?::|=|->))?",
     r"|\b(?:correct|right|best|true) (?:choice|option|statement|one|response|letter|alternative|answer)\b",
     rf"{_GAP}{{0,60}}?{_IS}(?:[ \t]*:)?",
-    r"|^[ \t]*(?:the )?(?:final |correct )*(?:answer|ans)\b[ \t]*(?=\n|\()",
+    r"|^[ \t]*(?:the )?(?:final |correct )*(?:answer|ans)\b[ \t]*(?=\n|\([A-J]\))",
+    r"|^[ \t]*答:",
     r"|[\[【](?:正确)?(?:答案|解答)[\]】]:?",
     rf"|(?:(?:正确|最终|最佳|标准|最合适)的?(?:选项|选择)|答案){_CHINESE_IS}",
     r"|(?:正确|符合题意|成立)的(?:一项)?(?:是|为|:)",
-    rf"|(?<![不未勿没可错别被])选(?:择|项|取)?:?(?=[ \t]*[(\[【]?[ \t]*(?:选项)?[ \t]*[A-J]{_END})",
+    rf"|(?<![不未勿没可错别被])(?<!不[应能会该])(?<!不应该)选(?:择|项|取)?:?(?=[ \t]*[(\[【]?[ \t]*(?:选项)?[ \t]*[A-J]{_END})",
 )
 """What stands before a letter that is the answer."""
+
+SUPPOSED = _pattern(
+    r"\b(?:if|suppose|supposing|assume|assuming|whether|say)(?: that)?(?: the| my)?",
+    r"(?: correct| right| final| best)*[ \t]*$",
+)
+"""What makes a question or a supposition of an answer behind it."""
 
 _TAKE = _words(
     *("choose", "pick", "select", "opt for", "go(?:ing)? with", "settle on", "answer with"),
@@ -61,7 +68,7 @@ TAKES = _pattern(
 """`I choose C`: the letter must end what is said, since other things than answers are chosen too."""
 
 BOXED = re.compile(f"{BOX}([^{BOX}{BOX_END}]*){BOX_END}")
-JOINS = re.compile(r"[\s,/&+]*(?:and|or|和|或|与|还是)?[\s,]*")
+JOINS = re.compile(r"[ \t]*|\s*(?:[,/&+]|and|or|和|或|与|还是)[\s,]*(?:and|or)?\s*")
 """What stands between two boxes that are one answer."""
 
 FOLLOWS = re.compile(r"[ \t]*(?:\n[ \t]*){0,3}([^\n]{1,200})")
@@ -77,7 +84,7 @@ LED = _pattern(
 """A segment that begins with a letter, after words that change nothing."""
 
 EXPLAINS = _pattern(
-    r"[ \t]*(?:$|[.,;:!)(\u2014\u2013-]|",
+    r"[ \t]*(?:$|[.,;:!)(【\u2014\u2013]|-(?!\w)|",
     _words(
         *("because", "since", r"as\b", r"for\b", "which", "where", "with", "due", r"in\b", "from", "given"),
         *(
@@ -169,7 +176,7 @@ _SO = _words(
     ),
     *("in summary", "to conclude"),
 )
-CONCLUDES = _pattern(rf"[ \t]*(?:(?:and |but )?{_SO}\b|因此|所以|故|综上|于是|由此)")
+CONCLUDES = _pattern(rf"[ \t]*(?:(?:and |but )?{_SO}\b|因此|所以|故|综上|于是|由此)[ \t,:]*")
 _POINT = _words(
     *("only", "leav(?:e|es|ing)", "left with", "correspond(?:s|ing)? to", "match(?:es|ing)?", "which is"),
     *("that is", "this is", "given by", "namely", "described (?:in|by)"),
@@ -180,7 +187,7 @@ POINTS_TO = _pattern(
 MENTION = re.compile(
     rf"{_CHOICE}[(\[]?{_LETTER}"
     r"|(?<![\w)])[(\[]([A-J])[)\]](?=[ \t]*(?:[,:]|$)|[ \t]+(?:is|must|matches|holds|follows|fits)\b)"
-    r"|\b(?:is|be|it's|to|with|choose|as|be:)[ \t]+([A-J])[ \t]*$"
+    r"|(?:\b(?:is|be|it's|to|with|choose|as|be:)[ \t]+|^)([A-J])$"
 )
 
 DENIES = _pattern(
