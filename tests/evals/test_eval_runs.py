@@ -345,7 +345,9 @@ def test_a_rating_is_that_of_rated_problems_and_what_was_left_out_is_told(tmp_pa
     assert (without["pass_at_1"], without.get("rating")) == (1.0, None)
     assert "left out of the suite: 1 needs a checker of its own" in shown.stdout
     assert re.search(r"  pass_at_k 1 +1\.000 \(0\.\d+ to 1\.000\)\n", shown.stdout)
-    assert re.search(r"  codeforces/1000 +100\.0% of 1; 3 tokens, 0% cut off\n", shown.stdout)
+    assert re.search(
+        r"  codeforces/1000 +100\.0% of 1; 0% no readable answer, 3 tokens, 0% cut off\n", shown.stdout
+    )
 
 
 RATINGS = {"A": "1500", "B": "1600.0", "C": "", "D": " "}

@@ -154,6 +154,12 @@ def answers_to(
     ]
 
 
+_SHARES_AND_MEANS = (
+    *("pass_at_1", "unparsable", "format", "truncated"),
+    *("response_tokens", "reflection_words"),
+)
+
+
 def test_figures_have_the_documented_keys_and_values() -> None:
     found = figures(
         [
@@ -165,11 +171,7 @@ def test_figures_have_the_documented_keys_and_values() -> None:
     assert found.keys() == {
         "num_problems",
         "num_samples",
-        *(
-            name + suffix
-            for name in ("pass_at_1", "format", "response_tokens", "reflection_words", "truncated")
-            for suffix in ("", "_ci")
-        ),
+        *(name + suffix for name in _SHARES_AND_MEANS for suffix in ("", "_ci")),
         "pass_at_k",
         "verifier_errors",
         "levels",

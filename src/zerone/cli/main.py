@@ -120,7 +120,7 @@ def sft(
         print(to_yaml(resolved), end="")
         return
     path = run_path(run_dir, resume, recipe)
-    from zerone.cli.progress import LossDisplay
+    from zerone.cli.progress import LossDisplay, no_answer
     from zerone.jobs.sft import run_sft
     from zerone.runs.directory import RunDir
 
@@ -130,7 +130,7 @@ def sft(
     for name, model in (("base", None), ("best", run.best_path), ("final", run.model_path)):
         figures = summary[name]
         suites = "".join(
-            f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')}"
+            f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')} ({no_answer(values)})"
             for suite, values in figures["suites"].items()
         )
         line = f"{name:<6} step {figures['step']:<5} held-out loss {figures['loss']:.4f}{suites}"
@@ -146,6 +146,7 @@ def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     forms = {
         "pass_at_1": "{:.1%}",
         "cons_at_16": "{:.1%}",
+        "unparsable": "{:.1%}",
         "format": "{:.1%}",
         "response_tokens": "{:.0f}",
         "reflection_words": "{:.2f}",

@@ -59,6 +59,12 @@ def clearest(groups: Sequence[Credited]) -> Graded:
     return max(everyone, key=lambda graded: (graded.parts["accuracy"], len(graded.rollout.text)))
 
 
+def no_answer(figures: Mapping[str, Any]) -> str:
+    """Return the share without a readable answer as text; older evaluations have none."""
+    share = figures.get("unparsable")
+    return "no readable answer -" if share is None else f"no readable answer {share:.1%}"
+
+
 def completion_text(graded: Graded) -> Text:
     """Return a rollout as shown in the terminal, its thought dimmed."""
     completion = graded.rollout.text
@@ -113,7 +119,8 @@ class TerminalDisplay:
             self._say(
                 f"eval after step {step}: {name:<6} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
                 + (f"  cons@16 {consensus:.1%}" if consensus is not None else "")
-                + f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
+                + f"  {no_answer(figures)}"
+                f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
                 f"  {figures['reflection_words']:.2f} reflection words"
             )
 
@@ -176,7 +183,7 @@ class LossDisplay:
         for name, figures in evaluation["suites"].items():
             low, high = figures["pass_at_1_ci"]
             line += (
-                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
+                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]  {no_answer(figures)}"
                 f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
             )
         self._say(line)

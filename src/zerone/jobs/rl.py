@@ -40,7 +40,7 @@ from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, tr
 from zerone.train.optim import adamw
 from zerone.types import Credited, Problem
 
-SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
+SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "unparsable", "format", "response_tokens", "reflection_words")
 
 
 class Display(Protocol):

@@ -153,6 +153,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
         "score": {
             "score": found["pass_at_1"],
             "ci": found["pass_at_1_ci"],
+            "unparsable": found["unparsable"],
             "n": len(suite.problems),
             "samples": suite.num_samples,
             "response_tokens": found["response_tokens"],
