@@ -6,16 +6,11 @@ would learn to name them all.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-from zerone.data.choices import LETTERS
+from zerone.data.choices import LETTERS, labelled_letter, plain_text
 
 _LONGEST_ANSWER = 2000
-_WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:rm|bf|it))\s?\{([^{}]*)\}|\$([^$]*)\$|\*\*([^*]*)\*\*"
-    r"|\\\(([^\\]*)\\\)"
-)
 _LEAD_IN = re.compile(
     r"(?:so|thus|hence|therefore)?,? ?(?:i (?:think|believe|conclude) (?:that )?(?=the |my ))?"
     r"(?:the |my )?(?:correct |right |final |best )*"
@@ -38,7 +33,7 @@ _PRAISED = re.compile(
 )
 """`B is correct`, `B is the best answer`, and the Chinese for it; then, maybe, an explanation."""
 _LABELLED = re.compile(
-    r"[(\[]?\s?(?:([A-Z])(?:\s?[)\]:]|\s?[.,](?![A-Za-z])|\s-(?=\s))|([a-z])\s?[)\]])\s?[.:,-]?\s?(.+)",
+    r"[(\[]?\s?(?:([A-Z])(?:\s?[)\]:\u3001]|\s?[.,](?![A-Za-z])|\s-(?=\s))|([a-z])\s?[)\]])\s?[.:,-]?\s?(.+)",
     re.DOTALL,
 )
 _TOUCHING = re.compile(r"[(\[]?([A-Z])[)\]]?\s?[\s.,:-]\s?(.+)", re.DOTALL)
@@ -66,10 +61,16 @@ def gold_letter(answer: object, choices: Sequence[str]) -> str:
     if isinstance(answer, int) and not isinstance(answer, bool):
         letter = LETTERS[answer] if 0 <= answer < len(LETTERS) else ""
     else:
-        letter = letter_of(str(answer), choices) or ""
+        letter = letter_of(str(answer), choices) or _trusted_label(str(answer), choices)
     if not letter or (choices and LETTERS.index(letter) >= len(choices)):
         raise ValueError(f"the gold answer {answer!r} names none of {len(choices) or 'the'} choices")
     return letter
+
+
+def _trusted_label(gold: str, choices: Sequence[str]) -> str:
+    """Return the letter that a gold answer begins with: what follows is no doubt, only not another choice."""
+    letter, text = labelled_letter(gold) or ("", "")
+    return letter if not text or matching_choice(text, choices) in (None, letter) else ""
 
 
 def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
@@ -81,7 +82,7 @@ def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
     """
     if len(answer) > _LONGEST_ANSWER:
         return None
-    text = _plain(answer)
+    text = plain_text(answer)
     lead_in = _LEAD_IN.match(text)
     candidates = (text, text[lead_in.end() :] if lead_in else text)
     letters = LETTERS[: len(choices)] if choices else LETTERS
@@ -125,7 +126,7 @@ def _explains(rest: str, letter: str, choices: Sequence[str]) -> bool:
     matching = matching_choice(rest, choices)
     if matching is not None:
         return matching == letter
-    own = _plain(choices[LETTERS.index(letter)]).rstrip(".") if choices else ""
+    own = plain_text(choices[LETTERS.index(letter)]).rstrip(".") if choices else ""
     starts_with_own = bool(own) and rest.casefold().startswith(own.casefold())
     beyond = rest[len(own) :] if starts_with_own and not rest[len(own) : len(own) + 1].isalnum() else rest
     named = {(capital or small).upper() for capital, small in _NAMED.findall(beyond)}
@@ -138,25 +139,14 @@ def _explains(rest: str, letter: str, choices: Sequence[str]) -> bool:
 
 def matching_choice(text: str, choices: Sequence[str]) -> str | None:
     """Return the letter of the only choice with this text; case decides where there are several."""
-    given = _plain(text).rstrip(".")
-    plain = [_plain(choice).rstrip(".") for choice in choices[: len(LETTERS)]]
+    given = plain_text(text).rstrip(".")
+    plain = [plain_text(choice).rstrip(".") for choice in choices[: len(LETTERS)]]
     same = [i for i, choice in enumerate(plain) if choice == given]
     same = same or [i for i, choice in enumerate(plain) if choice.casefold() == given.casefold()]
     return LETTERS[same[0]] if len(same) == 1 else None
 
 
 def _quotes_another(text: str, letter: str, choices: Sequence[str]) -> bool:
-    folded = _plain(text).casefold()
-    others = (_plain(c).casefold() for own, c in zip(LETTERS, choices, strict=False) if own != letter)
+    folded = plain_text(text).casefold()
+    others = (plain_text(c).casefold() for own, c in zip(LETTERS, choices, strict=False) if own != letter)
     return any(len(other) > 3 and other in folded for other in others)
-
-
-def _plain(text: str) -> str:
-    """Return a text without mark-up, single-spaced; full-width letters become plain ones."""
-    text = unicodedata.normalize("NFKC", text[:_LONGEST_ANSWER]).replace("\u3002", ".")
-    for _ in range(4):  # wrappers within wrappers
-        unwrapped = _WRAPPER.sub(lambda match: next(filter(None, match.groups()), ""), text)
-        if unwrapped == text:
-            break
-        text = unwrapped
-    return " ".join(text.split()).strip("`\"' ")
