@@ -108,8 +108,8 @@ LISTS = {
     "Chinese": "哪一个？\nA．one\nB．two\nC．three\nD．four\nE．some text",
     "Chinese commas": "哪一个？\nA、one\nB、two\nC、three\nD、four\nE、some text",
     "Chinese on one line": "哪一个？ A. one  B. two  C. three  D. four  E. some text",
-    "Chinese brackets": "哪一个？（A）one（B）two（C）three（D）four（E）some text",
-    "a request behind it": "Which?\n(A) one\n(B) two\n(C) three\n(D) four\n(E) some text\n\nEnter the letter.",
+    "Chinese brackets": "哪个？（A）one（B）two（C）three（D）four（E）some text",
+    "a request behind it": "Which?\n(A) one\n(B) two\n(C) three\n(D) four\n(E) some text\n\nAnswer:",
     "behind a formula": "\\[z = c.\\](A) one\n(B) two\n(C) three\n(D) four\n(E) some text",
     "points before it": "Of (A) and (B)?\nA) one\nB) two\nC) three\nD) four\nE) some text",
     "LaTeX": "Which?\n$\\textbf{(A)}\\ one\\qquad\\textbf{(B)}\\ two\\qquad \\textbf{(C) } three$ "

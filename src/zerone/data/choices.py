@@ -58,18 +58,21 @@ def labelled_letter(gold: str) -> tuple[str, str] | None:
 
 _WRAP = r"(?:\*\*|\$|\\(?:text(?:bf|rm|it)?|math(?:rm|bf)|rm|bf)\s?\{?|\{)"
 _END = r"(?:\*\*|\s?\}|\$|\\[ ,;:])*"
-_BULLET = r"(?:[-*\u2022]\s+)?"
+_BULLET = r"(?:[-*\u2022]\s{1,4})?"
 _LABEL = re.compile(
     # In brackets or before one a letter is a label wherever a word may begin,
-    rf"(?:(?:^|(?<=[\s\]}}$;,.:?\u3001\u3002\uff0c\uff1b\uff1a\uff1f])|(?<=quad)|(?<=\\\\)){_BULLET}{_WRAP}{{0,3}}\s?"
+    rf"(?:(?:^|(?<=[\s\]}}$;,.:?\u3001\u3002\uff0c\uff1b\uff1a\uff1f])|(?<=quad)|(?<=\\\\)|(?=\uff08))"
+    rf"{_BULLET}{_WRAP}{{0,3}}\s?"
     rf"(?:[(\[\uff08]([{LETTERS}])[)\]\uff09][.:]?|([{LETTERS}])[)\uff09])"
     # before a full stop only where a line, a column or an enumeration begins.
     rf"|(?:^|(?<=\t)|(?<=\s\s)|(?<=quad)|(?<=[;:?\uff1b\uff1a\uff1f\u3002]\s)|(?<=[;:?\uff1b\uff1a\uff1f\u3002]))"
-    rf"[ \t]*{_BULLET}{_WRAP}{{0,3}}([{LETTERS}])\s?[.:\uff1a\uff0e\u3001])"
+    rf"[ \t]{{0,8}}{_BULLET}{_WRAP}{{0,3}}([{LETTERS}])\s?[.:\uff1a\uff0e\u3001])"
     rf"{_END}",
     re.MULTILINE,
 )
-_SPACING = re.compile(r"^(?:\\[ ,;:!]|\\q?quad\b|[\s~$])+|(?:\\[ ,;:!]|\\q?quad\b|[\s~$;,&]|\\\\)+$")
+_SPACE_BEFORE = re.compile(r"(?:\\[ ,;:!]|\\q?quad\b|[\s~$]){1,8}")
+_SPACE_AFTER = re.compile(r"(?:\\[ ,;:!]|\\q?quad\b|[\s~$;,&]|\\\\){1,8}$")
+_LONGEST_QUESTION = 20_000
 
 
 def listed_choices(question: str) -> list[str]:
@@ -77,6 +80,7 @@ def listed_choices(question: str) -> list[str]:
 
     Of several lists it is the last: a question may speak of points A and B before it.
     """
+    question = question[-_LONGEST_QUESTION:]
     runs: list[list[re.Match[str]]] = []
     for label in _LABEL.finditer(question):
         letter = label[1] or label[2] or label[3]
@@ -91,7 +95,13 @@ def listed_choices(question: str) -> list[str]:
     ends = [*(label.start() for label in lists[-1][1:]), len(question)]
     texts = [question[start:end] for start, end in zip(starts, ends, strict=True)]
     texts[-1] = texts[-1].lstrip().partition("\n")[0]
-    return [_SPACING.sub("", text) for text in texts]
+    return [_trimmed(text) for text in texts]
+
+
+def _trimmed(text: str) -> str:
+    text = text.strip()[:_LONGEST]
+    before = _SPACE_BEFORE.match(text)
+    return _SPACE_AFTER.sub("", text[before.end() :] if before else text)
 
 
 def listed_choice(question: str, gold: str) -> dict[str, object] | None:
