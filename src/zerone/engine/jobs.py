@@ -36,13 +36,15 @@ class Decoding:
 class Split:
     """How a completion is taken apart; without one it is plain text.
 
-    `closed` is whether the prompt has closed the reasoning itself, `is_reasoner` whether the model is
-    asked to reason in tags.
+    `closed` is whether the prompt has ended the reasoning, so that all that comes is the final answer;
+    `goes_on` whether it ends inside a part, to which white space that comes first then belongs.
+    `is_reasoner` is whether the model is asked to reason in tags.
     """
 
     opens_in_thought: bool
     strips_answer: bool
     closed: bool = False
+    goes_on: bool = False
     is_reasoner: bool = True
 
 
@@ -75,9 +77,13 @@ class Delta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The engine could not answer a job; what it said so far is worth nothing."""
+    """The engine could not answer a job; what it said so far is worth nothing.
+
+    `is_lasting` is whether it would fail again: the fault is the model's.
+    """
 
     message: str
+    is_lasting: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

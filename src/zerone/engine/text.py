@@ -4,11 +4,17 @@ All three parts read a stream piece by piece, keep only what cannot be decided y
 however the stream is cut. Each is linear in the length of the text.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, ReasoningSplitter, length_of_beginning
+from zerone.prompts.r1 import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    THINK_CLOSE,
+    THINK_OPEN,
+    ReasoningSplitter,
+    length_of_beginning,
+)
 
 _MAX_BYTES = 4
 """Of a character in UTF-8."""
@@ -104,78 +110,162 @@ class StopStream:
 
 
 class ThoughtStream:
-    """Splits a completion into reasoning and answer as it comes, by `prompt.ReasoningSplitter`.
+    """Splits a completion into reasoning and final answer as it comes, by `prompt.ReasoningSplitter`.
 
-    `is_thinking` and `is_closed` are what the prompt did: open the reasoning, or close it too. With
-    `strips_answer` the model answers in the R1-Zero template: the tags of its answer are left out, and
-    a completion that does not begin with `<think>` waits until a tag or its end tells what it is. Other
-    text is sent at once. Unless the model `is_reasoner`, only a `<think>` at the very beginning counts.
-    White space around either part is not part of it.
+    `is_thinking` and `is_closed` are what the prompt did: open the reasoning, or close it too; then all that
+    comes is the final answer whatever it begins with. With `strips_answer` the model answers in the R1-Zero
+    template: the tags of its answer are left out, and a completion that does not begin with `<think>` waits
+    until a tag or its end tells what it is. Other text is sent at once. Unless the model `is_reasoner`, only
+    a `<think>` at the very beginning counts. White space around either part is not part of it, unless the
+    prompt ends inside one that `goes_on`. `stops` end the final answer, and are not looked for in the
+    reasoning.
     """
 
     def __init__(
-        self, *, is_thinking: bool, strips_answer: bool, is_closed: bool = False, is_reasoner: bool = True
+        self,
+        *,
+        is_thinking: bool,
+        strips_answer: bool,
+        is_closed: bool = False,
+        is_reasoner: bool = True,
+        goes_on: bool = False,
+        stops: Sequence[str] = (),
     ) -> None:
         self._splitter = ReasoningSplitter(
             is_open=is_thinking, is_closed=is_closed, waits=strips_answer, comes_anywhere=is_reasoner
         )
-        self._strips_answer = strips_answer
-        self._reasoning, self._answer = _Trimmed(), _Trimmed()
+        self._reasoning = _Trimmed(skips_space=not (goes_on and is_thinking))
+        self.answer = AnswerStream(strips_tags=strips_answer, goes_on=goes_on and is_closed, stops=stops)
+        self._is_forced = is_closed
+        if is_closed:
+            self.answer.drop_think_tags()
 
     @property
     def is_thinking(self) -> bool:
         """Whether the text so far ends in its reasoning."""
         return self._splitter.is_open
 
+    def end_by_force(self) -> None:
+        """Know that the closing tag which comes next is not the model's: all behind it is the final answer.
+
+        It may begin to reason again, which is better told than an empty answer.
+        """
+        self._is_forced = True
+        self.answer.drop_think_tags()
+
     def feed(self, text: str) -> tuple[str, str]:
-        """Return what is certain to belong to the reasoning, and to the answer."""
-        return self._trim(*self._splitter.feed(text))
+        """Return what is certain to belong to the reasoning, and to the final answer."""
+        if self._is_forced and not self.is_thinking:
+            return self._tell("", self._splitter.close()[1] + text)
+        return self._tell(*self._splitter.feed(text))
 
     def close(self) -> tuple[str, str]:
         """Return the rest, for there is no more text."""
-        return self._trim(*self._splitter.close())
+        reasoning, answer = self._tell(*self._splitter.close())
+        return reasoning, answer + ("" if self.is_thinking else self.answer.close())
 
-    def _trim(self, reasoning: str, answer: str) -> tuple[str, str]:
-        if not self._strips_answer:
-            return self._reasoning.feed(reasoning), self._answer.feed(answer)
-        said = ""
-        for piece in _ANSWER_TAG.split(answer):  # the splitter never cuts a tag in two
-            if piece == ANSWER_OPEN:
-                self._answer.skip_space()
-            elif piece == ANSWER_CLOSE:
-                self._answer.drop_space()
-            else:
-                said += self._answer.feed(piece)
-        return self._reasoning.feed(reasoning), said
-
-
-_ANSWER_TAG = re.compile(f"({re.escape(ANSWER_OPEN)}|{re.escape(ANSWER_CLOSE)})")
+    def _tell(self, reasoning: str, answer: str) -> tuple[str, str]:
+        return self._reasoning.feed(reasoning), self.answer.feed(answer)
 
 
 class _Trimmed:
     """A text in pieces without the white space around it."""
 
-    def __init__(self) -> None:
-        self._space: list[str] = []
+    def __init__(self, *, skips_space: bool = True) -> None:
+        self._space = ""
         """White space at the end so far, which more text may follow."""
-        self._skips_space = True
+        self._skips_space = skips_space
 
     def feed(self, text: str) -> str:
         """Return what is certain to be in the text."""
         if self._skips_space:
             text = text.lstrip()
-        body = text.rstrip()
-        if not body:
-            self._space.append(text)
-            return ""
-        said = "".join(self._space) + body
-        self._space, self._skips_space = [text[len(body) :]], False
+        self._skips_space = self._skips_space and not text
+        text = self._space + text
+        said = text.rstrip()
+        self._space = text[len(said) :]
         return said
 
-    def skip_space(self) -> None:
-        """Leave out the white space that comes next."""
-        self._skips_space = True
 
-    def drop_space(self) -> None:
-        """Leave out the white space that came last."""
-        self._space = []
+class AnswerStream:
+    """The final answer as it is told: without tags, without white space around it, up to a stop string.
+
+    Stop strings are looked for in what is told, so that neither a tag nor the white space behind one
+    hides or ends an answer; those that hold a tag themselves, in what the model wrote.
+    """
+
+    def __init__(self, *, strips_tags: bool, goes_on: bool = False, stops: Sequence[str] = ()) -> None:
+        self._tags: tuple[str, ...] = (ANSWER_OPEN, ANSWER_CLOSE) if strips_tags else ()
+        self._stops = tuple(stops)
+        self._make_stop_streams()
+        self._held = ""
+        self._skips_space = not goes_on
+        """Whether white space that comes now stands at the beginning."""
+        self._space = ""
+        """White space that is told once something follows it."""
+
+    def drop_think_tags(self) -> None:
+        """Leave out think tags as well: the model was made to answer, and goes on as if it were not."""
+        self._tags = (*self._tags, THINK_OPEN, THINK_CLOSE)
+        self._make_stop_streams()
+
+    def _make_stop_streams(self) -> None:
+        tagged = [stop for stop in self._stops if any(tag in stop for tag in self._tags)]
+        self._tagged = StopStream(tagged)
+        self._plain = StopStream([stop for stop in self._stops if stop not in tagged])
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop string was complete; what comes after it is nothing."""
+        return self._plain.is_stopped or self._tagged.is_stopped
+
+    @property
+    def cut_off(self) -> str | None:
+        """The stop string that ended the answer, where one did."""
+        return self._plain.cut_off or self._tagged.cut_off
+
+    def feed(self, text: str) -> str:
+        """Return what is certain to belong to the answer."""
+        if self.is_stopped:
+            return ""
+        said = self._untag(self._tagged.feed(text))
+        if self._tagged.is_stopped and not self._plain.is_stopped:
+            said += self._rest()
+        return said
+
+    def close(self) -> str:
+        """Return the rest, for there is no more text."""
+        return "" if self.is_stopped else self._untag(self._tagged.close()) + self._rest()
+
+    def _rest(self) -> str:
+        """Return what was held back and turned out to be neither tag nor stop string."""
+        held, self._held = self._held, ""
+        said = self._tell(held)
+        return said if self._plain.is_stopped else said + self._spaced(self._plain.close())
+
+    def _untag(self, text: str) -> str:
+        self._held += text
+        said = ""
+        while found := [tag for tag in self._tags if tag in self._held]:
+            tag = min(found, key=self._held.index)
+            head, _, self._held = self._held.partition(tag)
+            said += self._tell(head)
+            self._skips_space = self._skips_space or tag == ANSWER_OPEN
+        kept = len(self._held) - length_of_beginning(self._held, self._tags)
+        head, self._held = self._held[:kept], self._held[kept:]
+        return said + self._tell(head)
+
+    def _tell(self, text: str) -> str:
+        if self._skips_space:
+            text = text.lstrip()
+        if not text or self._plain.is_stopped:
+            return ""
+        self._skips_space = False
+        return self._spaced(self._plain.feed(text))
+
+    def _spaced(self, text: str) -> str:
+        """Return a text with the white space before it, and keep what is at its end."""
+        text = self._space + text
+        said = text.rstrip()
+        self._space = text[len(said) :]
+        return said
