@@ -17,11 +17,11 @@ import pytest
 from processes import has_ended, wait_until
 from serving import Live, chat, events, live_server
 from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.link import EngineLink
 from zerone.engine.messages import Json
 from zerone.engine.process import EngineProcess, Patience
 from zerone.engine.serving import EngineSpec
 from zerone.errors import ModelError
-from zerone.serve.engine_link import EngineLink
 
 EMBEDDED = str(Path(__file__).parents[2] / "src" / "zerone" / "world" / "embedded")
 LONG = "@@ " * 100

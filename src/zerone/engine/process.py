@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from subprocess import Popen
 
 from zerone.engine.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
+from zerone.engine.link import EngineLink
 from zerone.engine.messages import Json, delta_from, job_message
 from zerone.engine.serving import EngineSpec
 from zerone.errors import ModelError
-from zerone.serve.engine_link import EngineLink
 
 _log = logging.getLogger(__name__)
 

@@ -166,7 +166,7 @@ def _beginning(message: Message, *, strips_answer: bool) -> str:
 
     Reasoning comes in a field of its own or, tagged, with the text; on its own it goes on.
     """
-    text, thought = message.text, message.turn.thought
+    text, thought = message.turn.content, message.thought
     if not text.strip():
         return f"{THINK_OPEN}{thought}" if thought else ""
     if strips_answer and not any(tag in text for tag in TAGS):

@@ -18,9 +18,8 @@ from pydantic import (
     model_validator,
 )
 
-from zerone.serve.neutral import IN_PARTS, IN_STREAM_OPTIONS, NEUTRAL, Neutral, asks_for_something
-
 from zerone.prompts.messages import is_absent, turn_of
+from zerone.serve.neutral import IN_PARTS, IN_STREAM_OPTIONS, NEUTRAL, Neutral, asks_for_something
 from zerone.types import Message as Turn
 
 MAX_SAMPLES = 64
@@ -186,11 +185,12 @@ class Message(BaseModel):
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
     reasoning_content: Utf8 | None = None
     reasoning: Utf8 | None = None
+    thinking: Utf8 | None = None
 
     @property
     def thought(self) -> str:
         """The reasoning, under whichever name it came back."""
-        return (self.reasoning_content or self.reasoning or "").strip()
+        return (self.reasoning_content or self.reasoning or self.thinking or "").strip()
 
     @property
     def turn(self) -> Turn:
