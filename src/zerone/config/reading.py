@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from zerone.config.presets import PRESETS
 from zerone.config.sections import named_functions
 from zerone.config.tree import Config, options
-from zerone.errors import ConfigError
+from zerone.errors import ConfigError, FileError
+from zerone.files import parse_yaml, read_yaml, write_yaml
 
 SEVERAL_STAGES = "stages"
 """The section of a recipe that holds what differs from stage to stage (staged.py)."""
@@ -116,8 +116,8 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
             flat[key] = None if value == "null" else value
             continue
         try:
-            flat[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            flat[key] = parse_yaml(value)
+        except ValueError as error:
             raise ConfigError(f"the value of {override!r} is not valid YAML") from error
         if isinstance(flat[key], str):
             flat[key] = _number_or_text(flat[key])
@@ -143,14 +143,40 @@ def read_recipe(path: Path) -> dict[str, Any]:
 def read_tree(path: Path) -> Mapping[str, Any]:
     """Read a YAML file of sections."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {error}") from error
+        tree = read_yaml(path)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}")
     return tree
+
+
+def read_run_options(path: Path) -> Mapping[str, Any]:
+    """Return the sections that a run has saved, which may be of an older version, with other options.
+
+    Raises FileError where a section or an option that is known holds what it cannot.
+    """
+    try:
+        tree = read_tree(path)
+        sections = {key.split(".")[0] for key in options() if "." in key}
+        for key in sections & tree.keys():
+            if not isinstance(tree[key], Mapping):
+                raise ConfigError(f"{path}: {key} must be a section of options, not {tree[key]!r:.40}")
+        known = {key: value for key, value in flat_options(tree).items() if key in options()}
+        _refuse_kinds(known, path)
+    except ConfigError as error:
+        raise FileError(f"{error}; the file is damaged") from error
+    return tree
+
+
+def _refuse_kinds(flat: Mapping[str, Any], path: Path) -> None:
+    """Raise ConfigError for a value of the wrong kind; what goes together is the run's own affair."""
+    try:
+        Config.model_validate(_nest(flat))
+    except ValidationError as error:
+        for problem in error.errors():
+            if problem["loc"]:
+                raise ConfigError(f"{path}: {_explain(problem)}") from error
 
 
 def flat_options(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +218,7 @@ def _explain(problem: Any) -> str:
 def to_yaml(config: Config, *, with_descriptions: bool = False) -> str:
     """Write the resolved tree; with descriptions each option is explained on its line."""
     # One line per option, however long, as its description goes behind it.
-    plain = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True, width=10**9)
+    plain = write_yaml(config.model_dump())
     if not with_descriptions:
         return plain
     described, path = [], list[str]()

@@ -14,7 +14,7 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.errors import Interrupted
-from zerone.runs.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import State, restore_newest, save_checkpoint
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
 
@@ -39,9 +39,10 @@ class Upkeep:
 
     def restore(self, *, has_rollouts: bool) -> None:
         """Go back to the newest checkpoint, and forget what was recorded after it."""
-        found = checkpoints(self.run.checkpoints_path)
-        if found:
-            self.state.progress = load_checkpoint(found[-1], self._kept())
+        found = restore_newest(self.run.checkpoints_path, self._kept())
+        if found is not None:
+            self.run.require_steps(found.step, has_rollouts=has_rollouts)
+            self.state.progress = found
         self.run.rewind(self.state.progress.step, has_rollouts=has_rollouts)
 
     def save(self) -> None:
