@@ -34,7 +34,7 @@ class JsonObject(dict[str, Any]):
 
     __slots__ = ("place",)
 
-    def __init__(self, fields: Mapping[str, Any], place: str) -> None:
+    def __init__(self, fields: Any = (), place: str = "a JSON object") -> None:
         super().__init__(fields)
         self.place = place
 

@@ -18,8 +18,8 @@ ABOUT = (LINEAGE_NAME, "provenance.json")
 
 
 def sha256_of_text(text: str) -> str:
-    """Return the digest of a text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    """Return the digest of a text; names of files may not be UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def sha256_of_value(value: Any) -> str:

@@ -5,7 +5,6 @@ same in a recipe. Heavy imports wait inside the commands, so that `--help` answe
 Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted and saved.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ from zerone.cli.data import app as data_app
 from zerone.cli.distill import distill
 from zerone.cli.eval import app as eval_app
 from zerone.cli.export import app as export_app
+from zerone.cli.process import Streams, check_surroundings, ending_like_interrupt
 from zerone.cli.r1 import lineage, r1
 from zerone.cli.replay import replay
 from zerone.cli.report import report
@@ -33,6 +33,7 @@ from zerone.config import options, to_yaml
 from zerone.config.recipes import recipe_paths, resolve_config, run_path
 from zerone.errors import Interrupted, ZeroneError
 from zerone.escaping import visible
+from zerone.files import write_json
 
 if TYPE_CHECKING:
     from zerone.runs.directory import RunDir
@@ -195,7 +196,7 @@ def reward_audit(
 
     found = audit(_existing_run(run_dir))
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print(write_json(found.as_dict()))
     else:
         show_audit(found, Console())
 
@@ -291,22 +292,50 @@ def root(
 
 def main() -> None:
     """Run a command and turn errors into one screen of text and an exit code."""
+    streams = Streams()
+    streams.install()
     console = Console(stderr=True)
+    code = 1
     try:
+        with ending_like_interrupt():
+            code = _run(console)
+    except KeyboardInterrupt:
+        code = _interrupted(console)
+    finally:
+        if (lost := streams.close()) is not None:
+            console.print(
+                f"error: standard output could not be written ({lost}); what went to files is complete",
+                style="bold",
+                markup=False,
+            )
+            code = code or 1
+    sys.exit(code)
+
+
+def _run(console: Console) -> int:
+    """Run the command and return its exit code."""
+    try:
+        check_surroundings(sys.argv)
         app()
     except ZeroneError as error:
-        kind = "interrupted" if error.exit_code == 130 else "error"
+        kind = "interrupted" if error.exit_code == Interrupted.exit_code else "error"
         console.print(
             f"{kind}: {visible(str(error))}", style="bold", markup=False, highlight=False, soft_wrap=True
         )
-        sys.exit(error.exit_code)
+        return error.exit_code
     except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         # typer makes this of a KeyboardInterrupt, and says nothing.
-        if leaving.code == Interrupted.exit_code:
-            console.print(
-                "interrupted; what is finished is kept: the same command goes on, a run with --resume"
-            )
+        return _interrupted(console) if code == Interrupted.exit_code else code
+    except FileNotFoundError:
+        check_surroundings([])  # its place was deleted under it
         raise
+    return 0
+
+
+def _interrupted(console: Console) -> int:
+    console.print("interrupted; what is finished is kept: the same command goes on, a run with --resume")
+    return Interrupted.exit_code
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ sets what differs from the recipe. Unknown keys are refused with a suggestion.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ from zerone.files import parse_yaml, read_yaml, write_yaml
 SEVERAL_STAGES = "stages"
 """The section of a recipe that holds what differs from stage to stage (staged.py)."""
 
+
+REFERENCES = ("model.path", "data.path", "reward.helpfulness_model", "reward.safety_model")
+"""Options that name what a run is made from; in its directory they are kept relative to it where they can be."""
 
 _FUNCTIONS = "reward.functions"
 _ENTRY = re.compile(re.escape(_FUNCTIONS) + r"\.(?P<name>[^.]+)(?:\.(?P<leaf>function|weight))?")
@@ -137,7 +141,42 @@ def read_recipe(path: Path) -> dict[str, Any]:
     tree = read_tree(path)
     if SEVERAL_STAGES in tree:
         raise ConfigError(f"{path} is a recipe of several stages; run it by `zerone r1`")
-    return flat_options(tree)
+    flat = flat_options(tree)
+    is_of_run = (path.parent / "environment.json").is_file()
+    return _resolved(flat, path.parent) if is_of_run else flat
+
+
+def _resolved(flat: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return a run's options with what is named relative to its directory as it is found now."""
+    return {
+        key: resolve_reference(value, directory) if key in REFERENCES and isinstance(value, str) else value
+        for key, value in flat.items()
+    }
+
+
+def resolve_reference(value: str, directory: Path) -> str:
+    """Return where the thing is that a run keeps under `value`."""
+    if value.startswith(("./", "../")) and (there := directory / value).exists():
+        return str(there.resolve())
+    return value
+
+
+def with_references(config: Config, directory: Path, root: Path) -> Config:
+    """Return a configuration as a run in `directory` keeps it: what lies in `root` is named relative to the run.
+
+    What a user named relative to the working directory, and would read like that, is written out.
+    """
+    flat = flat_options(config.model_dump())
+    for key in REFERENCES:
+        if not isinstance(value := flat[key], str):
+            continue
+        path = Path(value)
+        if path.is_absolute() and path.is_relative_to(root):
+            relative = os.path.relpath(path, directory)
+            flat[key] = relative if relative.startswith("../") else f"./{relative}"
+        elif value.startswith(("./", "../")):
+            flat[key] = str(path.absolute())
+    return Config.model_validate(_nest(flat))
 
 
 def read_tree(path: Path) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
+from zerone.identity import sha256_of_file
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
@@ -113,6 +115,7 @@ def open_session(
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {
+        **data_input(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
@@ -138,6 +141,12 @@ def refuse_unjudged(problems: Sequence[Problem]) -> None:
             f"rule can judge (the first: {unjudged[0].prompt[:60]!r}); set reward.preference and "
             "reward.helpfulness_model, or leave them out"
         )
+
+
+def data_input(config: Config) -> dict[str, Input]:
+    """Return the user's file of problems as an input, where there is one."""
+    path = config.data.path
+    return {} if path is None else {"data_sha256": Input(name=path, sha256=sha256_of_file(Path(path)))}
 
 
 def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:

@@ -6,8 +6,9 @@ run took. One piece for every loop that is a stage of its own.
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -84,22 +85,29 @@ class Upkeep:
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
-    wished = False
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a wish that the loop honours; the next one stops at once.
+
+    A terminal that closes sends several signals: within a second they are one wish.
+    """
+    wished_at: float | None = None
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal wished
-        if wished:
+        nonlocal wished_at
+        if wished_at is None:
+            wished_at = time.monotonic()
+            # What the signal interrupted may have been writing to the same stream, or the stream is gone.
+            with suppress(RuntimeError, OSError):
+                print("stopping after this step; once more to stop at once", file=sys.stderr)
+        elif number == signal.SIGINT or time.monotonic() - wished_at > 1:
             raise KeyboardInterrupt
-        wished = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
 
+    before = {}
+    with suppress(ValueError):  # not the main thread, as in a notebook server: no signals here
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                before[number] = signal.signal(number, on_signal)
     try:
-        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, as in a notebook server: no signals here
-        before = {}
-    try:
-        yield lambda: wished
+        yield lambda: wished_at is not None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

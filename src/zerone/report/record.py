@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from zerone.errors import RunDirError
 from zerone.runs.directory import RunDir
 
@@ -129,21 +127,14 @@ def read_record(run: RunDir) -> RunRecord:
     summary = run.read_summary()
     if not run.has_run:
         raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
-    config_yaml = run.read_config_yaml()
-    try:
-        config = yaml.safe_load(config_yaml)
-    except yaml.YAMLError as error:
-        raise RunDirError(f"{run.config_path} is not YAML: {error}") from error
-    if not isinstance(config, Mapping):
-        raise RunDirError(f"{run.config_path} must hold the settings of a run, not {type(config).__name__}")
     evals = run.read_evals()
     if any("suites" not in result for result in evals.values()):
         raise RunDirError(f"{run.path} holds the training of a reward model, which has no report of its own")
     return RunRecord(
         name=run.path.absolute().name,
         path=str(run.path),
-        config=config,
-        config_yaml=config_yaml,
+        config=run.read_config(),
+        config_yaml=run.read_config_yaml(),
         environment=run.read_environment(),
         metrics=run.read_metrics(),
         timing=run.read_timing(),

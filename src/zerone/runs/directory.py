@@ -56,6 +56,11 @@ CREATE INDEX IF NOT EXISTS rollouts_figures
 # The last holds what is shown of many rollouts at once, which their texts and tokens would make slow to read.
 
 
+RECIPE_NAME = "recipe.yaml"
+"""The configurations of all stages, in the directory of a pipeline."""
+
+_OTHER_NAMES = frozenset(("environment.json", "timing.jsonl", "evals", "summary.json", ".lock"))
+
 _DEEPEST_MODEL = 3
 """Directories between a run and a model in it, with the run: RUN/checkpoints/step_N/model."""
 
@@ -142,6 +147,10 @@ class RunDir:
     def _metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
 
+    def files(self) -> Iterator[Path]:
+        """Yield every file that a run or its stages have written, but for the pages made from them."""
+        return (path for path in self.path.rglob("*") if path.is_file() and path.suffix != ".html")
+
     def lock(self) -> Self:
         """Take the directory for this process, making it where needed.
 
@@ -180,8 +189,23 @@ class RunDir:
         return read_text(self.config_path)
 
     def read_config(self) -> Mapping[str, Any]:
-        """Return the configuration as saved, in sections; raises FileError where it is damaged."""
+        """Return the configuration as saved, in sections; raises FileError where it is damaged.
+
+        What it names relative to the run stays so.
+        """
         return read_run_options(self.config_path)
+
+    def writes(self, name: str) -> bool:
+        """Whether a run writes something of this name into its directory."""
+        own = (self.config_path, self.model_path, self.best_path, self.checkpoints_path, self.rollouts_path)
+        own += (self._metrics_path, self.report_path)
+        return name in {path.name for path in own} | _OTHER_NAMES
+
+    @property
+    def root(self) -> Path:
+        """The directory that is moved as a whole: the run's own, or that of the pipeline whose stage it is."""
+        above = self.path.absolute().parent
+        return above if (above / RECIPE_NAME).is_file() else self.path.absolute()
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write environment.json."""
@@ -205,7 +229,9 @@ class RunDir:
                     f"or remove the checkpoints after step {missing[0] - 1} to make the steps again"
                 )
         if step and 0 not in self.read_evals():
-            raise FileError(f"{self.path / 'evals'} lacks the evaluation of step 0; put it back, or begin anew")
+            raise FileError(
+                f"{self.path / 'evals'} lacks the evaluation of step 0; put it back, or begin anew"
+            )
 
     def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
         """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
@@ -316,6 +342,14 @@ def stored(text: str, run: RunDir) -> dict[str, Any]:
     value = parse_json(text, str(run.rollouts_path))
     if not isinstance(value, dict):
         raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} is not a JSON object")
+    return value
+
+
+def numbers_stored(text: str, run: RunDir) -> dict[str, float]:
+    """Return what a column of numbers by name holds; raises FileError for anything else."""
+    value = stored(text, run)
+    if not all(isinstance(number, int | float) for number in value.values()):
+        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} holds something that is no number")
     return value
 
 

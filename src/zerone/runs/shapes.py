@@ -113,7 +113,8 @@ _COLUMNS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(_WRITTEN.split(), (str,)),
     **dict.fromkeys(("prompt_ids", "completion_ids", "logprobs"), (bytes,)),
     "answer": (str, type(None)),
-    **dict.fromkeys(("reward", "advantage", "num_tokens"), (int, float)),
+    **dict.fromkeys(("reward", "advantage"), (int, float, type(None))),  # SQLite keeps NaN as NULL
+    "num_tokens": (int, float),
 }
 _FREE = (object,)
 
