@@ -1,8 +1,8 @@
 """Files are read and written in one way each: JSON, JSON lines and YAML; whole or not at all.
 
 In: paths and texts that anyone may have damaged or made to harm. Out: values within bounds that hold for
-every reader: no number that is not finite, no nesting or aliases that cost more than the file, no key twice in
-YAML. FileError names the file and the fault; who reads a file of a kind of its own raises that kind from it.
+every reader: no number that is not finite, no nesting or aliases that cost more than the file, no key
+twice in YAML. FileError names the file and the fault.
 """
 
 import contextlib

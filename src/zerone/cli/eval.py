@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from zerone.cli.arguments import ConfigFile
+from zerone.cli.arguments import ConfigFile, Overrides, refuse_both
 from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
@@ -45,7 +45,6 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 SuiteData = Annotated[
     str | None, typer.Option("--data", help="file of a published suite, or `hub` to download it")
 ]
@@ -85,7 +84,10 @@ def model(  # noqa: PLR0913 - the flags of a command
         Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="a recipe of the package [default: as the model's run, or zero]")
+        str | None,
+        typer.Option(
+            help="a recipe of the package [default: as the model's run, or zero]", callback=refuse_both
+        ),
     ] = None,
     config: ConfigFile = None,
 ) -> None:

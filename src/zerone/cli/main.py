@@ -15,7 +15,17 @@ from rich.console import Console
 
 from zerone import __version__
 from zerone.cli.ablate import ablate
-from zerone.cli.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
+from zerone.cli.arguments import (
+    ConfigFile,
+    DryRun,
+    KeptIn,
+    Overrides,
+    Quiet,
+    Recipe,
+    Resume,
+    RunRecipe,
+    tell_repeated,
+)
 from zerone.cli.data import app as data_app
 from zerone.cli.distill import distill
 from zerone.cli.eval import app as eval_app
@@ -30,7 +40,7 @@ from zerone.cli.sandbox import app as sandbox_app
 from zerone.cli.serve import chat, serve
 from zerone.cli.view import view
 from zerone.config import options, to_yaml
-from zerone.config.recipes import recipe_paths, resolve_config, run_path
+from zerone.config.recipes import recipe_paths, resolve_config, resolve_run, run_path, run_to_resume
 from zerone.errors import Interrupted, ZeroneError
 from zerone.escaping import visible
 from zerone.files import write_json
@@ -71,7 +81,7 @@ def zero(
     overrides: Overrides = None,
     run_dir: KeptIn = None,
     resume: Resume = False,
-    recipe: Recipe = "zero",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -80,11 +90,13 @@ def zero(
     ] = False,
 ) -> None:
     """R1-Zero: reinforcement learning alone on a base model."""
-    resolved = resolve_config(recipe, config, [*(overrides or ()), *(["data.family=mix"] if mix else ())])
+    given, run_dir = run_to_resume(overrides, run_dir, resume)
+    given = tell_repeated([*given, "data.family=mix"]) if mix else given
+    resolved = resolve_run(recipe, config, given, run_dir if resume else None, "zero")
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    path = run_path(run_dir, resume, recipe)
+    path = run_path(run_dir, resume, recipe or "zero")
     from zerone.cli.progress import TerminalDisplay
     from zerone.jobs.rl import run_zero
     from zerone.report.page import write_report
@@ -110,17 +122,18 @@ def sft(
     overrides: Overrides = None,
     run_dir: KeptIn = None,
     resume: Resume = False,
-    recipe: Recipe = "sft",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Supervised fine-tuning on data.path=FILE.jsonl (prompt and completion, or messages)."""
-    resolved = resolve_config(recipe, config, overrides)
+    given, run_dir = run_to_resume(overrides, run_dir, resume)
+    resolved = resolve_run(recipe, config, given, run_dir if resume else None, "sft")
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    path = run_path(run_dir, resume, recipe)
+    path = run_path(run_dir, resume, recipe or "sft")
     from zerone.cli.progress import LossDisplay, no_answer
     from zerone.jobs.sft import run_sft
     from zerone.runs.directory import RunDir

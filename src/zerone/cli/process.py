@@ -1,7 +1,7 @@
-"""What may happen to the process of any command: its screen goes away, it is told to end, its place is deleted.
+"""What may happen to the process of any command: its screen goes away, a signal ends it, its place is deleted.
 
-In: the standard streams and signals as the process got them. Out: streams that never fail a run, and signals that
-end every command as Ctrl-C does. Installed once, before anything is computed.
+In: the standard streams and signals as the process got them. Out: streams that never fail a run, and
+signals that end every command as Ctrl-C does. Installed once, before anything is computed.
 """
 
 import errno
@@ -48,7 +48,7 @@ class Streams:
         self._err: _Losable | None = None
 
     def install(self) -> None:
-        """Put losable streams in place of those of the process; of others (of a test, say) nothing is changed."""
+        """Put losable streams in place of the process's own; others (of a test, say) stay as they are."""
         while (fd := os.open(os.devnull, os.O_RDWR)) < 3:  # a closed stream must not become a file of the run
             pass
         os.close(fd)

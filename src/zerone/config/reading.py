@@ -24,7 +24,7 @@ SEVERAL_STAGES = "stages"
 
 
 REFERENCES = ("model.path", "data.path", "reward.helpfulness_model", "reward.safety_model")
-"""Options that name what a run is made from; in its directory they are kept relative to it where they can be."""
+"""Options that name what a run is made from; a run keeps them relative to its directory where it can."""
 
 _FUNCTIONS = "reward.functions"
 _ENTRY = re.compile(re.escape(_FUNCTIONS) + r"\.(?P<name>[^.]+)(?:\.(?P<leaf>function|weight))?")
@@ -128,6 +128,18 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     return flat
 
 
+def repeated(overrides: Iterable[str]) -> list[str]:
+    """Return a line for each option that is given another value later: the last one counts."""
+    values: dict[str, str] = {}
+    lines = []
+    for override in overrides:
+        key, equals, value = override.removeprefix("--").partition("=")
+        if equals and values.get(key, value) != value:
+            lines.append(f"{key}={values[key]} is replaced by {key}={value}, which is given later")
+        values[key] = value
+    return lines
+
+
 def _number_or_text(text: str) -> float | str:
     """YAML 1.1 reads 1e-3 as text; nobody who types it means text."""
     try:
@@ -162,7 +174,7 @@ def resolve_reference(value: str, directory: Path) -> str:
 
 
 def with_references(config: Config, directory: Path, root: Path) -> Config:
-    """Return a configuration as a run in `directory` keeps it: what lies in `root` is named relative to the run.
+    """Return a configuration as a run in `directory` keeps it: what lies in `root` is named relative to it.
 
     What a user named relative to the working directory, and would read like that, is written out.
     """

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,6 +21,8 @@ import httpx2
 
 from zerone.errors import EndpointError, EndpointUnusable, RequestRefused
 from zerone.prompts.messages import read_reply
+from zerone.files import parse_json
+from zerone.processes.stopping import waiting
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
 from zerone.seeding import rng_from
 
@@ -153,7 +155,7 @@ class EndpointClient:
 
     def models(self) -> list[str]:
         """Return the names of the models that the endpoint serves."""
-        body = self._ask("GET", "/models", None, lambda body: body["data"])
+        body = self._ask("GET", "/models", None, lambda body: list(body["data"]))
         return [str(model["id"]) for model in body if isinstance(model, Mapping) and "id" in model]
 
     def about_model(self) -> Mapping[str, Any]:
@@ -184,13 +186,19 @@ class EndpointClient:
         self, method: str, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], _Read]
     ) -> _Read:
         """Send a request until it is answered; raises an EndpointError of the kind that fits."""
+        with waiting():
+            return self._ask_patiently(method, path, body, read)
+
+    def _ask_patiently(
+        self, method: str, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], _Read]
+    ) -> _Read:
         complaint = ""
         for number in range(self.endpoint.tries):
             pause: float | None = None
             try:
                 response = self._client.request(method, self.endpoint.address + path, json=body)
                 if response.is_success:
-                    return read(response.json())
+                    return read(parse_json(response.text, "the response"))
                 self._refuse(response, path)
                 complaint = f"HTTP {response.status_code}: {_message_of(response)}"
                 pause = _retry_after(response)
@@ -230,7 +238,7 @@ def _message_of(response: httpx2.Response) -> str:
     """Return what an error's body says, in whatever shape."""
     message: Any = response.text
     with suppress(ValueError, LookupError, TypeError):
-        body = response.json()
+        body = parse_json(response.text, "the response")
         error = body.get("error", body) if isinstance(body, Mapping) else body
         message = error["message"] if isinstance(error, Mapping) else error
     return " ".join(str(message).split())[:_SHOWN] or response.reason_phrase
@@ -275,17 +283,18 @@ def ask_many(
     A refused request is a result. Where the endpoint fails, what is still under way is yielded
     first, so that nothing answered is lost; then the EndpointError is raised.
     """
-    waiting = iter(jobs)
+    unasked = iter(jobs)
     running: dict[Future[_Done], _Job] = {}
     failure: EndpointError | None = None
-    threads = ThreadPoolExecutor(client.endpoint.concurrency)
     try:
         while True:
             room = 0 if failure else client.endpoint.concurrency - len(running)
-            running |= {threads.submit(work, job): job for job in islice(waiting, room)}
+            running |= {_begun(work, job): job for job in islice(unasked, room)}
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            with waiting():
+                done = wait(running, return_when=FIRST_COMPLETED).done
+            for future in done:
                 job = running.pop(future)
                 try:
                     yield job, future.result()
@@ -297,7 +306,37 @@ def ask_many(
     finally:
         if running:
             client.stopped.set()
-        # Who presses Ctrl-C does not wait for a server that thinks for minutes.
-        threads.shutdown(wait=not running, cancel_futures=True)
     if failure:
         raise failure
+
+
+class _Settling:
+    """Hands what a piece of work comes to, or fails by, to whoever waits for it."""
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self._future = future
+
+    def __enter__(self) -> "Future[Any]":
+        return self._future
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._future.set_exception(error)
+        return True
+
+
+def _begun(work: Callable[[_Job], _Done], job: _Job) -> "Future[_Done]":
+    """Start a piece of work in a thread of its own.
+
+    Who presses Ctrl-C does not wait for a server that thinks for minutes: the process ends without it.
+    """
+    future: Future[_Done] = Future()
+
+    def run() -> None:
+        with _Settling(future):
+            future.set_result(work(job))
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

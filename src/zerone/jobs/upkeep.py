@@ -4,17 +4,14 @@ In: a run directory and a learner. Out: checkpoints, an end by Ctrl-C that loses
 run took. One piece for every loop that is a stage of its own.
 """
 
-import signal
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from zerone.config import Config
 from zerone.errors import Interrupted
+from zerone.processes.stopping import stop_requests
 from zerone.runs.checkpoint import State, restore_newest, save_checkpoint
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
@@ -63,11 +60,7 @@ class Upkeep:
 
             def stop_if_wished() -> None:
                 if is_stopping():
-                    self.save()
-                    raise Interrupted(
-                        f"stopped after step {self.state.progress.step}; go on with the same command and "
-                        f"--run-dir {self.run.path} --resume"
-                    )
+                    raise Interrupted("stopped between two steps")
 
             def before_step(step: int) -> None:
                 every = self.config.eval.every
@@ -80,37 +73,19 @@ class Upkeep:
                     self.save()
                 stop_if_wished()
 
-            yield Attendance(before_step=before_step, after_step=after_step)
+            try:
+                yield Attendance(before_step=before_step, after_step=after_step)
+            except Interrupted as error:
+                # Also where an endpoint was asked in the middle of a step: it has changed nothing yet.
+                raise self._stopped() from error
 
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a wish that the loop honours; the next one stops at once.
-
-    A terminal that closes sends several signals: within a second they are one wish.
-    """
-    wished_at: float | None = None
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal wished_at
-        if wished_at is None:
-            wished_at = time.monotonic()
-            # What the signal interrupted may have been writing to the same stream, or the stream is gone.
-            with suppress(RuntimeError, OSError):
-                print("stopping after this step; once more to stop at once", file=sys.stderr)
-        elif number == signal.SIGINT or time.monotonic() - wished_at > 1:
-            raise KeyboardInterrupt
-
-    before = {}
-    with suppress(ValueError):  # not the main thread, as in a notebook server: no signals here
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
-                before[number] = signal.signal(number, on_signal)
-    try:
-        yield lambda: wished_at is not None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _stopped(self) -> Interrupted:
+        """Save, and return how to go on."""
+        self.save()
+        return Interrupted(
+            f"stopped after step {self.state.progress.step}; go on with the same command and "
+            f"--run-dir {self.run.path} --resume"
+        )
 
 
 def spent(run: RunDir) -> dict[str, Any]:

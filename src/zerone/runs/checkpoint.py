@@ -1,9 +1,9 @@
 """Checkpoints: weights, optimizer state, reference, and how far a run was.
 
 A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
-all. A manifest holds the checksum of every file: one that was damaged since is told by name and set aside, and
-the one before is used. Weights are a transformers directory that other tools load; tensors are safetensors, the rest
-is JSON. Randomness is a function of (seed, step, ...), so no generator state is needed.
+all. A manifest holds the checksum of every file: one that was damaged since is told by name and set
+aside, and the one before is used. Weights are a transformers directory that other tools load; tensors are
+safetensors, the rest is JSON. Randomness is a function of (seed, step, ...), so no generator state is needed.
 """
 
 import shutil

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from zerone.config.reading import read_run_options
+from zerone.config.recipes import RUN_OPTIONS
 from zerone.errors import FileError, RunDirError
 from zerone.files import (
     JsonObject,
@@ -103,7 +104,7 @@ class RunDir:
     @property
     def config_path(self) -> Path:
         """The resolved configuration (YAML)."""
-        return self.path / "config.yaml"
+        return self.path / RUN_OPTIONS
 
     @property
     def model_path(self) -> Path:
@@ -203,7 +204,7 @@ class RunDir:
 
     @property
     def root(self) -> Path:
-        """The directory that is moved as a whole: the run's own, or that of the pipeline whose stage it is."""
+        """The directory that is moved as a whole: the run's own, or that of its pipeline."""
         above = self.path.absolute().parent
         return above if (above / RECIPE_NAME).is_file() else self.path.absolute()
 
@@ -225,7 +226,7 @@ class RunDir:
         for path, steps in recorded.items():
             if missing := sorted(set(range(1, step + 1)) - steps):
                 raise FileError(
-                    f"{path} lacks step {missing[0]}, and the checkpoint is of step {step}; put the file back, "
+                    f"{path} lacks step {missing[0]}, and the checkpoint is of step {step}; put it back, "
                     f"or remove the checkpoints after step {missing[0] - 1} to make the steps again"
                 )
         if step and 0 not in self.read_evals():

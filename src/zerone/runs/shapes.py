@@ -1,7 +1,8 @@
 """What the values in a run's files must be, wherever they stand: what is damaged is refused where it is read.
 
-In: what a JSON file or a row of the database holds. Out: nothing, or a FileError that names file and field. The
-names are those of docs/run_directory.md; a name that is not listed here may hold anything, as fields may be added.
+In: what a JSON file or a row of the database holds. Out: nothing, or a FileError that names file and field.
+The names are those of docs/run_directory.md; one that is not listed here may hold anything, as fields may be
+added.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,8 +54,8 @@ def _are_rows(value: Any) -> bool:
 _NUMBERS = """
 accuracy accuracy_grpo accuracy_ppo between_s clip_high clip_low consistent deviation difference ece entropy
 epoch explained_variance first_wins format generate_s grad_norm groups_all_right groups_all_wrong
-groups_with_signal kl learning_rate loss mean mismatch_kl no_answer num_updates p_value pass_at_1 peak_rss_bytes
-ratio_max record_s reflection_words response_tokens response_tokens_right response_tokens_wrong reward_mean
+groups_with_signal kl learning_rate loss mean mismatch_kl no_answer num_updates p_value pass_at_1
+peak_rss_bytes ratio_max record_s reflection_words response_tokens response_tokens_right response_tokens_wrong reward_mean
 reward_s reward_std score seconds state_bytes_ratio total_s total_s_ratio train_s train_s_ratio truncated
 value_loss verifier_errors wall_s weight_version
 """
@@ -127,6 +128,6 @@ def check_columns(rows: Iterable[Row], names: Sequence[str], path: Path) -> Iter
         for at, kind in checked:
             if not isinstance(row[at], kind):
                 raise FileError(
-                    f"cannot read {path}: a row holds {str(row[at])[:40]!r} as {names[at]}; the file is damaged"
+                    f"cannot read {path}: a row holds {str(row[at])[:40]!r} as {names[at]}; it is damaged"
                 )
         yield row

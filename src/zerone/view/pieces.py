@@ -15,7 +15,6 @@ from tokenizers import Tokenizer
 from zerone.config.reading import resolve_reference
 from zerone.escaping import visible
 from zerone.files import read_json
-from zerone.report.numbers import visible
 from zerone.runs.directory import RunDir
 
 Piece = tuple[str, int]
