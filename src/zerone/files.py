@@ -20,6 +20,8 @@ from zerone.errors import FileError, UserError
 
 _DEEPEST = 100
 """Levels of nesting: more than any file here has, and less than what any reader's recursion takes."""
+_LONGEST_NUMBER = 40
+"""Digits of a whole number; a longer one has no place in a float, nor in any field."""
 _LARGEST_YAML = 1 << 20
 """Bytes: it is read in pure Python, some seconds per megabyte."""
 _MOST_YAML_NODES = 200_000
@@ -53,21 +55,21 @@ def parse_json(text: str, place: str) -> Any:
         value = float(number)
         return value if math.isfinite(value) else refuse(number[:40])
 
+    def bounded(number: str) -> int:
+        return int(number) if len(number) <= _LONGEST_NUMBER else refuse(f"{number[:40]}...")
+
     try:
         value = json.loads(
             text,
             object_hook=lambda fields: JsonObject(fields, place),
             parse_constant=refuse,
+            parse_int=bounded,
             parse_float=finite,
         )
         if text.count("[") + text.count("{") > _DEEPEST:
             _refuse_depth(value)
-        if "\\ud" in text.lower():
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except RecursionError as error:
         raise FileError(f"cannot read {place}: it is nested too deep") from error
-    except UnicodeEncodeError as error:
-        raise FileError(f"cannot read {place}: it holds half of a surrogate pair") from error
     except ValueError as error:
         raise FileError(f"cannot read {place}: not JSON, the file is damaged: {error}") from error
     return value
@@ -101,9 +103,18 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> JsonObject:
     """Return the JSON object that a file holds; raises FileError for anything else."""
-    value = parse_json(read_text(path), str(path))
+    return _object(read_text(path), str(path))
+
+
+def _object(text: str, place: str) -> JsonObject:
+    value = parse_json(text, place)
     if not isinstance(value, JsonObject):
-        raise FileError(f"cannot read {path}: it must hold a JSON object, not {type(value).__name__}")
+        raise FileError(f"cannot read {place}: it does not hold a JSON object (but {type(value).__name__})")
+    if "\\ud" in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise FileError(f"cannot read {place}: it holds half of a surrogate pair") from error
     return value
 
 
@@ -114,10 +125,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, JsonObject]]:
     """
     whole = (line for line in read_text(path).split("\n")[:-1])
     for number, line in enumerate(whole, start=1):
-        value = parse_json(line, f"{path}:{number}")
-        if not isinstance(value, JsonObject):
-            raise FileError(f"{path}:{number}: not a JSON object, the file is damaged")
-        yield f"{line}\n", value
+        yield f"{line}\n", _object(line, f"{path}:{number}")
 
 
 def write_json(value: Any, *, indent: int | None = None) -> str:

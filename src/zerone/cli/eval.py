@@ -21,6 +21,8 @@ from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
 from zerone.errors import ConfigError, DataError, UserError
 from zerone.escaping import on_one_line
+from zerone.errors import ConfigError, DataError, FileError, UserError
+from zerone.files import read_json
 
 if TYPE_CHECKING:
     from zerone.evals.protocol import Progress
@@ -298,15 +300,14 @@ def _read_record(path: Path) -> dict[str, Any]:
             )
         path = found[0]
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         shares = {str(key): float(value) for key, value in record["problems"].items()}
         unparsable = record.get("unparsable")
         return {"suite": str(record["suite"]), "problems": shares, "unparsable": unparsable}
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}; name a record that `zerone eval --out` wrote, or its "
-            "directory"
-        ) from error
+    except FileError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise DataError(f"{path} is no record of `zerone eval --out`: {error}") from error
+        raise DataError(f"{error}; name a record that `zerone eval --out` wrote, or its directory") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is no record of `zerone eval --out`: {error!r}") from error
 

@@ -1,4 +1,4 @@
-"""What may happen to the process of any command: its screen goes away, a signal ends it, its place is deleted.
+"""What may happen to the process of any command: its screen goes, a signal ends it, its place is deleted.
 
 In: the standard streams and signals as the process got them. Out: streams that never fail a run, and
 signals that end every command as Ctrl-C does. Installed once, before anything is computed.

@@ -19,7 +19,7 @@ from rich.text import Text
 from zerone.data.jsonl import objects_of
 from zerone.errors import ConfigError, DataError, RunDirError
 from zerone.escaping import on_one_line, visible
-from zerone.files import refuse_overwriting
+from zerone.files import parse_json, refuse_overwriting
 from zerone.prompts.r1 import Style, parse_completion
 from zerone.runs.directory import write_atomically
 
@@ -101,7 +101,7 @@ class Review:
                 file.write("\n")
         for line in text.split("\n"):
             try:
-                decision = json.loads(line)
+                decision = parse_json(line, str(self._decisions_path))
                 if decision["verdict"] not in ("accept", "reject"):
                     continue
                 found[decision["sample"]] = {"completion": None, **decision}

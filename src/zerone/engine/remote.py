@@ -20,9 +20,9 @@ from typing import Any, Self, TypeVar
 import httpx2
 
 from zerone.errors import EndpointError, EndpointUnusable, RequestRefused
-from zerone.prompts.messages import read_reply
 from zerone.files import parse_json
 from zerone.processes.stopping import waiting
+from zerone.prompts.messages import read_reply
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
 from zerone.seeding import rng_from
 

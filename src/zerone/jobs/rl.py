@@ -17,9 +17,10 @@ import transformers
 
 from zerone.config import Config
 from zerone.engine.torch.rollouts import TorchEngine
-from zerone.errors import ConfigError, DataError
+from zerone.errors import ConfigError, DataError, FileError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
+from zerone.files import JsonObject
 from zerone.identity import sha256_of_file
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
@@ -270,8 +271,13 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
 
 
 def selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of an evaluation that a summary shows."""
-    return {
-        name: {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
-        for name, figures in evaluation["suites"].items()
-    }
+    """Return the figures of an evaluation that a summary shows; raises FileError for a damaged one."""
+    place = f"the evaluation of step {evaluation['step']}"
+    found = {}
+    for name, figures in evaluation["suites"].items():
+        shown = {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
+        for key in set(SUMMARY_KEYS) & shown.keys():
+            if shown[key] is None or shown.get(f"{key}_ci") is None:
+                raise FileError(f"{place} of {name} has no {key} with its interval; it is damaged")
+        found[name] = JsonObject(shown, place)
+    return JsonObject(found, place)

@@ -12,7 +12,7 @@ from typing import Any
 from zerone.config import Config
 from zerone.errors import Interrupted
 from zerone.processes.stopping import stop_requests
-from zerone.runs.checkpoint import State, restore_newest, save_checkpoint
+from zerone.runs.checkpoint import RECORDS_NAME, RecordsPart, State, restore_newest, save_checkpoint
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
 
@@ -51,7 +51,8 @@ class Upkeep:
 
     def _kept(self) -> State:
         beside = {} if self.algorithm is None else self.algorithm.state()
-        return {**self.state.trainer.state(self.tokenizer), **beside}
+        records = {RECORDS_NAME: RecordsPart(self.run)}
+        return {**self.state.trainer.state(self.tokenizer), **beside, **records}
 
     @contextmanager
     def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:

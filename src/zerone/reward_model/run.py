@@ -23,7 +23,15 @@ from zerone.processes.machine import keep_freed_memory
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
-from zerone.runs.checkpoint import ModelPart, Progress, State, restore_newest, save_checkpoint
+from zerone.runs.checkpoint import (
+    RECORDS_NAME,
+    ModelPart,
+    Progress,
+    RecordsPart,
+    State,
+    restore_newest,
+    save_checkpoint,
+)
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run, programs_of
@@ -157,7 +165,7 @@ def _new_learner(config: Config, data: PreferenceData) -> Learner:
 
 def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
     """Go back to the newest checkpoint; return the metrics up to it."""
-    found = restore_newest(run.checkpoints_path, _state(learner))
+    found = restore_newest(run.checkpoints_path, _state(run, learner))
     if found is not None:
         run.require_steps(found.step, has_rollouts=False, has_timing=False)
         learner.progress = found
@@ -167,13 +175,14 @@ def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
 def _save(config: Config, run: RunDir, learner: Learner, history: Sequence[dict[str, Any]]) -> None:
     """Write metrics, then the checkpoint that says they are there."""
     write_atomically(run.path / "metrics.jsonl", "".join(write_json(line) + "\n" for line in history))
-    save_checkpoint(run.checkpoints_path, learner.progress, _state(learner), config.checkpoint.keep)
+    save_checkpoint(run.checkpoints_path, learner.progress, _state(run, learner), config.checkpoint.keep)
 
 
-def _state(learner: Learner) -> State:
+def _state(run: RunDir, learner: Learner) -> State:
     model = learner.model
     part = ModelPart(model.module, model.tokenizer)
-    return {"model": part, "optimizer": learner.optimizer, "head": model.head}
+    records = {RECORDS_NAME: RecordsPart(run)}
+    return {"model": part, "optimizer": learner.optimizer, "head": model.head, **records}
 
 
 def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:

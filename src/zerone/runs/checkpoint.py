@@ -22,6 +22,7 @@ from zerone.errors import CheckpointError, FileError
 from zerone.files import read_json, write_json
 from zerone.identity import sha256_of_file
 from zerone.model.loading import sync_path, write_model
+from zerone.runs.directory import RunDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,24 @@ class Part(Protocol):
         """Take back what was written."""
         ...
 
+
+@dataclass(frozen=True, slots=True)
+class RecordsPart:
+    """What a run has recorded up to a checkpoint, by checksum: it goes on from figures that are its own."""
+
+    run: RunDir
+
+    def write(self, path: Path) -> None:
+        """Write the checksums."""
+        path.write_text(write_json(self.run.sums()), encoding="utf-8")
+
+    def read(self, path: Path) -> None:
+        """Compare the checksums, which a checkpoint of an older version has not."""
+        if path.exists():
+            self.run.compare_sums(read_json(path))
+
+
+RECORDS_NAME = "records.json"
 
 State = Mapping[str, Part | nn.Module | torch.optim.Optimizer]
 """What a run resumes from, by name; modules and optimizers are kept as NAME.safetensors."""
@@ -139,7 +158,10 @@ def restore_newest(directory: Path, state: State) -> Progress | None:
         except CheckpointError as error:
             damaged.append((found.pop(), error))
     if damaged and progress is None:
-        raise damaged[0][1]
+        raise CheckpointError(
+            f"no checkpoint of {directory} can be used: {damaged[0][1]}; with none before it, put back what "
+            "is damaged or begin anew in another directory"
+        )
     for path, error in damaged:
         aside = path.with_name(f".{path.name}.damaged")
         print(f"warning: {error}; going on from {found[-1].name}; it is kept as {aside}", file=sys.stderr)

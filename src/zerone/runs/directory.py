@@ -20,6 +20,7 @@ import sqlite3
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,6 +36,7 @@ from zerone.files import (
     write_json,
     written_whole,
 )
+from zerone.identity import sha256_of_start
 from zerone.runs.shapes import check_columns, check_shape
 from zerone.types import Credited
 
@@ -216,6 +218,23 @@ class RunDir:
         """Return the environment that the run was started in, and what has changed since (`resumed`)."""
         return _read(self.path / "environment.json")
 
+    def sums(self) -> dict[str, dict[str, Any]]:
+        """Return length and checksum of what is recorded so far: figures and evaluations, no rollouts."""
+        paths = [self._metrics_path] if self._metrics_path.exists() else []
+        return {
+            path.relative_to(self.path).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": sha256_of_start(path, path.stat().st_size),
+            }
+            for path in (*paths, *self._eval_paths())
+        }
+
+    def compare_sums(self, sums: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise FileError where what was recorded by then is another now; more may have come since."""
+        for name, known in sums.items():
+            if sha256_of_start(self.path / name, known["bytes"]) != known["sha256"]:
+                raise FileError(f"{self.path / name} is not what the run has recorded")
+
     def require_steps(self, step: int, *, has_rollouts: bool, has_timing: bool = True) -> None:
         """Raise FileError unless all that a run records of its first `step` steps is there to go on from."""
         paths = [self._metrics_path, *([self.path / "timing.jsonl"] if has_timing else [])]
@@ -304,7 +323,11 @@ class RunDir:
 
     def read_evals(self) -> dict[int, dict[str, Any]]:
         """Return the evaluations by step."""
-        return {_step_of(path): _read(path) for path in self._eval_paths()}
+        found = {_step_of(path): _read(path) for path in self._eval_paths()}
+        for step, result in found.items():
+            if result.get("step", step) != step or result.get("loss", 0.0) is None:
+                raise FileError(f"{self.path / 'evals'}: that of step {step} is damaged")
+        return found
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
@@ -326,16 +349,16 @@ class RunDir:
         """Read from rollouts.sqlite (tables `groups` and `rollouts`, joined by step and position)."""
         if not self.rollouts_path.exists():
             raise RunDirError(f"{self.path} has no rollouts.sqlite; is it a run directory?")
-        database = sqlite3.connect(f"{self.rollouts_path.absolute().as_uri()}?mode=ro", uri=True)
-        database.row_factory = sqlite3.Row
         try:
-            rows = database.execute(sql, parameters)
-            names = [column[0] for column in rows.description]
-            yield from check_columns(rows, names, self.rollouts_path)
+            with closing(
+                sqlite3.connect(f"{self.rollouts_path.absolute().as_uri()}?mode=ro", uri=True)
+            ) as database:
+                database.row_factory = sqlite3.Row
+                rows = database.execute(sql, parameters)
+                names = [column[0] for column in rows.description]
+                yield from check_columns(rows, names, self.rollouts_path)
         except (sqlite3.Error, OverflowError) as error:
             raise RunDirError(f"cannot read {self.rollouts_path}: {error}") from error
-        finally:
-            database.close()
 
 
 def stored(text: str, run: RunDir) -> dict[str, Any]:

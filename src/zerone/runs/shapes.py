@@ -11,12 +11,17 @@ from sqlite3 import Row
 from typing import Any
 
 from zerone.errors import FileError
+from zerone.types import Finish, Outcome
 
 _Check = Callable[[Any], bool]
 
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _is_measured(value: Any) -> bool:
+    return value is not None and _is_number(value)
 
 
 def _is_count(value: Any) -> bool:
@@ -52,13 +57,13 @@ def _are_rows(value: Any) -> bool:
 
 
 _NUMBERS = """
-accuracy accuracy_grpo accuracy_ppo between_s clip_high clip_low consistent deviation difference ece entropy
-epoch explained_variance first_wins format generate_s grad_norm groups_all_right groups_all_wrong
-groups_with_signal kl learning_rate loss mean mismatch_kl no_answer num_updates p_value pass_at_1
-peak_rss_bytes ratio_max record_s reflection_words response_tokens response_tokens_right response_tokens_wrong reward_mean
-reward_s reward_std score seconds state_bytes_ratio total_s total_s_ratio train_s train_s_ratio truncated
-value_loss verifier_errors wall_s weight_version
+accuracy accuracy_grpo accuracy_ppo clip_high clip_low consistent deviation difference ece entropy epoch
+explained_variance first_wins format grad_norm groups_all_right groups_all_wrong groups_with_signal kl
+learning_rate loss mean mismatch_kl no_answer num_updates p_value pass_at_1 ratio_max reflection_words
+response_tokens response_tokens_right response_tokens_wrong reward_mean reward_std score state_bytes_ratio
+total_s_ratio train_s_ratio truncated value_loss verifier_errors weight_version
 """
+_MEASURED = "between_s generate_s peak_rss_bytes record_s reward_s seconds total_s train_s wall_s"
 _COUNTS = """
 cores num_examples num_held_out num_problems num_sampled_tokens num_samples num_tokens num_trained
 num_trained_tokens parameters seed step steps threads updates
@@ -68,6 +73,7 @@ _TEXTS = (
 )
 _FIELDS: Mapping[str, tuple[_Check, str]] = {
     **dict.fromkeys(_NUMBERS.split(), (_is_number, "a number")),
+    **dict.fromkeys(_MEASURED.split(), (_is_measured, "a number")),
     **dict.fromkeys(_COUNTS.split(), (_is_count, "a whole number")),
     **dict.fromkeys(_TEXTS.split(), (_is_text, "text")),
     **dict.fromkeys(("accuracy_by", "outcomes", "parts", "pass_at_k"), (_are_numbers, "numbers by name")),
@@ -109,11 +115,18 @@ def _kind_of(name: str) -> tuple[_Check, str]:
 
 _WHOLE = "step position sample level weight_version n size"
 _WRITTEN = "problem_id family language prompt spec text finish outcome parts"
+_CHOICES: Mapping[str, frozenset[str]] = {
+    "finish": frozenset(finish.value for finish in Finish),
+    "outcome": frozenset(outcome.value for outcome in Outcome),
+}
+_TOKENS = (bytes,)
+"""Numbers of four bytes each."""
 _COLUMNS: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(_WHOLE.split(), (int,)),
     **dict.fromkeys(_WRITTEN.split(), (str,)),
-    **dict.fromkeys(("prompt_ids", "completion_ids", "logprobs"), (bytes,)),
+    **dict.fromkeys(("prompt_ids", "completion_ids", "logprobs"), _TOKENS),
     "answer": (str, type(None)),
+    **dict.fromkeys(("first", "last"), (int, type(None))),
     **dict.fromkeys(("reward", "advantage"), (int, float, type(None))),  # SQLite keeps NaN as NULL
     "num_tokens": (int, float),
 }
@@ -126,8 +139,13 @@ def check_columns(rows: Iterable[Row], names: Sequence[str], path: Path) -> Iter
     checked = [(at, kind) for at, kind in enumerate(kinds) if kind is not _FREE]
     for row in rows:
         for at, kind in checked:
-            if not isinstance(row[at], kind):
+            value = row[at]
+            if (
+                not isinstance(value, kind)
+                or (kind is _TOKENS and len(value) % 4)
+                or value not in _CHOICES.get(names[at], (value,))
+            ):
                 raise FileError(
-                    f"cannot read {path}: a row holds {str(row[at])[:40]!r} as {names[at]}; it is damaged"
+                    f"cannot read {path}: a row holds {str(value)[:40]!r} as {names[at]}; it is damaged"
                 )
         yield row
