@@ -5,6 +5,7 @@ signals that end every command as Ctrl-C does. Installed once, before anything i
 """
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -67,6 +68,9 @@ class Streams:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
+        if self._out is not None:
+            # The process ends: to look through all that torch has loaded for cycles would take it a second.
+            gc.freeze()
         lost = self._out.lost if self._out is not None else None
         return None if lost is None or lost.errno in (errno.EPIPE, errno.EIO) else lost.strerror
 

@@ -97,7 +97,7 @@ class RunRecord:
     def _summed_up(self, end: str) -> Mapping[str, Suite]:
         found: Mapping[str, Any] = (self.summary or {}).get(end, {})
         # Fine-tuning has its suites beside the step and the loss.
-        suites: Mapping[str, Suite] = found.get("suites", found)
+        suites: Mapping[str, Suite] = found["suites"] if "loss" in found else found
         return suites
 
     @property
