@@ -19,9 +19,8 @@ from zerone.cli.arguments import ConfigFile, Overrides, refuse_both
 from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
-from zerone.errors import ConfigError, DataError, UserError
-from zerone.escaping import on_one_line
 from zerone.errors import ConfigError, DataError, FileError, UserError
+from zerone.escaping import on_one_line
 from zerone.files import read_json
 
 if TYPE_CHECKING:

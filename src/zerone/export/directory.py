@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from zerone.errors import ExportError, FileError, ZeroneError
+from zerone.errors import ExportError, ZeroneError
 from zerone.export.card import write_card
 from zerone.export.source import Source
-from zerone.files import read_json
 from zerone.model.loading import PROVENANCE_NAME, sync_path
 from zerone.model.tokenizer import FILE_NAME
 

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -22,12 +21,10 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
 
-from zerone.errors import CheckpointError, ModelError
-from zerone.model.configuration import brief, read_config, read_object
-from zerone.model.tokenizer import read_tokenizer
 from zerone.errors import CheckpointError, FileError, ModelError
 from zerone.files import read_json
-from zerone.model.decoder import SUPPORTED, check_supported
+from zerone.model.configuration import brief, read_config, read_object
+from zerone.model.tokenizer import read_tokenizer
 
 EMBEDDED = "embedded"
 """The name of the model inside the package; a directory of that name is `./embedded`."""
@@ -167,24 +164,6 @@ def _hold_own_head(weight_paths: Sequence[Path]) -> bool:
     except (OSError, SafetensorError):
         return False
     return not torch.equal(*matrices)
-
-
-class _TokenizerFaults:
-    """Tells a damaged tokenizer.json, of which the tokenizers library complains by a bare Exception."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None and kind in (Exception, RecursionError):
-            raise ModelError(
-                f"cannot load the tokenizer in {self._directory}: {_brief(error)}; copy the model's own again"
-            ) from error
 
 
 def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
