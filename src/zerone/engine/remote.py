@@ -1,4 +1,4 @@
-"""Asks a model behind HTTP, by the OpenAI protocol that every server of models speaks.
+"""Client for OpenAI-compatible endpoints.
 
 In: an `Endpoint` (address, model, key), a conversation or a prompt, and how to draw. Out: a `Reply`.
 A server that is busy or stumbles is asked again, after the time that it names or ever longer pauses;
@@ -9,6 +9,7 @@ import email.utils
 import os
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
@@ -19,7 +20,8 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from zerone.errors import EndpointError, EndpointUnusable, RequestRefused
+from zerone.errors import EndpointError, EndpointUnusable, FileError, RequestRefused
+from zerone.escaping import on_one_line
 from zerone.files import parse_json
 from zerone.processes.stopping import waiting
 from zerone.prompts.messages import read_reply
@@ -37,6 +39,8 @@ _TRY_AGAIN = frozenset((408, 409, 425, 429))
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 300.0
 _SHOWN = 300
+_LARGEST_RESPONSE = 64 << 20
+"""Bytes after unpacking: a completion of 128k tokens with its log-probabilities stays below."""
 _SEEDS = 2**31
 """Seeds go out modulo this: some servers read 32 bits."""
 
@@ -130,7 +134,9 @@ class EndpointClient:
         self.endpoint = endpoint
         self.stopped = threading.Event()
         """Set to end all pauses at once, when the answers are no longer wanted."""
-        headers = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+        headers = {"accept-encoding": "identity"}
+        if endpoint.api_key:
+            headers["authorization"] = f"Bearer {endpoint.api_key}"
         limits = httpx2.Limits(max_connections=endpoint.concurrency)
         try:
             url = httpx2.URL(endpoint.url)
@@ -196,22 +202,42 @@ class EndpointClient:
         for number in range(self.endpoint.tries):
             pause: float | None = None
             try:
-                response = self._client.request(method, self.endpoint.address + path, json=body)
+                url = self.endpoint.address + path
+                with self._client.stream(method, url, json=body) as response:
+                    text = self._text_of(response)
                 if response.is_success:
-                    return read(parse_json(response.text, "the response"))
-                self._refuse(response, path)
-                complaint = f"HTTP {response.status_code}: {_message_of(response)}"
+                    return read(parse_json(text, "the response"))
+                self._refuse(response, path, _message_of(response, text))
+                complaint = f"HTTP {response.status_code}: {_message_of(response, text)}"
                 pause = _retry_after(response)
             except httpx2.RequestError as error:
                 complaint = f"{type(error).__name__}: {error}"
-            except (ValueError, LookupError, TypeError) as error:
+            except (FileError, ValueError, LookupError, TypeError, zlib.error) as error:
                 complaint = f"its answer cannot be read ({type(error).__name__}: {error})"
             is_last = number + 1 == self.endpoint.tries or (pause or 0) > _LONGEST_RETRY_AFTER
             if is_last or self.stopped.wait(self._pause(number) if pause is None else pause):
                 break
         raise EndpointError(
-            f"{self.endpoint.address} does not answer (asked {number + 1} times; {complaint[:_SHOWN]})"
+            f"{self.endpoint.address} does not answer (asked {number + 1} times; "
+            f"{on_one_line(complaint)[:_SHOWN]})"
         )
+
+    def _text_of(self, response: httpx2.Response) -> str:
+        """Return the text of a response, within bounds of size and time that no server can exceed.
+
+        The client's own limit of time is for each read, which a server that drips a byte now and then never
+        meets. Raises ValueError beyond a bound.
+        """
+        unpack = _unpacker(response.headers.get("content-encoding", "").strip().lower())
+        end_s = time.monotonic() + self.endpoint.timeout_s
+        body = bytearray()
+        for piece in response.iter_raw():
+            body += unpack(piece, _LARGEST_RESPONSE + 1 - len(body))
+            if len(body) > _LARGEST_RESPONSE:
+                raise ValueError(f"it has more than {_LARGEST_RESPONSE >> 20} MiB")
+            if time.monotonic() > end_s:
+                raise ValueError(f"it was not complete after {self.endpoint.timeout_s:g} s")
+        return body.decode("utf-8", "replace")
 
     def _pause(self, number: int) -> float:
         """Return how long to wait after a failed try: doubling, with a part by chance so that many
@@ -219,9 +245,9 @@ class EndpointClient:
         longest = min(_LONGEST_PAUSE, self.endpoint.first_pause_s * 2.0**number)
         return longest * (0.5 + rng_from("pause", time.monotonic_ns()).random() / 2)
 
-    def _refuse(self, response: httpx2.Response, path: str) -> None:
-        """Raise for a refusal that asking again cannot mend."""
-        status, message = response.status_code, _message_of(response)
+    def _refuse(self, response: httpx2.Response, path: str, message: str) -> None:
+        """Raise for a refusal that asking again cannot change."""
+        status = response.status_code
         if status in _TRY_AGAIN or status >= 500:
             return
         where = f"{self.endpoint.address}{path} answers HTTP {status}: {message}"
@@ -234,14 +260,29 @@ class EndpointClient:
         raise RequestRefused(where)
 
 
-def _message_of(response: httpx2.Response) -> str:
-    """Return what an error's body says, in whatever shape."""
-    message: Any = response.text
-    with suppress(ValueError, LookupError, TypeError):
-        body = parse_json(response.text, "the response")
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks a body piece by piece to at most so many bytes.
+
+    We ask for none, but a server may send gzip all the same: a thousand bytes of that hold a million.
+    Raises ValueError for another packing.
+    """
+    if encoding in ("", "identity"):
+        return lambda piece, room: piece[:room]
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"it is packed as {on_one_line(encoding)[:40]}, which was not asked for")
+    unpacked = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    return lambda piece, room: unpacked.decompress(unpacked.unconsumed_tail + piece, max(1, room))
+
+
+def _message_of(response: httpx2.Response, text: str) -> str:
+    """Return what an error's body says, in whatever shape, with control characters made visible."""
+    message: Any = text
+    with suppress(FileError, ValueError, LookupError, TypeError):
+        body = parse_json(text, "the response")
         error = body.get("error", body) if isinstance(body, Mapping) else body
         message = error["message"] if isinstance(error, Mapping) else error
-    return " ".join(str(message).split())[:_SHOWN] or response.reason_phrase
+    shown = on_one_line(" ".join(str(message).split()))[:_SHOWN]
+    return shown or on_one_line(response.reason_phrase)
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
