@@ -23,7 +23,10 @@ def program() -> str:
     found = shutil.which(NAME)
     if found is not None and Path(found).resolve() == script.resolve():
         return NAME
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # deleted meanwhile
+        return shlex.quote(str(script))
     is_beneath = here in script.parent.parents  # a path without a slash would be searched for on PATH
     return shlex.quote(str(script.relative_to(here) if is_beneath else script))
 
@@ -35,21 +38,25 @@ def command_of_process() -> str:
     return shlex.join([NAME, *sys.argv[1:]]) if is_ours else ""
 
 
-_OF_ONE_START = {"--run-dir": True, "--from": True, "--resume": False}
+_BY_DIRECTORY = ("zero", "sft", "r1")
+"""Commands that read all options of a run to resume in its directory."""
+
+_OF_ONE_START = {"--run-dir": True, "--from": True, "--only": True, "--resume": False}
 """Flags that hold for one start alone -> whether a value follows."""
 
 
-def command_to_resume(command: str, run_dir: Path, without: Sequence[str] = ()) -> str:
-    """Return the command that resumes a run: the one that started it, with its directory and `--resume`.
+def command_to_resume(command: str, run_dir: Path) -> str:
+    """Return the command that resumes what `command` started in a directory.
 
-    `without` are further flags with a value that are left out.
+    `zerone zero --resume DIR` suffices where the directory holds all options; other commands are repeated.
     """
     try:
-        _, *arguments = shlex.split(command)
+        arguments = shlex.split(command)[1:]
     except ValueError:  # not written by `command_of_process`
-        _, *arguments = command.split()
-    flags = {**_OF_ONE_START, **dict.fromkeys(without, True)}
-    return shlex.join([NAME, *_without(arguments, flags), "--run-dir", str(run_dir), "--resume"])
+        arguments = command.split()[1:]
+    if arguments and arguments[0] in _BY_DIRECTORY:
+        return shlex.join([NAME, arguments[0], "--resume", str(run_dir)])
+    return shlex.join([NAME, *_without(arguments, _OF_ONE_START), "--run-dir", str(run_dir), "--resume"])
 
 
 def _without(arguments: Sequence[str], flags: Mapping[str, bool]) -> Iterator[str]:

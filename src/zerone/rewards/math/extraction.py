@@ -1,14 +1,14 @@
 """Finds the answer in a completion: the last complete `\\boxed{...}` or answer block.
 
 In: a completion, or the text of an answer block. Out: the whole content of the box, or None. Only
-what follows the last `</think>` counts. The content is taken whole, and so is what touches the box:
+what stands outside the reasoning counts. The content is taken whole, and so is what touches the box:
 `-\\boxed{42}` and `\\boxed{4}2` are not the answer 42, and a box within an expression is no answer.
 One pass over the text, whatever it holds.
 """
 
 import re
 
-from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, box_spans
+from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, box_spans, split_reasoning
 from zerone.rewards.math.guards import MAX_CHARACTERS
 
 _STYLE = re.compile(
@@ -59,8 +59,10 @@ _MAGNITUDE = re.compile(
 
 
 def extract_math_answer(completion: str) -> str | None:
-    """Return the answer of a completion: the last complete box or answer block after the thought."""
-    tail = completion.rpartition(THINK_CLOSE)[2]
+    """Return the answer of a completion: the last complete box or answer block outside its reasoning."""
+    tail = split_reasoning(completion).answer
+    if tail is None:
+        return None
     head, closed, _ = tail.rpartition(ANSWER_CLOSE)
     start = head.rfind(ANSWER_OPEN) if closed else -1
     if start < 0:
