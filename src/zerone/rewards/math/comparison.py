@@ -107,7 +107,9 @@ def _same_unit(gold: str, answer: str) -> bool:
     """A missing unit is forgiven, another unit is not; a base is a part of the number."""
     if gold.startswith(BASE) or answer.startswith(BASE):
         return gold == answer
-    return not gold or not answer or gold == answer
+    # A scale of temperature is forgiven like a unit.
+    is_same_degree = "deg" in (gold, answer) and {gold, answer} <= {"deg", "degC", "degF"}
+    return not gold or not answer or gold == answer or is_same_degree
 
 
 def _same_sequence(gold: Sequence[Answer], answer: Sequence[Answer], judge: Judge) -> bool:

@@ -19,6 +19,7 @@ from zerone.rewards.math.comparison import ExactJudge, decimal_places, stands_fo
 from zerone.rewards.math.exact import NotExact
 from zerone.rewards.math.guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math.kinds import Relation
+from zerone.rewards.math.rounding import agree_rounded, has_rounding
 from zerone.rewards.math.terms import Number, Operation, Symbol, Term, Unreadable
 from zerone.rewards.math.text import ROW_END
 
@@ -65,6 +66,8 @@ _FUNCTIONS = {
     "coth": sympy.coth,
     "exp": sympy.exp,
     "abs": sympy.Abs,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
 }
 _CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "infinity": sympy.oo}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -87,6 +90,8 @@ class SymbolicJudge:
         places = decimal_places(answer)
         if places is not None and not one.free_symbols:
             return _stands_for(one, other, places)
+        if has_rounding(one, other):
+            return agree_rounded(one, other, _agree)
         found = _agree(one, other)
         return _ask_math_verify(one, other) if found is None else found
 
@@ -97,6 +102,8 @@ class SymbolicJudge:
         except NotExact:
             one = _gold_to_sympy(gold.left) - _gold_to_sympy(gold.right)
             other = to_sympy(answer.left) - to_sympy(answer.right)
+        if has_rounding(one, other):
+            return gold.operator == answer.operator and agree_rounded(one, other, _agree)
         if gold.operator != answer.operator:
             return False
         values = list(_values((one, other)))

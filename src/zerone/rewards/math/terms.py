@@ -41,7 +41,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`+ * / ^ neg ! root binom abs degree log` or a function's name, applied to terms."""
+    """`+ * / ^ neg ! root binom abs floor ceil degree log` or a function's name, applied to terms."""
 
     name: str
     arguments: tuple["Term", ...]
@@ -60,8 +60,8 @@ _DECORATION_NAMES = """
 overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol
 """
 _OTHER_COMMANDS = """
-text pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
-emptyset infty
+text rfloor rceil notin ast pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
+emptyset infty rangle rbrace
 """
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _GREEK = frozenset(_SYMBOL_NAMES.split())
@@ -72,6 +72,8 @@ _NO_FACTOR = frozenset(_OTHER_COMMANDS.split())
 _CONSTANTS = {"pi": "pi", "infty": "infinity", "infinity": "infinity", "oo": "infinity", "imath": "i"}
 PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "beta", "lambda"}
 _CLOSES = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
+_LETTERS = re.compile(r"\\mathrm\s*\{\s*([A-Za-z]{1,4})\s*\}")
+"""Upright letters where no unit can stand are letters."""
 
 
 def has_variables(term: Term) -> bool:
@@ -171,11 +173,18 @@ class _Parser:
 
     def _starts_factor(self) -> bool:
         token = self._peek()
-        # Two numbers side by side are no product: `3 4`, `1.2.3`.
+        if token[:1].isdigit() or token[:1] == ".":
+            return self._multiplies_number()
         return token in ("(", "{", "[", "\\sqrt", "\\frac", "\\binom") or (
             token[:1].isalpha()
             or (token[:1] == "\\" and token[1:2].isalpha() and token[1:] not in _NO_FACTOR)
         )
+
+    def _multiplies_number(self) -> bool:
+        """Whether the number that follows is a factor: `(n-2) 2`, `n 2^{k}`; never `3 4` or `1.2.3`."""
+        before = self._peek(-1)
+        has_power = self._peek(1) == "^" and (before == "}" or before[-1:].isalpha())
+        return before == ")" or has_power
 
     def _factor(self) -> Term:
         term = self._atom()
@@ -241,6 +250,17 @@ class _Parser:
             inner = self._sum()
             self._expect("|")
             return Operation("abs", (inner,))
+        if token == "\\mid":
+            inner = self._sum()
+            self._expect("\\mid")
+            return Operation("abs", (inner,))
+        if token in ("\\lfloor", "\\lceil"):
+            inner = self._sum()
+            self._expect(token.replace("\\l", "\\r"))
+            return Operation(token.removeprefix("\\l"), (inner,))
+        if match := _LETTERS.fullmatch(token):
+            self._tokens[self._position - 1 : self._position] = list(match[1])
+            return self._subscripted(match[1][0])
         if token[0] == "\\":
             return self._command(token[1:])
         if token[0].isalpha() and token.isascii():
@@ -362,13 +382,17 @@ class _Parser:
 
     def _function_argument(self) -> Term:
         """Return what a function applies to: a group, or the factors up to a sign or a function."""
-        if self._peek() in ("(", "{", "["):
+        if self._peek() in ("(", "{", "[", "\\{"):
             return self._atom()
         if self._peek() == "-":
             self._next()
             return Operation("neg", (self._function_argument(),))
         argument = self._factor()
-        while self._starts_factor() and self._peek().lstrip("\\") not in FUNCTIONS and self._peek() != "(":
+        while (
+            self._starts_factor()
+            and self._peek().lstrip("\\") not in FUNCTIONS
+            and not (self._peek() == "(" or self._peek()[0].isdigit())
+        ):
             argument = Operation("*", (argument, self._factor()))
         if self._peek() == "/" and self._peek(1)[:1].isdigit() and isinstance(argument, Symbol):
             raise Unreadable("a function of a quotient without brackets")

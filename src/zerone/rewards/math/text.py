@@ -6,6 +6,7 @@ its number (`1,234`) until the reader knows whether it stands in brackets, where
 """
 
 import re
+import unicodedata
 
 ROW_END = "\u2064"
 """Stands for `\\\\`; the guards keep the character itself out of answers."""
@@ -39,6 +40,8 @@ _RUNS = [
 _SIGNS = str.maketrans(
     {
         **_FRACTIONS,
+        # Letters of mathematical fonts are the letters; their digits stay what they are.
+        **{chr(code): unicodedata.normalize("NFKC", chr(code)) for code in range(0x1D400, 0x1D6A4)},
         "\u2212": "-",
         "\u2013": "-",
         "\u00d7": "*",
@@ -66,7 +69,21 @@ _SIGNS = str.maketrans(
         "\u2205": "\\emptyset ",
         "\u2264": "\\le ",
         "\u2265": "\\ge ",
+        "\u2a7d": "\\le ",
+        "\u2a7e": "\\ge ",
         "\u2260": "\\ne ",
+        "\u2248": "\\approx ",
+        "\u2223": "\\mid ",
+        "\u230a": "\\lfloor ",
+        "\u230b": "\\rfloor ",
+        "\u2308": "\\lceil ",
+        "\u2309": "\\rceil ",
+        "\u2126": "\\Omega ",
+        "\u03a9": "\\Omega ",
+        "\u03bc": "\\mu ",
+        "\u00b5": "\\mu ",
+        "\u2124": "\\mathbb{Z}",
+        "\u2115": "\\mathbb{N}",
         "\u00b1": "\\pm ",
         "\u2213": "\\mp ",
         "\u20ac": "\\euro ",
@@ -77,6 +94,7 @@ _SIGNS = str.maketrans(
         **{chr(0xFF01 + i): chr(0x21 + i) for i in range(94)},
     }
 )
+_FONTS = r"(?:math(?:bf|it|sf|tt|cal|scr|frak|normal)|boldsymbol|bm|pmb)(?![A-Za-z])"
 _REWRITES = [
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -85,6 +103,13 @@ _REWRITES = [
             ROW_END,
         ),  # the end of a matrix row: its strokes begin no other command
         (r"\\[()\[\]]", " "),
+        (
+            r"(?:\\left\s*)?\\(?:\{|lbrace)\s*\\begin\s*\{(?:array|aligned|matrix)\}(?:\s*\{[lcr|@{}\s]*\})?"
+            r"((?:(?!\\begin|\\end)(?s:.))*)\\end\s*\{(?:array|aligned|matrix)\}\s*\\right\s*\.",
+            r"\\begin{cases}\1\\end{cases}",
+        ),
+        (r"\\begin\s*\{[dr]cases\}", r"\\begin{cases}"),
+        (r"\\end\s*\{[dr]cases\}", r"\\end{cases}"),
         (r"\\\$", r"\\dollar "),
         (r"\\begin\s*\{array\}\s*\{[lcr|\s]*\}", r"\\begin{matrix}"),
         (r"\\end\s*\{array\}", r"\\end{matrix}"),
@@ -100,20 +125,29 @@ _REWRITES = [
         (r"\*\*", "^"),
         (r"\\(?:cdot|times|ast)(?![A-Za-z])", "*"),
         (r"\\div(?![A-Za-z])", "/"),
-        (r"\\(?:leq|leqslant)(?![A-Za-z])|<=", r"\\le "),
-        (r"\\(?:geq|geqslant)(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\(?:leqq?|leqslant)(?![A-Za-z])|<=", r"\\le "),
+        (r"\\(?:geqq?|geqslant)(?![A-Za-z])|>=", r"\\ge "),
+        (r"\\neq(?![A-Za-z])|\\not\s*=", r"\\ne "),
+        (r"\\(?:doteq|approxeq|simeq)(?![A-Za-z])", r"\\approx "),
+        (r"\\notin(?![A-Za-z])|\\not\s*\\in(?![A-Za-z])", r"\\notin "),
         (r"\\lt(?![A-Za-z])", "<"),
         (r"\\gt(?![A-Za-z])", ">"),
-        (r"\\(?:varnothing|empty)(?![A-Za-z])", r"\\emptyset"),
+        (r"\\(?:varnothing|empty|oslash)(?![A-Za-z])", r"\\emptyset"),
         (r"\\degree(?:s)?(?![A-Za-z])", r"^\\circ"),
         (r"\\(?:lbrace)(?![A-Za-z])", r"\\{"),
         (r"\\(?:rbrace)(?![A-Za-z])", r"\\}"),
         (r"\\[lr]vert(?![A-Za-z])", "|"),
-        (r"\\(?:textbf|textrm|textit|mbox|textnormal)(?![A-Za-z])", r"\\text"),
+        (r"\\(?:textbf|textrm|textit|textsf|texttt|mbox|textnormal)(?![A-Za-z])", r"\\text"),
         (r"\\operatorname\s*\{\s*([a-z]+)\s*\}", r"\\\1 "),
-        (r"\\math(?:bf|it|sf)\s*\{\s*([A-Za-z])\s*\}|\\mathrm\s*\{\s*([ei])\s*\}", r"\1\2"),
-        (r"\\(?:math(?:rm|bf|it|sf)|boldsymbol|bm)\s*\{([^{}A-Za-z\\]*)\}", r"\1"),
-        (r"\\mathrm(?![A-Za-z])", r"\\text"),
+        # Fonts on letters do not count; upright ones may be a unit, and stay known as such.
+        (rf"\\{_FONTS}\s*\{{\s*(\\?[A-Za-z]+|[^{{}}A-Za-z\\]*)\s*\}}", r" \1 "),
+        (rf"\\{_FONTS}\s*(?=[A-Za-z](?![A-Za-z])|\\[A-Za-z])|\\(?:bf|it|cal|sf)(?![A-Za-z])", " "),
+        (r"\\mathrm\s*(?:\{\s*([ei])\s*\}|\{([^{}A-Za-z\\]*)\})", r"\1\2"),
+        (r"\{\s*\\rm(?![A-Za-z])\s*([^{}]*)\}", r"\\mathrm{\1}"),
+        (r"\\mathrm\s+([A-Za-z])(?![A-Za-z])", r"\\mathrm{\1}"),
+        (r"\\text\s*\{\s*(\\mathrm\s*\{[^{}]*\})\s*\}", r"\1"),
+        *[(r"(\\(?:mathrm|text)\s*\{[^{}]*\^)\s*\{\s*(-?\s*\d)\s*\}", r"\1\2")] * 4,
+        (r"\\mathrm(?!\s*\{\s*[A-Za-z]{1,4}\s*\})(?![A-Za-z])", r"\\text"),
         (r"\\mathbb\s+([A-Z])", r"\\mathbb{\1}"),
         (r"\\(?:var)(epsilon|theta|phi|rho)(?![A-Za-z])", r"\\\1"),
         (r"\\tg(?![A-Za-z])", r"\\tan"),
@@ -125,9 +159,9 @@ _SCIENTIFIC = re.compile(
 """1e5, 2.5e-3, 2e-05; but `2e-3` is twice Euler's number less 3."""
 
 _EMPHASIS = re.compile(r"\s*(?:\*\*(.+)\*\*|`(.+)`)\s*[.]?\s*", re.DOTALL)
-_CLOSING = re.compile(r"(?<!\.)\.\s*$|[\s,;]+$")
+_CLOSING = re.compile(r"(?<!\.)\.(?:\s+\.|[\s,;])*$|[\s,;]+$")
 _TOKEN = re.compile(
-    r"\s+|\\text\s*\{[^{}]*\}|\\(?:begin|end)\s*\{\s*[a-z]*\*?\s*\}"
+    r"\s+|\\(?:text|mathrm)\s*\{[^{}]*\}|\\(?:begin|end)\s*\{\s*[a-z]*\*?\s*\}"
     r"|\d{1,3}(?:,\d{3})+(?!,?\d)(?:\.\d+)?"
     r"|\d*\.\d*\\overline\s*\{\d+\}|\d+\.?\d*|\.\d+"
     r"|\\[A-Za-z]+|\\.|[A-Za-z]+|[\u4e00-\u9fff]+|.",
