@@ -10,21 +10,29 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from zerone.rewards.math.answers import as_words
 from zerone.rewards.math.exact import Form, NotExact, approximate, evaluate, is_equal, ratio
 from zerone.rewards.math.kinds import (
     Answer,
+    Approximate,
     Bracketed,
+    Chain,
+    Clock,
+    Conditional,
     Foreign,
     Listing,
     Matrix,
     Named,
+    Piecewise,
     Reading,
     Relation,
     Scalar,
+    SetBuilder,
     UnionOf,
     Words,
+    as_words,
+    parts_of,
 )
+from zerone.rewards.math.pieces import same_function
 from zerone.rewards.math.terms import Number, Operation, Symbol, Term, has_variables
 from zerone.rewards.math.text import tokenise
 from zerone.rewards.math.units import BASE
@@ -38,6 +46,9 @@ class Judge(Protocol):
 
     def terms(self, gold: Term, answer: Term) -> bool:
         """Whether two terms have the same value."""
+
+    def rounds(self, decimal: Term, value: Term) -> bool:
+        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether two relations hold for the same values."""
@@ -60,6 +71,8 @@ def is_same(gold: Reading, answer: Reading, judge: Judge) -> bool:
 
 def _same_whole(gold: Answer, answer: Answer, judge: Judge) -> bool:
     """Whether two whole answers are the same: here braces around a list do not count."""
+    if (found := _same_said(gold, answer, judge, _same_whole)) is not None:
+        return found
     if isinstance(gold, Named | Relation) or isinstance(answer, Named | Relation):
         return _same_named(gold, answer, judge, _same_whole)
     return _same(_without_braces(gold), _without_braces(answer), judge)
@@ -79,6 +92,8 @@ def _without_braces(answer: Answer) -> Answer:
 
 def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
     """Whether two parts of answers are the same; a set within something is not its element."""
+    if (found := _same_said(gold, answer, judge, _same)) is not None:
+        return found
     if isinstance(gold, Named | Relation) or isinstance(answer, Named | Relation):
         return _same_named(gold, answer, judge, _same)
     same = False
@@ -96,11 +111,140 @@ def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
         case Bracketed(opening, closing, some), Bracketed(other_opening, other_closing, others):
             brackets_match = (opening, closing) == (other_opening, other_closing)
             same = brackets_match and _same_sequence(some, others, judge)
+        case Piecewise(some), Piecewise(others):
+            same = _same_pieces(gold, answer, judge)
+        case SetBuilder(pattern, some, domains), SetBuilder(other_pattern, others, other_domains):
+            is_pattern = domains == other_domains and _same(pattern, other_pattern, judge)
+            same = is_pattern and _same_set(some, others, judge)
+        case (Clock(), _) | (_, Clock()):
+            same = _same_time(gold, answer)
         case Matrix(rows), Matrix(other_rows):
             same = len(rows) == len(other_rows) and all(
                 _same_sequence(row, other, judge) for row, other in zip(rows, other_rows, strict=True)
             )
     return same
+
+
+Comparison = Callable[[Answer, Answer, Judge], bool]
+
+
+def _same_said(gold: Answer, answer: Answer, judge: Judge, same: Comparison) -> bool | None:
+    """Compare what is said around a value: other spellings, its precision, its names; None where nothing is."""
+    match gold, answer:
+        case _, Chain((exact, Approximate(Scalar(decimal, _)))) if isinstance(exact, Scalar):
+            return same(gold, exact, judge) and judge.rounds(decimal, exact.term)
+        case Chain(values), _:
+            return any(same(value, answer, judge) for value in values)
+        case Approximate(Scalar(decimal, unit)), Scalar(value, other_unit):
+            is_same = judge.terms(decimal, value) or judge.rounds(decimal, value)
+            return _same_unit(unit, other_unit) and is_same
+        case Approximate(value), _:
+            return same(value, answer, judge)
+        case Conditional(one, bound, domains), Conditional(other, other_bound, other_domains):
+            names, other_names = dict(domains), dict(other_domains)
+            if all(names[name] == other_names[name] for name in names.keys() & other_names.keys()) and same(
+                one, other, judge
+            ):
+                return True
+            are_sets = [domain for _, domain in domains] == [domain for _, domain in other_domains]
+            return are_sets and same(bound, other_bound, judge)
+        case (Conditional(value), other) | (other, Conditional(value)):
+            pair = (value, other) if isinstance(gold, Conditional) else (other, value)
+            return same(*pair, judge)
+    return _same_assignment(gold, answer, judge)
+
+
+Assigned = list[tuple[str, Answer]]
+
+
+def _assigned(answer: Answer) -> Assigned | None:
+    """Return the values of several names: `(a, b) = (2, 5)` or `a = 2, b = 5`; None for anything else."""
+    match answer:
+        case Named(name, Bracketed("(", ")", items)) if name.startswith("("):
+            names = name[1:-1].split(",")
+            return list(zip(names, items, strict=True)) if len(names) == len(items) else None
+        case Listing(items) if len(items) > 1:
+            pairs = [(item.name, item.value) for item in items if isinstance(item, Named)]
+            return pairs if len(dict(pairs)) == len(items) else None
+    return None
+
+
+def _same_assignment(gold: Answer, answer: Answer, judge: Judge) -> bool | None:
+    """Compare values by their names; with names on one side only, by their order."""
+    one, other = _assigned(gold), _assigned(answer)
+    if one is not None and other is not None:
+        if len({_stem(name) for name, _ in one}) < len(one) and dict(one).keys() != dict(other).keys():
+            return None
+        values = dict(other)
+        return dict(one).keys() == values.keys() and all(_same(v, values[n], judge) for n, v in one)
+    pairs, bare, is_gold = (one, answer, True) if one is not None else (other, gold, False)
+    if (
+        pairs is None
+        or isinstance(bare, Named | Relation)
+        or len({_stem(name) for name, _ in pairs}) < len(pairs)
+    ):
+        return None
+    match bare:
+        case Bracketed("(", ")", items):
+            is_ordered = [name for name, _ in pairs] == sorted(name for name, _ in pairs)
+            if not is_ordered and not isinstance(gold if is_gold else answer, Named):
+                return False
+        case Listing(items, False) if not any(isinstance(item, Named) for item in items):
+            pass
+        case _:
+            return None
+    values = [value for _, value in pairs]
+    return _same_sequence(values, items, judge) if is_gold else _same_sequence(items, values, judge)
+
+
+def _stem(name: str) -> str:
+    """Return a name without its number: `x_1` and `x_2` are values of `x`."""
+    return re.sub(r"(?<=[A-Za-z])_(?:\d|\{[\d,]+\})$", "", name)
+
+
+def _same_pieces(gold: Answer, answer: Answer, judge: Judge) -> bool:
+    if not (isinstance(gold, Piecewise) and isinstance(answer, Piecewise)):
+        return False
+    found = same_function(gold, answer, lambda one, other: _same(one, other, judge))
+    if found is not None:
+        return found
+
+    def is_in(branch: tuple[Answer, Answer | None], branches: Sequence[tuple[Answer, Answer | None]]) -> bool:
+        value, condition = branch
+        return any(
+            _same(value, other, judge)
+            and (condition == other_condition or None not in (condition, other_condition))
+            and (condition is None or other_condition is None or _same(condition, other_condition, judge))
+            for other, other_condition in branches
+        )
+
+    return len(gold.branches) == len(answer.branches) and all(
+        is_in(branch, answer.branches) for branch in gold.branches
+    )
+
+
+def _same_time(gold: Answer, answer: Answer) -> bool:
+    """Whether two times of day are the same; a missing `pm` is forgiven, and 19:30 is 7:30 pm."""
+    times = [_times(side) for side in (gold, answer)]
+    return bool(times[0] & times[1])
+
+
+def _times(answer: Answer) -> set[tuple[int, ...]]:
+    """Return the readings of a time, `pm` as it is written and as the twenty-four hours have it."""
+    match answer:
+        case Clock(hour, minute, second, half):
+            late = hour % 12 + (12 if half == "pm" else 0)
+            return {(late, minute, second), (hour, minute, second, -1)}
+        case Bracketed(":", ":", items):
+            numbers = [
+                item.term.value
+                for item in items
+                if isinstance(item, Scalar) and isinstance(item.term, Number)
+            ]
+            if len(numbers) == len(items) and all(number.denominator == 1 for number in numbers):
+                time = (*map(int, numbers), 0, 0)[:3]
+                return {time, (*time, -1)}
+    return set()
 
 
 def _same_unit(gold: str, answer: str) -> bool:
@@ -124,9 +268,7 @@ def _same_set(gold: Sequence[Answer], answer: Sequence[Answer], judge: Judge) ->
     )
 
 
-def _same_named(
-    gold: Answer, answer: Answer, judge: Judge, same: Callable[[Answer, Answer, Judge], bool]
-) -> bool:
+def _same_named(gold: Answer, answer: Answer, judge: Judge, same: Comparison) -> bool:
     match gold, answer:
         case Named(name, value), Named(other_name, other_value) if _same_name(name, other_name):
             return same(value, other_value, judge)
@@ -146,12 +288,14 @@ def _same_named(
 
 def _same_name(gold: str, answer: str) -> bool:
     """Whether names are the same; `x_1 = 2, x_2 = 3` numbers the values of `x`."""
-    stems = [re.sub(r"(?<=[A-Za-z])_\d$", "", name) for name in (gold, answer)]
+    stems = [_stem(name) for name in (gold, answer)]
     return gold == answer or (stems[0] == stems[1] and (gold in stems or answer in stems))
 
 
 def _is_solved(value: Answer) -> bool:
     """Whether a value is a number, so that the equation before it has been solved."""
+    if isinstance(value, Chain | Approximate):
+        return any(map(_is_solved, parts_of(value)))
     return isinstance(value, Scalar) and not has_variables(value.term)
 
 
@@ -163,9 +307,23 @@ class ExactJudge:
         one, other = evaluate(gold), evaluate(answer)
         if is_equal(one, other):
             return True
-        places = decimal_places(answer)
-        value = other.rational
-        return places is not None and value is not None and _stands_for(one, value, places)
+        if (places := decimal_places(answer)) is not None:
+            return other.rational is not None and _stands_for(one, other.rational, places)
+        places = decimal_places(gold)
+        if places is None or one.rational is None or not looks_rounded(one.rational, places):
+            return False
+        return (
+            not _has_variables(other)
+            and not _is_decimal(other)
+            and is_near(_number(other), one.rational, places)
+        )
+
+    def rounds(self, decimal: Term, value: Term) -> bool:
+        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
+        if (places := written_places(decimal)) is None:
+            return False
+        given, form = evaluate(decimal).rational, evaluate(value)
+        return given is not None and not _has_variables(form) and is_near(_number(form), given, places)
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether the differences of both sides are equal up to a constant factor."""
@@ -195,25 +353,63 @@ def decimal_places(term: Term) -> int | None:
     return term.places if isinstance(term, Number) else None
 
 
+def written_places(term: Term) -> int | None:
+    """Return how many decimal places a number is written with, 0 for a whole one; None for what is none."""
+    while isinstance(term, Operation) and term.name == "neg":
+        (term,) = term.arguments
+    return (term.places or 0) if isinstance(term, Number) else None
+
+
+def is_near(value: Fraction, given: Fraction, places: int) -> bool:
+    """Whether a decimal is a value cut or rounded to its places."""
+    step = Fraction(1, 10**places)
+    is_cut = abs(given) <= abs(value) and abs(value - given) < step and value * given >= 0
+    return 2 * abs(value - given) <= step or is_cut
+
+
 def stands_for(value: Fraction, given: Fraction, places: int) -> bool:
     """Whether a decimal is a value cut or rounded to its places, with enough significant digits."""
-    num_digits = len(str(abs(given.numerator * 10**places // given.denominator)))
-    step = Fraction(1, 10**places)
-    is_rounded = 2 * abs(value - given) <= step
-    is_cut = abs(given) <= abs(value) and abs(value - given) < step
-    return num_digits >= MIN_SIGNIFICANT_DIGITS and (is_rounded or is_cut)
+    return _num_digits(given, places) >= MIN_SIGNIFICANT_DIGITS and is_near(value, given, places)
+
+
+def looks_rounded(gold: Fraction, places: int) -> bool:
+    """Whether a decimal gold may be the rounded value of a calculation: 0.333, 0.67, 31.4.
+
+    Halves, quarters and eighths are exact, and of two digits the twentieths too: 12.5, 0.125, 0.35.
+    """
+    divisor = gold.denominator
+    digits = _num_digits(gold, places)
+    return digits >= 2 and divisor & (divisor - 1) != 0 and (digits > 2 or divisor > 20)
+
+
+def _num_digits(given: Fraction, places: int) -> int:
+    return len(str(abs(given.numerator * 10**places // given.denominator)))
+
+
+def _number(form: Form) -> Fraction:
+    return Fraction(approximate(form)) if form.rational is None else form.rational
+
+
+def _is_decimal(form: Form) -> bool:
+    """Whether a value is one that a decimal can have."""
+    return form.rational is not None and not _rest_of(form.rational)
+
+
+def _rest_of(value: Fraction) -> int:
+    """Return what of a denominator no power of ten has, 0 for nothing."""
+    rest = value.denominator
+    for prime in (2, 5):
+        while rest % prime == 0:
+            rest //= prime
+    return rest if rest != 1 else 0
 
 
 def _stands_for(gold: Form, given: Fraction, places: int) -> bool:
     value = gold.rational
     if value is None:
         return not _has_variables(gold) and stands_for(Fraction(approximate(gold)), given, places)
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
     # A value that a decimal can have must be given exactly.
-    return rest != 1 and stands_for(value, given, places)
+    return _rest_of(value) != 0 and stands_for(value, given, places)
 
 
 def _has_variables(form: Form) -> bool:

@@ -15,7 +15,14 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.polys.polyerrors import BasePolynomialError
 
-from zerone.rewards.math.comparison import ExactJudge, decimal_places, stands_for
+from zerone.rewards.math.comparison import (
+    ExactJudge,
+    decimal_places,
+    is_near,
+    looks_rounded,
+    stands_for,
+    written_places,
+)
 from zerone.rewards.math.exact import NotExact
 from zerone.rewards.math.guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math.kinds import Relation
@@ -90,10 +97,26 @@ class SymbolicJudge:
         places = decimal_places(answer)
         if places is not None and not one.free_symbols:
             return _stands_for(one, other, places)
+        places = decimal_places(gold)
+        if places is not None and not other.free_symbols:
+            given = Fraction(int(one.p), int(one.q))
+            if looks_rounded(given, places) and _is_near(other, given, places):
+                return True
         if has_rounding(one, other):
             return agree_rounded(one, other, _agree)
         found = _agree(one, other)
         return _ask_math_verify(one, other) if found is None else found
+
+    def rounds(self, decimal: Term, value: Term) -> bool:
+        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
+        try:
+            return self._exact.rounds(decimal, value)
+        except NotExact:
+            given, number = to_sympy(decimal), to_sympy(value)
+        places = written_places(decimal)
+        if places is None or number.free_symbols or not given.is_Rational:
+            return False
+        return _is_near(number, Fraction(int(given.p), int(given.q)), places)
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether the differences of both sides are equal up to a constant factor."""
@@ -227,12 +250,22 @@ _OPERATIONS: dict[str, Callable[..., Expression]] = {
 
 
 def _stands_for(gold: Expression, answer: Expression, places: int) -> bool:
-    value = sympy.N(gold, _DIGITS)
+    value = _value(gold)
+    return value is not None and stands_for(value, Fraction(int(answer.p), int(answer.q)), places)
+
+
+def _is_near(number: Expression, given: Fraction, places: int) -> bool:
+    value = _value(number)
+    return value is not None and is_near(value, given, places)
+
+
+def _value(number: Expression) -> Fraction | None:
+    """Return a real constant to fifty digits; None for anything else."""
+    value = sympy.N(number, _DIGITS)
     if not (value.is_Float or value.is_Integer) or not value.is_finite:
-        return False
+        return None
     exact = sympy.Rational(value)
-    given = Fraction(int(answer.p), int(answer.q))
-    return stands_for(Fraction(int(exact.p), int(exact.q)), given, places)
+    return Fraction(int(exact.p), int(exact.q))
 
 
 def _agree(one: Expression, other: Expression) -> bool | None:

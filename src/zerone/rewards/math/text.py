@@ -198,3 +198,20 @@ def clean(text: str) -> str:
 def tokenise(text: str) -> tuple[str, ...]:
     """Return the tokens of a cleaned text, white space left out."""
     return tuple(token for token in _TOKEN.findall(text) if not token.isspace())
+
+
+_LOWERED_WORD = re.compile(r"[A-Z][a-z]{2,}|No|It|In|We|If|Is|An|As|At|By|On|Or|So|To")
+
+
+def plain_form(text: str) -> tuple[str, ...]:
+    """Return a text as it is compared where no grammar reads it: tokens of one spelling, words in lower case.
+
+    Spaces, dollar signs, styles, `\\text` around words and a full stop at the end do not count.
+    """
+    tokens: list[str] = []
+    for token in tokenise(clean(" ".join(text.split()))):
+        inside = (
+            token.partition("{")[2].removesuffix("}") if token.startswith(("\\text", "\\mathrm")) else token
+        )
+        tokens.extend(tokenise(inside) if inside is not token else [token])
+    return tuple(token.lower() if _LOWERED_WORD.fullmatch(token) else token for token in tokens)
