@@ -39,6 +39,7 @@ _LABEL = re.compile(
 )
 _GOLD_LABEL = re.compile(
     rf"{_LABEL.pattern}|\s*(?:the\s+)?(?:solutions?|answers?)\s+(?:is|are)\s+(?=\S)"
+    r"|\s*(?:the|its)(?:\s+[a-z]+){1,4}?\s+(?:is|are|equals)\s+(?=[\d$\\(-])"
     r"|\s*(?:about|approximately|approx\.?|roughly)\s+(?=[\d$\\.])",
     re.IGNORECASE,
 )
@@ -71,7 +72,7 @@ def read_gold(text: str) -> Reading:
     text = text[label.end() :] if label else text
     if reason := refuse(text, is_gold=True):
         raise Unreadable(reason)
-    if UNEVALUATED.search(text):
+    if UNEVALUATED.search(text) or re.match(r"[^=]*(?:matrix|array)\}[^=]*(?:matrix|array)\}[^=]*=", text):
         return _read_result(text)
     source = clean(text)
     if (twice := _read_twice(source)) is not None:

@@ -225,26 +225,16 @@ def _same_pieces(gold: Answer, answer: Answer, judge: Judge) -> bool:
 
 def _same_time(gold: Answer, answer: Answer) -> bool:
     """Whether two times of day are the same; a missing `pm` is forgiven, and 19:30 is 7:30 pm."""
-    times = [_times(side) for side in (gold, answer)]
-    return bool(times[0] & times[1])
-
-
-def _times(answer: Answer) -> set[tuple[int, ...]]:
-    """Return the readings of a time, `pm` as it is written and as the twenty-four hours have it."""
-    match answer:
-        case Clock(hour, minute, second, half):
-            late = hour % 12 + (12 if half == "pm" else 0)
-            return {(late, minute, second), (hour, minute, second, -1)}
-        case Bracketed(":", ":", items):
-            numbers = [
-                item.term.value
-                for item in items
-                if isinstance(item, Scalar) and isinstance(item.term, Number)
-            ]
-            if len(numbers) == len(items) and all(number.denominator == 1 for number in numbers):
-                time = (*map(int, numbers), 0, 0)[:3]
-                return {time, (*time, -1)}
-    return set()
+    if isinstance(gold, Clock) and isinstance(answer, Clock):
+        return gold.of_day == answer.of_day
+    clock, other = (gold, answer) if isinstance(gold, Clock) else (answer, gold)
+    match clock, other:
+        case Clock(hour, minute, second), Bracketed(":", ":", items):
+            terms = [item.term for item in items if isinstance(item, Scalar) and not item.unit]
+            values = [term.value for term in terms if isinstance(term, Number)]
+            written = [(hour, minute, second), clock.of_day]
+            return len(values) == len(items) and (*values, 0)[:3] in written
+    return False
 
 
 def _same_unit(gold: str, answer: str) -> bool:

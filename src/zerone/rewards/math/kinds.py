@@ -108,6 +108,11 @@ class Clock:
     second: int
     half: str
 
+    @property
+    def of_day(self) -> tuple[int, int, int]:
+        """The time by the twenty-four hours."""
+        return self.hour % 12 + 12 * (self.half == "pm"), self.minute, self.second
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

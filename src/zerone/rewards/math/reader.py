@@ -73,6 +73,8 @@ _WITHOUT = ("\\setminus", "\\backslash")
 _CLOCK = re.compile(
     r"(1[0-2]|0?[1-9])(?::([0-5]\d))?(?::([0-5]\d))?(?:\\text\{|\\mathrm\{)?\s*([AaPp])\.?\s*[Mm]\.?\s*\}?"
 )
+_NOON = re.compile(r"(?:12(?::00)?)?(?:\\text\{)?\s*(noon|midnight)\s*\}?")
+_TO = re.compile(r"to|\\text\s*\{\s*to\s*\}")
 TEXT = re.compile(r"\\(?:text|mathrm)\s*\{([^{}]*)\}")
 
 
@@ -165,7 +167,7 @@ def _read(tokens: Sequence[str]) -> Answer:
         return rest
     parts, operators = split_tokens(tokens, lambda token: token in _RELATIONS)
     if operators:
-        return _read_relation(_filled(parts), [_RELATIONS[operator] for operator in operators])
+        return _read_relation(parts, [_RELATIONS[operator] for operator in operators])
     return _read_value(list(tokens))
 
 
@@ -176,14 +178,29 @@ def _is_separator(token: str) -> bool:
 def _read_conditional(tokens: list[str]) -> Answer | None:
     """Read `value for condition` and `value if condition, value otherwise`; None for what is neither."""
     parts, words = split_tokens(tokens, lambda token: token.lower() in CONDITION_WORDS | OTHERWISE)
-    if not words or not parts[0]:
+    if not words:
+        place = _closing_group(tokens)
+        condition = tokens[place + 1 : -1]
+        if place < 1 or "," in condition or not {"<", ">", "\\le", "\\ge", "\\ne", "\\in"} & set(condition):
+            return None
+        return _conditional(_trimmed(tokens[:place]), condition)
+    if not parts[0]:
         return None
-    if len(words) > 1 and not all(words[0] == word == "for" for word in words[:1]):
-        return _read_branches(tokens)
     if words[0].lower() in OTHERWISE or len(words) > 1:
         return _read_branches(tokens)
     value = _trimmed(parts[0])
     return _conditional(value, parts[1]) if value and parts[1] else None
+
+
+def _closing_group(tokens: list[str]) -> int:
+    """Return where the bracket opens that closes with the last token, -1 where none does."""
+    depth = 0
+    for place in range(len(tokens) - 1, -1, -1):
+        depth += tokens[place] == ")"
+        depth -= tokens[place] == "("
+        if depth == 0:
+            return place if tokens[place] == "(" else -1
+    return -1
 
 
 def _read_branches(tokens: list[str]) -> Answer:
@@ -315,7 +332,8 @@ def _is_set(tokens: list[str]) -> bool:
 def _name_of(tokens: list[str]) -> str:
     """Return the name that tokens are, or an empty text."""
     text = re.sub(r"\\(?:mathrm|text)\{\s*(\w+)\s*\}", r"\1", "".join(tokens))
-    text = re.sub(r"_\{(\w)\}", r"_\1", text)
+    text = re.sub(r"\\[lr]vert", "|", text)
+    text = re.sub(r"(_|\\(?:bar|hat|vec|tilde|overline))\{(\w)\}", r"\1\2", text)
     return text if _NAME.fullmatch(text) else ""
 
 
@@ -438,13 +456,26 @@ def _is_constant(answer: Answer) -> bool:
 def _read_equation(parts: list[list[str]], names: list[str]) -> Answer:
     place = 0 if names[0] else 1
     if not names[place]:
-        return Relation("=", parse_term(parts[0]), parse_term(parts[1]))
+        return _read_unnamed(parts)
     value = _read(parts[1 - place])
+    return Named(names[place], value, _relation(parts))
+
+
+def _read_unnamed(parts: list[list[str]]) -> Answer:
+    """Read an equation of terms, or one set or interval in two spellings."""
+    if (relation := _relation(parts)) is not None:
+        return relation
+    sides = [_read(part) for part in parts]
+    if not all(isinstance(side, Bracketed | UnionOf | Matrix) for side in sides):
+        return Relation("=", parse_term(parts[0]), parse_term(parts[1]))
+    return Chain(tuple(sides))
+
+
+def _relation(parts: list[list[str]]) -> Relation | None:
     try:
-        relation = Relation("=", parse_term(parts[0]), parse_term(parts[1]))
+        return Relation("=", parse_term(parts[0]), parse_term(parts[1]))
     except Unreadable:
-        relation = None
-    return Named(names[place], value, relation)
+        return None
 
 
 def _interval(name: str, low: list[str], high: list[str], operators: list[str]) -> Named:
@@ -464,7 +495,7 @@ def _read_value(tokens: list[str]) -> Answer:
         return Listing(_flat([_read([sign.get(token, token) for token in tokens]) for sign in signs]))
     if (structure := _read_structure(tokens)) is not None:
         return structure
-    if match := TEXT.fullmatch(tokens[0]) if len(tokens) == 1 else None:
+    if len(tokens) == 1 and tokens[0].startswith("\\text") and (match := TEXT.fullmatch(tokens[0])):
         return Words(as_words(match[1]))
     value, unit = split_unit(tokens)
     return Scalar(parse_term(value), unit)
@@ -474,12 +505,11 @@ def _read_structure(tokens: list[str]) -> Answer | None:
     """Read what its signs show to be more than a scalar."""
     if tokens in (_REALS, ["\\emptyset"]):
         return REALS if tokens == _REALS else Listing((), has_braces=True)
-    if (clock := _CLOCK.fullmatch("".join(tokens))) is not None:
-        hour, minute, second, half = clock.groups()
-        return Clock(int(hour), int(minute or 0), int(second or 0), f"{half}m".lower())
+    if (clock := _read_clock(tokens)) is not None:
+        return clock
     if tokens[0] == "\\begin{cases}" and _is_enclosed(tokens):
         return _read_cases(tokens[1:-1])
-    parts, colons = split_tokens(tokens, lambda token: token == ":")
+    parts, colons = split_tokens(tokens, lambda token: token == ":" or _TO.fullmatch(token) is not None)
     if colons:
         return Bracketed(":", ":", tuple(map(_read_value, _filled(parts))))
     if any(map(_MATRIX.fullmatch, tokens)) and (matrix := _read_matrices(tokens)) is not None:
@@ -487,6 +517,17 @@ def _read_structure(tokens: list[str]) -> Answer | None:
     if tokens[0] in _OPENING and tokens[-1] in _CLOSING and _is_enclosed(tokens):
         return _read_brackets(tokens)
     return None
+
+
+def _read_clock(tokens: list[str]) -> Clock | None:
+    """Read `7:30 p.m.` and `12 noon`; None for what is no time of day with its half."""
+    text = "".join(tokens)
+    if match := _NOON.fullmatch(text):
+        return Clock(12, 0, 0, "pm" if match[1] == "noon" else "am")
+    if (match := _CLOCK.fullmatch(text)) is None:
+        return None
+    hour, minute, second, half = match.groups()
+    return Clock(int(hour), int(minute or 0), int(second or 0), f"{half}m".lower())
 
 
 def _is_enclosed(tokens: list[str]) -> bool:
@@ -518,7 +559,8 @@ def _read_brackets(tokens: list[str]) -> Answer | None:
             return Listing(tuple(read))
         return Listing(_flat(read), has_braces=True)
     if not separators:
-        return None
+        # `[k = 4]` is the equation; brackets around a term only group.
+        return _read(inside) if "=" in inside and opening != "\\langle" else None
     read = [_read(item) for item in _filled(items)]
     if _are_assignments(read):
         return Listing(tuple(read))

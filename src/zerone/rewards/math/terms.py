@@ -54,13 +54,13 @@ sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln log l
 """
 _SYMBOL_NAMES = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega
-Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar
+Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar boundA boundB boundC boundD
 """
 _DECORATION_NAMES = """
 overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol
 """
 _OTHER_COMMANDS = """
-text rfloor rceil notin ast pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
+text rfloor rceil rvert notin pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
 emptyset infty rangle rbrace
 """
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
@@ -119,6 +119,7 @@ class _Parser:
         self._tokens = list(tokens)
         self._position = 0
         self._depth = 0
+        self._num_bars = 0
 
     def parse(self) -> Term:
         term = self._sum()
@@ -175,6 +176,9 @@ class _Parser:
         token = self._peek()
         if token[:1].isdigit() or token[:1] == ".":
             return self._multiplies_number()
+        if token == "|":
+            # Where none is open, a bar opens.
+            return not self._num_bars
         return token in ("(", "{", "[", "\\sqrt", "\\frac", "\\binom") or (
             token[:1].isalpha()
             or (token[:1] == "\\" and token[1:2].isalpha() and token[1:] not in _NO_FACTOR)
@@ -183,7 +187,7 @@ class _Parser:
     def _multiplies_number(self) -> bool:
         """Whether the number that follows is a factor: `(n-2) 2`, `n 2^{k}`; never `3 4` or `1.2.3`."""
         before = self._peek(-1)
-        has_power = self._peek(1) == "^" and (before == "}" or before[-1:].isalpha())
+        has_power = self._peek(1) == "^" and (before in ("}", "!") or before[-1:].isalpha())
         return before == ")" or has_power
 
     def _factor(self) -> Term:
@@ -247,12 +251,14 @@ class _Parser:
             self._expect(_CLOSES[token])
             return inner
         if token == "|":
+            self._num_bars += 1
             inner = self._sum()
             self._expect("|")
+            self._num_bars -= 1
             return Operation("abs", (inner,))
-        if token == "\\mid":
+        if token in ("\\mid", "\\lvert"):
             inner = self._sum()
-            self._expect("\\mid")
+            self._expect(token.replace("\\l", "\\r"))
             return Operation("abs", (inner,))
         if token in ("\\lfloor", "\\lceil"):
             inner = self._sum()
