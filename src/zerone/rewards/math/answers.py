@@ -25,9 +25,10 @@ from zerone.rewards.math.kinds import (
     holds_kind,
     parts_of,
 )
-from zerone.rewards.math.reader import TEXT, read_tokens, split_tokens
+from zerone.rewards.math.reader import TEXT, read_tokens
 from zerone.rewards.math.terms import PLAIN_NAMES, ForeignNotation, Unreadable, has_variables
 from zerone.rewards.math.text import CHINESE, clean, tokenise
+from zerone.rewards.math.tokens import split_tokens
 
 _WORDS = re.compile(r"[A-Za-z]+(?:[ '-]+[A-Za-z]+)*")
 _WORD_ANSWERS = "yes no odd even all none both red blue true dne east west"

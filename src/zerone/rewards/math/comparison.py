@@ -1,16 +1,13 @@
 """Compares an answer with the gold answer, part by part.
 
 In: two readings and a judge of terms. Out: whether they are the same answer. The structure (lists,
-brackets, units, names) is compared here once; `ExactJudge` decides terms in the fast path and
-raises `NotExact` where it cannot, and the worker's judge goes on with sympy.
+brackets, units, names, conditions) is compared here once; the judge decides terms (math_judge.py).
 """
 
 import re
 from collections.abc import Callable, Sequence
-from fractions import Fraction
-from typing import Protocol
 
-from zerone.rewards.math.exact import Form, NotExact, approximate, evaluate, is_equal, ratio
+from zerone.rewards.math.judge import Judge
 from zerone.rewards.math.kinds import (
     Answer,
     Approximate,
@@ -33,28 +30,9 @@ from zerone.rewards.math.kinds import (
     parts_of,
 )
 from zerone.rewards.math.pieces import same_function
-from zerone.rewards.math.terms import Number, Operation, Symbol, Term, has_variables
+from zerone.rewards.math.terms import Number, Symbol, has_variables
 from zerone.rewards.math.text import tokenise
 from zerone.rewards.math.units import BASE
-
-MIN_SIGNIFICANT_DIGITS = 6
-"""Of a decimal that stands for a value which no decimal has, such as 0.333333 for 1/3."""
-
-
-class Judge(Protocol):
-    """Decides whether terms, relations, or texts in foreign notation are equal."""
-
-    def terms(self, gold: Term, answer: Term) -> bool:
-        """Whether two terms have the same value."""
-
-    def rounds(self, decimal: Term, value: Term) -> bool:
-        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
-
-    def relations(self, gold: Relation, answer: Relation) -> bool:
-        """Whether two relations hold for the same values."""
-
-    def texts(self, gold: str, answer: str) -> bool:
-        """Whether two LaTeX texts mean the same."""
 
 
 def is_same(gold: Reading, answer: Reading, judge: Judge) -> bool:
@@ -104,6 +82,19 @@ def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
             same = name.casefold() == word
         case Scalar(one, unit), Scalar(other, other_unit):
             same = _same_unit(unit, other_unit) and judge.terms(one, other)
+        case (Clock(), _) | (_, Clock()):
+            same = _same_time(gold, answer)
+        case Piecewise(), Piecewise():
+            same = _same_pieces(gold, answer, judge)
+        case _:
+            same = _same_items(gold, answer, judge)
+    return same
+
+
+def _same_items(gold: Answer, answer: Answer, judge: Judge) -> bool:
+    """Whether two collections hold the same, in order where order counts."""
+    same = False
+    match gold, answer:
         case Listing(some, is_set), Listing(others, is_other_set):
             same = is_set == is_other_set and _same_set(some, others, judge)
         case UnionOf(some), UnionOf(others):
@@ -111,13 +102,9 @@ def _same(gold: Answer, answer: Answer, judge: Judge) -> bool:
         case Bracketed(opening, closing, some), Bracketed(other_opening, other_closing, others):
             brackets_match = (opening, closing) == (other_opening, other_closing)
             same = brackets_match and _same_sequence(some, others, judge)
-        case Piecewise(some), Piecewise(others):
-            same = _same_pieces(gold, answer, judge)
         case SetBuilder(pattern, some, domains), SetBuilder(other_pattern, others, other_domains):
             is_pattern = domains == other_domains and _same(pattern, other_pattern, judge)
             same = is_pattern and _same_set(some, others, judge)
-        case (Clock(), _) | (_, Clock()):
-            same = _same_time(gold, answer)
         case Matrix(rows), Matrix(other_rows):
             same = len(rows) == len(other_rows) and all(
                 _same_sequence(row, other, judge) for row, other in zip(rows, other_rows, strict=True)
@@ -129,29 +116,38 @@ Comparison = Callable[[Answer, Answer, Judge], bool]
 
 
 def _same_said(gold: Answer, answer: Answer, judge: Judge, same: Comparison) -> bool | None:
-    """Compare what is said around a value: other spellings, its precision, its names; None where nothing is."""
+    """Compare what is said around a value: other spellings, its precision, its names; None for nothing."""
+    found: bool | None = None
     match gold, answer:
-        case _, Chain((exact, Approximate(Scalar(decimal, _)))) if isinstance(exact, Scalar):
-            return same(gold, exact, judge) and judge.rounds(decimal, exact.term)
+        case _, Chain((Scalar() as exact, Approximate(Scalar(decimal, _)))):
+            found = same(gold, exact, judge) and judge.rounds(decimal, exact.term)
         case Chain(values), _:
-            return any(same(value, answer, judge) for value in values)
+            found = any(same(value, answer, judge) for value in values)
         case Approximate(Scalar(decimal, unit)), Scalar(value, other_unit):
-            is_same = judge.terms(decimal, value) or judge.rounds(decimal, value)
-            return _same_unit(unit, other_unit) and is_same
+            is_near = judge.terms(decimal, value) or judge.rounds(decimal, value)
+            found = _same_unit(unit, other_unit) and is_near
         case Approximate(value), _:
-            return same(value, answer, judge)
-        case Conditional(one, bound, domains), Conditional(other, other_bound, other_domains):
-            names, other_names = dict(domains), dict(other_domains)
-            if all(names[name] == other_names[name] for name in names.keys() & other_names.keys()) and same(
-                one, other, judge
-            ):
-                return True
-            are_sets = [domain for _, domain in domains] == [domain for _, domain in other_domains]
-            return are_sets and same(bound, other_bound, judge)
-        case (Conditional(value), other) | (other, Conditional(value)):
-            pair = (value, other) if isinstance(gold, Conditional) else (other, value)
-            return same(*pair, judge)
-    return _same_assignment(gold, answer, judge)
+            found = same(value, answer, judge)
+        case Conditional(), Conditional():
+            found = _same_conditional(gold, answer, judge, same)
+        case Conditional(value), _:
+            found = same(value, answer, judge)
+        case _, Conditional(value):
+            found = same(gold, value, judge)
+        case _:
+            found = _same_assignment(gold, answer, judge)
+    return found
+
+
+def _same_conditional(gold: Conditional, answer: Conditional, judge: Judge, same: Comparison) -> bool:
+    """Whether two values are the same with the same names, or with others from the same sets."""
+    names, others = dict(gold.domains), dict(answer.domains)
+    if any(names[name] != others[name] for name in names.keys() & others.keys()):
+        return False
+    if same(gold.value, answer.value, judge):
+        return True
+    are_sets = sorted(names.values()) == sorted(others.values())
+    return are_sets and same(gold.bound, answer.bound, judge)
 
 
 Assigned = list[tuple[str, Answer]]
@@ -202,9 +198,7 @@ def _stem(name: str) -> str:
     return re.sub(r"(?<=[A-Za-z])_(?:\d|\{[\d,]+\})$", "", name)
 
 
-def _same_pieces(gold: Answer, answer: Answer, judge: Judge) -> bool:
-    if not (isinstance(gold, Piecewise) and isinstance(answer, Piecewise)):
-        return False
+def _same_pieces(gold: Piecewise, answer: Piecewise, judge: Judge) -> bool:
     found = same_function(gold, answer, lambda one, other: _same(one, other, judge))
     if found is not None:
         return found
@@ -287,123 +281,3 @@ def _is_solved(value: Answer) -> bool:
     if isinstance(value, Chain | Approximate):
         return any(map(_is_solved, parts_of(value)))
     return isinstance(value, Scalar) and not has_variables(value.term)
-
-
-class ExactJudge:
-    """Decides by exact arithmetic; raises NotExact where that does not reach."""
-
-    def terms(self, gold: Term, answer: Term) -> bool:
-        """Whether two terms are equal, or the answer is a decimal that stands for the gold value."""
-        one, other = evaluate(gold), evaluate(answer)
-        if is_equal(one, other):
-            return True
-        if (places := decimal_places(answer)) is not None:
-            return other.rational is not None and _stands_for(one, other.rational, places)
-        places = decimal_places(gold)
-        if places is None or one.rational is None or not looks_rounded(one.rational, places):
-            return False
-        return (
-            not _has_variables(other)
-            and not _is_decimal(other)
-            and is_near(_number(other), one.rational, places)
-        )
-
-    def rounds(self, decimal: Term, value: Term) -> bool:
-        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
-        if (places := written_places(decimal)) is None:
-            return False
-        given, form = evaluate(decimal).rational, evaluate(value)
-        return given is not None and not _has_variables(form) and is_near(_number(form), given, places)
-
-    def relations(self, gold: Relation, answer: Relation) -> bool:
-        """Whether the differences of both sides are equal up to a constant factor."""
-        if gold.operator != answer.operator:
-            return False
-        one, other = (
-            evaluate(Operation("+", (side.left, Operation("neg", (side.right,))))) for side in (gold, answer)
-        )
-        factor = ratio(one, other)
-        if factor is None and any(
-            m.radicand != 1 for form in (one, other) for m in (*form.top, *form.bottom)
-        ):
-            raise NotExact
-        if factor is None:
-            return False
-        return factor > 0 if gold.operator.startswith("<") else True
-
-    def texts(self, gold: str, answer: str) -> bool:
-        """Foreign notation is for the worker."""
-        raise NotExact
-
-
-def decimal_places(term: Term) -> int | None:
-    """Return how many decimal places a term is written with, None if it is no plain decimal."""
-    while isinstance(term, Operation) and term.name == "neg":
-        (term,) = term.arguments
-    return term.places if isinstance(term, Number) else None
-
-
-def written_places(term: Term) -> int | None:
-    """Return how many decimal places a number is written with, 0 for a whole one; None for what is none."""
-    while isinstance(term, Operation) and term.name == "neg":
-        (term,) = term.arguments
-    return (term.places or 0) if isinstance(term, Number) else None
-
-
-def is_near(value: Fraction, given: Fraction, places: int) -> bool:
-    """Whether a decimal is a value cut or rounded to its places."""
-    step = Fraction(1, 10**places)
-    is_cut = abs(given) <= abs(value) and abs(value - given) < step and value * given >= 0
-    return 2 * abs(value - given) <= step or is_cut
-
-
-def stands_for(value: Fraction, given: Fraction, places: int) -> bool:
-    """Whether a decimal is a value cut or rounded to its places, with enough significant digits."""
-    return _num_digits(given, places) >= MIN_SIGNIFICANT_DIGITS and is_near(value, given, places)
-
-
-def looks_rounded(gold: Fraction, places: int) -> bool:
-    """Whether a decimal gold may be the rounded value of a calculation: 0.333, 0.67, 31.4.
-
-    Halves, quarters and eighths are exact, and of two digits the twentieths too: 12.5, 0.125, 0.35.
-    """
-    divisor = gold.denominator
-    digits = _num_digits(gold, places)
-    return digits >= 2 and divisor & (divisor - 1) != 0 and (digits > 2 or divisor > 20)
-
-
-def _num_digits(given: Fraction, places: int) -> int:
-    return len(str(abs(given.numerator * 10**places // given.denominator)))
-
-
-def _number(form: Form) -> Fraction:
-    return Fraction(approximate(form)) if form.rational is None else form.rational
-
-
-def _is_decimal(form: Form) -> bool:
-    """Whether a value is one that a decimal can have."""
-    return form.rational is not None and not _rest_of(form.rational)
-
-
-def _rest_of(value: Fraction) -> int:
-    """Return what of a denominator no power of ten has, 0 for nothing."""
-    rest = value.denominator
-    for prime in (2, 5):
-        while rest % prime == 0:
-            rest //= prime
-    return rest if rest != 1 else 0
-
-
-def _stands_for(gold: Form, given: Fraction, places: int) -> bool:
-    value = gold.rational
-    if value is None:
-        return not _has_variables(gold) and stands_for(Fraction(approximate(gold)), given, places)
-    # A value that a decimal can have must be given exactly.
-    return _rest_of(value) != 0 and stands_for(value, given, places)
-
-
-def _has_variables(form: Form) -> bool:
-    return any(
-        m.imaginary or any(name not in ("pi", "e") for name, _ in m.symbols)
-        for m in (*form.top, *form.bottom)
-    )

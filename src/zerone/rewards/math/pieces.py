@@ -7,6 +7,7 @@ between two of them and at each of them the same value must hold on both sides.
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from zerone.rewards.math.kinds import Answer, Bracketed, Listing, Named, Piecewise, Scalar, UnionOf
 from zerone.rewards.math.sets import place_of
@@ -66,7 +67,7 @@ def _cells(ends: Sequence[Term]) -> list[Cell]:
     if not places:
         return [(Fraction(0), None)]
     points = sorted(places)
-    between = [(low + high) / 2 for low, high in zip(points, points[1:], strict=False)]
+    between = [(low + high) / 2 for low, high in pairwise(points)]
     cells: list[Cell] = [(point, None) for point in (points[0] - 1, *between, points[-1] + 1)]
     return [*cells, *places.items()]
 

@@ -15,7 +15,9 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.polys.polyerrors import BasePolynomialError
 
-from zerone.rewards.math.comparison import (
+from zerone.rewards.math.exact import NotExact
+from zerone.rewards.math.guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
+from zerone.rewards.math.judge import (
     ExactJudge,
     decimal_places,
     is_near,
@@ -23,8 +25,6 @@ from zerone.rewards.math.comparison import (
     stands_for,
     written_places,
 )
-from zerone.rewards.math.exact import NotExact
-from zerone.rewards.math.guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math.kinds import Relation
 from zerone.rewards.math.rounding import agree_rounded, has_rounding
 from zerone.rewards.math.terms import Number, Operation, Symbol, Term, Unreadable

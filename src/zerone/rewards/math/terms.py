@@ -60,8 +60,8 @@ _DECORATION_NAMES = """
 overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol
 """
 _OTHER_COMMANDS = """
-text rfloor rceil rvert notin pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
-emptyset infty rangle rbrace
+text rfloor rceil rvert notin pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv
+approx sim pmod emptyset infty rangle rbrace
 """
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _GREEK = frozenset(_SYMBOL_NAMES.split())
@@ -71,7 +71,13 @@ _NO_FACTOR = frozenset(_OTHER_COMMANDS.split())
 
 _CONSTANTS = {"pi": "pi", "infty": "infinity", "infinity": "infinity", "oo": "infinity", "imath": "i"}
 PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "beta", "lambda"}
-_CLOSES = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
+_ENCLOSED = {"(": (")", ""), "{": ("}", ""), "[": ("]", ""), "\\{": ("\\}", ""), "|": ("|", "abs")} | {
+    f"\\{opening}": (f"\\{closing}", name)
+    for opening, closing, name in map(
+        str.split, ("mid mid abs", "lvert rvert abs", "lfloor rfloor floor", "lceil rceil ceil")
+    )
+}
+"""Opening sign -> what closes it, and what it does."""
 _LETTERS = re.compile(r"\\mathrm\s*\{\s*([A-Za-z]{1,4})\s*\}")
 """Upright letters where no unit can stand are letters."""
 
@@ -246,32 +252,22 @@ class _Parser:
             raise Unreadable("it breaks off")
         if (number := read_number(token)) is not None:
             return self._mixed(number)
-        if token in _CLOSES:
-            inner = self._sum()
-            self._expect(_CLOSES[token])
-            return inner
-        if token == "|":
-            self._num_bars += 1
-            inner = self._sum()
-            self._expect("|")
-            self._num_bars -= 1
-            return Operation("abs", (inner,))
-        if token in ("\\mid", "\\lvert"):
-            inner = self._sum()
-            self._expect(token.replace("\\l", "\\r"))
-            return Operation("abs", (inner,))
-        if token in ("\\lfloor", "\\lceil"):
-            inner = self._sum()
-            self._expect(token.replace("\\l", "\\r"))
-            return Operation(token.removeprefix("\\l"), (inner,))
-        if match := _LETTERS.fullmatch(token):
-            self._tokens[self._position - 1 : self._position] = list(match[1])
-            return self._subscripted(match[1][0])
+        if token in _ENCLOSED:
+            return self._enclosed(token)
+        letters = _LETTERS.fullmatch(token)
+        if letters or (token[0].isalpha() and token.isascii()):
+            return self._word(letters[1] if letters else token)
         if token[0] == "\\":
             return self._command(token[1:])
-        if token[0].isalpha() and token.isascii():
-            return self._word(token)
         raise Unreadable(f"cannot read {token[:20]!r}")
+
+    def _enclosed(self, token: str) -> Term:
+        closing, name = _ENCLOSED[token]
+        self._num_bars += token == "|"
+        inner = self._sum()
+        self._expect(closing)
+        self._num_bars -= token == "|"
+        return Operation(name, (inner,)) if name else inner
 
     def _mixed(self, whole: Number) -> Term:
         """Return a number, taken together with a fraction of integers right behind it."""

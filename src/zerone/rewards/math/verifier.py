@@ -19,9 +19,10 @@ from zerone.errors import VerifierError
 from zerone.processes.worker_pool import WorkerPool, WorkerTimeout
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.math.answers import read_answer, read_gold
-from zerone.rewards.math.comparison import ExactJudge, is_same
+from zerone.rewards.math.comparison import is_same
 from zerone.rewards.math.exact import NotExact, evaluate
 from zerone.rewards.math.extraction import read_answer_block
+from zerone.rewards.math.judge import ExactJudge
 from zerone.rewards.math.kinds import (
     Answer,
     Approximate,
