@@ -78,8 +78,7 @@ _ENCLOSED = {"(": (")", ""), "{": ("}", ""), "[": ("]", ""), "\\{": ("\\}", ""),
     )
 }
 """Opening sign -> what closes it, and what it does."""
-_LETTERS = re.compile(r"\\mathrm\s*\{\s*([A-Za-z]{1,4})\s*\}")
-"""Upright letters where no unit can stand are letters."""
+_LETTERS = re.compile(r"\\mathrm\s*\{\s*([A-Za-z]{1,4})\s*\}")  # where no unit can stand
 
 
 def has_variables(term: Term) -> bool:
@@ -130,7 +129,7 @@ class _Parser:
     def parse(self) -> Term:
         term = self._sum()
         if self._peek():
-            raise Unreadable(f"cannot read on from {self._peek()[:20]!r}")
+            raise Unreadable(f"it does not go on as a formula ({self._peek()[:20]})")
         return term
 
     def _peek(self, ahead: int = 0) -> str:
@@ -144,7 +143,7 @@ class _Parser:
 
     def _expect(self, token: str) -> None:
         if self._next() != token:
-            raise Unreadable(f"{token!r} is missing")
+            raise Unreadable(f"a bracket is not closed ({token} is missing)")
 
     def _sum(self) -> Term:
         terms = [self._product()]
@@ -259,7 +258,7 @@ class _Parser:
             return self._word(letters[1] if letters else token)
         if token[0] == "\\":
             return self._command(token[1:])
-        raise Unreadable(f"cannot read {token[:20]!r}")
+        raise Unreadable(f"a sign that begins nothing ({token[:20]})")
 
     def _enclosed(self, token: str) -> Term:
         closing, name = _ENCLOSED[token]
@@ -294,9 +293,9 @@ class _Parser:
             return self._command(word)
         known = next((name for name in PLAIN_NAMES if len(name) > 2 and word.startswith(name)), None)
         if known and len(word) == len(known) + 1:
-            raise Unreadable(f"the word {word!r}")
+            raise Unreadable(f"a word in a formula ({word})")
         if len(word) > 4 or word.lower() in ("nan", "inf"):
-            raise Unreadable(f"the word {word[:20]!r}")
+            raise Unreadable(f"a word in a formula ({word[:20]})")
         # Only the last letter takes what follows (a subscript, an exponent).
         self._tokens[self._position - 1 : self._position] = list(word)
         return self._subscripted(word[0])
@@ -316,8 +315,8 @@ class _Parser:
         if name in _DECORATIONS:
             return self._decorated(name)
         if not name.startswith("begin{") and (not name.isalpha() or name in _NO_FACTOR):
-            raise Unreadable(f"cannot read \\{name[:20]} here")
-        raise ForeignNotation(f"cannot read \\{name[:20]}")
+            raise Unreadable(f"a command that cannot stand there (\\{name[:20]})")
+        raise ForeignNotation(f"a command that is not known (\\{name[:20]})")
 
     def _argument(self) -> Term:
         """Return an argument as TeX takes it: a group, or a single digit or sign."""
@@ -360,7 +359,7 @@ class _Parser:
             token = self._next()
             self._expect("}")
         if not (token.isalpha() or token[1:] in _GREEK):
-            raise ForeignNotation(f"cannot read \\{name}")
+            raise ForeignNotation(f"a command on what is not a letter (\\{name})")
         return self._subscripted(f"{name}.{token}")
 
     def _function(self, name: str) -> Term:
@@ -375,7 +374,7 @@ class _Parser:
         if name == "log" and subscript is not None:
             term = Operation("log", (argument, subscript))
         elif subscript is not None:
-            raise Unreadable(f"\\{name} with a subscript")
+            raise Unreadable(f"a function with a subscript (\\{name})")
         elif power == Operation("neg", (Number(Fraction(1)),)) and f"arc{name}" in FUNCTIONS:
             return Operation(f"arc{name}", (argument,))
         else:

@@ -355,7 +355,7 @@ def _spelled_part(words: str) -> str:
     if words in ("", "in"):
         return words
     if not _UNIT_TEXT.fullmatch(words) or set(words.split()) & _NO_UNITS:
-        raise Unreadable(f"the words {words[:30]!r}")
+        raise Unreadable(f"words that are not a unit ({words[:30]})")
     power = ""
     for opening in ("square ", "sq "):
         if words.startswith(opening):
