@@ -45,6 +45,8 @@ _GOLD_LABEL = re.compile(
     re.IGNORECASE,
 )
 
+_UNIT_BEHIND = re.compile(r"(.*[\d}$)])\s*\(([A-Za-z]{3,}(?: [A-Za-z]+){0,2})\)\s*[.]?\s*", re.DOTALL)
+
 
 @lru_cache(maxsize=8192)
 def read_answer(text: str) -> Reading:
@@ -78,14 +80,25 @@ def read_gold(text: str) -> Reading:
     source = clean(text)
     if (twice := _read_twice(source)) is not None:
         return Reading(source, twice)
-    reading = _read_text(text)
+    reading = _read_with_unit(text)
     match reading.answer:
         case Relation("=", left, right) if not has_variables(left) and not has_variables(right):
             # `3 \cdot 31 = 93` gives the result with its task.
-            values = (Scalar(right, ""), reading.answer)
+            values = (Scalar(right, ""), Scalar(left, ""), reading.answer)
             reading = Reading(reading.source, Chain(values))
     _check_chain(reading.answer)
     return reading
+
+
+def _read_with_unit(text: str) -> Reading:
+    """Read a gold, of which the words in brackets at its end are the unit: `47.5 (pounds)`."""
+    try:
+        return _read_text(text)
+    except Unreadable:
+        match = _UNIT_BEHIND.fullmatch(text)
+        if match is None:
+            raise
+        return _read_text(rf"{match[1]} \text{{{match[2]}}}")
 
 
 def _check_chain(answer: Answer) -> None:

@@ -169,28 +169,46 @@ def _same_assignment(gold: Answer, answer: Answer, judge: Judge) -> bool | None:
     """Compare values by their names; with names on one side only, by their order."""
     one, other = _assigned(gold), _assigned(answer)
     if one is not None and other is not None:
-        if len({_stem(name) for name, _ in one}) < len(one) and dict(one).keys() != dict(other).keys():
-            return None
-        values = dict(other)
-        return dict(one).keys() == values.keys() and all(_same(v, values[n], judge) for n, v in one)
-    pairs, bare, is_gold = (one, answer, True) if one is not None else (other, gold, False)
-    if (
-        pairs is None
-        or isinstance(bare, Named | Relation)
-        or len({_stem(name) for name, _ in pairs}) < len(pairs)
-    ):
+        by_name = dict(other)
+        if dict(one).keys() != by_name.keys():
+            return None if _are_numbered(one) else False
+        return all(_same(value, by_name[name], judge) for name, value in one)
+    if one is not None:
+        return _same_unnamed(gold, one, answer, lambda mine, bare: _same(mine, bare, judge))
+    if other is not None:
+        return _same_unnamed(answer, other, gold, lambda mine, bare: _same(bare, mine, judge))
+    return None
+
+
+def _same_unnamed(
+    named: Answer, pairs: Assigned, bare: Answer, same: Callable[[Answer, Answer], bool]
+) -> bool | None:
+    """Compare the values of names with values that have none; None where names do not part them."""
+    if _are_numbered(pairs) or isinstance(bare, Named | Relation):
         return None
+    names = [name for name, _ in pairs]
     match bare:
-        case Bracketed("(", ")", items):
-            is_ordered = [name for name, _ in pairs] == sorted(name for name, _ in pairs)
-            if not is_ordered and not isinstance(gold if is_gold else answer, Named):
-                return False
-        case Listing(items, False) if not any(isinstance(item, Named) for item in items):
+        case Bracketed("(", ")", items) if isinstance(named, Named) or names == sorted(names):
             pass
+        case Bracketed("(", ")", _):
+            return False
+        case Listing() if isinstance(named, Named):
+            return False
+        case Listing(items, has_braces) if not any(isinstance(item, Named) for item in items):
+            if has_braces:
+                return all(any(same(value, item) for item in items) for _, value in pairs) and all(
+                    any(same(value, item) for _, value in pairs) for item in items
+                )
         case _:
             return None
-    values = [value for _, value in pairs]
-    return _same_sequence(values, items, judge) if is_gold else _same_sequence(items, values, judge)
+    return len(items) == len(pairs) and all(
+        same(value, item) for (_, value), item in zip(pairs, items, strict=True)
+    )
+
+
+def _are_numbered(pairs: Assigned) -> bool:
+    """Whether names are those of one thing, such as `x_1` and `x_2`: their values have no order."""
+    return len({_stem(name) for name, _ in pairs}) < len(pairs)
 
 
 def _stem(name: str) -> str:
@@ -262,12 +280,17 @@ def _same_named(gold: Answer, answer: Answer, judge: Judge, same: Comparison) ->
         case ((Named() | Relation()), (Named() | Relation())):
             one, other = (side.relation if isinstance(side, Named) else side for side in (gold, answer))
             return one is not None and other is not None and judge.relations(one, other)
-        case Named(_, value), _:
-            return same(value, answer, judge)
-        case _, Named(_, value):
-            return same(gold, value, judge)
+        case Named(name, value), _:
+            return not _is_interval(name, value, answer) and same(value, answer, judge)
+        case _, Named(name, value):
+            return not _is_interval(name, value, gold) and same(gold, value, judge)
         case _:
             return False
+
+
+def _is_interval(name: str, value: Answer, other: Answer) -> bool:
+    """Whether `1 < x < 2` stands against `x = 1, y = 2`: its ends are no values of two names."""
+    return isinstance(value, Bracketed) and not name.startswith("(") and _assigned(other) is not None
 
 
 def _same_name(gold: str, answer: str) -> bool:
