@@ -58,6 +58,8 @@ def read_conditional(tokens: list[str], read: Reader) -> Answer | None:
     """Read `value for condition`, `value (x > 0)` and `value if condition, value otherwise`."""
     parts, words = split_tokens(tokens, _is_condition_word)
     if not words:
+        if tokens[-1:] != [")"]:
+            return None
         place = closing_group(tokens)
         condition = tokens[place + 1 : -1]
         if place < 1 or "," in condition or not _COMPARES & set(condition):

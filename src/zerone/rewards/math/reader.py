@@ -83,6 +83,8 @@ def _read(tokens: Sequence[str]) -> Answer:
 
 
 def _read_union(tokens: Sequence[str]) -> Answer | None:
+    if "\\cup" not in tokens and "U" not in tokens:
+        return None
     parts, unions = split_tokens(tokens, lambda token: token in ("\\cup", "U"))
     if unions and set(_WITHOUT) & set(tokens):
         raise ForeignNotation("a union and a difference")
@@ -92,6 +94,8 @@ def _read_union(tokens: Sequence[str]) -> Answer | None:
 
 
 def _read_member(tokens: Sequence[str]) -> Answer | None:
+    if "\\in" not in tokens:
+        return None
     parts, members = split_tokens(tokens, lambda token: token == "\\in")
     if not members:
         return None
@@ -130,6 +134,8 @@ def _without(name: str, removed: list[Answer]) -> Named | None:
 
 def _read_difference(tokens: Sequence[str]) -> Answer | None:
     """Read an interval or the real numbers without some points; None for what is no difference of sets."""
+    if not {"\\setminus", "\\backslash", "-"} & set(tokens):
+        return None
     # With braces behind it: R - {0} is no difference of numbers.
     is_minus = tuple(tokens[4:6]) == ("-", "\\{") and list(tokens[:4]) == _REALS
     parts, _ = split_tokens(tokens, lambda token: token in _WITHOUT or (is_minus and token == "-"))
@@ -325,6 +331,8 @@ def _read_structure(tokens: list[str]) -> Answer | None:
 
 
 def _read_ratio(tokens: list[str]) -> Bracketed | None:
+    if ":" not in tokens and not any(map(_TO.fullmatch, tokens)):
+        return None
     parts, colons = split_tokens(tokens, lambda token: token == ":" or _TO.fullmatch(token) is not None)
     return Bracketed(":", ":", tuple(map(_read_value, filled(parts)))) if colons else None
 

@@ -96,68 +96,68 @@ _SIGNS = str.maketrans(
 )
 _FONTS = r"(?:math(?:bf|it|sf|tt|cal|scr|frak|normal)|boldsymbol|bm|pmb)(?![A-Za-z])"
 _REWRITES = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
+    (needle, re.compile(pattern), replacement)
+    for needle, pattern, replacement in (
+        # The end of a matrix row: its strokes begin no other command.
+        ("\\\\", r"\\\\(?:\[[\d.]+[a-z]+\])?", ROW_END),
+        ("", r"\\[()\[\]]", " "),
         (
-            r"\\\\(?:\[[\d.]+[a-z]+\])?",
-            ROW_END,
-        ),  # the end of a matrix row: its strokes begin no other command
-        (r"\\[()\[\]]", " "),
-        (
+            "begin",
             r"(?:\\left\s*)?\\(?:\{|lbrace)\s*\\begin\s*\{(?:array|aligned|matrix)\}(?:\s*\{[lcr|@{}\s]*\})?"
             r"((?:(?!\\begin|\\end)(?s:.))*)\\end\s*\{(?:array|aligned|matrix)\}\s*\\right\s*\.",
             r"\\begin{cases}\1\\end{cases}",
         ),
-        (r"\\begin\s*\{[dr]cases\}", r"\\begin{cases}"),
-        (r"\\end\s*\{[dr]cases\}", r"\\end{cases}"),
-        (r"\\\$", r"\\dollar "),
-        (r"\\begin\s*\{array\}\s*\{[lcr|\s]*\}", r"\\begin{matrix}"),
-        (r"\\end\s*\{array\}", r"\\end{matrix}"),
-        (r"\\colon(?![A-Za-z])", ":"),
-        (r"\\[!,]|\{,\}(?=\d)", "\u2063"),  # a separator inside a number, if digits follow
-        (r"(?<=\d),?\u2063\s*(?=\d{3}(?!\d))", ""),
-        (r"(?<=\d),\u2063", ","),
-        (r"\u2063", " "),
-        (r"\\[;: ]|~|\\q?quad(?![A-Za-z])|\\(?:thinspace|displaystyle|limits)(?![A-Za-z])", " "),
-        (r"\\left\s*(?:\||\\vert(?![A-Za-z]))", r"\\lvert "),
-        (r"\\right\s*(?:\||\\vert(?![A-Za-z]))", r"\\rvert "),
-        (r"\\(?:left|right|bigg?[lrm]?|Bigg?[lrm]?|middle)(?![A-Za-z])\s*\.?", ""),
-        (r"\\([dtc])frac(?![A-Za-z])", r"\\frac"),
-        (r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
-        (r"\*\*", "^"),
-        (r"\\(?:cdot|times|ast)(?![A-Za-z])", "*"),
-        (r"\\div(?![A-Za-z])", "/"),
-        (r"\\(?:leqq?|leqslant)(?![A-Za-z])|<=", r"\\le "),
-        (r"\\(?:geqq?|geqslant)(?![A-Za-z])|>=", r"\\ge "),
-        (r"\\neq(?![A-Za-z])|\\not\s*=", r"\\ne "),
-        (r"\\(?:doteq|approxeq|simeq)(?![A-Za-z])", r"\\approx "),
-        (r"\\notin(?![A-Za-z])|\\not\s*\\in(?![A-Za-z])", r"\\notin "),
-        (r"\\lt(?![A-Za-z])", "<"),
-        (r"\\gt(?![A-Za-z])", ">"),
-        (r"\\(?:varnothing|empty|oslash)(?![A-Za-z])", r"\\emptyset"),
-        (r"\\degree(?:s)?(?![A-Za-z])", r"^\\circ"),
-        (r"\\(?:lbrace)(?![A-Za-z])", r"\\{"),
-        (r"\\(?:rbrace)(?![A-Za-z])", r"\\}"),
-        (r"\\vert(?![A-Za-z])", "|"),
-        (r"\\(?:textbf|textrm|textit|textsf|texttt|mbox|textnormal)(?![A-Za-z])", r"\\text"),
-        (r"\\operatorname\s*\{\s*([a-z]+)\s*\}", r"\\\1 "),
+        ("begin", r"\\(begin|end)\s*\{[dr]cases\}", r"\\\1{cases}"),
+        ("$", r"\\\$", r"\\dollar "),
+        ("begin", r"\\begin\s*\{array\}\s*\{[lcr|\s]*\}", r"\\begin{matrix}"),
+        ("begin", r"\\end\s*\{array\}", r"\\end{matrix}"),
+        ("colon", r"\\colon(?![A-Za-z])", ":"),
+        ("", r"\\[!,]|\{,\}(?=\d)", "\u2063"),  # a separator inside a number, if digits follow
+        ("\u2063", r"(?<=\d),?\u2063\s*(?=\d{3}(?!\d))", ""),
+        ("\u2063", r"(?<=\d),\u2063", ","),
+        ("\u2063", r"\u2063", " "),
+        ("", r"\\[;: ]|~|\\q?quad(?![A-Za-z])|\\(?:thinspace|displaystyle|limits)(?![A-Za-z])", " "),
+        ("left", r"\\left\s*(?:\||\\vert(?![A-Za-z]))", r"\\lvert "),
+        ("right", r"\\right\s*(?:\||\\vert(?![A-Za-z]))", r"\\rvert "),
+        ("", r"\\(?:left|right|bigg?[lrm]?|Bigg?[lrm]?|middle)(?![A-Za-z])\s*\.?", ""),
+        ("frac", r"\\([dtc])frac(?![A-Za-z])", r"\\frac"),
+        ("binom", r"\\[dt]binom(?![A-Za-z])", r"\\binom"),
+        ("**", r"\*\*", "^"),
+        ("", r"\\(?:cdot|times|ast)(?![A-Za-z])", "*"),
+        ("div", r"\\div(?![A-Za-z])", "/"),
+        ("", r"\\(?:leqq?|leqslant)(?![A-Za-z])|<=", r"\\le "),
+        ("", r"\\(?:geqq?|geqslant)(?![A-Za-z])|>=", r"\\ge "),
+        ("\\n", r"\\neq(?![A-Za-z])|\\not\s*=", r"\\ne "),
+        ("", r"\\(?:doteq|approxeq|simeq)(?![A-Za-z])", r"\\approx "),
+        ("\\not", r"\\notin(?![A-Za-z])|\\not\s*\\in(?![A-Za-z])", r"\\notin "),
+        ("lt", r"\\lt(?![A-Za-z])", "<"),
+        ("gt", r"\\gt(?![A-Za-z])", ">"),
+        ("", r"\\(?:varnothing|empty|oslash)(?![A-Za-z])", r"\\emptyset"),
+        ("degree", r"\\degree(?:s)?(?![A-Za-z])", r"^\\circ"),
+        ("brace", r"\\(?:lbrace)(?![A-Za-z])", r"\\{"),
+        ("brace", r"\\(?:rbrace)(?![A-Za-z])", r"\\}"),
+        ("vert", r"\\vert(?![A-Za-z])", "|"),
+        ("", r"\\(?:textbf|textrm|textit|textsf|texttt|mbox|textnormal)(?![A-Za-z])", r"\\text"),
+        ("operatorname", r"\\operatorname\s*\{\s*([a-z]+)\s*\}", r"\\\1 "),
         # Fonts on letters do not count; upright ones may be a unit, and stay known as such.
-        (rf"\\{_FONTS}\s*\{{\s*(\\?[A-Za-z]+|[^{{}}A-Za-z\\]*)\s*\}}", r" \1 "),
-        (rf"\\{_FONTS}\s*(?=[A-Za-z](?![A-Za-z])|\\[A-Za-z])|\\(?:bf|it|cal|sf)(?![A-Za-z])", " "),
-        (r"\\mathrm\s*(?:\{\s*([ei])\s*\}|\{([^{}A-Za-z\\]*)\})", r"\1\2"),
-        (r"\{\s*\\rm(?![A-Za-z])\s*((?:[^{}]|\^\s*\{[^{}]*\})*)\}", r"\\mathrm{\1}"),
-        (r"\\rm\s+([A-Za-z]+)", r"\\mathrm{\1}"),
-        (r"\\(?:SI|qty)\s*\{([^{}]*)\}\s*\{", r"\1\\text{"),
-        (r"\\(?:unit|si)\s*\{", r"\\text{"),
-        (r"\\mathrm\s+([A-Za-z])(?![A-Za-z])", r"\\mathrm{\1}"),
-        (r"\\text\s*\{\s*(\\mathrm\s*\{[^{}]*\})\s*\}", r"\1"),
-        *[(r"(\\(?:mathrm|text)\s*\{[^{}]*\^)\s*\{\s*(-?\s*\d)\s*\}", r"\1\2")] * 4,
-        (r"\\mathrm(?!\s*\{\s*[A-Za-z]{1,4}\s*\})(?![A-Za-z])", r"\\text"),
-        (r"\\mathbb\s+([A-Z])", r"\\mathbb{\1}"),
-        (r"\\(?:var)(epsilon|theta|phi|rho)(?![A-Za-z])", r"\\\1"),
-        (r"\\tg(?![A-Za-z])", r"\\tan"),
+        ("", rf"\\{_FONTS}\s*\{{\s*(\\?[A-Za-z]+|[^{{}}A-Za-z\\]*)\s*\}}", r" \1 "),
+        ("", rf"\\{_FONTS}\s*(?=[A-Za-z](?![A-Za-z])|\\[A-Za-z])|\\(?:bf|it|cal|sf)(?![A-Za-z])", " "),
+        ("mathrm", r"\\mathrm\s*(?:\{\s*([ei])\s*\}|\{([^{}A-Za-z\\]*)\})", r"\1\2"),
+        ("\\rm", r"\{\s*\\rm(?![A-Za-z])\s*((?:[^{}]|\^\s*\{[^{}]*\})*)\}", r"\\mathrm{\1}"),
+        ("\\rm", r"\\rm\s+([A-Za-z]+)", r"\\mathrm{\1}"),
+        ("}{", r"\\(?:SI|qty)\s*\{([^{}]*)\}\{", r"\1\\text{"),
+        ("{", r"\\(?:unit|si)\s*\{", r"\\text{"),
+        ("mathrm", r"\\mathrm\s+([A-Za-z])(?![A-Za-z])", r"\\mathrm{\1}"),
+        ("mathrm", r"\\text\s*\{\s*(\\mathrm\s*\{[^{}]*\})\s*\}", r"\1"),
+        *[("^", r"(\\(?:mathrm|text)\s*\{[^{}]*\^)\s*\{\s*(-?\s*\d)\s*\}", r"\1\2")] * 4,
+        ("mathrm", r"\\mathrm(?!\s*\{\s*[A-Za-z]{1,4}\s*\})(?![A-Za-z])", r"\\text"),
+        ("mathbb", r"\\mathbb\s+([A-Z])", r"\\mathbb{\1}"),
+        ("var", r"\\(?:var)(epsilon|theta|phi|rho)(?![A-Za-z])", r"\\\1"),
+        ("tg", r"\\tg(?![A-Za-z])", r"\\tan"),
     )
 ]
+"""What must occur for a pattern to be tried, the pattern, and what stands in its place."""
+
 _SCIENTIFIC = re.compile(
     r"(?<![\w.\\])(?:(\d+(?:\.\d+)?)[eE](\d{1,4})|(\d+\.\d+|1|\d+(?=[eE][-+]0))[eE]([-+]\d{1,4}))(?!\w|\.\d)"
 )
@@ -191,8 +191,9 @@ def clean(text: str) -> str:
     text = text.strip()
     while match := _EMPHASIS.fullmatch(text):
         text = (match[1] or match[2]).strip()
-    for pattern, replacement in _REWRITES:
-        text = pattern.sub(replacement, text)
+    for needle, pattern, replacement in _REWRITES:
+        if needle in text:
+            text = pattern.sub(replacement, text)
     if "e" in text or "E" in text:
         text = _SCIENTIFIC.sub(lambda found: f"({found[1] or found[3]}*10^{{{found[2] or found[4]}}})", text)
     # Dollar signs in pairs delimit mathematics; a single one is money.

@@ -79,7 +79,9 @@ def verify_math(answer: str, spec: Mapping[str, Any]) -> Verdict:
     except Unreadable:
         return _judge_text(gold, content) or UNPARSABLE
     except NotExact:
-        return _judge_text(gold, content) or _ask_worker(gold, content, form)
+        verdict = _ask_worker(gold, content, form)
+        is_right = verdict.outcome is Outcome.CORRECT
+        return (None if is_right else _judge_text(gold, content)) or verdict
 
 
 async def verify_math_async(answer: str, spec: Mapping[str, Any]) -> Verdict:
