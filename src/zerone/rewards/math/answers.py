@@ -45,6 +45,12 @@ _GOLD_LABEL = re.compile(
     re.IGNORECASE,
 )
 
+_TASK = re.compile(
+    r"\\(?:i*int|oint|sum|prod|coprod|lim|gcd|lcm|det|bmod|begin)(?![A-Za-z])|\\(?:max|min) (?:[({_]|\\\{)"
+    r"|\\(?:text|mathrm)\s*\{\s*(?:lcm|gcd|det)\s*\}"
+)
+"""What may stand before the result in a gold; `\\min` at x = 1 is none."""
+
 _UNIT_BEHIND = re.compile(r"(.*[\d}$)])\s*\(([A-Za-z]{3,}(?: [A-Za-z]+){0,2})\)\s*[.]?\s*", re.DOTALL)
 
 
@@ -84,8 +90,8 @@ def read_gold(text: str) -> Reading:
     match reading.answer:
         case Relation("=", left, right) if not has_variables(left) and not has_variables(right):
             # `3 \cdot 31 = 93` gives the result with its task.
-            values = (Scalar(right, ""), Scalar(left, ""), reading.answer)
-            reading = Reading(reading.source, Chain(values))
+            _check_chain(Chain((Scalar(left, ""), Scalar(right, ""))))
+            reading = Reading(reading.source, Scalar(right, ""))
     _check_chain(reading.answer)
     return reading
 
@@ -121,7 +127,7 @@ def _read_result(text: str) -> Reading:
     source = clean(text)
     parts, signs = split_tokens(with_words(tokenise(source)), lambda token: token in ("=", "\\approx"))
     last = " ".join(parts[-1])
-    if not signs or UNEVALUATED.search(last):
+    if not signs or UNEVALUATED.search(last) or not _TASK.search(" ".join(parts[0])):
         raise Unreadable(refuse(text) or "it leaves work to the checker")
     value = read_tokens(parts[-1])
     return Reading(source, Approximate(value) if signs[-1] == "\\approx" else value)

@@ -62,7 +62,8 @@ def read_conditional(tokens: list[str], read: Reader) -> Answer | None:
             return None
         place = closing_group(tokens)
         condition = tokens[place + 1 : -1]
-        if place < 1 or "," in condition or not _COMPARES & set(condition):
+        is_condition = bool(_COMPARES & set(condition)) or declaration(condition) is not None
+        if place < 1 or "," in condition or not is_condition:
             return None
         return _conditional(trimmed(tokens[:place]), condition, read)
     if not parts[0]:
@@ -88,15 +89,16 @@ def read_declared(items: list[list[str]], separators: list[str], read: Reader) -
 
 def _conditional(value: list[str], condition: list[str], read: Reader) -> Answer:
     """Return a value with what is said about its names."""
-    domains = list(declaration(condition) or ())
-    relations: list[list[str]] = []
+    if (whole := declaration(condition)) is not None:
+        return _with_domains(value, [], whole, read)
+    items = [item for item in split_tokens(condition, is_separator)[0] if item]
+    said = [declaration(item) for item in items]
+    domains = tuple(pair for found in said for pair in found or ())
     if not domains:
-        for item in filter(None, split_tokens(condition, is_separator)[0]):
-            found = declaration(item)
-            domains.extend(found or ())
-            if not found:
-                relations.append([token for token in item if not _is_condition_word(token)])
-    return _with_domains(value, relations, tuple(domains), read)
+        return _with_domains(value, [condition], (), read)
+    kept = [item for item, found in zip(items, said, strict=True) if found is None]
+    relations = [[token for token in item if not _is_condition_word(token)] for item in kept]
+    return _with_domains(value, relations, domains, read)
 
 
 def _with_domains(value: list[str], relations: list[list[str]], domains: Domains, read: Reader) -> Answer:
@@ -109,7 +111,7 @@ def _with_domains(value: list[str], relations: list[list[str]], domains: Domains
         first, *conditions = (
             read(spread[low + 1 : high]) for low, high in pairwise([-1, *places, len(spread)])
         )
-        if not all(isinstance(condition, Named | Relation) for condition in conditions):
+        if not all(map(_is_relation, conditions)):
             raise Unreadable("a condition that is no relation")
         return Listing(flat([first, *conditions])) if conditions else first
 
@@ -192,11 +194,20 @@ def _read_case(tokens: list[str], read: Reader) -> Answer | None:
         found = declaration(kept)
         # `n even`, `n is even`; other words as they stand.
         return Words(" ".join(f"{n} {d}" for n, d in found) if found else " ".join(kept).lower())
-    condition = read(kept)
-    relations = condition.items if isinstance(condition, Listing) else (condition,)
-    if not all(isinstance(relation, Named | Relation) for relation in relations):
+    try:
+        condition = read(kept)
+    except Unreadable:
+        # `n \\equiv 1 \\pmod 4` is compared as it stands.
+        return Words(" ".join(token for token in kept if token not in "{}"))
+    if not _is_relation(condition):
         raise Unreadable("a condition that is no relation")
     return condition
+
+
+def _is_relation(answer: Answer) -> bool:
+    if isinstance(answer, Listing):
+        return bool(answer.items) and all(map(_is_relation, answer.items))
+    return isinstance(answer, Named | Relation)
 
 
 def read_set_builder(inside: list[str], sign: str, read: Reader) -> Answer:

@@ -7,6 +7,7 @@ brackets, units, names, conditions) is compared here once; the judge decides ter
 import re
 from collections.abc import Callable, Sequence
 
+from zerone.rewards.math.conditions import ANY
 from zerone.rewards.math.judge import Judge
 from zerone.rewards.math.kinds import (
     Answer,
@@ -43,7 +44,7 @@ def is_same(gold: Reading, answer: Reading, judge: Judge) -> bool:
     if tokenise(gold.source) == tokenise(answer.source):
         return True
     if isinstance(gold.answer, Foreign) or isinstance(answer.answer, Foreign):
-        return judge.texts(gold.source, answer.source)
+        return judge.texts(gold.source, answer.source, is_foreign=isinstance(gold.answer, Foreign))
     return _same_whole(gold.answer, answer.answer, judge)
 
 
@@ -142,7 +143,10 @@ def _same_said(gold: Answer, answer: Answer, judge: Judge, same: Comparison) -> 
 def _same_conditional(gold: Conditional, answer: Conditional, judge: Judge, same: Comparison) -> bool:
     """Whether two values are the same with the same names, or with others from the same sets."""
     names, others = dict(gold.domains), dict(answer.domains)
-    if any(names[name] != others[name] for name in names.keys() & others.keys()):
+    if any(
+        names[name] != others[name] and ANY not in (names[name], others[name])
+        for name in names.keys() & others.keys()
+    ):
         return False
     if same(gold.value, answer.value, judge):
         return True

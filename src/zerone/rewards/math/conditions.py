@@ -98,6 +98,11 @@ _NAME = re.compile(r"[A-Za-z]|\\[A-Za-z]+")
 _BOUND = ("\\boundA", "\\boundB", "\\boundC", "\\boundD")
 """Names that no answer uses, for those that a declaration or a set binds."""
 
+ANY = "any"
+"""Of a name that no set is said of: `for all x`."""
+
+_QUANTIFIERS = frozenset(["all", "any", "every", "each"])
+
 Domains = tuple[tuple[str, str], ...]
 
 
@@ -124,6 +129,8 @@ def declaration(tokens: Sequence[str]) -> Domains | None:
             names.append(word)
         elif word not in _FILLERS:
             kind.append(word.removesuffix("s"))
+    if not kind and _QUANTIFIERS & set(words):
+        return _declared(names, ANY)
     return _declared(names, _KINDS.get(" ".join(kind)))
 
 

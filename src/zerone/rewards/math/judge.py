@@ -27,8 +27,8 @@ class Judge(Protocol):
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether two relations hold for the same values."""
 
-    def texts(self, gold: str, answer: str) -> bool:
-        """Whether two LaTeX texts mean the same."""
+    def texts(self, gold: str, answer: str, *, is_foreign: bool) -> bool:
+        """Whether two LaTeX texts mean the same; `is_foreign`: only math-verify can read the gold."""
 
 
 class ExactJudge:
@@ -73,7 +73,7 @@ class ExactJudge:
             return False
         return factor > 0 if gold.operator.startswith("<") else True
 
-    def texts(self, gold: str, answer: str) -> bool:
+    def texts(self, gold: str, answer: str, *, is_foreign: bool) -> bool:
         """Foreign notation is for the worker."""
         raise NotExact
 

@@ -160,7 +160,12 @@ def _read_items(items: list[list[str]], separators: list[str]) -> list[Answer]:
         for place, item in enumerate(items)
         if item or not (0 < place < len(separators) and separators[place] not in (",", ";"))
     ]
-    return [_read(item) for item in filled(kept)]
+    joined: list[list[str]] = []
+    for item in filled(kept):
+        # `x \\ne -1, 3` leaves out both.
+        is_more = joined and "\\ne" in joined[-1] and not any(t[0].isalpha() or t in _RELATIONS for t in item)
+        joined[-1:] = [[*joined[-1], ",", *item]] if is_more else [*joined[-1:], item]
+    return [_read(item) for item in joined]
 
 
 def _listed(items: list[Answer], separators: list[str]) -> Answer:

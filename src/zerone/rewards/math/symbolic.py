@@ -133,14 +133,19 @@ class SymbolicJudge:
         if len(values) < _MIN_POINTS or any(b == 0 for _, b in values):
             return False
         first = values[0][0] / values[0][1]
+        if first == 0:
+            # `\\ln e = 1` holds always: it is no multiple of an equation.
+            return False
         is_constant = all(_close(a / b, first) for a, b in values)
         return is_constant and (not gold.operator.startswith("<") or bool(first > 0))
 
-    def texts(self, gold: str, answer: str) -> bool:
+    def texts(self, gold: str, answer: str, *, is_foreign: bool) -> bool:
         """Whether math-verify reads the same in two texts."""
         one, other = _read(gold), _read(answer)
-        if one is None:
+        if one is None and is_foreign:
             raise GoldUnreadable
+        if one is None:
+            raise Unreadable("notation that math-verify cannot hold against the gold answer")
         if other is None:
             raise Unreadable("math-verify cannot read it")
         # It lowers the case of all symbols.

@@ -142,6 +142,11 @@ _REWRITES = [
         # Fonts on letters do not count; upright ones may be a unit, and stay known as such.
         ("", rf"\\{_FONTS}\s*\{{\s*(\\?[A-Za-z]+|[^{{}}A-Za-z\\]*)\s*\}}", r" \1 "),
         ("", rf"\\{_FONTS}\s*(?=[A-Za-z](?![A-Za-z])|\\[A-Za-z])|\\(?:bf|it|cal|sf)(?![A-Za-z])", " "),
+        (
+            "",
+            r"\\(?:text|mathrm)\s*\{\s*((?:arc)?(?:sin|cos|tan)h?|cot|sec|csc|ln|log|exp|lg)\s*\}",
+            r"\\\1 ",
+        ),
         ("mathrm", r"\\mathrm\s*(?:\{\s*([ei])\s*\}|\{([^{}A-Za-z\\]*)\})", r"\1\2"),
         ("\\rm", r"\{\s*\\rm(?![A-Za-z])\s*((?:[^{}]|\^\s*\{[^{}]*\})*)\}", r"\\mathrm{\1}"),
         ("\\rm", r"\\rm\s+([A-Za-z]+)", r"\\mathrm{\1}"),

@@ -7,10 +7,13 @@ import re
 from collections.abc import Callable, Sequence
 
 from zerone.rewards.math.terms import Unreadable
+from zerone.rewards.math.text import ROW_END
 
 OPENING = frozenset(["(", "[", "{", "\\{", "\\langle", "\\lfloor", "\\lceil"])
 CLOSING = frozenset([")", "]", "}", "\\}", "\\rangle", "\\rfloor", "\\rceil"])
-_ALTERNATIVE = re.compile(r"[,;]|or|and|\\l(?:or|and)|\\vee|\\wedge|\\text\s*\{,?\s*(?:or|and|,)\s*\}")
+_ALTERNATIVE = re.compile(
+    rf"[,;{ROW_END}]|or|and|\\l(?:or|and)|\\vee|\\wedge|\\text\s*\{{,?\s*(?:or|and|,)\s*\}}"
+)
 _INDEX = r"(?:_(?:\w|\{[\w+\-,\\]+\}|\\(?:max|min)))?"
 _MARK = r"(?:'{1,3}|\^\{-1\}|\^-1)?"
 _NAME = re.compile(

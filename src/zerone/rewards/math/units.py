@@ -111,7 +111,8 @@ _CHINESE = {
 _UNIT_WORDS = """
 cm mm km kg mph inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute
 min second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram
-kilogram liter litre point square people student way time page
+kilogram liter litre volt watt joule newton pascal ampere hertz kelvin radian pound ounce gallon
+point square people student way time page
 """
 _PLAIN = frozenset(_UNIT_WORDS.split())
 """Words that count as a unit without \\text; in a formula letters side by side are a product."""
