@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from zerone.rewards.math.conditions import (
     CONDITION_WORDS,
+    KIND_WORDS,
     OTHERWISE,
     Domains,
     declaration,
@@ -37,6 +38,9 @@ Reader = Callable[[Sequence[str]], Answer]
 
 SUCH_THAT = (":", "\\mid", "|")
 _COMPARES = frozenset(["<", ">", "\\le", "\\ge", "\\ne", "\\in"])
+_NO_VALUE = CONDITION_WORDS | KIND_WORDS | {"\\in"}
+"""What no value with declared names holds: each level is read twice, so levels may not be nested."""
+
 _Rows = list[tuple[list[str], list[str]]]
 
 
@@ -117,6 +121,8 @@ def _with_domains(value: list[str], relations: list[list[str]], domains: Domains
 
     if not domains:
         return built([])
+    if _NO_VALUE & set(value) or ("\\{" in value and set(SUCH_THAT) & set(value)):
+        raise Unreadable("a condition within a condition")
     return Conditional(built([]), built([name for name, _ in domains]), domains)
 
 
@@ -212,6 +218,8 @@ def _is_relation(answer: Answer) -> bool:
 
 def read_set_builder(inside: list[str], sign: str, read: Reader) -> Answer:
     """Read `\\{x : x > 2\\}` as the interval that it is, other sets by their pattern and property."""
+    if "\\{" in inside:
+        raise ForeignNotation("a set by its property within another")
     place = inside.index(sign)
     pattern = inside[:place]
     items, separators = split_tokens(inside[place + 1 :], is_separator)

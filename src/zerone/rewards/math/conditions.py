@@ -102,6 +102,10 @@ ANY = "any"
 """Of a name that no set is said of: `for all x`."""
 
 _QUANTIFIERS = frozenset(["all", "any", "every", "each"])
+KIND_WORDS = _QUANTIFIERS | {
+    form for kind in _KINDS for word in kind.split() for form in (word, f"{word}s") if word.isalpha()
+}
+"""Words that declare names."""
 
 Domains = tuple[tuple[str, str], ...]
 

@@ -31,6 +31,7 @@ from zerone.rewards.math.kinds import (
     UnionOf,
     Words,
     as_words,
+    parts_of,
 )
 from zerone.rewards.math.matrices import MATRIX, read_matrices
 from zerone.rewards.math.sets import INFINITY, MINUS_INFINITY, REALS, overlap, without_points
@@ -53,6 +54,9 @@ from zerone.rewards.math.tokens import (
 from zerone.rewards.math.units import split_unit
 
 _RELATIONS = {"=": "=", "<": "<", ">": ">", "\\le": "<=", "\\ge": ">=", "\\ne": "!=", "\\approx": "~"}
+_NO_NUMBER = frozenset([*_RELATIONS, ",", ";", ":", "\\in", "\\cup"])
+"""What a number that is left out does not hold, so that it is read at once."""
+
 _FLIPPED = {">": "<", ">=": "<="}
 _REALS = ["\\mathbb", "{", "R", "}"]
 _WITHOUT = ("\\setminus", "\\backslash")
@@ -120,7 +124,7 @@ def _read_exclusions(items: list[list[str]]) -> Answer | None:
             if len(parts) != 2 or (found := name_of(parts[0])) != (name or found) or not found:
                 return None
             name = found
-        if not name or any(token in _RELATIONS for token in parts[-1]):
+        if not name or _NO_NUMBER & set(parts[-1]):
             return None
         removed.append(_read_value(parts[-1]))
     return _without(name, removed)
@@ -263,6 +267,9 @@ def _read_chain(parts: list[list[str]], operators: list[str]) -> Answer:
     value = values[0] if len(values) == 1 else Chain(tuple(values))
     if not names:
         return value
+    if len(names) > 1 and any(parts_of(part) for part in (value, *parts_of(value))):
+        # Else each level of such values would double what there is to compare.
+        raise Unreadable("several names of what is not a number")
     named = [Named(name, value) for name in names]
     return named[0] if len(named) == 1 else Listing(tuple(named))
 
