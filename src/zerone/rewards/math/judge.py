@@ -22,7 +22,7 @@ class Judge(Protocol):
         """Whether two terms have the same value."""
 
     def rounds(self, decimal: Term, value: Term) -> bool:
-        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
+        """Whether a decimal is a value, or that value rounded to the decimal's own places."""
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether two relations hold for the same values."""
@@ -47,15 +47,15 @@ class ExactJudge:
         return (
             not _has_variables(other)
             and not _is_decimal(other)
-            and is_near(_number(other), one.rational, places)
+            and is_rounded(_number(other), one.rational, places)
         )
 
     def rounds(self, decimal: Term, value: Term) -> bool:
-        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
+        """Whether a decimal is a value, or that value rounded to the decimal's own places."""
         if (places := written_places(decimal)) is None:
             return False
         given, form = evaluate(decimal).rational, evaluate(value)
-        return given is not None and not _has_variables(form) and is_near(_number(form), given, places)
+        return given is not None and not _has_variables(form) and is_rounded(_number(form), given, places)
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether the differences of both sides are equal up to a constant factor."""
@@ -92,16 +92,16 @@ def written_places(term: Term) -> int | None:
     return (term.places or 0) if isinstance(term, Number) else None
 
 
-def is_near(value: Fraction, given: Fraction, places: int) -> bool:
-    """Whether a decimal is a value cut or rounded to its places."""
-    step = Fraction(1, 10**places)
-    is_cut = abs(given) <= abs(value) and abs(value - given) < step and value * given >= 0
-    return 2 * abs(value - given) <= step or is_cut
+def is_rounded(value: Fraction, given: Fraction, places: int) -> bool:
+    """Whether a decimal is a value rounded to its places."""
+    return 2 * abs(value - given) <= Fraction(1, 10**places)
 
 
 def stands_for(value: Fraction, given: Fraction, places: int) -> bool:
     """Whether a decimal is a value cut or rounded to its places, with enough significant digits."""
-    return _num_digits(given, places) >= MIN_SIGNIFICANT_DIGITS and is_near(value, given, places)
+    is_cut = abs(given) <= abs(value) and abs(value - given) < Fraction(1, 10**places)
+    is_near = is_cut or is_rounded(value, given, places)
+    return _num_digits(given, places) >= MIN_SIGNIFICANT_DIGITS and is_near
 
 
 def looks_rounded(gold: Fraction, places: int) -> bool:

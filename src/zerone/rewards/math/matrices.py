@@ -66,7 +66,12 @@ def _read_scaled(tokens: list[str], read: Reader) -> tuple[Term, _Rows] | None:
     start = next((place for place, token in enumerate(tokens) if token.startswith("\\begin")), 0)
     end = next((place for place, token in enumerate(tokens) if token.startswith("\\end")), 0) + 1
     inside = tokens[start:end]
-    if not MATRIX.fullmatch(inside[0]) or not inside[-1].startswith("\\end") or not is_enclosed(inside):
+    if (
+        not inside
+        or not MATRIX.fullmatch(inside[0])
+        or not inside[-1].startswith("\\end")
+        or not is_enclosed(inside)
+    ):
         return None
     before, behind = tokens[:start], tokens[end:]
     if before[-1:] and before[-1] in ("(", "[") and behind[:1] and behind[0] in (")", "]"):

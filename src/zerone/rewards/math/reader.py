@@ -164,12 +164,19 @@ def _read_items(items: list[list[str]], separators: list[str]) -> list[Answer]:
         for place, item in enumerate(items)
         if item or not (0 < place < len(separators) and separators[place] not in (",", ";"))
     ]
-    joined: list[list[str]] = []
+    groups: list[list[list[str]]] = []
     for item in filled(kept):
         # `x \\ne -1, 3` leaves out both.
-        is_more = joined and "\\ne" in joined[-1] and not any(t[0].isalpha() or t in _RELATIONS for t in item)
-        joined[-1:] = [[*joined[-1], ",", *item]] if is_more else [*joined[-1:], item]
-    return [_read(item) for item in joined]
+        is_number = not any(token[0].isalpha() or token in _RELATIONS for token in item)
+        if groups and is_number and "\\ne" in groups[-1][0]:
+            groups[-1].append(item)
+        else:
+            groups.append([item])
+    read: list[Answer] = []
+    for group in groups:
+        excluded = _read_exclusions(group) if len(group) > 1 else None
+        read.extend([excluded] if excluded else map(_read, group))
+    return read
 
 
 def _listed(items: list[Answer], separators: list[str]) -> Answer:

@@ -20,7 +20,7 @@ from zerone.rewards.math.guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
 from zerone.rewards.math.judge import (
     ExactJudge,
     decimal_places,
-    is_near,
+    is_rounded,
     looks_rounded,
     stands_for,
     written_places,
@@ -100,7 +100,7 @@ class SymbolicJudge:
         places = decimal_places(gold)
         if places is not None and not other.free_symbols:
             given = Fraction(int(one.p), int(one.q))
-            if looks_rounded(given, places) and _is_near(other, given, places):
+            if looks_rounded(given, places) and _is_rounded(other, given, places):
                 return True
         if has_rounding(one, other):
             return agree_rounded(one, other, _agree)
@@ -108,7 +108,7 @@ class SymbolicJudge:
         return _ask_math_verify(one, other) if found is None else found
 
     def rounds(self, decimal: Term, value: Term) -> bool:
-        """Whether a decimal is a value, or that value rounded or cut to the decimal's own places."""
+        """Whether a decimal is a value, or that value rounded to the decimal's own places."""
         try:
             return self._exact.rounds(decimal, value)
         except NotExact:
@@ -116,7 +116,7 @@ class SymbolicJudge:
         places = written_places(decimal)
         if places is None or number.free_symbols or not given.is_Rational:
             return False
-        return _is_near(number, Fraction(int(given.p), int(given.q)), places)
+        return _is_rounded(number, Fraction(int(given.p), int(given.q)), places)
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether the differences of both sides are equal up to a constant factor."""
@@ -259,9 +259,9 @@ def _stands_for(gold: Expression, answer: Expression, places: int) -> bool:
     return value is not None and stands_for(value, Fraction(int(answer.p), int(answer.q)), places)
 
 
-def _is_near(number: Expression, given: Fraction, places: int) -> bool:
+def _is_rounded(number: Expression, given: Fraction, places: int) -> bool:
     value = _value(number)
-    return value is not None and is_near(value, given, places)
+    return value is not None and is_rounded(value, given, places)
 
 
 def _value(number: Expression) -> Fraction | None:
