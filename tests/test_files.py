@@ -226,7 +226,7 @@ def test_an_output_that_is_an_input_is_refused_however_it_is_named(spelling: str
     (tmp_path / "link").symlink_to(data)
     (tmp_path / "hard").hardlink_to(data)
     (tmp_path / "folder").symlink_to(tmp_path)
-    with pytest.raises(FileError, match="--out .* is what is read"):
+    with pytest.raises(FileError, match=r"--out .* is what is read"):
         refuse_overwriting({"--out": out}, [None, data])
 
 
