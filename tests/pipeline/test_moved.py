@@ -21,7 +21,7 @@ ALL = small_graph().names
 
 
 def hashes_of(run: Path) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for name in ALL:
         record = json.loads((run / name / "stage.json").read_text(encoding="utf-8"))
         found |= {
