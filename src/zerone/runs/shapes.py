@@ -142,7 +142,7 @@ def check_columns(rows: Iterable[Row], names: Sequence[str], path: Path) -> Iter
             value: Any = row[at]
             if (
                 not isinstance(value, kind)
-                or (kind is _TOKENS and memoryview(value).nbytes % 4)
+                or (isinstance(value, bytes) and kind is _TOKENS and len(value) % 4)
                 or value not in _CHOICES.get(names[at], (value,))
             ):
                 raise FileError(
