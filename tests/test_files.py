@@ -139,9 +139,10 @@ def test_a_missing_field_names_file_and_field(tmp_path: Path) -> None:
     value = read_json(path)
     assert value.get("other") is None
     assert "other" not in value
-    for look in (lambda: value["other"], lambda: value["suites"]["hard"]["pass_at_1"]):
-        with pytest.raises(FileError, match=r"a\.json has no field '(other|pass_at_1)'"):
-            look()
+    with pytest.raises(FileError, match=r"a\.json has no field 'other'"):
+        value["other"]
+    with pytest.raises(FileError, match=r"a\.json has no field 'pass_at_1'"):
+        value["suites"]["hard"]["pass_at_1"]
 
 
 @pytest.mark.parametrize("data", [b"[]", b"3", b"\xff", b"", b'{"a": "\\ud800"}'])

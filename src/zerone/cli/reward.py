@@ -172,7 +172,7 @@ def check(
 ) -> None:
     """List every line of a problem file that could not be trained on; exit code 2 if there is one."""
     from zerone.data.jsonl import NAMED_VERIFIERS, Fields, read_lines
-    from zerone.rewards.ground_truth import gold_complaint
+    from zerone.rewards.ground_truth import gold_complaint, reasons_of
 
     if verifier not in ("auto", *NAMED_VERIFIERS):
         known = ", ".join(("auto", *NAMED_VERIFIERS))
@@ -195,12 +195,15 @@ def check(
             complaint = gold_complaint(problem)
         if complaint is not None:
             found.append({"line": number, "complaint": complaint})
-    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": found}
+    reasons = reasons_of(line["complaint"] for line in found)
+    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": found, "reasons": reasons}
     if as_json:
         print(json.dumps(result))
     else:
         for line in found:
             print(on_one_line(f"{data}:{line['line']}: {line['complaint']}"))
+        for reason, count in reasons.items():
+            print(on_one_line(f"{count:>6} unusable: {reason}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))
         print(f"{num_lines} lines ({kinds or 'no problem'}), {len(found)} unusable")
     raise typer.Exit(2 if found or not num_lines else 0)
