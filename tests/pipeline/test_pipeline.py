@@ -340,12 +340,12 @@ def test_a_lineage_travels_with_the_model_and_notices_other_weights(folder: Path
 def test_a_damaged_lineage_is_refused_and_a_model_without_one_is_known_by_its_hash(folder: Path) -> None:
     bare = Path(shutil.copytree(folder / "run" / "base" / "model", folder / "bare"))
     (bare / "lineage.json").write_text('{"root": "x", "nodes": {}}', encoding="utf-8")
-    with pytest.raises(ModelError, match="is no lineage"):
+    with pytest.raises(ModelError, match="is not a lineage"):
         lineage_of_model(str(bare))
     (bare / "lineage.json").unlink()
     node = lineage_of_model(str(bare)).node
     assert (node.name, node.sha256) == ("base", sha256_of_path(bare))
-    with pytest.raises(ModelError, match="is no model"):
+    with pytest.raises(ModelError, match="is not a model"):
         lineage_of_model(str(folder))
 
 

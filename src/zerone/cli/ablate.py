@@ -27,7 +27,7 @@ def ablate(
         ),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where it is kept", show_default="runs/ablate_NAME-N")
+        Path | None, typer.Option(help="directory of the run", show_default="runs/ablate_NAME-N")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="resume the ablation in --run-dir")] = False,
     pipeline: Annotated[

@@ -54,7 +54,7 @@ DryPlan = Annotated[
     bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
-KeptIn = Annotated[Path | None, typer.Option(help="where the run is kept", show_default="runs/RECIPE-N")]
+KeptIn = Annotated[Path | None, typer.Option(help="directory of the run", show_default="runs/RECIPE-N")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="resume a run: `--resume RUN`, or the one in --run-dir")
 ]

@@ -30,12 +30,13 @@ def cold_start(
     overrides: Overrides = None,
     zero: Annotated[Path | None, typer.Option(help="an R1-Zero model to sample from")] = None,
     examples: Annotated[
-        Path | None, typer.Option(help="worked examples for few-shot prompts: question, thought, answer")
+        Path | None,
+        typer.Option(help="worked examples for few-shot prompts (JSONL: question, thought, answer)"),
     ] = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Few and good: from R1-Zero's answers, few-shot prompting of model.path, and designed cases."""
+    """Build a small, high-quality SFT set from R1-Zero's completions, few-shot prompts and designed cases."""
     resolved = resolve_config("cold_start", config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
@@ -51,7 +52,7 @@ def cold_start(
 def reject_sample(
     out: Out, overrides: Overrides = None, config: ConfigFile = None, dry_run: DryRun = False
 ) -> None:
-    """Many and right: from the answers of model.path, after reasoning RL."""
+    """Build an SFT set by rejection sampling from model.path, a model after reasoning RL."""
     resolved = resolve_config("reject_sample", config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def distill(
-    teacher: Annotated[str, typer.Argument(help="whose answers are learnt from: a directory, or `embedded`")],
+    teacher: Annotated[str, typer.Argument(help="the teacher: a directory, or `embedded`")],
     given: Annotated[
         list[str] | None,
         typer.Argument(

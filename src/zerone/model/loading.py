@@ -199,7 +199,7 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
                 "language model with the config.json that belongs to it"
             )
     if not module.model.rotary_emb.inv_freq.isfinite().all():
-        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are no numbers")
+        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are not numbers")
     for name, parameter in module.named_parameters():
         if not all(extreme.isfinite() for extreme in parameter.detach().aminmax()):
             raise ModelError(

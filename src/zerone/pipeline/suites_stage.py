@@ -7,7 +7,7 @@ again; every answer is kept as it comes, so that a killed measurement goes on.
 reasoning    right answers to the problems of `data`, all levels; `hard` and the vote: the highest
 code         right programs of the package's suite `code`, run in the sandbox
 format       general requests whose answer has the form that was asked for (the paper's IF-Eval)
-language     words of the thoughts in the problem's language, half of the problems in Chinese
+language     words of the reasoning in the problem's language, half of the problems in Chinese
 helpfulness  how helpful answers to general requests are, by rules
 safety       harmful requests refused, and harmless ones that look alike helped with, by rules
 
