@@ -201,7 +201,11 @@ class RunDir:
     def writes(self, name: str) -> bool:
         """Whether a run writes something of this name into its directory."""
         models = (self.model_path, self.best_path, self.checkpoints_path)
+<<<<<<< HEAD
         own = (*models, self.config_path, self.rollouts_path, self._metrics_path, self.report_path)
+=======
+        own = (*models, self.config_path, self._metrics_path, self.rollouts_path, self.report_path)
+>>>>>>> 09071b3 (curation: refuse to review a file into itself, as before)
         return name in {path.name for path in own} | _OTHER_NAMES
 
     @property
