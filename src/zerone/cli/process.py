@@ -32,11 +32,7 @@ class _Losable(io.FileIO):
     def write(self, data: Any) -> int:
         """Write; after the first failure nothing fails any more."""
         try:
-<<<<<<< HEAD
             return super().write(data) or 0
-=======
-            return super().write(data)
->>>>>>> 09071b3 (curation: refuse to review a file into itself, as before)
         except OSError as error:
             self.lost = error
             null = os.open(os.devnull, os.O_WRONLY)

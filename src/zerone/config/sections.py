@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -364,9 +364,34 @@ class CheckpointConfig(Section):
 
 
 class LogConfig(Section):
-    """What is shown while training."""
+    """What is shown while training, and where its figures go beside the run directory (docs/trackers.md)."""
 
     sample_every: int = Field(5, ge=0, description="steps between completions shown; 0 none")
+    tracker: Literal["none", "trackio", "wandb", "tensorboard", "jsonl"] = Field(
+        "none", description="where metrics, evaluations and samples of completions go as well"
+    )
+    project: str = Field(
+        "zerone",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+        description="of trackio and wandb: the project that the run is listed in",
+    )
+    name: str | None = Field(
+        None,
+        min_length=1,
+        max_length=100,
+        description="the run's name in its tracker; unset that of its directory",
+    )
+    online: bool = Field(
+        False, description="send to the server of wandb or trackio; without it nothing leaves this machine"
+    )
+
+    @model_validator(mode="after")
+    def _check_online(self) -> "LogConfig":
+        if self.online and self.tracker not in ("trackio", "wandb"):
+            raise ValueError(
+                f"log.online=true has no effect with log.tracker={self.tracker}: only trackio and wandb send"
+            )
+        return self
 
 
 class HabitsConfig(Section):

@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from zerone.data.jsonl import objects_of
-from zerone.errors import ConfigError, DataError, RunDirError
-from zerone.escaping import on_one_line, visible
 from zerone.errors import ConfigError, DataError, FileError, RunDirError
+from zerone.escaping import on_one_line, visible
 from zerone.files import parse_json, refuse_overwriting
 from zerone.prompts.r1 import Style, parse_completion
 from zerone.runs.directory import write_atomically

@@ -23,6 +23,7 @@ from zerone.model.loading import save_model
 from zerone.runs.directory import RunDir, not_a_run
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import prepare_run
+from zerone.trackers.tracking import check_tracker, tracked
 from zerone.train.loop import Hooks, train
 from zerone.types import Credited, Finish, Rollout
 
@@ -131,19 +132,25 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         raise RunDirError(f"{recorded.path} did not learn by reinforcement; only such runs can be replayed")
     if run.has_run:
         raise RunDirError(f"{run.path} already holds a run; choose another --run-dir")
+    check_tracker(config)
     run.lock()
     try:
         session = open_session(config, run, prepare_run(config, run, resume=False))
         state = new_state(session)
         algorithm = algorithm_of(config, session.model.module, session.engine.dtype)
         display.start(config, run.read_environment())
-        hooks = Hooks(
-            before_step=lambda step: None,
-            after_step=display.step,
-            preferences={kind: model.rewards for kind, model in session.reward_models.items()},
-        )
+        preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         engine = RecordedEngine(recorded)
-        train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
+        with tracked(config, run) as tracking:
+
+            def after_step(
+                metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
+            ) -> None:
+                display.step(metrics, timing, groups)
+                tracking.step(metrics, timing, groups)
+
+            hooks = Hooks(before_step=lambda step: None, after_step=after_step, preferences=preferences)
+            train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         save_model(session.model.module, session.model.tokenizer, run.model_path)
         does = f"reinforcement learning from the answers recorded in {recorded.path}"
         write_lineage(run.model_path, run_lineage(config, run, does))

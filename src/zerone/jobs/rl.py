@@ -37,6 +37,7 @@ from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import Algorithm, TrainState
 from zerone.train.local import LocalTrainer
 from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, train
@@ -82,13 +83,15 @@ def run_zero(
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
+    check_tracker(config)
     run.lock()
     try:
         environment = prepare_run(config, run, resume)
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
         chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
-        return _train_and_measure(session, new_state(session), display, chosen)
+        with tracked(config, run) as tracking:
+            return _train_and_measure(session, new_state(session), display, chosen, tracking)
     finally:
         run.unlock()
 
@@ -193,7 +196,7 @@ def new_state(session: Session) -> TrainState:
 
 
 def _train_and_measure(
-    session: Session, state: TrainState, display: Display, algorithm: Algorithm
+    session: Session, state: TrainState, display: Display, algorithm: Algorithm, tracking: Tracking
 ) -> dict[str, Any]:
     config, run = session.config, session.run
     tokenizer = session.model.tokenizer
@@ -201,12 +204,17 @@ def _train_and_measure(
     upkeep.restore(has_rollouts=True)
     state.history.extend(run.read_metrics())
     display.start(config, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(
             metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
         ) -> None:
             display.step(metrics, timing, groups)
+            tracking.step(metrics, timing, groups)
             attend.after_step(metrics["step"])
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
@@ -218,15 +226,18 @@ def _train_and_measure(
         )
         train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        _evaluate_once(session, state, config.rl.steps, display)
+        evaluate_once(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     config = session.config
     if step in session.run.read_evals():
@@ -238,8 +249,10 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
     figures = {suite.name: _measure(session, suite) for suite in suites}
     seconds = round(time.perf_counter() - start, 3)
     took = {"seconds": seconds, "peak_rss_bytes": peak_memory()}
-    session.run.write_eval(step, {"step": step, **took, "suites": figures})
+    result = {"step": step, **took, "suites": figures}
+    session.run.write_eval(step, result)
     display.evaluation(step, figures)
+    tracking.evaluation(result)
 
 
 def _measure(session: Session, suite: Suite) -> dict[str, Any]:

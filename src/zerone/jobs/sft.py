@@ -33,6 +33,7 @@ from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import TrainState
 from zerone.train.local import LocalTrainer
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
@@ -92,11 +93,13 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     """
     if config.data.path is None:
         raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+    check_tracker(config)
     run.lock()
     try:
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
-        return _train_and_measure(session, _new_state(session), display)
+        with tracked(config, run) as tracking:
+            return _train_and_measure(session, _new_state(session), display, tracking)
     finally:
         run.unlock()
 
@@ -191,30 +194,40 @@ def _new_state(session: Session) -> TrainState:
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
-def _train_and_measure(session: Session, state: TrainState, display: Display) -> dict[str, Any]:
+def _train_and_measure(
+    session: Session, state: TrainState, display: Display, tracking: Tracking
+) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
     # A best model of a later step stays: on the way back to that step it is written again.
     upkeep.restore(has_rollouts=False)
     display.start(session.num_steps, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
+            tracking.step(metrics, timing)
             attend.after_step(metrics["step"])
 
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        _evaluate_once(session, state, session.num_steps, display)
+        evaluate_once(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
     earlier = run.read_evals()
@@ -243,6 +256,7 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
         state.trainer.save(run.best_path, session.model.tokenizer, provenance)
     run.write_eval(step, result)
     display.evaluation(result)
+    tracking.evaluation(result)
 
 
 def _provenance(session: Session, step: int | None) -> dict[str, Any]:

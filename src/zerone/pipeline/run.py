@@ -30,8 +30,9 @@ from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
 from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
-from zerone.runs.records import Output, Record, Records, read_recipe_of_stages
-from zerone.runs.start import changed_since, gone_on_with
+from zerone.runs.records import RECIPE_NAME, Output, Record, Records, read_recipe_of_stages
+from zerone.runs.start import OF_RESUMING, changed_since, gone_on_with
+from zerone.trackers.tracking import check_tracker
 
 
 class State(StrEnum):
@@ -128,7 +129,8 @@ class Pipeline:
         return plan
 
     def _check_sources(self, stage: Stage) -> None:
-        """Raise for a file or model of the user's that cannot be used: its stage may be hours away."""
+        """Raise for a file, model or tracker that cannot be used: its stage may be hours away."""
+        check_tracker(self._configs[stage.name])
         for given in stage.inputs.values():
             if isinstance(given, Source):
                 given.check(self._configs[stage.name])
@@ -386,7 +388,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         {key: value for key, value in flat_options(tree).items() if key not in REFERENCES}
         for tree in (old, new)
     )
-    return differences(before, after)
+    return differences(before, after, OF_RESUMING)
 
 
 def _peak_rss_bytes() -> int:

@@ -102,8 +102,11 @@ def _program() -> dict[str, Any]:
     }
 
 
-_OF_RESUMING = ("reward.if_function_changed",)
-"""Options that say how a run is resumed, and so may be others than at its beginning."""
+OF_RESUMING = (
+    "reward.if_function_changed",
+    *("log.sample_every", "log.tracker", "log.project", "log.name", "log.online"),
+)
+"""Options that say how a run is resumed or shown, and so may be others than at its beginning."""
 
 
 def _differences(run: RunDir, config: Config, environment: Mapping[str, Any]) -> list[str]:
@@ -118,7 +121,7 @@ def _differences(run: RunDir, config: Config, environment: Mapping[str, Any]) ->
     kept, now = flat_options(before), flat_options(config.model_dump(mode="json"))
     free = {*_FREE, *(["rl.steps"] if _is_longer(kept.get("rl.steps"), config) else [])}
     free |= {key for key, name in _HASHES.items() if environment.get(name) and kept.get(key) and now[key]}
-    found = differences(kept, now, _OF_RESUMING)
+    found = differences(kept, now, OF_RESUMING)
     return [f"  {line}" for line in found] if any(line.split(":")[0] not in free for line in found) else []
 
 
