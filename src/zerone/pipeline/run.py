@@ -30,7 +30,7 @@ from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
 from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
-from zerone.runs.records import RECIPE_NAME, Output, Record, Records, read_recipe_of_stages
+from zerone.runs.records import Output, Record, Records, read_recipe_of_stages
 from zerone.runs.start import OF_RESUMING, changed_since, gone_on_with
 from zerone.trackers.tracking import check_tracker
 

@@ -27,9 +27,8 @@ from zerone.config import Config
 from zerone.config.reading import flat_options
 from zerone.errors import ConfigError
 from zerone.processes.worker_pool import import_path
-from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import read_lineage
-from zerone.runs.records import RECIPE_NAME
 from zerone.trackers.api import Figure, Opening, Table, as_json
 from zerone.trackers.backends import REMOTE_TRACKIO
 from zerone.types import Credited
