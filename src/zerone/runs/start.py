@@ -21,6 +21,8 @@ from zerone.config.reading import flat_options, read_tree, with_references
 from zerone.config.staged import differences
 from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
+from zerone.device import Kind
+from zerone.errors import ConfigError, RunDirError
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
@@ -38,12 +40,14 @@ _FREE = ("checkpoint.every", "checkpoint.keep", "log.sample_every")
 """Options that change nothing in what is trained or measured: a run that goes on may have others."""
 
 
-def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None = None) -> dict[str, Any]:
+def prepare_run(
+    config: Config, run: RunDir, resume: bool, precision: str | None = None, *, kind: Kind = "cpu"
+) -> dict[str, Any]:
     """Check the directory against the wish, and return the environment that the run keeps.
 
-    `precision` is that of a run which has no choice. Raises RunDirError for a directory that holds a run
-    already without `resume`, or one of another configuration, and FileError where the run would write over
-    what it is made from.
+    `precision` is that of a run which has no choice, `kind` where it computes (bf16 on a GPU). Raises
+    RunDirError for a directory that holds a run already without `resume`, or one of another configuration, and
+    FileError where the run would write over what it is made from.
     """
     refuse_overwriting({"--run-dir": run.path}, _given_paths(config, run))
     if run.has_run:
@@ -60,13 +64,19 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
                 + "\nResume with the same options, or choose another --run-dir"
             )
         return environment
-    precision = precision or precision_for(width_of(config.model.path), config.model.precision)
+    if kind == "cpu" and config.model.device == "cuda":
+        raise ConfigError("this command computes on the CPU; leave model.device out")
+    wanted = config.model.precision
+    if kind == "cuda" and wanted == "auto":
+        wanted = "bf16"
+    precision = precision or precision_for(width_of(config.model.path), wanted)
     threads = config.model.threads or known_machine().threads
     return {
         **_program(),
         "platform": sys.platform,
         "cores": available_cores(),
         "precision": precision,
+        "device": kind,
         "threads": threads,
         "seed": config.seed,
         "command": " ".join(["zerone", *sys.argv[1:]]),
@@ -102,8 +112,14 @@ def _program() -> dict[str, Any]:
     }
 
 
+OF_MEMORY = (
+    *("rl.microbatch_tokens", "sft.microbatch_tokens"),
+    *("model.gradient_checkpointing", "model.offload"),
+)
+"""Options of memory and time, which change nothing but the last bits of sums."""
+
 OF_RESUMING = (
-    "reward.if_function_changed",
+    *("reward.if_function_changed", *OF_MEMORY),
     *("log.sample_every", "log.tracker", "log.project", "log.name", "log.online"),
 )
 """Options that say how a run is resumed or shown, and so may be others than at its beginning."""
