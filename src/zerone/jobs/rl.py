@@ -7,9 +7,8 @@ weights of the whole are those of an uninterrupted run, bit for bit on the same 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch

@@ -35,12 +35,10 @@ from zerone.jobs.training import (
     with_microbatches,
 )
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
-from zerone.processes.machine import DTYPES, keep_freed_memory
-from zerone.prompts.form import check_form
-from zerone.prompts.r1 import Style
 from zerone.model.loading import Model, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
+from zerone.prompts.form import check_form
+from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage

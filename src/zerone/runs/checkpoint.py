@@ -21,12 +21,10 @@ from torch import Tensor, nn
 from zerone.errors import CheckpointError, FileError
 from zerone.files import read_json, write_json
 from zerone.identity import sha256_of_file
-from zerone.model.loading import sync_path, write_model
-from zerone.runs.directory import RunDir
-from zerone.errors import CheckpointError
 from zerone.model.loading import stored_parameters, sync_path, write_model
 from zerone.model.lora import full_weights
 from zerone.model.sharding import copy_full, full_of, sharded_like
+from zerone.runs.directory import RunDir
 
 
 @dataclass(frozen=True, slots=True)

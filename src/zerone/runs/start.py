@@ -182,9 +182,16 @@ def begin_run(
                 f"{given.name} has changed since {run.path} was started from it; {given.remedy}"
             )
     changing = {key: given.sha256 for key, given in inputs.items() if given.may_change}
-    _go_on(run, known, {**_program(), **changing})
+    now = _of_memory(flat_options(config.model_dump(mode="json")))
+    began = _of_memory(flat_options(read_tree(run.config_path)))
+    _go_on(run, {**began, **known}, {**_program(), **changing, **now})
     if run.read_config_yaml() != kept:
         write_atomically(run.config_path, kept)
+
+
+def _of_memory(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of memory that a configuration has; one of an earlier version may lack some."""
+    return {name: flat[name] for name in OF_MEMORY if name in flat}
 
 
 def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) -> None:
@@ -193,10 +200,12 @@ def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) ->
         return
     found = checkpoints(run.checkpoints_path)
     step = int(found[-1].name.removeprefix("step_")) if found else 0
-    run.write_environment(gone_on_with(known, {"step": step, **changed}))
+    run.write_environment(gone_on_with(run.read_environment(), {"step": step, **changed}))
     before = _latest(known)
     what = ", ".join(f"{key} {before.get(key)} (now {value})" for key, value in changed.items())
     other = "program" if set(changed) <= set(_program()) else "program or reward"
+    if set(changed) <= set(OF_MEMORY):
+        other = "use of memory"
     print(
         f"warning: {run.path} goes on after step {step} with another {other} than before, so that it may end "
         f"otherwise than a run left alone: {what}",
