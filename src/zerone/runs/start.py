@@ -19,10 +19,9 @@ from zerone import __version__
 from zerone.config import Config, to_yaml
 from zerone.config.reading import flat_options, read_tree, with_references
 from zerone.config.staged import differences
+from zerone.device import Kind
 from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
-from zerone.device import Kind
-from zerone.errors import ConfigError, RunDirError
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
