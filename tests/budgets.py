@@ -39,7 +39,7 @@ FLOW = (
     "serve",
     "cli",
 )
-"""A module imports only from modules before it; README's map shows the same order."""
+"""A module imports only from modules before it; the map in docs/architecture.md shows the same order."""
 
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100

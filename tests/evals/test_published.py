@@ -376,7 +376,7 @@ def test_contests_are_chosen_by_date(tmp_path: Path) -> None:
     path = written(tmp_path, "lcb.jsonl", *rows)
     found = load(path, "livecodebench", since="2024-08-01", until="2025-01-31")
     assert [problem.id for problem in found.problems] == [f"livecodebench/{d}" for d in dates[1:3]]
-    with pytest.raises(UserError, match="--since 'summer' is no date"):
+    with pytest.raises(UserError, match="--since 'summer' is not a date"):
         load(path, "livecodebench", since="summer")
 
 
@@ -519,7 +519,7 @@ def test_a_hub_that_fails_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(DataError, match="hub:openai/gsm8k:main cannot be loaded: cannot be generated"):
         load_source(Config(), "gsm8k", "hub", Choice())
     for name in ("hub:gsm8k", "hub:a/b/c.parquet", "hub:a/b/c.jsonl:main"):
-        with pytest.raises(DataError, match="is no data set; write hub:OWNER/NAME"):
+        with pytest.raises(DataError, match="is not a data set; write hub:OWNER/NAME"):
             load_source(Config(), "gsm8k", name, Choice())
 
 

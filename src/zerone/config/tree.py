@@ -100,10 +100,14 @@ class Config(Section):
         r = self.reward
         own = any(one.weight for one in r.functions)
         if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user, r.preference, own)):
-            raise ValueError("reward.accuracy and reward.format are both 0; nothing would be rewarded")
+            raise ValueError(
+                "all reward weights are 0, so there is nothing to learn from; set one, as reward.accuracy=1"
+            )
         if bool(r.user) != (r.function is not None):
             raise ValueError(
-                f"reward.user={r.user} and reward.function={r.function} go together: a weight and a function"
+                "reward.function is set and reward.user is 0; give the function a weight"
+                if r.function is not None
+                else f"reward.user={r.user} weighs a function; set reward.function=FILE.py:NAME as well"
             )
         # The reverse is checked where a run starts, as a stage's models come from other stages.
         if (r.helpfulness_model or r.safety_model) and not r.preference:

@@ -133,7 +133,7 @@ def hub_arguments(name: str) -> dict[str, str | None]:
     match = _HUB_NAME.fullmatch(name)
     if match is None:
         raise DataError(
-            f"{HUB}{name} is no data set; write {HUB}OWNER/NAME[:CONFIG[:SPLIT]], or {HUB}OWNER/NAME/FILES "
+            f"{HUB}{name} is not a data set; write {HUB}OWNER/NAME[:CONFIG[:SPLIT]], or {HUB}OWNER/NAME/FILES "
             "with files that end in .json or .jsonl"
         )
     repository, files = match["repository"], match["files"]

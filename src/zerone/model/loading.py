@@ -216,7 +216,7 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
             )
     angles = [buffer for name, buffer in module.named_buffers() if name.endswith("inv_freq")]
     if not all(buffer.isfinite().all() for buffer in angles):
-        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are no numbers")
+        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are not numbers")
     for name, parameter in module.named_parameters():
         if not all(extreme.isfinite() for extreme in parameter.detach().aminmax()):
             raise ModelError(

@@ -93,7 +93,7 @@ def not_a_run(path: Path) -> RunDirError:
     """Return the error for what is no run directory; where it holds runs (a pipeline), it names them."""
     inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
     if inside:
-        return RunDirError(f"{path} is no run itself; name one of the runs in it: {', '.join(inside)}")
+        return RunDirError(f"{path} is not a run itself; name one of the runs in it: {', '.join(inside)}")
     return RunDirError(f"{path} is not a run directory (it has no config.yaml)")
 
 
@@ -379,7 +379,7 @@ def numbers_stored(text: str, run: RunDir) -> dict[str, float]:
     """Return what a column of numbers by name holds; raises FileError for anything else."""
     value = stored(text, run)
     if not all(isinstance(number, int | float) for number in value.values()):
-        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} holds something that is no number")
+        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} holds something that is not a number")
     return value
 
 

@@ -25,6 +25,7 @@ from zerone.files import refuse_overwriting
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
+from zerone.runs.commands import command_of_process
 from zerone.runs.directory import RunDir, write_atomically
 
 _HASHES = {
@@ -52,7 +53,7 @@ def prepare_run(
     if run.has_run:
         if not resume:
             raise RunDirError(
-                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+                f"{run.path} already holds a run; resume it with --resume, or choose another --run-dir"
             )
         environment = run.read_environment()
         if lines := _differences(run, config, environment):
@@ -78,7 +79,7 @@ def prepare_run(
         "device": kind,
         "threads": threads,
         "seed": config.seed,
-        "command": " ".join(["zerone", *sys.argv[1:]]),
+        "command": command_of_process(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "model": _kept(config, run).model.path,
     }
