@@ -32,7 +32,8 @@ from zerone.runs.commands import as_typed, command_of_process, command_to_resume
 from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
 from zerone.runs.records import Output, Record, Records, read_recipe_of_stages
-from zerone.runs.start import changed_since, gone_on_with
+from zerone.runs.start import OF_RESUMING, changed_since, gone_on_with
+from zerone.trackers.tracking import check_tracker
 
 
 class State(StrEnum):
@@ -129,7 +130,8 @@ class Pipeline:
         return plan
 
     def _check_sources(self, stage: Stage) -> None:
-        """Raise for a file or model of the user's that cannot be used: its stage may be hours away."""
+        """Raise for a file, model or tracker that cannot be used: its stage may be hours away."""
+        check_tracker(self._configs[stage.name])
         for given in stage.inputs.values():
             if isinstance(given, Source):
                 given.check(self._configs[stage.name])
@@ -397,7 +399,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         {key: value for key, value in flat_options(tree).items() if key not in REFERENCES}
         for tree in (old, new)
     )
-    return differences(before, after)
+    return differences(before, after, OF_RESUMING)
 
 
 def _peak_rss_bytes() -> int:

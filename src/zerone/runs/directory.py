@@ -6,6 +6,7 @@
   checkpoints/step_N/ what `--resume` goes back to      model/            the final model
   summary.json        base and final figures            report.html       the report
   run.log             tracebacks of the user's reward functions, where any failed
+  tracker/            what log.tracker keeps here, and its log; with log.tracker=none there is none
   best/               SFT: the model of the lowest held-out loss; an SFT run has no rollouts
 
 Files are replaced whole (temporary name, sync, rename) or appended and cut back on resume, so a
@@ -132,6 +133,11 @@ class RunDir:
     def log_path(self) -> Path:
         """The tracebacks of what failed in the user's own code."""
         return self.path / "run.log"
+
+    @property
+    def tracker_path(self) -> Path:
+        """The folder of the run's tracker (trackers/)."""
+        return self.path / "tracker"
 
     def log(self, text: str) -> None:
         """Append to run.log."""
