@@ -246,8 +246,7 @@ class RunDir:
         paths = [self._metrics_path, *([self.path / "timing.jsonl"] if has_timing else [])]
         recorded = {path: {entry["step"] for _, entry in _entries(path)} for path in paths}
         if has_rollouts:
-            rows = self.query("SELECT DISTINCT step FROM groups") if self.rollouts_path.exists() else ()
-            recorded[self.rollouts_path] = {row["step"] for row in rows}
+            recorded[self.rollouts_path] = self._steps_of_groups()
         for path, steps in recorded.items():
             if missing := sorted(set(range(1, step + 1)) - steps):
                 raise FileError(
@@ -258,6 +257,16 @@ class RunDir:
             raise FileError(
                 f"{self.path / 'evals'} lacks the evaluation of step 0; put it back, or begin anew"
             )
+
+    def _steps_of_groups(self) -> set[int]:
+        """Return the steps in the database, opened to write: a kill may have left a journal to roll back."""
+        if not self.rollouts_path.exists():
+            return set()
+        try:
+            with closing(self._database()) as database:
+                return {row["step"] for row in database.execute("SELECT DISTINCT step FROM groups")}
+        except sqlite3.Error as error:
+            raise FileError(f"cannot read {self.rollouts_path}: {error}") from error
 
     def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
         """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
@@ -364,7 +373,9 @@ class RunDir:
                 names = [column[0] for column in rows.description]
                 yield from check_columns(rows, names, self.rollouts_path)
         except (sqlite3.Error, OverflowError) as error:
-            raise RunDirError(f"cannot read {self.rollouts_path}: {error}") from error
+            is_cut = self.rollouts_path.with_name(f"{self.rollouts_path.name}-journal").exists()
+            hint = "; it was killed while it wrote, and --resume puts that in order" if is_cut else ""
+            raise RunDirError(f"cannot read {self.rollouts_path}: {error}{hint}") from error
 
 
 def stored(text: str, run: RunDir) -> dict[str, Any]:
