@@ -191,20 +191,21 @@ def commands_of(text: str) -> list[list[str]]:
 
 
 # What click raises: typer brings a click of its own.
-WRONG = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+WRONG: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 
 def complaint_of(arguments: list[str]) -> str | None:
     """Return what the command line says against arguments, or None; nothing is run."""
     command: Any = get_command(app)
-    name, rest, context = "zerone", arguments, None
+    name: Any = "zerone"
+    rest, context = arguments, None
     try:
         while isinstance(command, TyperGroup):
             context = command.make_context(name, list(rest), parent=context)
             name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
         command.make_context(name, list(rest), parent=context)
     except WRONG as error:
-        return str(error.format_message())  # type: ignore[attr-defined]
+        return str(error.format_message())
     return next((f"no option {key}" for key in _option_keys(arguments) if not _is_option(key)), None)
 
 

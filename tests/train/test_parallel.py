@@ -366,7 +366,8 @@ def test_blocks_really_are_computed_again(name: str) -> None:
     for recompute in (False, True):
         trainer = parallel(build(PACKED[name]()), recompute=recompute)
         calls: list[int] = []
-        blocks_of(trainer.module)[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        mlp: Any = blocks_of(trainer.module)[0].mlp
+        mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         forward_backward(trainer, examples(), 1000)
         counts.append(len(calls))
     assert counts == [1, 2]

@@ -46,8 +46,8 @@ def prepare_run(
     """Check the directory against the wish, and return the environment that the run keeps.
 
     `precision` is that of a run which has no choice, `kind` where it computes (bf16 on a GPU). Raises
-    RunDirError for a directory that holds a run already without `resume`, or one of another configuration, and
-    FileError where the run would write over what it is made from.
+    RunDirError for a directory that holds a run already without `resume`, or one of another configuration,
+    and FileError where the run would write over what it is made from.
     """
     refuse_overwriting({"--run-dir": run.path}, _given_paths(config, run))
     if run.has_run:

@@ -192,7 +192,8 @@ def peak_of(device: Device, work: Callable[[], None]) -> int:
         work()
         torch.cuda.synchronize(device.torch)
         return int(torch.cuda.max_memory_allocated(device.torch) - before)
-    with _Allocations() as found:
+    found = _Allocations()
+    with found:
         work()
     return found.most
 
@@ -201,7 +202,7 @@ class _Allocations(TorchDispatchMode):
     """Counts the bytes of all tensors that are made while it lasts, and of those given up again."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.most = 0
         self._held = 0
         self._sizes: dict[int, int] = {}
