@@ -308,6 +308,10 @@ def test_the_figure_of_the_readme_stands_alone() -> None:
     assert len(text) < 40_000
     assert not re.search(r"href|url\(|@import|<script|<image", text)
     assert write_figure.style() in text, "run: python docs/write_figure.py RUN"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    measured = re.findall(r"(?:pass@1|cons@16) went from (\S+) to (\S+);", text)
+    assert len(measured) == 2
+    assert all(f"{share} [" in readme for shares in measured for share in shares), "the table's figures"
 
 
 def test_the_figure_is_drawn_from_a_run(tmp_path: Path) -> None:
