@@ -15,6 +15,7 @@ FLOW = (
     "identity",
     "processes",
     "config",
+    "hub",
     "prompts",
     "data",
     "problems",

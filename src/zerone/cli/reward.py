@@ -157,7 +157,7 @@ def _progress(file: str, stack: ExitStack) -> Any:
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="problems to train on")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="problems to train on, as data.path names them")],
     prompt_field: Annotated[str, typer.Option(help="field of the question")] = "prompt",
     answer_field: Annotated[str, typer.Option(help="field of the answer")] = "answer",
     answer_pattern: Annotated[
@@ -181,23 +181,24 @@ def check(
         choices=choices_field,
         verifier=verifier,
     )
-    found, by_verifier = list[dict[str, Any]](), dict[str, int]()
+    found, places, by_verifier = list[dict[str, Any]](), list[str](), dict[str, int]()
     num_lines = 0
-    for number, problem in read_lines(data, fields):
+    for read, problem in read_lines(data, fields):
         num_lines += 1
         if isinstance(problem, UserError):
-            complaint: str | None = str(problem).removeprefix(f"{data}:{number}: ")
+            complaint: str | None = str(problem).removeprefix(f"{read.place}: ")
         else:
             by_verifier[problem.verifier] = by_verifier.get(problem.verifier, 0) + 1
             complaint = gold_complaint(problem)
         if complaint is not None:
-            found.append({"line": number, "complaint": complaint})
+            found.append({"line": read.number, "complaint": complaint})
+            places.append(read.place)
     result = {"lines": num_lines, "verifiers": by_verifier, "unusable": found}
     if as_json:
         print(json.dumps(result))
     else:
-        for line in found:
-            print(on_one_line(f"{data}:{line['line']}: {line['complaint']}"))
+        for place, line in zip(places, found, strict=True):
+            print(on_one_line(f"{place}: {line['complaint']}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))
         print(f"{num_lines} lines ({kinds or 'no problem'}), {len(found)} unusable")
     raise typer.Exit(2 if found or not num_lines else 0)

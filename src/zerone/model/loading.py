@@ -1,6 +1,6 @@
-"""Models come from local transformers directories and go back into them.
+"""Models come from transformers directories, local or on the Hub, and go back into local ones.
 
-In: a directory (or `embedded`) and a precision. Out: a `Model`, whose module owns the weights that
+In: a directory (or `embedded`, or a name on the Hub, model/hub.py) and a precision. Out: a `Model`, whose module owns the weights that
 decoder.py reads. What can be told from the small files is checked before the weights are touched.
 No code from a model directory is ever run and no pickle is opened: safetensors only.
 """
@@ -21,8 +21,10 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
 
+from zerone import hub
 from zerone.errors import CheckpointError, ModelError
 from zerone.model.configuration import brief, read_config, read_object
+from zerone.model.hub import fetch_model
 from zerone.model.tokenizer import read_tokenizer
 
 EMBEDDED = "embedded"
@@ -65,7 +67,7 @@ class ModelFiles:
 
 
 def load_model(path: str, precision: torch.dtype) -> Model:
-    """Load a local transformers directory, or the model of the package for `embedded`.
+    """Load a transformers directory, the model of the package for `embedded`, or one of the Hub by its name.
 
     Raises ModelError when something is missing, damaged or not supported.
     """
@@ -102,9 +104,14 @@ def find_directory(path: str) -> Path:
     if path == EMBEDDED:
         directory = Path(str(resources.files("zerone"))) / "world" / EMBEDDED
         remedy = "this installation lacks the embedded model; make it by `zerone pretrain --out DIR` and set"
+    elif hub.is_model_name(path):
+        return fetch_model(path, _weight_names)
     else:
         directory = Path(path).expanduser()
-        remedy = "nothing is downloaded by that name; give a local transformers directory as"
+        remedy = (
+            "nothing is downloaded by that name; give OWNER/NAME (hf:OWNER/NAME where a directory OWNER is "
+            "here) of a model on the Hub, or a local transformers directory as"
+        )
     if not directory.exists():
         raise ModelError(f"model directory {directory} does not exist; {remedy} model.path=DIR")
     if not directory.is_dir():
@@ -121,23 +128,26 @@ def width_of(path: str) -> int:
 
 def _find_weights(directory: Path) -> list[Path]:
     """Return the weight files by name."""
-    index_path = directory / _INDEX_NAME
-    if (directory / _SINGLE_NAME).is_file():
-        names = {_SINGLE_NAME}
-    elif index_path.is_file():
-        names = _shard_names(index_path)
-    elif any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
-        raise ModelError(
-            f"{directory} holds only pickled weights, which can run code when opened; convert them to "
-            "safetensors by model.save_pretrained(DIR) in a place you trust"
-        )
-    else:
+    names = _weight_names(directory)
+    if names == {_SINGLE_NAME} and not (directory / _SINGLE_NAME).is_file():
+        if any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
+            raise ModelError(
+                f"{directory} holds only pickled weights, which can run code when opened; convert them to "
+                "safetensors by model.save_pretrained(DIR) in a place you trust"
+            )
         raise ModelError(f"{directory} has no {_SINGLE_NAME}; copy the weights there")
     paths = [directory / name for name in sorted(names)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ModelError(f"{directory} lacks {', '.join(missing)}, named in {_INDEX_NAME}; copy them there")
     return paths
+
+
+def _weight_names(directory: Path) -> set[str]:
+    """Return the names of the weight files that a directory has or should have."""
+    index_path = directory / _INDEX_NAME
+    is_sharded = index_path.is_file() and not (directory / _SINGLE_NAME).is_file()
+    return _shard_names(index_path) if is_sharded else {_SINGLE_NAME}
 
 
 def _shard_names(index_path: Path) -> set[str]:

@@ -1,0 +1,287 @@
+"""Names on the Hugging Face Hub: how they are written, at which commit they stand, what each failure means.
+
+In: a name as a user writes it, `[hf:]OWNER/NAME[@REVISION]` for a model and
+`hf:OWNER/NAME[/PART][@REVISION][#SPLIT]` for data. Out: files in huggingface_hub's own cache, and the commit
+that they are of. Nothing is asked for that no name says; the account, the cache, the offline switch and the
+endpoint are those of huggingface_hub (HF_TOKEN, HF_HOME, HF_HUB_OFFLINE, HF_ENDPOINT).
+
+A name that is resolved once in a process stays at its commit, also where the branch moves on meanwhile. A run
+keeps these commits in environment.json and goes back to them when it is resumed.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from zerone.errors import UserError
+
+PREFIX = "hf:"
+
+Kind = Literal["model", "dataset"]
+
+_OWNED = r"(?P<repository>[\w.-]+/[\w.-]+)"
+_REVISION = r"(?:@(?P<revision>[^@#]+))?"
+_MODEL = re.compile(rf"{_OWNED}{_REVISION}", re.ASCII)
+_DATA = re.compile(rf"{_OWNED}(?:/(?P<part>[^@#]+))?{_REVISION}(?:#(?P<split>[^@#]+))?", re.ASCII)
+
+_SYNTAX: Mapping[Kind, str] = {
+    "model": "OWNER/NAME or OWNER/NAME@REVISION",
+    "dataset": f"{PREFIX}OWNER/NAME, then /CONFIG or /FILES, @REVISION and #SPLIT where they are needed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A name taken apart; `part` is a configuration or files of a data set, None where none is named."""
+
+    kind: Kind
+    written: str
+    repository: str
+    revision: str | None = None
+    part: str | None = None
+    split: str | None = None
+
+    @property
+    def called(self) -> str:
+        """What the repository is called in a message."""
+        return f"the {'model' if self.kind == 'model' else 'data set'} {self.repository}"
+
+    @property
+    def source(self) -> tuple[Kind, str, str | None]:
+        """What decides the commit."""
+        return self.kind, self.repository, self.revision
+
+
+def is_model_name(text: str) -> bool:
+    """Whether a `model.path` is a name on the Hub: one with the prefix, or OWNER/NAME that is no path here.
+
+    Where OWNER is a directory, the name is a path in it that was mistyped or is not there yet.
+    """
+    if text.startswith(PREFIX):
+        return True
+    match = _MODEL.fullmatch(text)
+    if match is None or text.startswith((".", "/", "~")):
+        return False
+    owner, _, name = match["repository"].partition("/")
+    return not ({owner, name} & {".", ".."} or Path(text).exists() or Path(owner).exists())
+
+
+def parse(text: str, kind: Kind, error: type[UserError]) -> Reference:
+    """Return a name taken apart; raises `error` for what cannot be one."""
+    match = (_MODEL if kind == "model" else _DATA).fullmatch(text.removeprefix(PREFIX))
+    if match is None or not _is_repository(match["repository"]):
+        raise error(f"{text!r} is not a name on the Hugging Face Hub; write {_SYNTAX[kind]}")
+    return Reference(kind=kind, written=text, **match.groupdict())
+
+
+def _is_repository(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # lazily exported
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+# Commits ------------------------------------------------------------------------------------------
+
+_pinned: dict[tuple[Kind, str, str | None], str] = {}
+"""What decides the commit -> the commit, of the names that this process has resolved."""
+_written: dict[tuple[Kind, str], Reference] = {}
+"""Kind and name as written -> what it says, of the same names."""
+_done: dict[Any, Any] = {}
+
+Found = TypeVar("Found")
+
+
+def once(key: tuple[Any, ...], find: Callable[[], Found]) -> Found:
+    """Return what `find` found the first time that it was asked in this process with this key."""
+    if key not in _done:
+        _done[key] = find()
+    found: Found = _done[key]
+    return found
+
+
+def forget() -> None:
+    """Forget what was resolved, so that the Hub is asked again."""
+    for known in (_pinned, _written, _done):
+        known.clear()
+
+
+def pinned(names: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return the commits, by kind and name, of those among some texts that are names and were resolved."""
+    found: dict[str, dict[str, str]] = {}
+    for (kind, name), reference in _written.items():
+        if name in names:
+            found.setdefault(kind, {})[name] = _pinned[reference.source]
+    return found
+
+
+def pin(commits: Mapping[str, Mapping[str, str]]) -> None:
+    """Take names to stand at the commits that `pinned` gave, where a run began."""
+    kinds: tuple[Kind, ...] = ("model", "dataset")
+    for kind in kinds:
+        for name, commit in commits.get(kind, {}).items():
+            _pin(parse(name, kind, UserError), commit)
+
+
+def _pin(reference: Reference, commit: str) -> None:
+    _pinned.setdefault(reference.source, commit)
+    _written[reference.kind, reference.written] = reference
+
+
+def revision_of(reference: Reference) -> str | None:
+    """Return the commit where it is known, else the revision that the user wrote."""
+    return _pinned.get(reference.source, reference.revision)
+
+
+# Fetching -----------------------------------------------------------------------------------------
+
+
+def fetch(
+    reference: Reference, patterns: Sequence[str], error: type[UserError], ignored: Sequence[str] = ()
+) -> Path:
+    """Fetch the files of a repository that match, unless they are in the cache; return their directory.
+
+    The directory is named after the commit, at which the name then stays. Raises `error`.
+    """
+    from huggingface_hub import snapshot_download
+
+    with asking(reference, error):
+        directory = Path(
+            snapshot_download(
+                reference.repository,
+                repo_type=reference.kind,
+                revision=revision_of(reference),
+                allow_patterns=list(patterns),
+                ignore_patterns=list(ignored) or None,
+            )
+        )
+    _pin(reference, directory.name)
+    return directory
+
+
+def fetch_file(reference: Reference, name: str, error: type[UserError]) -> Path:
+    """Fetch one file of a repository, unless it is in the cache; raises `error`."""
+    from huggingface_hub import hf_hub_download
+
+    with asking(reference, error, name):
+        return Path(
+            hf_hub_download(
+                reference.repository, name, repo_type=reference.kind, revision=revision_of(reference)
+            )
+        )
+
+
+def files_of(reference: Reference, directory: Path, error: type[UserError]) -> list[str]:
+    """Return the names of a repository's files; without the Hub those of them that are in the cache."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        with asking(reference, error):
+            api = HfApi()
+            return sorted(
+                api.list_repo_files(
+                    reference.repository, repo_type=reference.kind, revision=revision_of(reference)
+                )
+            )
+    except error as failure:
+        # What was asked for may all be here: then the cache is as good as the Hub.
+        if isinstance(failure.__cause__, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
+            raise
+        found = sorted(
+            path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
+        )
+        if not found:
+            raise
+        return found
+
+
+@contextmanager
+def asking(reference: Reference, error: type[UserError], file: str | None = None) -> Iterator[None]:
+    """Turn what huggingface_hub raises into `error`, with a sentence that says what to do."""
+    from huggingface_hub import errors
+
+    # That of httpx in version 1 and of httpx2 in version 2, which no other name finds in both.
+    http_error: type[Exception] = errors.HTTPError  # type: ignore[attr-defined]
+    try:
+        yield
+    except (http_error, errors.EntryNotFoundError, errors.HFValidationError, OSError, ValueError) as failure:
+        raise error(_explained(failure, reference, file)) from failure
+
+
+def _explained(failure: BaseException, reference: Reference, file: str | None) -> str:
+    """Return a sentence for a failure, by its kind; those of a kind come before the more general ones."""
+    from huggingface_hub import constants, errors
+
+    name, called = reference.repository, reference.called
+    where = f"{constants.ENDPOINT}/{'datasets/' if reference.kind == 'dataset' else ''}{name}"
+    match failure:
+        case errors.GatedRepoError():
+            return (
+                f"{called} is gated: its owner grants access to it on {where}. Ask for it there, then log in by "
+                "`hf auth login`, or set HF_TOKEN"
+            )
+        case errors.DisabledRepoError():
+            return f"{called} has been disabled by the Hub ({where}); choose another"
+        case errors.RepositoryNotFoundError():
+            return _missing(reference, where)
+        case errors.RevisionNotFoundError():
+            return (
+                f"{called} has no revision {reference.revision!r}; give a branch, a tag or a commit that is "
+                f"listed on {where}/commits/main"
+            )
+        case errors.RemoteEntryNotFoundError():
+            return f"{called} has no file {file!r}; its files are listed on {where}/tree/main"
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
+            return (
+                f"HF_HUB_OFFLINE is set, and {_wanted(called, file)} is not whole in the cache "
+                f"{constants.HF_HUB_CACHE}; unset it to fetch it, set HF_HOME to where it is, or give a "
+                "local path"
+            )
+        case errors.HfHubHTTPError() if failure.response.status_code in (401, 403):
+            return (
+                f"the Hub refuses {_wanted(called, file)} to this account ({where}); log in again by "
+                "`hf auth login`, or set HF_TOKEN to a token that may read it"
+            )
+        case errors.HfHubHTTPError():
+            return (
+                f"the Hub refused {_wanted(called, file)} with status {failure.response.status_code} "
+                f"({_first_line(failure)}); try again later"
+            )
+        case errors.HFValidationError():
+            return f"{reference.written!r} is not a name on the Hugging Face Hub; write {_SYNTAX[reference.kind]}"
+    cause = failure.__cause__ if isinstance(failure, errors.LocalEntryNotFoundError) else failure
+    if isinstance(cause, errors.HfHubHTTPError):
+        return _explained(cause, reference, file)
+    if isinstance(failure, OSError) and not isinstance(failure, ConnectionError | errors.EntryNotFoundError):
+        return f"cannot write {_wanted(called, file)} to the cache {constants.HF_HUB_CACHE}: {_first_line(failure)}"
+    return (
+        f"{constants.ENDPOINT} cannot be reached ({_first_line(cause or failure)}), and "
+        f"{_wanted(called, file)} is not whole in the cache {constants.HF_HUB_CACHE}; check the network (proxy, "
+        "HF_ENDPOINT), or give a local path"
+    )
+
+
+def _wanted(called: str, file: str | None) -> str:
+    return called if file is None else f"{file} of {called}"
+
+
+def _missing(reference: Reference, where: str) -> str:
+    here = ""
+    if reference.kind == "model" and not reference.written.startswith(PREFIX):
+        here = f"; nor is there a directory {reference.written} here"
+    return (
+        f"there is no {reference.called.removeprefix('the ')} on the Hub, or it is private ({where}){here}. Check "
+        "the spelling; for a private one log in by `hf auth login`, or set HF_TOKEN"
+    )
+
+
+def _first_line(failure: BaseException) -> str:
+    first, *_ = str(failure).strip().splitlines() or [type(failure).__name__]
+    return first.rstrip(". :")
