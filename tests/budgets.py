@@ -8,6 +8,7 @@ reader of the code would accept; usually the better change is a smaller function
 FLOW = (
     "errors",
     "escaping",
+    "files",
     "seeding",
     "types",
     "device",

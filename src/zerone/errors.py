@@ -33,6 +33,10 @@ class RunDirError(UserError, OSError):
     """A run directory is in use, belongs to another configuration, or cannot be written."""
 
 
+class FileError(RunDirError, ValueError):
+    """A file cannot be read or written, or does not hold what such a file holds; the message names it."""
+
+
 class CheckpointError(ZeroneError, OSError):
     """A checkpoint cannot be written or is damaged; earlier checkpoints are untouched."""
 

@@ -226,22 +226,42 @@ def test_resuming_a_finished_run_changes_nothing(finished: tuple[Path, str], fol
         assert (folder / "again" / file).read_bytes() == (expected / file).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_leads_to_the_same_end(
-    finished: tuple[Path, str], folder: Path
+def _flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "model/model.safetensors", "model/tokenizer.json"])
+def test_a_flipped_bit_in_a_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
+    name: str, finished: tuple[Path, str], folder: Path, tmp_path: Path
 ) -> None:
     expected, _ = finished
-    run = folder / "damaged"
+    run = tmp_path / "damaged"
     shutil.copytree(expected, run)
     last = run / "checkpoints" / "step_000004"
-    (last / "optimizer.safetensors").write_bytes(b"damaged")
-    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), "--resume")
-    assert code == 1
-    assert f"{last} is damaged" in err
-    shutil.rmtree(last)
-    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), "--resume")
+    _flip(last / name)
+    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), f"--run-dir={run}", "--resume")
     assert code == 0, err
+    assert f"{last} is damaged ({name} is not what was written)" in err
+    assert "step_000003" in err
     for file in ("metrics.jsonl", "model/model.safetensors"):
         assert (run / file).read_bytes() == (expected / file).read_bytes()
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused_by_name(
+    finished: tuple[Path, str], folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "damaged"
+    shutil.copytree(finished[0], run)
+    for path in (run / "checkpoints").iterdir():
+        _flip(path / "optimizer.safetensors")
+    before = (run / "metrics.jsonl").read_bytes()
+    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), f"--run-dir={run}", "--resume")
+    assert code == 1
+    assert "step_000004 is damaged" in err
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def _small_files(size: int) -> Callable[[], None]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryPlan, Recipe
+from zerone.cli.arguments import ConfigFile, DryPlan, Recipe, tell_repeated
 from zerone.config.recipes import recipe_file, run_path
 
 
@@ -20,7 +20,11 @@ def ablate(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[[VARIANT.]KEY=VALUE]...", help="dotted overrides, for all variants or one"),
+        typer.Argument(
+            metavar="[[VARIANT.]KEY=VALUE]...",
+            help="dotted overrides, for all variants or one",
+            callback=tell_repeated,
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="where it is kept [default: runs/ablate_NAME-N]")

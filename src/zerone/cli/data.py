@@ -14,9 +14,10 @@ import typer
 from rich.console import Console
 
 from zerone.cli.arguments import ConfigFile, DryRun, Overrides
-from zerone.config import to_yaml
+from zerone.config import Config, to_yaml
 from zerone.config.recipes import resolve_config
 from zerone.escaping import on_one_line
+from zerone.files import refuse_overwriting
 
 app = typer.Typer(help="Make data for SFT, and look through it.", no_args_is_help=True)
 
@@ -41,6 +42,7 @@ def cold_start(
         return
     from zerone.curation.settings import make_cold_start
 
+    _refuse_inputs(out, resolved, zero, examples, config)
     card = make_cold_start(resolved, out, None if zero is None else str(zero), examples, _show)
     _print_card(card, out)
 
@@ -56,6 +58,7 @@ def reject_sample(
         return
     from zerone.curation.settings import make_rejection_samples
 
+    _refuse_inputs(out, resolved, config)
     _print_card(make_rejection_samples(resolved, out, _show), out)
 
 
@@ -76,6 +79,14 @@ def review(
         f"{counts['accepted']} accepted ({counts['edited']} edited), {counts['rejected']} rejected, "
         f"{counts['open']} to go -> {work.out_path}"
     )
+
+
+def _refuse_inputs(out: Path, resolved: Config, *others: Path | None) -> None:
+    """Raise FileError where what is written for a data set is something that it is made from."""
+    written = (out, *(out.with_name(f"{out.stem}.card.{kind}") for kind in ("json", "md")))
+    written += tuple(out.with_name(f"{out.name}.{kind}") for kind in ("part", "journal"))
+    for path in written:
+        refuse_overwriting({"--out": path}, [resolved.data.path, *others])
 
 
 def _show(share: float, line: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryPlan, KeptIn, Recipe, Resume
+from zerone.cli.arguments import ConfigFile, DryPlan, KeptIn, Recipe, Resume, tell_repeated
 from zerone.config.recipes import recipe_file, run_path
 from zerone.config.staged import StagedRecipe, build_stage_configs, is_given, read_staged_recipe
 from zerone.errors import ConfigError
@@ -29,6 +29,7 @@ def distill(
         typer.Argument(
             metavar="[STUDENT]... [[STAGE.]KEY=VALUE]...",
             help="students by name or directory [default: the recipe's]; dotted overrides",
+            callback=tell_repeated,
         ),
     ] = None,
     run_dir: KeptIn = None,

@@ -5,7 +5,6 @@ same in a recipe. Heavy imports wait inside the commands, so that `--help` answe
 Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted and saved.
 """
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,11 +15,22 @@ from rich.console import Console
 
 from zerone import __version__
 from zerone.cli.ablate import ablate
-from zerone.cli.arguments import ConfigFile, DryRun, KeptIn, Overrides, Quiet, Recipe, Resume
+from zerone.cli.arguments import (
+    ConfigFile,
+    DryRun,
+    KeptIn,
+    Overrides,
+    Quiet,
+    Recipe,
+    Resume,
+    RunRecipe,
+    tell_repeated,
+)
 from zerone.cli.data import app as data_app
 from zerone.cli.distill import distill
 from zerone.cli.eval import app as eval_app
 from zerone.cli.export import app as export_app
+from zerone.cli.process import Streams, check_surroundings, ending_like_interrupt
 from zerone.cli.r1 import lineage, r1
 from zerone.cli.replay import replay
 from zerone.cli.report import report
@@ -30,9 +40,10 @@ from zerone.cli.sandbox import app as sandbox_app
 from zerone.cli.serve import chat, serve
 from zerone.cli.view import view
 from zerone.config import options, to_yaml
-from zerone.config.recipes import recipe_paths, resolve_config, run_path
+from zerone.config.recipes import recipe_paths, resolve_config, resolve_run, run_path, run_to_resume
 from zerone.errors import Interrupted, ZeroneError
 from zerone.escaping import visible
+from zerone.files import write_json
 
 if TYPE_CHECKING:
     from zerone.runs.directory import RunDir
@@ -70,7 +81,7 @@ def zero(
     overrides: Overrides = None,
     run_dir: KeptIn = None,
     resume: Resume = False,
-    recipe: Recipe = "zero",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -79,11 +90,13 @@ def zero(
     ] = False,
 ) -> None:
     """R1-Zero: reinforcement learning alone on a base model."""
-    resolved = resolve_config(recipe, config, [*(overrides or ()), *(["data.family=mix"] if mix else ())])
+    given, run_dir = run_to_resume(overrides, run_dir, resume)
+    given = tell_repeated([*given, "data.family=mix"]) if mix else given
+    resolved = resolve_run(recipe, config, given, run_dir if resume else None, "zero")
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    path = run_path(run_dir, resume, recipe)
+    path = run_path(run_dir, resume, recipe or "zero")
     from zerone.cli.progress import TerminalDisplay
     from zerone.jobs.rl import run_zero
     from zerone.report.page import write_report
@@ -109,18 +122,19 @@ def sft(
     overrides: Overrides = None,
     run_dir: KeptIn = None,
     resume: Resume = False,
-    recipe: Recipe = "sft",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Supervised fine-tuning on data.path=FILE.jsonl (prompt and completion, or messages)."""
-    resolved = resolve_config(recipe, config, overrides)
+    given, run_dir = run_to_resume(overrides, run_dir, resume)
+    resolved = resolve_run(recipe, config, given, run_dir if resume else None, "sft")
     if dry_run:
         print(to_yaml(resolved), end="")
         return
-    path = run_path(run_dir, resume, recipe)
-    from zerone.cli.progress import LossDisplay
+    path = run_path(run_dir, resume, recipe or "sft")
+    from zerone.cli.progress import LossDisplay, no_answer
     from zerone.jobs.sft import run_sft
     from zerone.runs.directory import RunDir
 
@@ -130,7 +144,7 @@ def sft(
     for name, model in (("base", None), ("best", run.best_path), ("final", run.model_path)):
         figures = summary[name]
         suites = "".join(
-            f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')}"
+            f"  {suite} pass@1 {_with_interval(values, 'pass_at_1', '{:.1%}')} ({no_answer(values)})"
             for suite, values in figures["suites"].items()
         )
         line = f"{name:<6} step {figures['step']:<5} held-out loss {figures['loss']:.4f}{suites}"
@@ -146,6 +160,7 @@ def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
     forms = {
         "pass_at_1": "{:.1%}",
         "cons_at_16": "{:.1%}",
+        "unparsable": "{:.1%}",
         "format": "{:.1%}",
         "response_tokens": "{:.0f}",
         "reflection_words": "{:.2f}",
@@ -194,7 +209,7 @@ def reward_audit(
 
     found = audit(_existing_run(run_dir))
     if as_json:
-        print(json.dumps(found.as_dict()))
+        print(write_json(found.as_dict()))
     else:
         show_audit(found, Console())
 
@@ -290,22 +305,50 @@ def root(
 
 def main() -> None:
     """Run a command and turn errors into one screen of text and an exit code."""
+    streams = Streams()
+    streams.install()
     console = Console(stderr=True)
+    code = 1
     try:
+        with ending_like_interrupt():
+            code = _run(console)
+    except KeyboardInterrupt:
+        code = _interrupted(console)
+    finally:
+        if (lost := streams.close()) is not None:
+            console.print(
+                f"error: standard output could not be written ({lost}); what went to files is complete",
+                style="bold",
+                markup=False,
+            )
+            code = code or 1
+    sys.exit(code)
+
+
+def _run(console: Console) -> int:
+    """Run the command and return its exit code."""
+    try:
+        check_surroundings(sys.argv)
         app()
     except ZeroneError as error:
-        kind = "interrupted" if error.exit_code == 130 else "error"
+        kind = "interrupted" if error.exit_code == Interrupted.exit_code else "error"
         console.print(
             f"{kind}: {visible(str(error))}", style="bold", markup=False, highlight=False, soft_wrap=True
         )
-        sys.exit(error.exit_code)
+        return error.exit_code
     except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         # typer makes this of a KeyboardInterrupt, and says nothing.
-        if leaving.code == Interrupted.exit_code:
-            console.print(
-                "interrupted; what is finished is kept: the same command goes on, a run with --resume"
-            )
+        return _interrupted(console) if code == Interrupted.exit_code else code
+    except FileNotFoundError:
+        check_surroundings([])  # its place was deleted under it
         raise
+    return 0
+
+
+def _interrupted(console: Console) -> int:
+    console.print("interrupted; what is finished is kept: the same command goes on, a run with --resume")
+    return Interrupted.exit_code
 
 
 if __name__ == "__main__":

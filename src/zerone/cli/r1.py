@@ -6,15 +6,16 @@ table, a tree or JSON. Heavy imports wait inside the commands.
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryPlan, Recipe
-from zerone.config.recipes import new_run_path, recipe_file
-from zerone.config.staged import build_stage_configs, read_staged_recipe
+from zerone.cli.arguments import ConfigFile, DryPlan, RunRecipe, tell_repeated
+from zerone.config.recipes import new_run_path, recipe_file, run_to_resume
+from zerone.config.staged import StagedRecipe, build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -26,31 +27,40 @@ if TYPE_CHECKING:
 def r1(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[[STAGE.]KEY=VALUE]...", help="dotted overrides, for all stages or one"),
+        typer.Argument(
+            metavar="[[STAGE.]KEY=VALUE]...",
+            help="dotted overrides, for all stages or one",
+            callback=tell_repeated,
+        ),
     ] = None,
     run_dir: Annotated[
         Path | None, typer.Option(help="where the pipeline is kept [default: runs/RECIPE-N]")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the pipeline in --run-dir")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with a pipeline: `--resume DIR`, or the one in --run-dir")
+    ] = False,
     start: Annotated[
         str | None, typer.Option("--from", metavar="STAGE", help="do this stage and all after it again")
     ] = None,
     only: Annotated[str | None, typer.Option(metavar="STAGE", help="do nothing but this stage")] = None,
-    recipe: Recipe = "r1_embedded",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryPlan = False,
 ) -> None:
     """R1: all stages from the base model to the last, each done once."""
+    overrides, run_dir = run_to_resume(overrides, run_dir, resume)
     if (resume or start) and run_dir is None:
-        raise ConfigError("--resume and --from need --run-dir DIR, the pipeline to go on with")
+        raise ConfigError(
+            "--resume and --from need --run-dir DIR (or --resume DIR), the pipeline to go on with"
+        )
     from zerone.cli.pipeline_progress import PipelineView, plan_table
     from zerone.pipeline.r1 import r1_graph
     from zerone.pipeline.run import Pipeline, Selection
 
-    staged = read_staged_recipe(config or recipe_file(recipe))
+    staged = _recipe_of(recipe, config, run_dir if resume else None)
     graph = r1_graph(*([staged.students] if staged.students else []))
     configs = build_stage_configs(staged, graph.names, overrides or ())
-    directory = run_dir or new_run_path(recipe)
+    directory = run_dir or new_run_path(recipe or _RECIPE)
     pipeline = Pipeline(graph, configs, directory, Selection(start=start, only=only))
     console = Console()
     if dry_run:
@@ -67,6 +77,20 @@ def r1(
         look = {"figures": f"{directory}/summary.json", "page": f"zerone report {directory}"} | look
     for what, where in look.items():
         console.print(f"{what:<10} {where}", highlight=False, soft_wrap=True)
+
+
+_RECIPE = "r1_embedded"
+
+
+def _recipe_of(recipe: str | None, config: Path | None, resumed: Path | None) -> StagedRecipe:
+    """Return what is given, or of a pipeline that goes on its own recipe."""
+    from zerone.pipeline.students import students_of
+    from zerone.runs.directory import RECIPE_NAME
+
+    if recipe or config or resumed is None or not (resumed / RECIPE_NAME).is_file():
+        return read_staged_recipe(config or recipe_file(recipe or _RECIPE))
+    staged = read_staged_recipe(resumed / RECIPE_NAME)
+    return replace(staged, students=students_of(staged.stages))
 
 
 def lineage(

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from zerone.cli.arguments import ConfigFile, DryRun, Overrides, Recipe, Resume
+from zerone.cli.arguments import ConfigFile, DryRun, Overrides, Resume, RunRecipe
 from zerone.config import build_config, read_recipe, to_yaml
-from zerone.config.recipes import recipe_file, run_path
+from zerone.config.recipes import RUN_OPTIONS, recipe_file, run_path
 from zerone.errors import ConfigError, DataError
 
 app = typer.Typer(help="Learn from preferences what a good answer is.", no_args_is_help=True)
@@ -28,12 +28,15 @@ def train(
         Path | None, typer.Option(help="where the run is kept [default: runs/reward_model-N]")
     ] = None,
     resume: Resume = False,
-    recipe: Recipe = "zero",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train a helpfulness model on pairs, or a safety model on labelled responses."""
-    flat = read_recipe(config or recipe_file(recipe))
+    if any(text.removeprefix("--").startswith("data.path=") for text in overrides or ()):
+        raise ConfigError(f"the file is given twice, as {file} and as data.path; leave out data.path")
+    kept = run_dir / RUN_OPTIONS if resume and run_dir is not None and not (recipe or config) else None
+    flat = read_recipe(kept if kept and kept.is_file() else config or recipe_file(recipe or "zero"))
     resolved = build_config(flat | {"data.path": str(file)}, overrides or ())
     if dry_run:
         print(to_yaml(resolved), end="")

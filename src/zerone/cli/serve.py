@@ -24,23 +24,29 @@ def serve(  # noqa: PLR0913 - the flags of a command
     price: Annotated[
         str, typer.Option(metavar="IN,OUT", help="USD per million tokens for /metrics [R1's API prices]")
     ] = "0.55,2.19",
+    origin: Annotated[
+        list[str] | None,
+        typer.Option(help="web pages that may ask from a browser, as http://localhost:3000; repeatable"),
+    ] = None,
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a chat page at /, /health and /metrics."""
     from zerone.engine.vllm import chosen_engine
     from zerone.serve.application import create_app
     from zerone.serve.keys import Keys
     from zerone.serve.models import Limits, open_models
+    from zerone.serve.origins import read_origins
     from zerone.serve.running import open_socket
     from zerone.serve.running import serve as run
     from zerone.serve.telemetry import Prices
 
     prices = Prices.read(price)
+    origins = read_origins(origin or ())
     kind = chosen_engine(engine)
     keys = None if api_key_file is None else Keys.read(api_key_file)
     listener = open_socket(host, port, has_keys=keys is not None)
     named = [given for given in (model, compare) if given is not None]
     models = open_models(named, Limits(max_rows=slots, max_waiting=queue), kind)
-    run(create_app(models, keys, prices), listener, [served.scheduler.stop for served in models])
+    run(create_app(models, keys, prices, origins), listener, [served.scheduler.stop for served in models])
 
 
 def chat(

@@ -1,10 +1,10 @@
 """Users' own problems: one JSON object per line, with a question and its answer.
 
 In: rows by name (data/sources.py), the names of their fields, and where needed an expression that finds the
-answer in its field. Published data sets need no names of fields (data/adapters.py). Out: problems that are judged as exact numbers where the answer is one,
-as mathematics where it is LaTeX, as a choice where choices are given, as exact text elsewhere. Rows of verl
-(a chat as prompt, the answer in `reward_model`) and tests of programs as data sets have them
-(data/code_tests.py) are read too.
+answer in its field; published data sets need neither (data/adapters.py). Out: problems that are judged as exact
+numbers where the answer is one, as mathematics where it is LaTeX, as a choice where choices are given or listed
+in the question, as exact text elsewhere. Rows of verl (a chat as prompt, the answer in `reward_model`) and tests
+of programs as data sets have them (data/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
 taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from zerone.data.adapters import PROBLEMS, Adapter, adapted, adapter_for
-from zerone.data.choices import LETTERS, choice_prompt
+from zerone.data.choices import LETTERS, choice_prompt, listed_choice
 from zerone.data.code_tests import code_spec, question_with_code
 from zerone.data.numerals import plain_number
 from zerone.data.sources import Line, open_source
@@ -394,9 +394,9 @@ def _problem(
         spec = {key: value for key, value in row.items() if key not in (fields.prompt, "verifier")}
     else:
         answer = _answer_of(record, fields, place)
-        verifier, spec = _answer_spec(
-            (answer if pattern is None else _find_answer(pattern, answer, place)).strip(), verifier
-        )
+        answer = (answer if pattern is None else _find_answer(pattern, answer, place)).strip()
+        listed = listed_choice(prompt, answer) if verifier == "auto" else None
+        verifier, spec = _answer_spec(answer, verifier) if listed is None else ("choice", listed)
     return Problem(
         id=f"{FAMILY}-{hashlib.blake2b(prompt.encode(), digest_size=12).hexdigest()}",
         family=FAMILY,

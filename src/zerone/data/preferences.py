@@ -19,22 +19,16 @@ from zerone.data.jsonl import objects_of
 from zerone.data.pair_judgments import JudgedPair, Judgment, PositionBias, position_bias
 from zerone.data.sources import open_source
 from zerone.errors import DataError
-from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN, parse_completion
+from zerone.prompts.r1 import parse_completion, visible_answer
 from zerone.seeding import seed_from
 
 Kind = Literal["helpfulness", "safety"]
 
 
 def final_answer(response: str) -> str:
-    """Return what a reader is shown: the answer block, or what follows the thought.
-
-    A thought that was opened and never closed has no answer behind it, the first one or a later one.
-    """
-    parsed = parse_completion(response)
-    if parsed.answer is not None:
-        return parsed.answer
-    tail = response.rpartition(THINK_CLOSE)[2]
-    return "" if THINK_OPEN in tail else tail.strip()
+    """Return what a reader is shown: the answer block, or all that is said outside the reasoning."""
+    answer = parse_completion(response).answer
+    return (visible_answer(response) or "") if answer is None else answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

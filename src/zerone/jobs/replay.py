@@ -15,7 +15,7 @@ from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
 from zerone.engine.api import Request, Sampling
 from zerone.engine.weights import WeightSource
-from zerone.errors import RunDirError
+from zerone.errors import FileError, RunDirError
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import new_state, open_session
@@ -86,6 +86,8 @@ class RecordedEngine:
 
 def _rollout(request: Request, row: Row) -> Rollout:
     length = len(row["logprobs"]) // 4
+    if len(row["completion_ids"]) != len(row["logprobs"]):
+        raise FileError(f"step {row['step']} has a completion without a log-probability for each token")
     return Rollout(
         problem=request.problem,
         sample=row["sample"],

@@ -9,6 +9,7 @@ import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,9 +17,11 @@ import transformers
 
 from zerone.config import Config
 from zerone.engine.torch.rollouts import TorchEngine
-from zerone.errors import ConfigError, DataError
+from zerone.errors import ConfigError, DataError, FileError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
+from zerone.files import JsonObject
+from zerone.identity import sha256_of_file
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
@@ -40,7 +43,7 @@ from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, tr
 from zerone.train.optim import adamw
 from zerone.types import Credited, Problem
 
-SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
+SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "unparsable", "format", "response_tokens", "reflection_words")
 
 
 class Display(Protocol):
@@ -113,6 +116,7 @@ def open_session(
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {
+        **data_input(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
@@ -138,6 +142,12 @@ def refuse_unjudged(problems: Sequence[Problem]) -> None:
             f"rule can judge (the first: {unjudged[0].prompt[:60]!r}); set reward.preference and "
             "reward.helpfulness_model, or leave them out"
         )
+
+
+def data_input(config: Config) -> dict[str, Input]:
+    """Return the user's file of problems as an input, where there is one."""
+    path = config.data.path
+    return {} if path is None else {"data_sha256": Input(name=path, sha256=sha256_of_file(Path(path)))}
 
 
 def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:
@@ -261,8 +271,13 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
 
 
 def selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of an evaluation that a summary shows."""
-    return {
-        name: {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
-        for name, figures in evaluation["suites"].items()
-    }
+    """Return the figures of an evaluation that a summary shows; raises FileError for a damaged one."""
+    place = f"the evaluation of step {evaluation['step']}"
+    found = {}
+    for name, figures in evaluation["suites"].items():
+        shown = {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
+        for key in set(SUMMARY_KEYS) & shown.keys():
+            if shown[key] is None or shown.get(f"{key}_ci") is None:
+                raise FileError(f"{place} of {name} has no {key} with its interval; it is damaged")
+        found[name] = JsonObject(shown, place)
+    return JsonObject(found, place)

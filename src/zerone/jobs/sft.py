@@ -250,7 +250,7 @@ def _provenance(session: Session, step: int | None) -> dict[str, Any]:
     return {
         "what": "SFT by zerone",
         "step": session.num_steps if step is None else step,
-        "model": session.config.model.path,
+        "model": session.run.read_environment()["model"],
         "model_sha256": session.model.sha256,
         "data": session.examples.description,
         "data_sha256": session.examples.sha256,

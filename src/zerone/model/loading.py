@@ -22,7 +22,8 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
 
 from zerone import hub
-from zerone.errors import CheckpointError, ModelError
+from zerone.errors import CheckpointError, FileError, ModelError
+from zerone.files import read_json
 from zerone.model.configuration import brief, read_config, read_object
 from zerone.model.hub import fetch_model
 from zerone.model.tokenizer import read_tokenizer
@@ -402,7 +403,6 @@ def sync_path(path: Path) -> None:
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """Return what a model directory says about its origin, or None if it says nothing readable."""
     try:
-        value = json.loads((path / PROVENANCE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path / PROVENANCE_NAME)
+    except FileError:
         return None
-    return value if isinstance(value, dict) else None

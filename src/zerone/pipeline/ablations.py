@@ -19,7 +19,8 @@ from zerone.errors import ConfigError, RunDirError
 from zerone.pipeline.graph import Graph, Source
 from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.pipeline.run import Pipeline, Selection
-from zerone.runs.records import RECIPE_NAME, RECORD_NAME, Records
+from zerone.runs.directory import RECIPE_NAME
+from zerone.runs.records import RECORD_NAME, Records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,10 @@ class _Progress:
 
     def evaluation(self, step: int, suites: Mapping[str, Any]) -> None:
         """Show an evaluation."""
-        figures = "  ".join(f"{name} {found['pass_at_1']:.1%}" for name, found in suites.items())
+        figures = "  ".join(
+            f"{name} {found['pass_at_1']:.1%} (no readable answer {found['unparsable']:.1%})"
+            for name, found in suites.items()
+        )
         self._display.say(f"eval after step {step}: pass@1 {figures}")
 
 

@@ -15,12 +15,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from zerone import __version__
 from zerone.config import Config
+from zerone.config.reading import REFERENCES, flat_options
 from zerone.config.staged import differences
-from zerone.errors import ConfigError, Interrupted, RunDirError
+from zerone.errors import ConfigError, FileError, Interrupted, RunDirError
+from zerone.files import write_yaml
 from zerone.identity import is_model
 from zerone.jobs.origins import differences_from_defaults
 from zerone.model.loading import hash_weights
@@ -28,9 +28,9 @@ from zerone.pipeline.graph import Graph, Source, Stage, StageDisplay, StageInput
 from zerone.pipeline.judges import with_own_judges
 from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
-from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
-from zerone.runs.records import RECIPE_NAME, Output, Record, Records
+from zerone.runs.records import Output, Record, Records, read_recipe_of_stages
 from zerone.runs.start import changed_since, gone_on_with
 
 
@@ -161,8 +161,8 @@ class Pipeline:
         made_from = self._made_from(stage)
         if record is None:
             return State.RUN, ""
-        if record.made_from != made_from:
-            return State.REPEAT, "; ".join(_changes(record.made_from, made_from))
+        if changes := _changes(record.made_from, made_from):
+            return State.REPEAT, "; ".join(changes)
         if not record.is_done:
             return State.RESUME, ""
         complaint = self._records.complaint(record)
@@ -203,14 +203,14 @@ class Pipeline:
         if not path.exists():
             return
         try:
-            saved = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
-            changed = {
-                name: differences(saved[name], config.model_dump(mode="json"))
-                for name, config in self._configs.items()
-                if name in saved
-            }
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-            raise RunDirError(f"{path} is damaged ({error}); choose another --run-dir") from error
+            saved = read_recipe_of_stages(path)
+        except FileError as error:
+            raise FileError(f"{error}; choose another --run-dir") from error
+        changed = {
+            name: _differences(saved[name], config.model_dump(mode="json"))
+            for name, config in self._configs.items()
+            if name in saved
+        }
         again = self._again()
         lines = [
             f"  {name}: {line}" for name, found in changed.items() if name not in again for line in found
@@ -226,8 +226,7 @@ class Pipeline:
 
     def _write_recipe(self) -> None:
         tree = {"stages": {name: config.model_dump(mode="json") for name, config in self._configs.items()}}
-        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10**9)
-        write_atomically(self.directory / RECIPE_NAME, text)
+        write_atomically(self.directory / RECIPE_NAME, write_yaml(tree))
 
     # Running --------------------------------------------------------------------------------------
 
@@ -371,14 +370,23 @@ class Pipeline:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return how what a stage is made from has changed."""
-    found = differences(old["options"], new["options"])
+    """Return how what a stage is made from has changed; inputs are known by their hashes."""
+    found = _differences(old["options"], new["options"])
     if old["revision"] != new["revision"]:
         found.append(f"revision {old['revision']}, now {new['revision']}")
     before, after = old["inputs"], new["inputs"]
     return found + [
         f"its {role} changed" for role in {**before, **after} if before.get(role) != after.get(role)
     ]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the options that differ, but for where inputs lie."""
+    before, after = (
+        {key: value for key, value in flat_options(tree).items() if key not in REFERENCES}
+        for tree in (old, new)
+    )
+    return differences(before, after)
 
 
 def _peak_rss_bytes() -> int:

@@ -214,6 +214,7 @@ def _score(record: _Record, row: _Row) -> dict[str, Any]:
         return {
             "score": record["pass_at_1"],
             "ci": record["pass_at_1_ci"],
+            "unparsable": record["unparsable"],
             "n": record["num_problems"],
         }
     return dict(record["parts"][row.part])

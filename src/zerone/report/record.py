@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from zerone.errors import RunDirError
 from zerone.runs.directory import RunDir
 
@@ -99,7 +97,7 @@ class RunRecord:
     def _summed_up(self, end: str) -> Mapping[str, Suite]:
         found: Mapping[str, Any] = (self.summary or {}).get(end, {})
         # Fine-tuning has its suites beside the step and the loss.
-        suites: Mapping[str, Suite] = found.get("suites", found)
+        suites: Mapping[str, Suite] = found["suites"] if "loss" in found else found
         return suites
 
     @property
@@ -129,21 +127,14 @@ def read_record(run: RunDir) -> RunRecord:
     summary = run.read_summary()
     if not run.has_run:
         raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
-    config_yaml = run.read_config_yaml()
-    try:
-        config = yaml.safe_load(config_yaml)
-    except yaml.YAMLError as error:
-        raise RunDirError(f"{run.config_path} is not YAML: {error}") from error
-    if not isinstance(config, Mapping):
-        raise RunDirError(f"{run.config_path} must hold the settings of a run, not {type(config).__name__}")
     evals = run.read_evals()
     if any("suites" not in result for result in evals.values()):
         raise RunDirError(f"{run.path} holds the training of a reward model, which has no report of its own")
     return RunRecord(
         name=run.path.absolute().name,
         path=str(run.path),
-        config=config,
-        config_yaml=config_yaml,
+        config=run.read_config(),
+        config_yaml=run.read_config_yaml(),
         environment=run.read_environment(),
         metrics=run.read_metrics(),
         timing=run.read_timing(),

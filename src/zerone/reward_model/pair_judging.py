@@ -19,6 +19,7 @@ from zerone.data.preferences import final_answer, placed_rows
 from zerone.engine.remote import Endpoint, EndpointClient, ask_many
 from zerone.errors import DataError, RequestRefused, RunDirError
 from zerone.evals.rubric import Rubric
+from zerone.files import refuse_overwriting
 from zerone.runs.directory import write_atomically
 from zerone.seeding import seed_from
 
@@ -49,6 +50,7 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
     Raises DataError for a bad line, or one of `out` by another judge or of another number of judgments;
     EndpointError where the endpoint fails. What was judged is kept.
     """
+    refuse_overwriting({"--out": out}, [source])
     asked = list(dict.fromkeys(_pairs(source)))
     done = {
         (pair.prompt, pair.a, pair.b): pair for pair in _judged_before(out, endpoint.model, num_judgments)

@@ -5,7 +5,6 @@ metrics.jsonl, summary.json with the held-out figures before and after, lineage.
 it goes on from its newest checkpoint and ends with the same bytes.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +16,22 @@ import torch
 from zerone.config import Config
 from zerone.data.preferences import Example, Pair, PreferenceData, SafetyExample, read_preferences
 from zerone.errors import ConfigError, DataError
+from zerone.files import write_json
 from zerone.identity import sha256_of_path
 from zerone.model.loading import hash_weights, load_model, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
-from zerone.runs.checkpoint import ModelPart, Progress, State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import (
+    RECORDS_NAME,
+    ModelPart,
+    Progress,
+    RecordsPart,
+    State,
+    restore_newest,
+    save_checkpoint,
+)
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run, programs_of
@@ -157,22 +165,24 @@ def _new_learner(config: Config, data: PreferenceData) -> Learner:
 
 def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
     """Go back to the newest checkpoint; return the metrics up to it."""
-    found = checkpoints(run.checkpoints_path)
-    if found:
-        learner.progress = load_checkpoint(found[-1], _state(learner))
+    found = restore_newest(run.checkpoints_path, _state(run, learner))
+    if found is not None:
+        run.require_steps(found.step, has_rollouts=False, has_timing=False)
+        learner.progress = found
     return [line for line in run.read_metrics() if line["step"] <= learner.progress.step]
 
 
 def _save(config: Config, run: RunDir, learner: Learner, history: Sequence[dict[str, Any]]) -> None:
     """Write metrics, then the checkpoint that says they are there."""
-    write_atomically(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
-    save_checkpoint(run.checkpoints_path, learner.progress, _state(learner), config.checkpoint.keep)
+    write_atomically(run.path / "metrics.jsonl", "".join(write_json(line) + "\n" for line in history))
+    save_checkpoint(run.checkpoints_path, learner.progress, _state(run, learner), config.checkpoint.keep)
 
 
-def _state(learner: Learner) -> State:
+def _state(run: RunDir, learner: Learner) -> State:
     model = learner.model
     part = ModelPart(model.module, model.tokenizer)
-    return {"model": part, "optimizer": learner.optimizer, "head": model.head}
+    records = {RECORDS_NAME: RecordsPart(run)}
+    return {"model": part, "optimizer": learner.optimizer, "head": model.head, **records}
 
 
 def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:

@@ -4,6 +4,10 @@ In: a problem. Out: what is wrong with its gold answer, its tests or its spec, o
 makes every answer wrong or every verdict an error; hours of training would be for nothing.
 """
 
+import re
+from collections import Counter
+from collections.abc import Iterable
+
 from zerone.data.choices import LETTERS
 from zerone.rewards.verifiers import FAILURES, verifier_named
 from zerone.types import Outcome, Problem
@@ -64,7 +68,21 @@ def _math_complaint(gold: str) -> str | None:
     from zerone.rewards.math.verifier import check_gold
 
     complaint = check_gold(gold)
-    return None if complaint is None else f"the answer {_shown(gold)} is no mathematics: {complaint}"
+    return None if complaint is None else f"the answer {_shown(gold)} {_UNREAD_MATH}{complaint}"
+
+
+_UNREAD_MATH = "cannot be read as mathematics: "
+
+
+def reasons_of(complaints: Iterable[str]) -> dict[str, int]:
+    """Count complaints by their reason, the most frequent first; the golds themselves do not count."""
+    return dict(Counter(map(_reason, complaints)).most_common())
+
+
+def _reason(complaint: str) -> str:
+    _, is_math, reason = complaint.partition(_UNREAD_MATH)
+    # What a reason was found in stands in brackets behind it, what was given in quotes.
+    return reason.partition(" (")[0] if is_math else re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "...", complaint)
 
 
 def _shown(gold: object) -> str:

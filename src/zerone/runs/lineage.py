@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from zerone.errors import ModelError
+from zerone.files import read_json
 from zerone.identity import LINEAGE_NAME, is_model, sha256_of_path
 from zerone.model.loading import EMBEDDED, find_directory, hash_weights, read_provenance
 from zerone.runs.directory import write_atomically
@@ -84,13 +85,23 @@ def read_lineage(directory: Path) -> Lineage | None:
     if not path.exists():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        nodes = {key: Node(**node) for key, node in value["nodes"].items()}
+        value = read_json(path)
+        nodes = {key: _node(node) for key, node in value["nodes"].items()}
         lineage = Lineage(root=value["root"], nodes=nodes)
         lineage.as_dict()  # every key that is named is there
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ModelError(f"{path} is no lineage ({error}); remove it or put it back") from error
     return lineage
+
+
+def _node(value: Mapping[str, Any]) -> Node:
+    node = Node(**value)
+    told = (node.about, node.made_by, node.inputs)
+    if not all(isinstance(one, dict) for one in told) or not all(
+        isinstance(one, str) for one in (node.name, node.kind, node.sha256, *node.inputs.values())
+    ):
+        raise TypeError("a node of it is damaged")
+    return node
 
 
 def lineage_of_model(path: str, name: str = "base") -> Lineage:

@@ -21,6 +21,7 @@ from zerone.model.loading import ModelFiles, generation_settings, read_model_fil
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.runs.directory import RunDir
 from zerone.runs.settings import locate_model, prompt_of_run, sampling_of_run
+from zerone.serve.bounded_template import bound_template
 from zerone.serve.chat_prompt import Prompter
 
 MAX_POSITIONS = 32768
@@ -134,6 +135,7 @@ def _prompter(files: ModelFiles, context: int, run: RunDir | None) -> Prompter:
         max_characters=context * longest,
     )
     if prompter.uses_template:
+        bound_template(files.tokenizer)
         check_template(files.tokenizer, files.directory)
     return prompter
 

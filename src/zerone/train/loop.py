@@ -80,7 +80,8 @@ def train(
         engine.update_weights(trainer.weights(), result.updates)
         clock.mark("train_s")
         metrics: dict[str, Any] = {"step": step + 1}
-        metrics |= rollout_metrics(result.credited, Style(config.prompt.style))
+        style = Style(config.prompt.style)
+        metrics |= rollout_metrics(result.credited, style, opened_by_prompt(config))
         metrics |= result.figures
         metrics |= failure_metrics(failures)
         metrics["verdict"] = algorithm.health(state.history, metrics)

@@ -296,6 +296,16 @@ def _absolute(form: Form) -> Form:
     return _constant(abs(value))
 
 
+def _whole(form: Form, rounded: Callable[[Fraction], int]) -> Form:
+    """Return a constant rounded down or up; raise NotExact where it may be the whole number beside it."""
+    value = form.rational
+    if value is None:
+        value = Fraction(approximate(form))
+        if abs(value - round(value)) < Fraction(1, 10**30):
+            raise NotExact
+    return _constant(Fraction(rounded(value)))
+
+
 _OPERATIONS: dict[str, Callable[..., Form]] = {
     "+": _add,
     "*": _multiply,
@@ -306,6 +316,8 @@ _OPERATIONS: dict[str, Callable[..., Form]] = {
     "!": _factorial,
     "binom": _binomial,
     "abs": _absolute,
+    "floor": lambda form: _whole(form, math.floor),
+    "ceil": lambda form: _whole(form, math.ceil),
 }
 
 
