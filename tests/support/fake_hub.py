@@ -126,7 +126,14 @@ class _Handler(BaseHTTPRequestHandler):
             for path, data in files.items()
         ]
         siblings = [{"rfilename": path} for path in files]
-        whole = {"id": name, "sha": commit, "siblings": siblings, "private": False, "gated": False, "tags": []}
+        whole = {
+            "id": name,
+            "sha": commit,
+            "siblings": siblings,
+            "private": False,
+            "gated": False,
+            "tags": [],
+        }
         body = json.dumps(listed if is_tree else whole).encode()
         self._send(200, body, {"Content-Type": "application/json"})
 

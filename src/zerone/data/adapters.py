@@ -44,7 +44,9 @@ class Adapter:
 
     def is_named(self, names: Sequence[str]) -> bool:
         """Whether a name is one of the data set's."""
-        return any(re.search(rf"(?<![a-z0-9]){known}", name.lower()) for name in names for known in self.names)
+        return any(
+            re.search(rf"(?<![a-z0-9]){known}", name.lower()) for name in names for known in self.names
+        )
 
 
 def adapter_for(purpose: str, names: Sequence[str], record: Record) -> Adapter | None:
@@ -114,7 +116,9 @@ def _math(record: Record) -> Record:
 
 
 def _has_box(record: Record) -> bool:
-    return _is_text(record, "problem", "solution") and "answer" not in record and "\\box" in record["solution"]
+    return (
+        _is_text(record, "problem", "solution") and "answer" not in record and "\\box" in record["solution"]
+    )
 
 
 def _is_mathematics(record: Record) -> bool:
@@ -245,7 +249,8 @@ def _asked(record: Record) -> Any:
         turns = [turn for turn in prompt if isinstance(turn, Mapping)]
         is_one = len(turns) == 1
         prompt = "\n\n".join(
-            str(turn.get("content")) if is_one else f"{turn.get('role')}: {turn.get('content')}" for turn in turns
+            str(turn.get("content")) if is_one else f"{turn.get('role')}: {turn.get('content')}"
+            for turn in turns
         )
     system = record.get("system")
     return f"{system.strip()}\n\n{prompt}" if isinstance(system, str) and system.strip() else prompt
@@ -277,7 +282,8 @@ def _is_rated(record: Record) -> bool:
 
 def _is_dialogue(record: Record) -> bool:
     return _is_text(record, "chosen", "rejected") and all(
-        "\n\nAssistant:" in record[name] and record[name].startswith("\n\nHuman:") for name in ("chosen", "rejected")
+        "\n\nAssistant:" in record[name] and record[name].startswith("\n\nHuman:")
+        for name in ("chosen", "rejected")
     )
 
 

@@ -115,7 +115,8 @@ def _splits_of(
         return by_name(inside)
     prefix = f"{folder}/" if folder else ""
     return {
-        split: _matching(inside, [prefix + pattern for pattern in wanted]) for split, wanted in patterns.items()
+        split: _matching(inside, [prefix + pattern for pattern in wanted])
+        for split, wanted in patterns.items()
     }
 
 
@@ -125,9 +126,7 @@ def _configs(card: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {str(one.get("config_name", "default")): one for one in items if isinstance(one, Mapping)}
 
 
-def _chosen(
-    reference: hub.Reference, config: str | None, configs: Mapping[str, Mapping[str, Any]]
-) -> str:
+def _chosen(reference: hub.Reference, config: str | None, configs: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the configuration: the one named, the only one, or the default of the data set."""
     if reference.part is not None:
         if reference.part in configs:
@@ -214,8 +213,10 @@ def _matching(files: Sequence[str], patterns: Sequence[str]) -> list[str]:
     for file in sorted(files):
         for pattern in patterns:
             plain = pattern.replace("**/", "")
-            if fnmatch.fnmatchcase(file, pattern) or fnmatch.fnmatchcase(file, plain) or (
-                "**/" in pattern and fnmatch.fnmatchcase(file, pattern.replace("**/", "*/"))
+            if (
+                fnmatch.fnmatchcase(file, pattern)
+                or fnmatch.fnmatchcase(file, plain)
+                or ("**/" in pattern and fnmatch.fnmatchcase(file, pattern.replace("**/", "*/")))
             ):
                 found.append(file)
                 break

@@ -76,28 +76,35 @@ class ProblemFile:
     problems: tuple[Problem, ...]
     places: tuple[str, ...]
     num_duplicates: int
+    num_unreadable: int = 0
     read_as: str | None = None
 
 
-def read_problems(path: str | Path, fields: Fields) -> ProblemFile:
-    """Read the problems of a source; blank lines are skipped.
+def read_problems(path: str | Path, fields: Fields, *, skip: bool = False) -> ProblemFile:
+    """Read the problems of a source; blank lines are skipped, and with `skip` lines of JSON that hold no problem.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
     problems: dict[str, tuple[str, Problem]] = {}
-    num_read, read_as = 0, None
+    num_read, read_as, unreadable = 0, None, list[DataError]()
     for line, problem, adapter in _problem_lines(path, fields):
+        if isinstance(problem, _NoProblem) and skip:
+            unreadable.append(problem)
+            continue
         if isinstance(problem, DataError):
             raise problem
         problems.setdefault(problem.id, (line.place, problem))
         num_read += 1
         read_as = adapter and adapter.title
+    if unreadable and not problems:
+        raise unreadable[0]
     if not problems:
         raise DataError(f"{path} is empty; it needs one JSON object per line with a question and its answer")
     return ProblemFile(
         problems=tuple(problem for _, problem in problems.values()),
         places=tuple(place for place, _ in problems.values()),
         num_duplicates=num_read - len(problems),
+        num_unreadable=len(unreadable),
         read_as=read_as,
     )
 
@@ -128,10 +135,18 @@ def _problem_lines(
             if is_first and not fields.are_given:
                 adapter = adapter_for(PROBLEMS, source.known_by, record)
             is_first = False
+        except DataError as error:
+            yield line, error, adapter
+            continue
+        try:
             read = adapted(adapter, record, line.place)
             yield line, _problem(read, record, fields, pattern, line.place), adapter
         except DataError as error:
-            yield line, error, adapter
+            yield line, _NoProblem(*error.args), adapter
+
+
+class _NoProblem(DataError):
+    """A line of JSON without a problem in it, which may be left out."""
 
 
 def _compile(answer_pattern: str) -> re.Pattern[str]:
@@ -299,7 +314,16 @@ def _text_of(record: Mapping[str, Any], field: str, option: str, place: str) -> 
 
 _MEANT = {
     "prompt": ("question", "problem", "instruction", "query", "input", "text"),
-    "answer": ("final_answer", "expected_answer", "ground_truth", "gold", "target", "solution", "label", "output"),
+    "answer": (
+        "final_answer",
+        "expected_answer",
+        "ground_truth",
+        "gold",
+        "target",
+        "solution",
+        "label",
+        "output",
+    ),
 }
 """A field -> what others call it, the likeliest first."""
 

@@ -64,7 +64,9 @@ class Source:
 def register_source(scheme: str, rows_of: RowsOf) -> None:
     """Add a scheme in this process, as an entry point of the group `zerone.sources` does in each."""
     if not re.fullmatch(r"[a-z][a-z0-9_-]+", scheme) or scheme in _TAKEN:
-        raise DataError(f"{scheme!r} cannot name a source; take two or more small letters, other than {_TAKEN}")
+        raise DataError(
+            f"{scheme!r} cannot name a source; take two or more small letters, other than {_TAKEN}"
+        )
     _registered[scheme] = rows_of
 
 
@@ -135,18 +137,18 @@ def _of_directory(path: Path, split: str | None, named_by: str) -> Source:
     if not shards:
         inside = sorted(one.name for one in path.iterdir() if one.is_dir() and not one.name.startswith("."))
         hint = f"; it has the directories {', '.join(inside)}, name one" if inside else ""
-        raise DataError(f"{path} is a directory without JSONL, JSON or Parquet files{hint}")
+        raise DataError(f"cannot read {path}: a directory without JSONL, JSON or Parquet files{hint}")
     if split is None and len({split_of_name(name) for name in shards}) > 1:
-        raise DataError(f"{path} holds the splits {', '.join(splits)}; name one as {path}#{next(iter(splits))}")
+        raise DataError(
+            f"{path} holds the splits {', '.join(splits)}; name one as {path}#{next(iter(splits))}"
+        )
     chosen = shards if split is None else splits.get(split, [])
     if not chosen:
         raise DataError(f"{path} has no split {split!r}; there are: {', '.join(splits)}")
     return Source(
         title=path.name if split is None else f"{path.name}#{split}",
         lines=lambda: _lines_of_files(((str(path / name), path / name) for name in chosen), named_by),
-        sha256=lambda: sha256_of_text(
-            "".join(f"{sha256_of_file(path / name)}  {name}\n" for name in chosen)
-        ),
+        sha256=lambda: sha256_of_text("".join(f"{sha256_of_file(path / name)}  {name}\n" for name in chosen)),
         known_by=(path.resolve().name, *chosen),
         about={"path": str(path), "files": len(chosen), **({} if split is None else {"split": split})},
     )
@@ -227,7 +229,16 @@ def _of_scheme(scheme: str, rest: str, text: str) -> Source:
     )
 
 
-_FAULTS = (OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError, ImportError)
+_FAULTS = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,
+    ImportError,
+)
 """What a source of a user's own may raise."""
 
 
@@ -259,4 +270,3 @@ def _rows(rows_of: RowsOf, rest: str, text: str) -> Iterator[Mapping[str, Any]]:
             yield row
     except _FAULTS as error:
         raise DataError(f"the source of {text} failed: {type(error).__name__}: {error}") from error
-

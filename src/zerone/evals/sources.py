@@ -18,7 +18,7 @@ from zerone.data.records import Row, read_rows
 from zerone.errors import DataError, UserError
 from zerone.evals.programs import is_mbpp_test
 from zerone.evals.published import PUBLISHED, Published, problems_of
-from zerone.evals.suites import SUITE_NAMES, suite_named
+from zerone.evals.suites import SUITE_NAMES, fields_of, suite_named
 from zerone.hub import PREFIX
 from zerone.types import Problem
 
@@ -71,14 +71,7 @@ def load_source(config: Config, suite: str, data: str | None, choice: Choice) ->
 
 def _source_of_file(config: Config, path: Path, choice: Choice) -> Source:
     rows = read_rows(path)
-    d = config.data
-    fields = Fields(
-        prompt=d.prompt_field,
-        answer=d.answer_field,
-        answer_pattern=d.answer_pattern,
-        choices=d.choices_field,
-        verifier=d.verifier,
-    )
+    fields = fields_of(config.data)
     published = recognise(path.name, rows[0])
     if published is not None:
         return _source_of_rows(config, published, rows, choice)
