@@ -216,70 +216,77 @@ def asking(reference: Reference, error: type[UserError], file: str | None = None
 
 
 def _explained(failure: BaseException, reference: Reference, file: str | None) -> str:
-    """Return a sentence for a failure, by its kind; those of a kind come before the more general ones."""
+    """Return a sentence for a failure: of the name, of the cache, or of the way to the Hub."""
     from huggingface_hub import constants, errors
 
-    name, called = reference.repository, reference.called
-    where = f"{constants.ENDPOINT}/{'datasets/' if reference.kind == 'dataset' else ''}{name}"
-    match failure:
-        case errors.GatedRepoError():
+    wanted = reference.called if file is None else f"{file} of {reference.called}"
+    if isinstance(failure, errors.LocalEntryNotFoundError | errors.OfflineModeIsEnabled):
+        if constants.HF_HUB_OFFLINE:
             return (
-                f"{called} is gated: its owner grants access to it on {where}. Ask for it there, then log in by "
-                "`hf auth login`, or set HF_TOKEN"
+                f"HF_HUB_OFFLINE is set, and {wanted} is not whole in the cache {constants.HF_HUB_CACHE}; "
+                "unset it to fetch it, set HF_HOME to where it is, or give a local path"
             )
-        case errors.DisabledRepoError():
-            return f"{called} has been disabled by the Hub ({where}); choose another"
-        case errors.RepositoryNotFoundError():
-            return _missing(reference, where)
-        case errors.RevisionNotFoundError():
-            return (
-                f"{called} has no revision {reference.revision!r}; give a branch, a tag or a commit that is "
-                f"listed on {where}/commits/main"
-            )
-        case errors.RemoteEntryNotFoundError():
-            return f"{called} has no file {file!r}; its files are listed on {where}/tree/main"
-        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
-            return (
-                f"HF_HUB_OFFLINE is set, and {_wanted(called, file)} is not whole in the cache "
-                f"{constants.HF_HUB_CACHE}; unset it to fetch it, set HF_HOME to where it is, or give a "
-                "local path"
-            )
-        case errors.HfHubHTTPError() if failure.response.status_code in (401, 403):
-            return (
-                f"the Hub refuses {_wanted(called, file)} to this account ({where}); log in again by "
-                "`hf auth login`, or set HF_TOKEN to a token that may read it"
-            )
-        case errors.HfHubHTTPError():
-            return (
-                f"the Hub refused {_wanted(called, file)} with status {failure.response.status_code} "
-                f"({_first_line(failure)}); try again later"
-            )
-        case errors.HFValidationError():
-            return f"{reference.written!r} is not a name on the Hugging Face Hub; write {_SYNTAX[reference.kind]}"
-    cause = failure.__cause__ if isinstance(failure, errors.LocalEntryNotFoundError) else failure
-    if isinstance(cause, errors.HfHubHTTPError):
-        return _explained(cause, reference, file)
-    if isinstance(failure, OSError) and not isinstance(failure, ConnectionError | errors.EntryNotFoundError):
-        return f"cannot write {_wanted(called, file)} to the cache {constants.HF_HUB_CACHE}: {_first_line(failure)}"
+        failure = failure.__cause__ or failure
+    named = _explained_name(failure, reference, file)
+    if named is not None:
+        return named
+    if isinstance(failure, errors.HfHubHTTPError):
+        return (
+            f"the Hub refused {wanted} with status {failure.response.status_code} ({_first_line(failure)}); "
+            "try again later"
+        )
+    is_of_disk = isinstance(failure, OSError) and not isinstance(failure, ConnectionError)
+    if is_of_disk and not isinstance(failure, errors.EntryNotFoundError):
+        return f"cannot write {wanted} to the cache {constants.HF_HUB_CACHE}: {_first_line(failure)}"
     return (
-        f"{constants.ENDPOINT} cannot be reached ({_first_line(cause or failure)}), and "
-        f"{_wanted(called, file)} is not whole in the cache {constants.HF_HUB_CACHE}; check the network (proxy, "
-        "HF_ENDPOINT), or give a local path"
+        f"{constants.ENDPOINT} cannot be reached ({_first_line(failure)}), and {wanted} is not whole in the "
+        f"cache {constants.HF_HUB_CACHE}; check the network (proxy, HF_ENDPOINT), or give a local path"
     )
 
 
-def _wanted(called: str, file: str | None) -> str:
-    return called if file is None else f"{file} of {called}"
+def _explained_name(failure: BaseException, reference: Reference, file: str | None) -> str | None:
+    """Return a sentence for what the Hub says of a name or an account; the special kinds come first."""
+    from huggingface_hub import constants, errors
 
-
-def _missing(reference: Reference, where: str) -> str:
-    here = ""
+    called, here = reference.called, ""
+    where = f"{constants.ENDPOINT}/{'datasets/' if reference.kind == 'dataset' else ''}{reference.repository}"
     if reference.kind == "model" and not reference.written.startswith(PREFIX):
         here = f"; nor is there a directory {reference.written} here"
-    return (
-        f"there is no {reference.called.removeprefix('the ')} on the Hub, or it is private ({where}){here}. Check "
-        "the spelling; for a private one log in by `hf auth login`, or set HF_TOKEN"
-    )
+    sentences: list[tuple[type[BaseException], str]] = [
+        (
+            errors.GatedRepoError,
+            f"{called} is gated: its owner grants access to it on {where}. Ask for it there, then log in by "
+            "`hf auth login`, or set HF_TOKEN",
+        ),
+        (errors.DisabledRepoError, f"{called} has been disabled by the Hub ({where}); choose another"),
+        (
+            errors.RepositoryNotFoundError,
+            f"there is no {called.removeprefix('the ')} on the Hub, or it is private ({where}){here}. Check "
+            "the spelling; for a private one log in by `hf auth login`, or set HF_TOKEN",
+        ),
+        (
+            errors.RevisionNotFoundError,
+            f"{called} has no revision {reference.revision!r}; give a branch, a tag or a commit that is "
+            f"listed "
+            f"on {where}/commits/main",
+        ),
+        (
+            errors.RemoteEntryNotFoundError,
+            f"{called} has no file {file!r}; its files are listed on {where}/tree/main",
+        ),
+        (
+            errors.HFValidationError,
+            f"{reference.written!r} is not a name on the Hugging Face Hub; write {_SYNTAX[reference.kind]}",
+        ),
+    ]
+    found = next((sentence for kind, sentence in sentences if isinstance(failure, kind)), None)
+    is_refusal = isinstance(failure, errors.HfHubHTTPError) and failure.response.status_code in (401, 403)
+    if found is None and is_refusal:
+        return (
+            f"the Hub refuses {called} to this account ({where}); log in again by `hf auth login`, or set "
+            "HF_TOKEN to a token that may read it"
+        )
+    return found
 
 
 def _first_line(failure: BaseException) -> str:

@@ -186,7 +186,7 @@ def check(
         choices=choices_field,
         verifier=verifier,
     )
-    found, places, by_verifier = list[dict[str, Any]](), list[str](), dict[str, int]()
+    found, by_verifier = dict[str, dict[str, Any]](), dict[str, int]()
     num_lines = 0
     for read, problem in read_lines(data, fields):
         num_lines += 1
@@ -196,14 +196,14 @@ def check(
             by_verifier[problem.verifier] = by_verifier.get(problem.verifier, 0) + 1
             complaint = gold_complaint(problem)
         if complaint is not None:
-            found.append({"line": read.number, "complaint": complaint})
-            places.append(read.place)
-    reasons = reasons_of(line["complaint"] for line in found)
-    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": found, "reasons": reasons}
+            found[read.place] = {"line": read.number, "complaint": complaint}
+    unusable = list(found.values())
+    reasons = reasons_of(line["complaint"] for line in unusable)
+    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": unusable, "reasons": reasons}
     if as_json:
         print(json.dumps(result))
     else:
-        for place, line in zip(places, found, strict=True):
+        for place, line in found.items():
             print(on_one_line(f"{place}: {line['complaint']}"))
         for reason, count in reasons.items():
             print(on_one_line(f"{count:>6} unusable: {reason}"))

@@ -125,8 +125,8 @@ class DataConfig(Section):
     )
     mixture: tuple[PartConfig, ...] = Field(
         (),
-        description="several sources of problems by name, each like data.path or `{path: ..., weight: 1}`; also "
-        "`data.mixture.NAME=FILE` and `data.mixture.NAME.weight=2`",
+        description="several sources of problems by name, each as data.path or `{path: ..., weight: 1}`; "
+        "also `data.mixture.NAME=FILE` and `data.mixture.NAME.weight=2`",
     )
     family: Literal["embedded", "mix", "sums"] = Field(
         "embedded",

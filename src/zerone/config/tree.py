@@ -86,8 +86,8 @@ class Config(Section):
         if not (d.path or d.mixture) and (d.epochs or d.pass_rates):
             option = "data.epochs" if d.epochs else "data.pass_rates"
             raise ValueError(
-                f"{option} needs problems of your own, by data.path or data.mixture; the others are drawn anew, "
-                "without end"
+                f"{option} needs problems of your own, by data.path or data.mixture; the others are drawn "
+                "anew, without end"
             )
         low, high = d.pass_rate_min, d.pass_rate_max
         if d.pass_rates is None and (low is not None or high is not None):

@@ -1,9 +1,8 @@
 """Published data sets whose rows are read without naming fields, known by name or by shape.
 
 In: a row as published, and what its file is called. Out: the same row with `prompt`, `answer` and `verifier`
-(problems), with `messages` (demonstrations), or with `prompt`, `chosen` and `rejected` (preferences) beside its
-own columns. The options `data.prompt_field` and its like put these aside. docs/data_sets.md has the table; what
-is in none of the rows is read by field options.
+(problems), with `messages` (demonstrations), or with `prompt`, `chosen` and `rejected` (preferences). The
+options `data.prompt_field` and its like put these aside. docs/data_sets.md has the table.
 """
 
 import re
@@ -24,9 +23,9 @@ PROBLEMS, DEMONSTRATIONS, PREFERENCES = "problems", "demonstrations", "preferenc
 class Adapter:
     """How the rows of a data set are read, for one purpose.
 
-    `names` are parts of a repository's or a file's name, in small letters. `columns` must all be there; `fits`
-    tells rows of that shape apart from others with the same columns. A shape is looked for in a file of any
-    name, if `by_shape`. `config` is the configuration that is meant where the data set has several.
+    `names` are parts of a repository's or a file's name, in small letters. `columns` must all be there;
+    `fits` tells rows of that shape apart from others with the same columns. `by_shape`: a file of any name
+    is read so. `config` is the configuration that is meant where the data set has several.
     """
 
     title: str
@@ -126,8 +125,10 @@ def _is_mathematics(record: Record) -> bool:
 
 
 _DAPO = re.compile(
-    r"\s*Solve the following math problem step by step\. The last line of your response should be of the form "
-    r"Answer: \$?Answer \(without quotes\) where \$?Answer is the answer to the problem\.\s*(?P<question>.*?)\s*"
+    r"\s*Solve the following math problem step by step\. The last line of your response should be of the "
+    r"form "
+    r"Answer: \$?Answer \(without quotes\) where \$?Answer is the answer to the "
+    r"problem\.\s*(?P<question>.*?)\s*"
     r"Remember to put your answer on its own line after \"Answer:\"\.\s*",
     re.DOTALL,
 )
@@ -153,7 +154,8 @@ def _countdown(record: Record) -> Record:
     return {
         **record,
         "prompt": (
-            f"Using the numbers {numbers}, write an expression that equals {record['target']}. You can use + - * / "
+            f"Using the numbers {numbers}, write an expression that equals {record['target']}. You can use + "
+            f"- * / "
             "and parentheses, and each number at most once."
         ),
         "numbers": record["nums"],
@@ -259,9 +261,10 @@ def _asked(record: Record) -> Any:
 def _margin(record: Record) -> float | None:
     """Return by how much the chosen response was rated better, where both were rated."""
     for chosen, rejected in (("score_chosen", "score_rejected"), ("chosen-rating", "rejected-rating")):
-        scores = [record.get(chosen), record.get(rejected)]
-        if all(isinstance(score, int | float) and not isinstance(score, bool) for score in scores):
-            return max(0.0, float(scores[0]) - float(scores[1]))  # type: ignore[arg-type]  # numbers by the line above
+        scores = (record.get(chosen), record.get(rejected))
+        numbers = [float(s) for s in scores if isinstance(s, int | float) and not isinstance(s, bool)]
+        if len(numbers) == 2:
+            return max(0.0, numbers[0] - numbers[1])
     return None
 
 

@@ -1,9 +1,9 @@
 """A data set on the Hugging Face Hub becomes files: those of one split of one configuration, nothing else.
 
-In: `hf:OWNER/NAME[/CONFIG][@REVISION][#SPLIT]`, or files in place of the configuration. Out: the paths of these
-files in the cache of huggingface_hub, at one commit. Which files make a split, the YAML at the top of the
-repository's README.md says, or else their names (`train-00000-of-00002.parquet`, `data/test.jsonl`), by the
-rules of the library `datasets`. No program of a repository is fetched or run.
+In: `hf:OWNER/NAME[/CONFIG][@REVISION][#SPLIT]`, or files in place of the configuration. Out: the paths of
+these files in the cache of huggingface_hub, at one commit. Which files make a split, the YAML at the top of
+the repository's README.md says, or else their names (`train-00000-of-00002.parquet`, `data/test.jsonl`), by
+the rules of the library `datasets`. No program of a repository is fetched or run.
 """
 
 import fnmatch
@@ -38,7 +38,7 @@ Splits = dict[str, list[str]]
 def fetch_files(reference: hub.Reference, config: str | None, split: str) -> list[tuple[str, Path]]:
     """Return name and path of each file of a split, fetched unless they are in the cache; raises DataError.
 
-    `config` is taken where the reference names none, if the data set has several of which none is the default.
+    `config` is taken where the reference names none, of several of which none is the default.
     """
     return hub.once(("files", reference, config, split), lambda: _fetch_files(reference, config, split))
 
@@ -71,11 +71,13 @@ def _no_split(reference: hub.Reference, split: str, splits: Splits) -> str:
         return f"{where} has no file {reference.part!r} of rows"
     if not splits:
         return (
-            f"{where} has no files of rows that can be read (JSON, JSONL, Parquet, Arrow, CSV); a program in it, if "
+            f"{where} has no files of rows that can be read (JSON, JSONL, Parquet, Arrow, CSV); a program in "
+            f"it, if "
             "there is one, is never run. Look for a copy with Parquet files, or try @refs/convert/parquet"
         )
     listed = ", ".join(splits)
-    return f"{where} has no split {split!r}; there are: {listed}. Name one as {_base(reference)}#{next(iter(splits))}"
+    example = f"{_base(reference)}#{next(iter(splits))}"
+    return f"{where} has no split {split!r}; there are: {listed}. Name one as {example}"
 
 
 def _base(reference: hub.Reference) -> str:

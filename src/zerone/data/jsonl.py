@@ -1,10 +1,10 @@
 """Users' own problems: one JSON object per line, with a question and its answer.
 
 In: rows by name (data/sources.py), the names of their fields, and where needed an expression that finds the
-answer in its field; published data sets need neither (data/adapters.py). Out: problems that are judged as exact
-numbers where the answer is one, as mathematics where it is LaTeX, as a choice where choices are given or listed
-in the question, as exact text elsewhere. Rows of verl (a chat as prompt, the answer in `reward_model`) and tests
-of programs as data sets have them (data/code_tests.py) are read too.
+answer in its field; published data sets need neither (data/adapters.py). Out: problems that are judged as
+exact numbers where the answer is one, as mathematics where it is LaTeX, as a choice where choices are given
+or listed in the question, as exact text elsewhere. Rows of verl (a chat as prompt, the answer in
+`reward_model`) and tests of programs as data sets have them (data/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
 taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
 """
@@ -70,7 +70,7 @@ class Fields:
 class ProblemFile:
     """The problems of a file; of those with equal prompts only the first is kept, the rest counted.
 
-    `places` holds where each problem stands, as FILE:LINE. `read_as` is the data set whose columns were found.
+    `places` holds where each problem stands, as FILE:LINE, `read_as` the data set whose columns were found.
     """
 
     problems: tuple[Problem, ...]
@@ -81,7 +81,7 @@ class ProblemFile:
 
 
 def read_problems(path: str | Path, fields: Fields, *, skip: bool = False) -> ProblemFile:
-    """Read the problems of a source; blank lines are skipped, and with `skip` lines of JSON that hold no problem.
+    """Read the problems of a source; blank lines are skipped, and with `skip` JSON that holds no problem.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """

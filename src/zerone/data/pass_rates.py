@@ -1,9 +1,9 @@
 """Pass rates of problems: which share of a model's samples was right, and which problems that leaves.
 
-In: the JSONL that `zerone data pass-rates` wrote, with a line for each problem, and problems. Out: the problems
-in a band of pass rates. A problem that is always or never solved teaches nothing: all rewards of its group are
-equal. A rate belongs to a problem by the hash of all that is asked and judged, so that one whose answer was
-corrected since is not taken for the old one.
+In: the JSONL that `zerone data pass-rates` wrote, with a line for each problem, and problems. Out: the
+problems in a band of pass rates. A problem that is always or never solved teaches nothing: all rewards of its
+group are equal. A rate belongs to a problem by the hash of all that is asked and judged, so that one whose
+answer was corrected since is not taken for the old one.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ _EXAMPLE = '{"id": ..., "problem_sha256": ..., "pass_rate": 0.25}'
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PassRates:
-    """The rates of a file by the problem's id, each with the hash of the problem; None: nothing was judged."""
+    """The rates of a file by the problem's id, each with the problem's hash; None: nothing was judged."""
 
     path: Path
     sha256: str
@@ -96,8 +96,10 @@ def within_band(
     unknown = [problem for problem in problems if _is_unknown(problem, known)]
     if unknown:
         raise DataError(
-            f"{len(unknown)} of {len(problems)} problems have no pass rate in {known.path}, or had another answer "
-            f"when it was measured (the first: {unknown[0].prompt[:60]!r}); measure them into another file by `zerone "
+            f"{len(unknown)} of {len(problems)} problems have no pass rate in {known.path}, or had another "
+            f"answer "
+            f"when it was measured (the first: {unknown[0].prompt[:60]!r}); measure them into another file "
+            f"by `zerone "
             "data pass-rates`, with the data options of this run"
         )
     reasons = {problem.id: band.reason_against(known.rates[problem.id][1]) for problem in problems}

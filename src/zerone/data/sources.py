@@ -1,12 +1,12 @@
 """Rows by name: a file, a directory of shards, a data set on the Hub, or a source of a user's own package.
 
-In: what `data.path` says. Out: the rows in order, each as the bytes of one JSON value with its place, and what
-is recorded of them. Problems, demonstrations and preferences are all read through here.
+In: what `data.path` says. Out: the rows in order, each as the bytes of one JSON value with its place, and
+what is recorded of them. Problems, demonstrations and preferences are all read through here.
 
 | name | rows |
 |---|---|
 | `FILE` | JSONL, a JSON list, Parquet, also gzipped (data/files.py) |
-| `DIR`, `DIR#SPLIT` | the files of a directory in the order of their names; of one split, where names tell splits |
+| `DIR`, `DIR#SPLIT` | the files of a directory by the order of names; those of a split, where names tell it |
 | `hf:OWNER/NAME[/CONFIG][@REVISION][#SPLIT]` | one split of a data set on the Hub (data/hub.py) |
 | `SCHEME:TEXT` | what the entry point SCHEME of the group `zerone.sources` returns for TEXT |
 """
@@ -130,7 +130,8 @@ def _of_directory(path: Path, split: str | None, named_by: str) -> Source:
     shards = [name for name in names if name.removesuffix(".gz").endswith(FORMATS)]
     if others := sorted(set(names) - set(shards)):
         raise DataError(
-            f"{path} holds {others[0]!r} among its files, which is not read: a directory of rows holds JSONL, JSON "
+            f"{path} holds {others[0]!r} among its files, which is not read: a directory of rows holds "
+            f"JSONL, JSON "
             f"and Parquet files; take it away, or name one file by {named_by}"
         )
     splits = by_name(shards)
@@ -247,14 +248,16 @@ def _by_entry_point(scheme: str, text: str) -> RowsOf:
     if scheme not in points:
         known = ", ".join(sorted({"hf", *_registered, *points}))
         raise DataError(
-            f"{text} does not exist, and no source is named {scheme!r}; there are {known}. A package adds one by an "
+            f"{text} does not exist, and no source is named {scheme!r}; there are {known}. A package adds "
+            f"one by an "
             f"entry point of the group {GROUP!r}"
         )
     try:
         found = points[scheme].load()
     except _FAULTS as error:
         raise DataError(
-            f"the source {scheme!r} ({points[scheme].value}) cannot be loaded: {type(error).__name__}: {error}"
+            f"the source {scheme!r} ({points[scheme].value}) cannot be loaded: {type(error).__name__}: "
+            f"{error}"
         ) from error
     if not callable(found):
         raise DataError(f"the source {scheme!r} ({points[scheme].value}) must be a function of one text")

@@ -44,7 +44,7 @@ SUITE_NAMES = tuple(_SUITES)
 
 
 def fields_of(data: DataConfig, part: PartConfig | None = None) -> Fields:
-    """Return how the lines of a source of problems are read: as a part of a mixture says, or else as all are."""
+    """Return how the lines of a source of problems are read; a part of a mixture may name its own fields."""
     names = ("prompt_field", "answer_field", "answer_pattern", "choices_field", "verifier")
     own = {name: getattr(part, name, None) for name in names}
     said = {name: getattr(data, name) if own[name] is None else own[name] for name in names}

@@ -20,7 +20,7 @@ from zerone.data.sources import Source, open_source
 from zerone.errors import ConfigError
 from zerone.evals.evaluate import Suite
 from zerone.evals.suites import fields_of, sums_problems
-from zerone.identity import sha256_of_file
+from zerone.identity import sha256_of_file, sha256_of_value
 from zerone.problems import sums
 from zerone.problems.mixture import (
     MIX_FAMILIES,
@@ -90,7 +90,8 @@ def _with_own_requests(config: Config, data: Data, general_from: int) -> Data:
     if alone is None:
         raise ConfigError(
             f"{config.data.path or 'data.mixture'} holds general requests alone, and before step "
-            f"{general_from + 1} of {config.rl.steps} nothing judges them; set reward.preference_share=1, or add "
+            f"{general_from + 1} of {config.rl.steps} nothing judges them; set reward.preference_share=1, or "
+            f"add "
             "problems that a rule can judge"
         )
     held_back = f"its {num_requests} general requests from step {general_from + 1} on"
@@ -217,13 +218,12 @@ def sources_of(config: Config) -> dict[str, Source]:
 
 def data_inputs(config: Config) -> dict[str, Input]:
     """Return what a run is made from beside its model: a user's own problems and their pass rates."""
-    sources, rates = sources_of(config), config.data.pass_rates
-    hashes = {option.rpartition(".")[2]: source.sha256() for option, source in sources.items()}
+    rates, hashes = config.data.pass_rates, [source.sha256() for source in sources_of(config).values()]
     found: dict[str, Input] = {}
     if config.data.path is not None:
-        found["data_sha256"] = Input(name=config.data.path, sha256=hashes["path"])
+        found["data_sha256"] = Input(name=config.data.path, sha256=hashes[0])
     elif hashes:
-        found["data_sha256"] = Input(name="a source of data.mixture", sha256=hashes)
+        found["data_sha256"] = Input(name="a source of data.mixture", sha256=sha256_of_value(hashes))
     if rates is not None:
         found["pass_rates_sha256"] = Input(name=rates, sha256=sha256_of_file(Path(rates).expanduser()))
     return found

@@ -25,7 +25,7 @@ from zerone.runs.start import programs_of
 
 
 def problems_lineage(config: Config) -> Lineage:
-    """Return what the section `data` names: sources by their hashes, procedural problems by how they are drawn."""
+    """Return what the section `data` names: sources by hash, procedural problems by how they are drawn."""
     data, sources = config.data, sources_of(config)
     about: dict[str, Any]
     if data.path is not None:

@@ -1,8 +1,8 @@
 """A model on the Hugging Face Hub becomes a directory: safetensors, JSON and the chat template, nothing else.
 
 In: OWNER/NAME, perhaps with a revision. Out: a directory in the cache of huggingface_hub. Small files come
-first and are checked, so that what cannot be used is refused before gigabytes of weights are fetched. No pickle
-and no code of a repository is ever fetched, and nothing out of its folders.
+first and are checked, so that what cannot be used is refused before gigabytes of weights are fetched. No
+pickle and no code of a repository is ever fetched, and nothing out of its folders.
 """
 
 from collections.abc import Callable
@@ -59,11 +59,14 @@ def _without_weights(reference: hub.Reference, directory: Path, missing: list[st
     pickles = [name for name in files if name.endswith(_PICKLES)]
     if pickles and not any(name.endswith(".safetensors") for name in files):
         return (
-            f"{reference.called} holds only pickled weights ({pickles[0]}), which can run code when opened and "
-            "are never fetched; look for a revision with safetensors (often @refs/pr/1), or convert them in a "
+            f"{reference.called} holds only pickled weights ({pickles[0]}), which can run code when opened "
+            f"and "
+            "are never fetched; look for a revision with safetensors (often @refs/pr/1), or convert them in "
+            "a "
             "place you trust and give the directory"
         )
     return (
-        f"{reference.called} has no {', '.join(missing)} at {directory.name[:12]}; choose another revision, or "
+        f"{reference.called} has no {', '.join(missing)} at {directory.name[:12]}; choose another revision, "
+        f"or "
         "set HF_HUB_OFFLINE=0 if only the cache lacks it"
     )

@@ -1,8 +1,8 @@
 """Models come from transformers directories, local or on the Hub, and go back into local ones.
 
-In: a directory (or `embedded`, or a name on the Hub, model/hub.py) and a precision. Out: a `Model`, whose module owns the weights that
-decoder.py reads. What can be told from the small files is checked before the weights are touched.
-No code from a model directory is ever run and no pickle is opened: safetensors only.
+In: a directory (or `embedded`, or a name on the Hub, model/hub.py) and a precision. Out: a `Model`, whose
+module owns the weights that decoder.py reads. What can be told from the small files is checked before the
+weights are touched. No code from a model directory is ever run and no pickle is opened: safetensors only.
 """
 
 import hashlib
