@@ -107,7 +107,7 @@ def read_demonstrations(path: str | Path) -> DemonstrationFile:
     return DemonstrationFile(
         demonstrations=tuple(found.values()),
         num_duplicates=num_read - len(found),
-        read_as=adapter and adapter.title,
+        read_as=None if adapter is None else adapter.title,
     )
 
 

@@ -195,7 +195,8 @@ def split_of_name(path: str) -> str | None:
     """Return the split that a file's path tells by a word of its own, the last one that does, or None."""
     for part in reversed(path.lower().split("/")):
         if (match := _SHARD.match(part)) is not None:
-            return _canonical(match[1]) or match[1]
+            told: str = match[1]
+            return _canonical(told) or told
         for word in re.split(r"[-._ 0-9]+", part):
             if (split := _canonical(word)) is not None:
                 return split

@@ -86,7 +86,8 @@ def read_problems(path: str | Path, fields: Fields, *, skip: bool = False) -> Pr
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
     problems: dict[str, tuple[str, Problem]] = {}
-    num_read, read_as, unreadable = 0, None, list[DataError]()
+    num_read, unreadable = 0, list[DataError]()
+    read_as: str | None = None
     for line, problem, adapter in _problem_lines(path, fields):
         if isinstance(problem, _NoProblem) and skip:
             unreadable.append(problem)
@@ -95,7 +96,7 @@ def read_problems(path: str | Path, fields: Fields, *, skip: bool = False) -> Pr
             raise problem
         problems.setdefault(problem.id, (line.place, problem))
         num_read += 1
-        read_as = adapter and adapter.title
+        read_as = None if adapter is None else adapter.title
     if unreadable and not problems:
         raise unreadable[0]
     if not problems:
@@ -492,7 +493,7 @@ class _Identified(Protocol):
     def id(self) -> str: ...
 
 
-Line = TypeVar("Line", bound=_Identified)
+Example = TypeVar("Example", bound=_Identified)
 """A problem or a demonstration."""
 
 
@@ -501,7 +502,9 @@ def _position(problem: _Identified) -> Fraction:
     return Fraction(seed_from("jsonl-split", problem.id), 2**63)
 
 
-def split_problems(problems: Sequence[Line], eval_share: float) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+def split_problems(
+    problems: Sequence[Example], eval_share: float
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Return (train, eval) problems.
 
     Each problem's side follows from its own id, so it stays when the file is reordered or grows.

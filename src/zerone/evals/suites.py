@@ -45,15 +45,14 @@ SUITE_NAMES = tuple(_SUITES)
 
 def fields_of(data: DataConfig, part: PartConfig | None = None) -> Fields:
     """Return how the lines of a source of problems are read; a part of a mixture may name its own fields."""
-    names = ("prompt_field", "answer_field", "answer_pattern", "choices_field", "verifier")
-    own = {name: getattr(part, name, None) for name in names}
-    said = {name: getattr(data, name) if own[name] is None else own[name] for name in names}
+    own = {} if part is None else part.model_dump(exclude={"name", "path", "weight"}, exclude_none=True)
+    said = data.model_copy(update=own)
     return Fields(
-        prompt=said["prompt_field"],
-        answer=said["answer_field"],
-        answer_pattern=said["answer_pattern"],
-        choices=said["choices_field"],
-        verifier=said["verifier"],
+        prompt=said.prompt_field,
+        answer=said.answer_field,
+        answer_pattern=said.answer_pattern,
+        choices=said.choices_field,
+        verifier=said.verifier,
     )
 
 

@@ -63,7 +63,7 @@ def _preferences(kind: Kind, config: Config, directory: Path) -> Path:
     """Return the user's file, or write those of the embedded world, which the seed decides."""
     own = _own_preferences(config)
     if own is not None:
-        return own
+        return Path(own)
     path = directory / "preferences.jsonl"
     rows = embedded_rows(kind, config.curate.general * ROWS_PER_REQUEST, config.seed)
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
