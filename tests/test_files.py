@@ -139,9 +139,10 @@ def test_a_missing_field_names_file_and_field(tmp_path: Path) -> None:
     value = read_json(path)
     assert value.get("other") is None
     assert "other" not in value
-    for look in (lambda: value["other"], lambda: value["suites"]["hard"]["pass_at_1"]):
-        with pytest.raises(FileError, match=r"a\.json has no field '(other|pass_at_1)'"):
-            look()
+    with pytest.raises(FileError, match=r"a\.json has no field 'other'"):
+        value["other"]
+    with pytest.raises(FileError, match=r"a\.json has no field 'pass_at_1'"):
+        value["suites"]["hard"]["pass_at_1"]
 
 
 @pytest.mark.parametrize("data", [b"[]", b"3", b"\xff", b"", b'{"a": "\\ud800"}'])
@@ -226,7 +227,7 @@ def test_an_output_that_is_an_input_is_refused_however_it_is_named(spelling: str
     (tmp_path / "link").symlink_to(data)
     (tmp_path / "hard").hardlink_to(data)
     (tmp_path / "folder").symlink_to(tmp_path)
-    with pytest.raises(FileError, match="--out .* is what is read"):
+    with pytest.raises(FileError, match=r"--out .* is what is read"):
         refuse_overwriting({"--out": out}, [None, data])
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from zerone.errors import UserError
 
@@ -29,16 +29,16 @@ class _Losable(io.FileIO):
 
     lost: OSError | None = None
 
-    def write(self, data: object) -> int | None:
+    def write(self, data: Any) -> int:
         """Write; after the first failure nothing fails any more."""
         try:
-            return super().write(data)  # type: ignore[arg-type] # whatever buffer the text layer hands down
+            return super().write(data) or 0
         except OSError as error:
             self.lost = error
             null = os.open(os.devnull, os.O_WRONLY)
             os.dup2(null, self.fileno())
             os.close(null)
-            return memoryview(data).nbytes  # type: ignore[arg-type]
+            return memoryview(data).nbytes
 
 
 class Streams:

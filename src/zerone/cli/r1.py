@@ -68,6 +68,11 @@ def r1(
         return
     with PipelineView(console) as view:
         summary = pipeline.run(resume, view)
+    _tell(console, summary, directory)
+
+
+def _tell(console: Console, summary: Mapping[str, Any], directory: Path) -> None:
+    """Say where the models are, and how to look at what came of them."""
     for stage, model in summary["models"].items():
         if "path" not in model:  # measured once, and now to be made again
             continue

@@ -162,9 +162,9 @@ def restore_newest(directory: Path, state: State) -> Progress | None:
             f"no checkpoint of {directory} can be used: {damaged[0][1]}; with none before it, put back what "
             "is damaged or begin anew in another directory"
         )
-    for path, error in damaged:
+    for path, fault in damaged:
         aside = path.with_name(f".{path.name}.damaged")
-        print(f"warning: {error}; going on from {found[-1].name}; it is kept as {aside}", file=sys.stderr)
+        print(f"warning: {fault}; going on from {found[-1].name}; it is kept as {aside}", file=sys.stderr)
         try:
             shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)

@@ -200,8 +200,8 @@ class RunDir:
 
     def writes(self, name: str) -> bool:
         """Whether a run writes something of this name into its directory."""
-        own = (self.config_path, self.model_path, self.best_path, self.checkpoints_path, self.rollouts_path)
-        own += (self._metrics_path, self.report_path)
+        models = (self.model_path, self.best_path, self.checkpoints_path)
+        own = (*models, self.config_path, self.rollouts_path, self._metrics_path, self.report_path)
         return name in {path.name for path in own} | _OTHER_NAMES
 
     @property
@@ -323,7 +323,7 @@ class RunDir:
 
     def read_evals(self) -> dict[int, dict[str, Any]]:
         """Return the evaluations by step."""
-        found = {_step_of(path): _read(path) for path in self._eval_paths()}
+        found: dict[int, dict[str, Any]] = {_step_of(path): _read(path) for path in self._eval_paths()}
         for step, result in found.items():
             if result.get("step", step) != step or result.get("loss", 0.0) is None:
                 raise FileError(f"{self.path / 'evals'}: that of step {step} is damaged")
