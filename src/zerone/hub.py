@@ -27,6 +27,8 @@ _REVISION = r"(?:@(?P<revision>[^@#]+))?"
 _MODEL = re.compile(rf"{_OWNED}{_REVISION}", re.ASCII)
 _DATA = re.compile(rf"{_OWNED}(?:/(?P<part>[^@#]+))?{_REVISION}(?:#(?P<split>[^@#]+))?", re.ASCII)
 
+_COMMIT = re.compile("[0-9a-f]{40}")
+
 _SYNTAX: Mapping[Kind, str] = {
     "model": "OWNER/NAME or OWNER/NAME@REVISION",
     "dataset": f"{PREFIX}OWNER/NAME, then /CONFIG or /FILES, @REVISION and #SPLIT where they are needed",
@@ -127,6 +129,8 @@ def pin(commits: Mapping[str, Mapping[str, str]]) -> None:
     kinds: tuple[Kind, ...] = ("model", "dataset")
     for kind in kinds:
         for name, commit in commits.get(kind, {}).items():
+            if not _COMMIT.fullmatch(str(commit)):
+                raise UserError(f"{commit!r} is not a commit of {name}: the record of the run is damaged")
             _pin(parse(name, kind, UserError), commit)
 
 
@@ -179,27 +183,45 @@ def fetch_file(reference: Reference, name: str, error: type[UserError]) -> Path:
 
 
 def files_of(reference: Reference, directory: Path, error: type[UserError]) -> list[str]:
-    """Return the names of a repository's files; without the Hub those of them that are in the cache."""
+    """Return the names of a repository's files; `directory` is what `fetch` returned.
+
+    They are taken from the cache where it has the list, else from the Hub. Where neither can tell, they are
+    those that are in the cache.
+    """
     from huggingface_hub import HfApi, errors
 
+    names = _listed_in_cache(reference)
+    if names is not None:
+        return names
     try:
         with asking(reference, error):
-            api = HfApi()
-            return sorted(
-                api.list_repo_files(
-                    reference.repository, repo_type=reference.kind, revision=revision_of(reference)
-                )
+            told = HfApi().repo_info(
+                reference.repository, repo_type=reference.kind, revision=revision_of(reference)
             )
+            return sorted(sibling.rfilename for sibling in told.siblings or ())
     except error as failure:
-        # What was asked for may all be here: then the cache is as good as the Hub.
         if isinstance(failure.__cause__, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
             raise
-        found = sorted(
-            path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()
-        )
+        found = [path for path in directory.rglob("*") if path.is_file()]
         if not found:
             raise
-        return found
+        return sorted(path.relative_to(directory).as_posix() for path in found)
+
+
+def _listed_in_cache(reference: Reference) -> list[str] | None:
+    """Return the names that the cache lists for a commit; None where it has no list, as an older one."""
+    try:
+        from huggingface_hub import get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+    except ImportError:  # before version 2
+        return None
+    try:
+        tree = get_cached_repo_tree(
+            reference.repository, repo_type=reference.kind, revision=revision_of(reference)
+        )
+    except CachedRepoTreeNotFoundError:
+        return None
+    return sorted(file.path for file in tree)
 
 
 @contextmanager

@@ -157,6 +157,10 @@ class Online:
         self.patch.setattr(constants, "HF_HUB_OFFLINE", True)
         names.forget()
 
+    def break_network(self) -> None:
+        """Let nothing answer any more."""
+        self.hub.socket.close()
+
     def log_in(self) -> None:
         self.patch.setenv("HF_TOKEN", "hf_right")
 

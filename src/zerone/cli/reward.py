@@ -160,9 +160,7 @@ def _progress(file: str, stack: ExitStack) -> Any:
 
 @app.command()
 def check(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="problems to train on, as data.path names them")
-    ],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="problems, as data.path names them")],
     prompt_field: Annotated[str, typer.Option(help="field of the question")] = "prompt",
     answer_field: Annotated[str, typer.Option(help="field of the answer")] = "answer",
     answer_pattern: Annotated[

@@ -46,14 +46,27 @@ def fetch_files(reference: hub.Reference, config: str | None, split: str) -> lis
 def _fetch_files(reference: hub.Reference, config: str | None, split: str) -> list[tuple[str, Path]]:
     directory = hub.fetch(reference, [_CARD], DataError)
     files = [name for name in hub.files_of(reference, directory, DataError) if is_data(name)]
-    if reference.part is not None and _IS_FILE.search(reference.part):
-        splits = {split: _matching(files, [reference.part])}
+    are_named = reference.part is not None and _IS_FILE.search(reference.part) is not None
+    if are_named:
+        splits = {split: _matching(files, [str(reference.part)])}
     else:
         splits = _splits_of(reference, config, _card(directory), files)
     names = splits.get(split, [])
     if not names:
         raise DataError(_no_split(reference, split, {name: found for name, found in splits.items() if found}))
+    if not are_named:
+        _check_whole(reference, names)
     return [(name, hub.fetch_file(reference, name, DataError)) for name in names]
+
+
+def _check_whole(reference: hub.Reference, names: Sequence[str]) -> None:
+    """Raise DataError where shards are missing, as in a cache that was filled by half."""
+    wanted = {int(match[1]) for name in names if (match := re.search(r"-\d{5}-of-(\d{5})\b", name))}
+    if len(wanted) == 1 and len(names) < (number := wanted.pop()):
+        raise DataError(
+            f"{reference.called} is not whole: only {len(names)} of {number} files are there ({names[0]}, ...); "
+            "fetch them with network (HF_HUB_OFFLINE=0)"
+        )
 
 
 def is_data(name: str) -> bool:

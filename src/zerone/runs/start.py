@@ -169,17 +169,22 @@ def begin_run(
         write_atomically(run.config_path, kept)
 
 
+_COMMITS = {"model": "model_commits", "dataset": "data_commits"}
+"""A kind of names on the Hub -> where environment.json has their commits."""
+
+
 def keep_to_commits(run: RunDir) -> None:
     """Let names on the Hub stand at the commits at which the run began, where it goes on."""
-    if run.has_run and isinstance(commits := run.read_environment().get("commits"), Mapping):
-        hub.pin(commits)
+    if run.has_run:
+        known = run.read_environment()
+        hub.pin({kind: known[key] for kind, key in _COMMITS.items() if isinstance(known.get(key), Mapping)})
 
 
 def _commits_of(config: Config) -> dict[str, Any]:
     """Return the commits of the names on the Hub that a configuration holds."""
     texts = [value for value in flat_options(config.model_dump()).values() if isinstance(value, str)]
     commits = hub.pinned([*texts, *(part.path for part in config.data.mixture)])
-    return {"commits": commits} if commits else {}
+    return {_COMMITS[kind]: found for kind, found in commits.items()}
 
 
 def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) -> None:
