@@ -116,7 +116,9 @@ CARDS = {
     "one pattern": "- config_name: default\n  data_files: x/*.jsonl",
     "by split": "- config_name: default\n  data_files: {train: x/*.jsonl}",
     "a folder": "- config_name: only\n  data_dir: x",
-    "patterns in a folder": "- config_name: only\n  data_dir: ./x\n  data_files: '*.jsonl'".replace("./x", "x"),
+    "patterns in a folder": "- config_name: only\n  data_dir: ./x\n  data_files: '*.jsonl'".replace(
+        "./x", "x"
+    ),
     "any depth": "- config_name: only\n  data_files: '**/*.jsonl'",
     "the default": "- config_name: other\n  data_files: y.jsonl\n- config_name: mine\n  default: true\n"
     "  data_files: x/*.jsonl",
@@ -147,7 +149,9 @@ def test_a_readme_may_say_in_many_ways_what_a_split_is(web: Online, case: str) -
         (["latest.jsonl", "contest.jsonl", "attest.jsonl"], "train", [2, 1, 0]),
     ],
 )
-def test_without_a_word_in_the_readme_names_tell_splits(files: list[str], split: str, wanted: list[Any]) -> None:
+def test_without_a_word_in_the_readme_names_tell_splits(
+    files: list[str], split: str, wanted: list[Any]
+) -> None:
     named = [files[one] if isinstance(one, int) else one for one in wanted]
     assert by_name(files).get(split) == named
 
@@ -259,11 +263,15 @@ def test_a_name_stays_at_its_commit_while_the_branch_moves(web: Online) -> None:
     newer = FILES | {"main/train-00000-of-00002.jsonl": jsonl({"q": "new"})}
     made.files.update({"main": newer, "before": FILES})
     again = open_source(f"hf:{NAME}")
-    assert first.about == again.about == {
-        "path": f"hf:{NAME}",
-        "revision": commit_of(FILES),
-        "split": "train",
-    }
+    assert (
+        first.about
+        == again.about
+        == {
+            "path": f"hf:{NAME}",
+            "revision": commit_of(FILES),
+            "split": "train",
+        }
+    )
     assert first.sha256() == again.sha256()
     web.restart()
     assert open_source(f"hf:{NAME}").sha256() != first.sha256()

@@ -131,7 +131,11 @@ def test_a_name_stays_at_its_commit_while_the_branch_moves(web: Online, files: d
 
 
 SENTENCES = {
-    "missing": ("some/tinny", "there is no model some/tinny on the Hub, or it is private", "Check the spelling"),
+    "missing": (
+        "some/tinny",
+        "there is no model some/tinny on the Hub, or it is private",
+        "Check the spelling",
+    ),
     "missing here": ("some/tinny", "nor is there a directory some/tinny here", "hf auth login"),
     "private": ("some/private", "there is no model some/private on the Hub, or it is private", "HF_TOKEN"),
     "gated": ("some/gated", "the model some/gated is gated", "Ask for it there, then log in"),
@@ -163,7 +167,9 @@ def _with_faults(web: Online, files: dict[str, bytes]) -> None:
     web.hub.add("models", "some/private", files, is_private=True)
     web.hub.add("models", "some/gated", files, is_gated=True)
     web.hub.add("models", "some/pickles", {n: d for n, d in files.items() if not n.endswith(".safetensors")})
-    web.hub.add("models", "some/adapter", {"adapter_config.json": b'{"base_model_name_or_path": "some/base"}'})
+    web.hub.add(
+        "models", "some/adapter", {"adapter_config.json": b'{"base_model_name_or_path": "some/base"}'}
+    )
     web.hub.add("models", "some/empty", {"README.md": b"nothing"})
     web.hub.add("models", "some/other", files | {"config.json": b'{"model_type": "gpt2"}'})
     web.hub.add("models", "some/odd", index("pytorch_model.bin"))
@@ -320,6 +326,10 @@ def test_other_commands_take_names_too(
 ) -> None:
     web.hub.add("models", NAME, files)
     out = ["--to", "hf", "--out", str(tmp_path / "out")]
-    rest = out if command == "export" else ["--suite", "sums", "--k", "1", "--limit", "1", "sampling.max_tokens=8"]
+    rest = (
+        out
+        if command == "export"
+        else ["--suite", "sums", "--k", "1", "--limit", "1", "sampling.max_tokens=8"]
+    )
     code, _, err = call_main(tmp_path, command, NAME, *rest)
     assert code == 0, err

@@ -369,7 +369,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         config="all",
     ),
     Adapter(
-        title="DeepScaleR",
+        title="DeepScaleR, or MATH with answers",
         purpose=PROBLEMS,
         names=("deepscaler",),
         columns=_columns("problem", "answer", "solution"),
