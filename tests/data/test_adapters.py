@@ -337,7 +337,7 @@ def test_lines_that_are_no_json_are_never_left_out(tmp_path: Path) -> None:
     path = write(tmp_path, "rows.jsonl", {"prompt": "1?", "answer": "1"})
     with path.open("a") as file:
         file.write("{half a line\n")
-    with pytest.raises(DataError, match="rows.jsonl:2: not valid JSON"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:2: not valid JSON"):
         read_problems(path, Fields(), skip=True)
 
 
@@ -380,7 +380,10 @@ def test_files_as_published_are_read_whole(name: str, title: str, number: int) -
 
 # Demonstrations -----------------------------------------------------------------------------------
 
-MARKED = "<|begin_of_thought|>\n\nLet me see.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nIt is 4.\n\n<|end_of_solution|>"
+MARKED = (
+    "<|begin_of_thought|>\n\nLet me see.\n\n<|end_of_thought|>\n\n<|begin_of_solution|>\n\nIt is 4.\n\n"
+    "<|end_of_solution|>"
+)
 ASKS_FOR_MARKS = "Your role ... <|begin_of_thought|> {thought} <|end_of_thought|> ..."
 
 DEMONSTRATIONS: Mapping[str, dict[str, Any]] = {

@@ -122,7 +122,8 @@ CARDS = {
     "any depth": "- config_name: only\n  data_files: '**/*.jsonl'",
     "the default": "- config_name: other\n  data_files: y.jsonl\n- config_name: mine\n  default: true\n"
     "  data_files: x/*.jsonl",
-    "called default": "- config_name: other\n  data_files: y.jsonl\n- config_name: default\n  data_files: x/*.jsonl",
+    "called default": "- config_name: other\n  data_files: y.jsonl\n- config_name: default\n"
+    "  data_files: x/*.jsonl",
 }
 
 
@@ -204,7 +205,8 @@ def test_each_failure_has_its_own_sentence(web: Online, case: str) -> None:
     web.hub.add("datasets", NAME, FILES)
     web.hub.add("datasets", "a/gated", FILES, is_gated=True)
     web.hub.add("datasets", "a/private", FILES, is_private=True)
-    several = b"---\nconfigs:\n- {config_name: x, data_files: x.jsonl}\n- {config_name: y, data_files: y.jsonl}\n---"
+    configs = "".join(f"- {{config_name: {name}, data_files: {name}.jsonl}}\n" for name in "xy")
+    several = f"---\nconfigs:\n{configs}---".encode()
     web.hub.add("datasets", "a/several", {"README.md": several, "x.jsonl": jsonl({"q": 1})})
     web.hub.add("datasets", "a/images", {"loader.py": b"import os", "train/0.png": b"x"})
     name, what, remedy = SENTENCES[case]

@@ -134,7 +134,7 @@ def test_an_empty_or_missing_file_says_how_rates_are_measured(tmp_path: Path) ->
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(DataError, match="holds no pass rates; measure them by `zerone data pass-rates`"):
         read_pass_rates(tmp_path / "empty.jsonl")
-    with pytest.raises(DataError, match="does not exist; data.pass_rates must name"):
+    with pytest.raises(DataError, match=r"does not exist; data\.pass_rates must name"):
         read_pass_rates(tmp_path / "missing.jsonl")
 
 

@@ -74,7 +74,7 @@ configs:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the published data sets are not here")
 def test_gsm8k_as_published_is_trained_on_by_its_name(web: Online, tmp_path: Path) -> None:
-    """Source, template, verifier, rollouts, training, evaluation, record, and going on after the branch moved."""
+    """Source, template, verifier, rollouts, training, record, and going on after the branch moved."""
     train = b"".join((DATA / "gsm8k_train.jsonl").read_bytes().splitlines(keepends=True)[:400])
     files = {
         "README.md": CARD,

@@ -1,4 +1,4 @@
-"""Models by name: huggingface_hub's own client against a Hub on loopback, its cache, and every way to fail."""
+"""Models by name: huggingface_hub's client against a Hub on loopback, its cache, and every way to fail."""
 
 import json
 from collections.abc import Iterator

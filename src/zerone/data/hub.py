@@ -64,7 +64,7 @@ def _check_whole(reference: hub.Reference, names: Sequence[str]) -> None:
     wanted = {int(match[1]) for name in names if (match := re.search(r"-\d{5}-of-(\d{5})\b", name))}
     if len(wanted) == 1 and len(names) < (number := wanted.pop()):
         raise DataError(
-            f"{reference.called} is not whole: only {len(names)} of {number} files are there ({names[0]}, ...); "
+            f"{reference.called} is not whole: {len(names)} of {number} files are there ({names[0]}, ...); "
             "fetch them with network (HF_HUB_OFFLINE=0)"
         )
 
