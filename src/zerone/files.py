@@ -298,9 +298,9 @@ def written_whole(path: Path) -> Iterator[Any]:
 
 
 def refuse_overwriting(outputs: Mapping[str, Path | None], inputs: Iterable[Path | str | None]) -> None:
-    """Raise FileError where an output is one of the inputs, by whatever name, link or directory above it.
+    """Raise FileError where an output is one of the inputs, by whatever name or link.
 
-    `outputs` are by what names them (`--out`); what lies in an output directory would be written over too.
+    `outputs` are by what names them (`--out`).
     """
     for name, out in outputs.items():
         for given in inputs:

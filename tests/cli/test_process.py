@@ -127,7 +127,7 @@ def test_a_signal_ends_a_command_that_is_no_run_with_a_sentence(
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.startswith("interrupted; what is finished is kept")
+    assert err.startswith("interrupted; finished work is saved")
     assert "Traceback" not in err
 
 

@@ -639,7 +639,7 @@ def test_records_of_other_suites_and_other_files_are_not_compared(tmp_path: Path
     (tmp_path / "c.json").write_text("[]")
     with pytest.raises(UserError, match="compare the same suite"):
         evaluate("--compare", tmp_path / "a.json", tmp_path / "b.json")
-    with pytest.raises(UserError, match=r"c\.json is no record"):
+    with pytest.raises(UserError, match=r"c\.json is not a record"):
         evaluate("compare", tmp_path / "c.json", tmp_path / "c.json")
     with pytest.raises(UserError, match="holds 3 records"):
         evaluate("compare", tmp_path, tmp_path)

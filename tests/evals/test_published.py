@@ -374,7 +374,7 @@ def test_contests_are_chosen_by_date(tmp_path: Path) -> None:
     path = written(tmp_path, "lcb.jsonl", *rows)
     found = load(path, "livecodebench", since="2024-08-01", until="2025-01-31")
     assert [problem.id for problem in found.problems] == [f"livecodebench/{d}" for d in dates[1:3]]
-    with pytest.raises(UserError, match="--since 'summer' is no date"):
+    with pytest.raises(UserError, match="--since 'summer' is not a date"):
         load(path, "livecodebench", since="summer")
 
 

@@ -293,7 +293,7 @@ def test_an_existing_run_is_not_overwritten(finished: tuple[Path, str], folder: 
     before = (run / "metrics.jsonl").read_bytes()
     code, _, err = call_main(folder, *arguments_of(folder, "finished"))
     assert code == 2
-    assert f"{run} already holds a run; go on with it by --resume or choose another --run-dir" in err
+    assert f"{run} already holds a run; resume it with --resume, or choose another --run-dir" in err
     assert (run / "metrics.jsonl").read_bytes() == before
 
 

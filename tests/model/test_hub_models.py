@@ -149,7 +149,7 @@ SENTENCES = {
     "pickles": ("some/pickles", "holds only pickled weights (pytorch_model.bin)", "are never fetched"),
     "adapter": ("some/adapter", "it is an adapter, to be put on its base some/base", "merged into it"),
     "no model": ("some/empty", "has no config.json: it is not a transformers model", "GGUF"),
-    "architecture": ("some/other", "model type 'gpt2'", "not supported"),
+    "architecture": ("some/other", "model type 'nonsense'", "is not a causal language model"),
     "odd index": ("some/odd", "names pytorch_model.bin as weights", "only safetensors are fetched"),
     "index": ("some/lacking", "has no model-2.safetensors at", "choose another revision"),
 }
@@ -171,7 +171,7 @@ def _with_faults(web: Online, files: dict[str, bytes]) -> None:
         "models", "some/adapter", {"adapter_config.json": b'{"base_model_name_or_path": "some/base"}'}
     )
     web.hub.add("models", "some/empty", {"README.md": b"nothing"})
-    web.hub.add("models", "some/other", files | {"config.json": b'{"model_type": "gpt2"}'})
+    web.hub.add("models", "some/other", files | {"config.json": b'{"model_type": "nonsense"}'})
     web.hub.add("models", "some/odd", index("pytorch_model.bin"))
     lacking = index("model-1.safetensors", "model-2.safetensors")
     web.hub.add("models", "some/lacking", lacking | {"model-1.safetensors": files["model.safetensors"]})

@@ -122,7 +122,7 @@ def test_stages_that_are_not_done_cannot_be_started_from(folder: Path) -> None:
         RunDirError, match=r"stage first of .* is not done; finish it by `zerone r1 --resume`"
     ):
         take_over(work, late, folder / "run")
-    with pytest.raises(RunDirError, match="is no pipeline"):
+    with pytest.raises(RunDirError, match="is not a pipeline"):
         ablation_pipeline(small_graph(), FORMAT, folder / "x", Path("unused"), (), folder)
 
 

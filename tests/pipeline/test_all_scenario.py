@@ -214,5 +214,5 @@ def test_without_a_judge_of_ones_own_the_graph_stays_as_declared() -> None:
 def test_a_judge_that_cannot_be_one_is_refused_before_any_work(folder: Path) -> None:
     with pytest.raises(ConfigError, match="helpfulness_model=http://host/v1 does not say which model"):
         pipeline(folder, "unnamed", "reward.helpfulness_model=http://host/v1").run(False, Notes())
-    with pytest.raises(ModelError, match="nothing is no model"):
+    with pytest.raises(ModelError, match="nothing is not a model"):
         pipeline(folder, "nowhere", "reward.safety_model=nothing").run(False, Notes())

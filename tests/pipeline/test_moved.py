@@ -197,7 +197,7 @@ def test_what_is_no_lengthening_is_refused(change: str, place: Path) -> None:
 def test_two_runs_to_go_on_with_are_refused(place: Path) -> None:
     code, _, err = call_main(place, "zero", "--resume", str(place / "run"), f"--run-dir={place / 'base'}")
     assert code == 2
-    assert "--resume goes on with one run" in err
+    assert "--resume continues one run" in err
 
 
 # What is given twice ------------------------------------------------------------------------------

@@ -27,9 +27,9 @@ def ablate(
         ),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where it is kept [default: runs/ablate_NAME-N]")
+        Path | None, typer.Option(help="directory of the run", show_default="runs/ablate_NAME-N")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the ablation in --run-dir")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="resume the ablation in --run-dir")] = False,
     pipeline: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="a finished `zerone r1` to start from, in place of a recipe"),

@@ -40,8 +40,8 @@ RunRecipe = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="a recipe of the package, see `zerone recipes` [default: that of the command; on resume the "
-        "run's own options]",
+        help="a recipe of the package, see `zerone recipes`",
+        show_default="the command's own; on resume the run's options",
         callback=refuse_both,
     ),
 ]
@@ -54,7 +54,7 @@ DryPlan = Annotated[
     bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="print nothing but the result")]
-KeptIn = Annotated[Path | None, typer.Option(help="where the run is kept [default: runs/RECIPE-N]")]
+KeptIn = Annotated[Path | None, typer.Option(help="directory of the run", show_default="runs/RECIPE-N")]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="go on with a run: `--resume RUN`, or the one in --run-dir")
+    bool, typer.Option("--resume", help="resume a run: `--resume RUN`, or the one in --run-dir")
 ]

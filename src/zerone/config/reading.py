@@ -280,7 +280,7 @@ def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Co
         refuse_unknown(key)
         # pydantic would take true for 1; the one option that is a switch says so in its default.
         if isinstance(value, bool) and not isinstance(_default_of(key), bool):
-            raise ConfigError(f"{key}={value}: a switch is no value here ({options()[key]})")
+            raise ConfigError(f"{key}={value}: expected a value, got a switch ({options()[key]})")
     try:
         return Config.model_validate(_nest(flat))
     except ValidationError as error:

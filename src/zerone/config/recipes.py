@@ -40,7 +40,7 @@ def run_to_resume(
     named = [text for text in given if resume and ("=" not in text or (Path(text) / RUN_OPTIONS).is_file())]
     runs = [*map(Path, named), *([run_dir] if run_dir else [])]
     if len({path.resolve() for path in runs}) > 1:
-        raise ConfigError(f"--resume goes on with one run; {' and '.join(map(str, runs))} are named")
+        raise ConfigError(f"--resume continues one run; {' and '.join(map(str, runs))} are named")
     return [text for text in given if text not in named], runs[0] if runs else None
 
 
@@ -66,7 +66,7 @@ def resolve_config(recipe: str, config_file: Path | None, overrides: Iterable[st
 def run_path(run_dir: Path | None, resume: bool, recipe: str) -> Path:
     """Return where a run is kept; raises ConfigError for a run to go on with that is not named."""
     if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+        raise ConfigError("--resume needs --run-dir DIR, the run to resume")
     return run_dir or new_run_path(recipe)
 
 

@@ -101,7 +101,7 @@ class Journal:
             for line in file:
                 record = parse_json(line.decode("utf-8", "replace"), str(path))
                 if not is_record(record):
-                    raise RunDirError(f"{path} holds a line that is no sample: {line[:80]!r}")
+                    raise RunDirError(f"{path} holds a line that is not a sample: {line[:80]!r}")
                 yield record
 
     def append(self, records: Sequence[Mapping[str, Any]], tally: Tally, num_skipped: int = 0) -> None:

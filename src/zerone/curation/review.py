@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from zerone.data.jsonl import objects_of
-from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.errors import ConfigError, DataError, FileError, RunDirError
 from zerone.escaping import on_one_line, visible
 from zerone.files import parse_json, refuse_overwriting
 from zerone.prompts.r1 import Style, parse_completion
@@ -38,7 +38,12 @@ class Review:
 
     def __init__(self, path: Path, out_path: Path) -> None:
         decisions = path.with_name(path.name + ".decisions")
-        refuse_overwriting({"--out": out_path}, [path, decisions])
+        try:
+            refuse_overwriting({"--out": out_path}, [path, decisions])
+        except FileError as error:
+            raise DataError(
+                f"accepted samples cannot go to {path} itself; give another --out: {error}"
+            ) from error
         self.path = path
         self.out_path = out_path
         self.samples = _read_samples(path)

@@ -226,9 +226,9 @@ def _check_turns(turns: _Turns) -> None:
                 "none, user and assistant take turns"
             )
     if not said or said[-1][1].role != "assistant":
-        raise DataError("the last message must be the assistant's, as it is what is learnt")
+        raise DataError("the last message must be the assistant's, as it is what is learned")
     if not any(message.is_trained for _, message in said if message.role == "assistant"):
-        raise DataError("every message of the assistant's has weight 0, so nothing is learnt; leave it out")
+        raise DataError("every message of the assistant's has weight 0, so nothing is learned; leave it out")
 
 
 def _with_reasoning(
@@ -254,7 +254,7 @@ def _refuse_unread(messages: tuple[Message, ...], record: Mapping[str, Any], for
             f"has the field {unread[0]!r}, which is not trained on: take it away, or leave the line out"
         )
     if record.get("label") is False or record.get("weight", 1) not in (None, 1):
-        raise DataError("is marked as not to be learnt, by `label` or `weight`; leave the line out")
+        raise DataError("is marked as not to be learned, by `label` or `weight`; leave the line out")
     held = "\n".join(text for message in messages for text in (message.thought or "", message.content))
     for name in (*REASONING, *_OTHER_REASONING, *(other for other in _FORMS if other != form)):
         value = record.get(name)

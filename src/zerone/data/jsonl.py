@@ -177,7 +177,7 @@ def objects_of(path: str | Path, named_by: str, example: str) -> Iterator[tuple[
             record = with_floats(record)
             json.dumps(record, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError(f"{place}: holds half of a surrogate pair, which is no character") from error
+            raise DataError(f"{place}: holds half of a surrogate pair, which is not a character") from error
         except RecursionError as error:
             raise DataError(f"{place}: is nested too deeply") from error
         yield place, record
@@ -371,7 +371,7 @@ def visible_text(value: Any, complaint: Callable[[str], DataError]) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise complaint("holds half of a surrogate pair, which is no character") from error
+        raise complaint("holds half of a surrogate pair, which is not a character") from error
     return text
 
 

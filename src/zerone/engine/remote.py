@@ -141,7 +141,7 @@ class EndpointClient:
         try:
             url = httpx2.URL(endpoint.url)
             if url.scheme not in ("http", "https") or not url.host:
-                raise EndpointUnusable(f"{endpoint.url!r} is no address; write it as http://HOST:PORT/v1")
+                raise EndpointUnusable(f"{endpoint.url!r} is not an address; write it as http://HOST:PORT/v1")
             self._client = httpx2.Client(headers=headers, timeout=endpoint.timeout_s, limits=limits)
         except (httpx2.InvalidURL, UnicodeEncodeError) as error:
             raise EndpointUnusable(f"{endpoint.url!r} or its key cannot be used: {error}") from error

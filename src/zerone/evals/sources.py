@@ -130,7 +130,7 @@ def _date(text: str | None, option: str) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"--{option} {text!r} is no date; write YYYY-MM-DD") from error
+        raise UserError(f"--{option} {text!r} is not a date; write YYYY-MM-DD") from error
 
 
 def _date_of(row: Row) -> date:

@@ -75,7 +75,8 @@ def suite_for_sft(config: Config) -> Suite | None:
     path = Path(name)
     if not path.suffix and not path.is_file():
         raise ConfigError(
-            f"sft.suite={name!r} is no suite; there are {', '.join(SUITE_NAMES)}, none, or a file of problems"
+            f"sft.suite={name!r} is not a suite; there are {', '.join(SUITE_NAMES)}, none, or a "
+            "file of problems"
         )
     skip = config.data.skip_unreadable
     read = read_problems(path, fields_of(config.data), skip=skip)

@@ -11,13 +11,14 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.config.reading import flat_options
-from zerone.config.sections import PromptConfig
+from zerone.config.sections import DataConfig, PromptConfig
 from zerone.data.jsonl import Fields, read_problems
 from zerone.errors import ConfigError
-from zerone.evals.suites import fields_of
+from zerone.evals.suites import data_at_any_time, fields_of
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
 from zerone.jobs.data import sources_of
 from zerone.model.loading import hash_weights
+from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.directory import RunDir, run_of_model
 from zerone.runs.lineage import Lineage, Node, lineage_of_model
 from zerone.runs.settings import prompt_of_run, sampling_of_run
@@ -50,6 +51,17 @@ def check_problems(config: Config) -> None:
     for name, part in ((d.path, None), *((one.path, one) for one in d.mixture)):
         if name is not None:
             _read_once(name, fields_of(d, part), d.skip_unreadable)
+
+
+def require_verifiers(config: Config) -> None:
+    """Raise SandboxUnavailable where the problems need a sandbox to verify programs and there is none."""
+    _prepare_once(config.data)
+
+
+@functools.cache
+def _prepare_once(data: DataConfig) -> None:
+    """Prepare the verifiers of problems that many stages name alike; making the problems takes seconds."""
+    prepare_verifiers(data_at_any_time(Config(data=data)).verifiers)
 
 
 @functools.cache

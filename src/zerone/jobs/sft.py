@@ -8,7 +8,7 @@ bit for bit on the same machine.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -17,25 +17,34 @@ from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
 from zerone.data.sources import open_source
+from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
+from zerone.jobs.training import (
+    Placement,
+    context_of,
+    engine_of,
+    new_trainer,
+    open_policy,
+    place,
+    with_microbatches,
+)
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
-from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.model.loading import Model, quiet_transformers
+from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import TrainState
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
-from zerone.train.optim import adamw
 from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.types import Demonstration, Problem
 
@@ -73,6 +82,7 @@ class Session:
     config: Config
     run: RunDir
     model: Model
+    placement: Placement
     examples: Examples
     suite: Suite | None
     engine: TorchEngine
@@ -91,12 +101,17 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     """
     if config.data.path is None:
         raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+    check_tracker(config)
     run.lock()
     try:
         keep_to_commits(run)
-        environment = prepare_run(config, run, resume)
+        environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         session = _open_session(config, run, environment)
-        return _train_and_measure(session, _new_state(session), display)
+        state = _new_state(session)
+        longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
+        config = with_microbatches(config, run, state.trainer, "sft", longest)
+        with tracked(config, run) as tracking:
+            return _train_and_measure(replace(session, config=config), state, display, tracking)
     finally:
         run.unlock()
 
@@ -106,15 +121,14 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
     suite = suite_for_sft(config)
+    placement = place(config, environment)
     with quiet_transformers():
-        model = load_model(config.model.path, torch.float32)
+        model = open_policy(config, placement)
         examples = read_examples(config, model)
     to_prompt = prompt_encoder(config, model)
-    context = int(model.module.config.max_position_embeddings)
     if suite is not None:
-        check_lengths(config, to_prompt, suite.problems, context)
-    dtype = DTYPES[environment["precision"]]
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, dtype)
+        check_lengths(config, to_prompt, suite.problems, context_of(model))
+    engine = engine_of(config, model, placement, must_sample=suite is not None)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
@@ -124,6 +138,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         config=config,
         run=run,
         model=model,
+        placement=placement,
         examples=examples,
         suite=suite,
         engine=engine,
@@ -137,7 +152,7 @@ def read_examples(config: Config, model: Model) -> Examples:
     source, read = open_source(path), read_demonstrations(path)
     missing = check_form(read.demonstrations, Style(config.prompt.style), source.title)
     sides = split_problems(read.demonstrations, config.data.eval_share)
-    context = int(model.module.config.max_position_embeddings)
+    context = context_of(model)
     most = min(config.sft.max_tokens or context, context)
     trained, held_out = (_short_enough(side, config, model, most) for side in sides)
     num_answers = sum(
@@ -180,42 +195,50 @@ def _short_enough(
 
 
 def _new_state(session: Session) -> TrainState:
-    o, module = session.config.optim, session.model.module
-    rate = session.config.sft.learning_rate
-    trainer = LocalTrainer(
-        module,
-        [adamw(module.parameters(), rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.engine.dtype,
-        max_grad_norm=o.max_grad_norm,
+    trainer = new_trainer(
+        session.config,
+        session.model,
+        session.placement,
+        learning_rate=session.config.sft.learning_rate,
         rate_option="sft.learning_rate",
     )
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
-def _train_and_measure(session: Session, state: TrainState, display: Display) -> dict[str, Any]:
+def _train_and_measure(
+    session: Session, state: TrainState, display: Display, tracking: Tracking
+) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
     # A best model of a later step stays: on the way back to that step it is written again.
     upkeep.restore(has_rollouts=False)
     display.start(session.num_steps, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
+            tracking.step(metrics, timing)
             attend.after_step(metrics["step"])
 
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        _evaluate_once(session, state, session.num_steps, display)
+        evaluate_once(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
     earlier = run.read_evals()
@@ -244,6 +267,7 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
         state.trainer.save(run.best_path, session.model.tokenizer, provenance)
     run.write_eval(step, result)
     display.evaluation(result)
+    tracking.evaluation(result)
 
 
 def _provenance(session: Session, step: int | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from zerone.config import Config
 from zerone.errors import Interrupted
 from zerone.processes.stopping import stop_requests
 from zerone.runs.checkpoint import RECORDS_NAME, RecordsPart, State, restore_newest, save_checkpoint
+from zerone.runs.commands import as_typed, command_to_resume
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
 
@@ -81,12 +82,12 @@ class Upkeep:
                 raise self._stopped() from error
 
     def _stopped(self) -> Interrupted:
-        """Save, and return how to go on."""
+        """Save, and return how to resume."""
         self.save()
-        return Interrupted(
-            f"stopped after step {self.state.progress.step}; go on with the same command and "
-            f"--run-dir {self.run.path} --resume"
-        )
+        again = "the same call with resume=True"  # of a program that uses the package
+        if command := self.run.read_environment().get("command"):
+            again = as_typed(command_to_resume(str(command), self.run.path))
+        return Interrupted(f"stopped after step {self.state.progress.step}; resume with: {again}")
 
 
 def spent(run: RunDir) -> dict[str, Any]:

@@ -19,19 +19,36 @@ _BELOW = ("*/*",)
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
+def fetch_small(name: str) -> Path:
+    """Return the directory of a model on the Hub with all but its weights; raises ModelError."""
+    reference = hub.parse(name, "model", ModelError)
+    return hub.once(("small", reference), lambda: _fetch_small(reference))
+
+
 def fetch_model(name: str, weight_names: Callable[[Path], set[str]]) -> Path:
     """Return the directory of a model on the Hub, all that is needed of it fetched; raises ModelError.
 
     `weight_names` tells the weight files of a directory whose small files are there.
     """
+    small = fetch_small(name)
     reference = hub.parse(name, "model", ModelError)
-    return hub.once(("model", reference), lambda: _fetch(reference, weight_names))
+    return hub.once(("model", reference), lambda: _fetch_weights(reference, weight_names(small)))
 
 
-def _fetch(reference: hub.Reference, weight_names: Callable[[Path], set[str]]) -> Path:
+def _fetch_small(reference: hub.Reference) -> Path:
     directory = hub.fetch(reference, _SMALL, ModelError, _BELOW)
-    _check(reference, directory)
-    wanted = weight_names(directory)
+    if (directory / "config.json").is_file():
+        read_config(directory, any_architecture=True)
+        return directory
+    what = "it is not a transformers model (GGUF files and diffusion models cannot be trained here)"
+    adapter = directory / "adapter_config.json"
+    if adapter.is_file():
+        base = read_object(adapter).get("base_model_name_or_path")
+        what = f"it is an adapter, to be put on its base {base}; give a model with the adapter merged into it"
+    raise ModelError(f"{reference.called} has no config.json: {what}")
+
+
+def _fetch_weights(reference: hub.Reference, wanted: set[str]) -> Path:
     if others := sorted(name for name in wanted if not name.endswith(".safetensors")):
         raise ModelError(f"{reference.called} names {others[0]} as weights; only safetensors are fetched")
     directory = hub.fetch(reference, sorted(wanted), ModelError, _BELOW)
@@ -39,19 +56,6 @@ def _fetch(reference: hub.Reference, weight_names: Callable[[Path], set[str]]) -
     if missing:
         raise ModelError(_without_weights(reference, directory, missing))
     return directory
-
-
-def _check(reference: hub.Reference, directory: Path) -> None:
-    """Raise ModelError for a repository that holds no model which can be used here."""
-    if (directory / "config.json").is_file():
-        read_config(directory)
-        return
-    what = "it is not a transformers model (GGUF files and diffusion models cannot be trained here)"
-    adapter = directory / "adapter_config.json"
-    if adapter.is_file():
-        base = read_object(adapter).get("base_model_name_or_path")
-        what = f"it is an adapter, to be put on its base {base}; give a model with the adapter merged into it"
-    raise ModelError(f"{reference.called} has no config.json: {what}")
 
 
 def _without_weights(reference: hub.Reference, directory: Path, missing: list[str]) -> str:

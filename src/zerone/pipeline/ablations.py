@@ -227,7 +227,7 @@ def ablation_pipeline(
     if parents is not None:
         recipe = parents / RECIPE_NAME
         if not recipe.is_file():
-            raise RunDirError(f"{parents} is no pipeline (it has no {RECIPE_NAME}); run `zerone r1` first")
+            raise RunDirError(f"{parents} is not a pipeline (it has no {RECIPE_NAME}); run `zerone r1` first")
     staged = read_staged_recipe(recipe)
     kept = {name: o for name, o in staged.stages.items() if name in graph.names or "*" in name}
     staged = replace(staged, stages=kept)

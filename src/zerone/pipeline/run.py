@@ -28,10 +28,12 @@ from zerone.pipeline.graph import Graph, Source, Stage, StageDisplay, StageInput
 from zerone.pipeline.judges import with_own_judges
 from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
+from zerone.runs.commands import as_typed, command_of_process, command_to_resume
 from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
 from zerone.runs.records import Output, Record, Records, read_recipe_of_stages
-from zerone.runs.start import changed_since, gone_on_with
+from zerone.runs.start import OF_RESUMING, changed_since, gone_on_with
+from zerone.trackers.tracking import check_tracker
 
 
 class State(StrEnum):
@@ -128,10 +130,18 @@ class Pipeline:
         return plan
 
     def _check_sources(self, stage: Stage) -> None:
-        """Raise for a file or model of the user's that cannot be used: its stage may be hours away."""
+        """Raise for a file, model or tracker that cannot be used: its stage may be hours away."""
+        check_tracker(self._configs[stage.name])
         for given in stage.inputs.values():
             if isinstance(given, Source):
                 given.check(self._configs[stage.name])
+
+    def _require_of_machine(self, stages: Sequence[Stage]) -> None:
+        """Raise before the first stage for what a later one needs of this machine and does not find."""
+        for stage in stages:
+            for given in stage.inputs.values():
+                if isinstance(given, Source):
+                    given.require(self._configs[stage.name])
 
     def _again(self) -> tuple[str, ...]:
         """Return the stages that are done again whatever they were made from."""
@@ -239,19 +249,22 @@ class Pipeline:
         lock = RunDir(self.directory)
         if (self.directory / RECIPE_NAME).exists() and not (resume or self._selection.start):
             raise RunDirError(
-                f"{self.directory} already holds a pipeline; go on with it by --resume or choose "
+                f"{self.directory} already holds a pipeline; resume it with --resume, or choose "
                 "another --run-dir"
             )
         lock.lock()
         try:
             plan = self.plan()
             display.begin(plan)
-            if any(planned.state not in (State.DONE, State.LEFT_OUT) for planned in plan):
+            working = [planned.stage for planned in plan if planned.state not in (State.DONE, State.LEFT_OUT)]
+            self._require_of_machine(working)
+            if working:
                 # Its figures would be those of models that are about to change.
                 RunDir(self.directory).remove_summary()
             for name in reversed(self._again()):
                 self._records.discard(name)
             self._write_recipe()
+            lock.write_environment({"command": command_of_process()})
             for stage in self._graph.stages:
                 if self._selection.only in (None, stage.name):
                     self._bring_about(stage, display)
@@ -290,11 +303,11 @@ class Pipeline:
                     write_lineage(made[name], self._lineage(finished, name))
             record = finished
         except Interrupted as error:
-            once = ", without --from," if self._selection.start else ""
-            raise Interrupted(
-                f"stopped in stage {stage.name}; go on with the same command{once} and "
-                f"--run-dir {self.directory} --resume"
-            ) from error
+            command = command_of_process()
+            again = f"the same call with resume=True (in {self.directory})"
+            if command:
+                again = as_typed(command_to_resume(command, self.directory))
+            raise Interrupted(f"stopped in stage {stage.name}; resume with: {again}") from error
         finally:
             spent = round(record.seconds + time.perf_counter() - begun, 3)
             peak = max(record.peak_rss_bytes, _peak_rss_bytes())
@@ -386,7 +399,7 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         {key: value for key, value in flat_options(tree).items() if key not in REFERENCES}
         for tree in (old, new)
     )
-    return differences(before, after)
+    return differences(before, after, OF_RESUMING)
 
 
 def _peak_rss_bytes() -> int:

@@ -27,7 +27,7 @@ from zerone.report.figures import (
     series_of,
 )
 from zerone.report.numbers import duration, percent, plural
-from zerone.report.record import RunRecord, read_record
+from zerone.report.record import RunRecord, read_record, resume_command
 from zerone.report.template import template
 from zerone.runs.directory import RECIPE_NAME, RunDir
 from zerone.runs.records import Records, read_recipe_of_stages
@@ -64,6 +64,7 @@ class PipelineRecord:
     configs: Mapping[str, Mapping[str, Any]]
     summary: Mapping[str, Any]
     done: Sequence[str]
+    resume_command: str
 
     @property
     def is_finished(self) -> bool:
@@ -85,7 +86,12 @@ def read_pipeline(run: RunDir) -> PipelineRecord:
     summary = sum_up(records, names, seed) if configs else run.read_summary() or {}
     done = [name for name in names if (record := records.read(name)) and record.is_done]
     return PipelineRecord(
-        name=run.path.absolute().name, path=str(run.path), configs=configs, summary=summary, done=done
+        name=run.path.absolute().name,
+        path=str(run.path),
+        configs=configs,
+        summary=summary,
+        done=done,
+        resume_command=resume_command(run),
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerone.errors import RunDirError
-from zerone.runs.directory import RunDir
+from zerone.runs.commands import command_to_resume
+from zerone.runs.directory import RECIPE_NAME, RunDir
 
 Suite = Mapping[str, Any]
 _FIRST_SUITES = ("mixed", "hard")
@@ -21,7 +22,7 @@ _VOTE = re.compile(r"cons_at_(\d+)")
 class RunRecord:
     """The figures of a run; `evals` by step, `metrics` and `timing` one entry per step.
 
-    `num_stages_left` is of a pipeline, which has a summary before its end.
+    `num_stages_left` is of a pipeline, which has a summary before its end. `resume_command` resumes the run.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RunRecord:
     evals: Mapping[int, Mapping[str, Any]]
     summary: Mapping[str, Any] | None
     num_stages_left: int = 0
+    resume_command: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -140,4 +142,20 @@ def read_record(run: RunDir) -> RunRecord:
         timing=run.read_timing(),
         evals=evals,
         summary=summary,
+        resume_command=resume_command(run),
     )
+
+
+def resume_command(run: RunDir) -> str:
+    """Return the command that resumes a run or a pipeline; of a stage, the one that resumes its pipeline."""
+    is_stage = (run.path.absolute().parent / RECIPE_NAME).exists()
+    whole = RunDir(run.path.parent) if is_stage else run
+    environment = whole.read_environment() if (whole.path / "environment.json").exists() else {}
+    return command_to_resume(str(environment.get("command") or _without_record(whole)), whole.path)
+
+
+def _without_record(run: RunDir) -> str:
+    """Return the command for what another program started, which records none."""
+    if (run.path / RECIPE_NAME).exists():
+        return "zerone r1"
+    return "zerone sft" if any("loss" in result for result in run.read_evals().values()) else "zerone zero"

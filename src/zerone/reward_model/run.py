@@ -35,6 +35,7 @@ from zerone.runs.checkpoint import (
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
 from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run, programs_of
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.optim import adamw
 
 Say = Callable[[str], None]
@@ -44,6 +45,7 @@ def train_reward_model(config: Config, run: RunDir, resume: bool, say: Say) -> d
     """Train to the end and return the summary; raises UserError kinds before any long work."""
     if config.data.path is None:
         raise ConfigError("a reward model needs a file of preferences, data.path=FILE.jsonl")
+    check_tracker(config)
     run.lock()
     try:
         return _train(config, run, resume, say)
@@ -77,15 +79,26 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
         "data_sha256": Input(name=str(config.data.path), sha256=data.sha256),
     }
     begin_run(config, run, environment, inputs, describe(data))
-    history = _restore(run, learner)
     say(describe(data))
+    with tracked(config, run) as tracking:
+        return _train_and_measure(config, run, learner, data, tracking, say)
+
+
+def _train_and_measure(
+    config: Config, run: RunDir, learner: Learner, data: PreferenceData, tracking: Tracking, say: Say
+) -> dict[str, Any]:
+    history = _restore(run, learner)
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(run, learner, step, data.held_out, say, tracking)
 
     def before_step(step: int) -> None:
         if step == 0:
-            _evaluate_once(run, learner, 0, data.held_out, say)
+            evaluate_once(0)
 
     def after_step(metrics: dict[str, Any]) -> None:
         history.append(metrics)
+        tracking.step(metrics)
         if metrics["step"] % config.checkpoint.every == 0:
             _save(config, run, learner, history)
             say(f"step {metrics['step']}  loss {metrics['loss']:.4f}  right {metrics['accuracy']:.1%}")
@@ -93,10 +106,12 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
     train(learner, data.trained, _shape(config), before_step, after_step)
     _save(config, run, learner, history)
     _set_scale(learner.model, data.trained)
-    _evaluate_once(run, learner, learner.progress.step, data.held_out, say)
+    evaluate_once(learner.progress.step)
     save_reward_model(learner.model, run.model_path)
     write_lineage(run.model_path, _lineage(config, run, data))
-    return _summarise(config, run, learner, data)
+    summary = _summarise(config, run, learner, data)
+    tracking.finish(summary)
+    return summary
 
 
 def leave_out_overlong(model: RewardModel, data: PreferenceData) -> PreferenceData:
@@ -193,12 +208,15 @@ def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:
     return measure_safety(model, [example for example in examples if isinstance(example, SafetyExample)])
 
 
-def _evaluate_once(run: RunDir, learner: Learner, step: int, held_out: Sequence[Example], say: Say) -> None:
+def _evaluate_once(
+    run: RunDir, learner: Learner, step: int, held_out: Sequence[Example], say: Say, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     if step in run.read_evals():
         return
     figures = measure(learner.model, held_out)
     run.write_eval(step, {"step": step, **figures})
+    tracking.evaluation({"step": step, **figures})
     low, high = figures["accuracy_ci"]
     say(f"held out after step {step}: accuracy {figures['accuracy']:.1%} [{low:.1%}, {high:.1%}]")
 

@@ -200,7 +200,7 @@ def load_reward_model(path: Path) -> RewardModel:
     directory = path if (path / HEAD_ABOUT).is_file() else path / "model"
     if not (directory / HEAD_ABOUT).is_file():
         raise ModelError(
-            f"{path} is no reward model (it has no {HEAD_ABOUT}); train one by `zerone reward-model`"
+            f"{path} is not a reward model (it has no {HEAD_ABOUT}); train one by `zerone reward-model`"
         )
     model = load_model(str(directory), torch.float32)
     head = new_head(int(model.module.config.hidden_size))

@@ -6,6 +6,7 @@
   checkpoints/step_N/ what `--resume` goes back to      model/            the final model
   summary.json        base and final figures            report.html       the report
   run.log             tracebacks of the user's reward functions, where any failed
+  tracker/            what log.tracker keeps here, and its log; with log.tracker=none there is none
   best/               SFT: the model of the lowest held-out loss; an SFT run has no rollouts
 
 Files are replaced whole (temporary name, sync, rename) or appended and cut back on resume, so a
@@ -92,7 +93,7 @@ def not_a_run(path: Path) -> RunDirError:
     """Return the error for what is no run directory; where it holds runs (a pipeline), it names them."""
     inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
     if inside:
-        return RunDirError(f"{path} is no run itself; name one of the runs in it: {', '.join(inside)}")
+        return RunDirError(f"{path} is not a run itself; name one of the runs in it: {', '.join(inside)}")
     return RunDirError(f"{path} is not a run directory (it has no config.yaml)")
 
 
@@ -132,6 +133,11 @@ class RunDir:
     def log_path(self) -> Path:
         """The tracebacks of what failed in the user's own code."""
         return self.path / "run.log"
+
+    @property
+    def tracker_path(self) -> Path:
+        """The folder of the run's tracker (trackers/)."""
+        return self.path / "tracker"
 
     def log(self, text: str) -> None:
         """Append to run.log."""
@@ -240,8 +246,7 @@ class RunDir:
         paths = [self._metrics_path, *([self.path / "timing.jsonl"] if has_timing else [])]
         recorded = {path: {entry["step"] for _, entry in _entries(path)} for path in paths}
         if has_rollouts:
-            rows = self.query("SELECT DISTINCT step FROM groups") if self.rollouts_path.exists() else ()
-            recorded[self.rollouts_path] = {row["step"] for row in rows}
+            recorded[self.rollouts_path] = self._steps_of_groups()
         for path, steps in recorded.items():
             if missing := sorted(set(range(1, step + 1)) - steps):
                 raise FileError(
@@ -252,6 +257,16 @@ class RunDir:
             raise FileError(
                 f"{self.path / 'evals'} lacks the evaluation of step 0; put it back, or begin anew"
             )
+
+    def _steps_of_groups(self) -> set[int]:
+        """Return the steps in the database, opened to write: a kill may have left a journal to roll back."""
+        if not self.rollouts_path.exists():
+            return set()
+        try:
+            with closing(self._database()) as database:
+                return {row["step"] for row in database.execute("SELECT DISTINCT step FROM groups")}
+        except sqlite3.Error as error:
+            raise FileError(f"cannot read {self.rollouts_path}: {error}") from error
 
     def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
         """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
@@ -358,7 +373,9 @@ class RunDir:
                 names = [column[0] for column in rows.description]
                 yield from check_columns(rows, names, self.rollouts_path)
         except (sqlite3.Error, OverflowError) as error:
-            raise RunDirError(f"cannot read {self.rollouts_path}: {error}") from error
+            is_cut = self.rollouts_path.with_name(f"{self.rollouts_path.name}-journal").exists()
+            hint = "; it was killed while it wrote, and --resume puts that in order" if is_cut else ""
+            raise RunDirError(f"cannot read {self.rollouts_path}: {error}{hint}") from error
 
 
 def stored(text: str, run: RunDir) -> dict[str, Any]:
@@ -373,7 +390,7 @@ def numbers_stored(text: str, run: RunDir) -> dict[str, float]:
     """Return what a column of numbers by name holds; raises FileError for anything else."""
     value = stored(text, run)
     if not all(isinstance(number, int | float) for number in value.values()):
-        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} holds something that is no number")
+        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} holds something that is not a number")
     return value
 
 

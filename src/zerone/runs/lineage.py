@@ -91,7 +91,7 @@ def read_lineage(directory: Path) -> Lineage | None:
         lineage = Lineage(root=value["root"], nodes=nodes)
         lineage.as_dict()  # every key that is named is there
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ModelError(f"{path} is no lineage ({error}); remove it or put it back") from error
+        raise ModelError(f"{path} is not a lineage ({error}); remove it or put it back") from error
     return lineage
 
 
@@ -141,7 +141,7 @@ def model_directory(path: str) -> Path:
         if is_model(candidate):
             return candidate
     raise ModelError(
-        f"{directory} is no model: neither it nor {directory / 'model'} holds config.json and weights"
+        f"{directory} is not a model: neither it nor {directory / 'model'} holds config.json and weights"
     )
 
 

@@ -121,7 +121,7 @@ class Records:
         """Make the stage's directory, with its record in it."""
         path = self.path_of(record.stage)
         if path.exists():
-            raise RunDirError(f"{path} is there already and is no stage of a pipeline; move it away")
+            raise RunDirError(f"{path} exists already and is not a stage of a pipeline; move it away")
         new = path.with_name(f".{path.name}.new")
         try:
             shutil.rmtree(new, ignore_errors=True)

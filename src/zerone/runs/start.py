@@ -19,11 +19,13 @@ from zerone import __version__, hub
 from zerone.config import Config, to_yaml
 from zerone.config.reading import flat_options, read_tree, with_references
 from zerone.config.staged import differences
+from zerone.device import Kind
 from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
+from zerone.runs.commands import command_of_process
 from zerone.runs.directory import RunDir, write_atomically
 
 _HASHES = {
@@ -39,18 +41,20 @@ _FREE = ("checkpoint.every", "checkpoint.keep", "log.sample_every")
 """Options that change nothing in what is trained or measured: a run that goes on may have others."""
 
 
-def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None = None) -> dict[str, Any]:
+def prepare_run(
+    config: Config, run: RunDir, resume: bool, precision: str | None = None, *, kind: Kind = "cpu"
+) -> dict[str, Any]:
     """Check the directory against the wish, and return the environment that the run keeps.
 
-    `precision` is that of a run which has no choice. Raises RunDirError for a directory that holds a run
-    already without `resume`, or one of another configuration, and FileError where the run would write over
-    what it is made from.
+    `precision` is that of a run which has no choice, `kind` where it computes (bf16 on a GPU). Raises
+    RunDirError for a directory that holds a run already without `resume`, or one of another configuration,
+    and FileError where the run would write over what it is made from.
     """
     refuse_overwriting({"--run-dir": run.path}, _given_paths(config, run))
     if run.has_run:
         if not resume:
             raise RunDirError(
-                f"{run.path} already holds a run; go on with it by --resume or choose another --run-dir"
+                f"{run.path} already holds a run; resume it with --resume, or choose another --run-dir"
             )
         environment = run.read_environment()
         if lines := _differences(run, config, environment):
@@ -61,16 +65,22 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
                 + "\nResume with the same options, or choose another --run-dir"
             )
         return environment
-    precision = precision or precision_for(width_of(config.model.path), config.model.precision)
+    if kind == "cpu" and config.model.device == "cuda":
+        raise ConfigError("this command computes on the CPU; leave model.device out")
+    wanted = config.model.precision
+    if kind == "cuda" and wanted == "auto":
+        wanted = "bf16"
+    precision = precision or precision_for(width_of(config.model.path), wanted)
     threads = config.model.threads or known_machine().threads
     return {
         **_program(),
         "platform": sys.platform,
         "cores": available_cores(),
         "precision": precision,
+        "device": kind,
         "threads": threads,
         "seed": config.seed,
-        "command": " ".join(["zerone", *sys.argv[1:]]),
+        "command": command_of_process(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "model": _kept(config, run).model.path,
     }
@@ -103,8 +113,17 @@ def _program() -> dict[str, Any]:
     }
 
 
-_OF_RESUMING = ("reward.if_function_changed",)
-"""Options that say how a run is resumed, and so may be others than at its beginning."""
+OF_MEMORY = (
+    *("rl.microbatch_tokens", "sft.microbatch_tokens"),
+    *("model.gradient_checkpointing", "model.offload"),
+)
+"""Options of memory and time, which change nothing but the last bits of sums."""
+
+OF_RESUMING = (
+    *("reward.if_function_changed", *OF_MEMORY),
+    *("log.sample_every", "log.tracker", "log.project", "log.name", "log.online"),
+)
+"""Options that say how a run is resumed or shown, and so may be others than at its beginning."""
 
 
 def _differences(run: RunDir, config: Config, environment: Mapping[str, Any]) -> list[str]:
@@ -119,7 +138,7 @@ def _differences(run: RunDir, config: Config, environment: Mapping[str, Any]) ->
     kept, now = flat_options(before), flat_options(config.model_dump(mode="json"))
     free = {*_FREE, *(["rl.steps"] if _is_longer(kept.get("rl.steps"), config) else [])}
     free |= {key for key, name in _HASHES.items() if environment.get(name) and kept.get(key) and now[key]}
-    found = differences(kept, now, _OF_RESUMING)
+    found = differences(kept, now, OF_RESUMING)
     return [f"  {line}" for line in found] if any(line.split(":")[0] not in free for line in found) else []
 
 
@@ -164,7 +183,9 @@ def begin_run(
                 f"{given.name} has changed since {run.path} was started from it; {given.remedy}"
             )
     changing = {key: given.sha256 for key, given in inputs.items() if given.may_change}
-    _go_on(run, known, {**_program(), **changing})
+    now = _of_memory(flat_options(config.model_dump(mode="json")))
+    began = _of_memory(flat_options(read_tree(run.config_path)))
+    _go_on(run, {**began, **known}, {**_program(), **changing, **now})
     if run.read_config_yaml() != kept:
         write_atomically(run.config_path, kept)
 
@@ -187,16 +208,23 @@ def _commits_of(config: Config) -> dict[str, Any]:
     return {_COMMITS[kind]: found for kind, found in commits.items()}
 
 
+def _of_memory(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of memory that a configuration has; one of an earlier version may lack some."""
+    return {name: flat[name] for name in OF_MEMORY if name in flat}
+
+
 def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) -> None:
     changed = changed_since(known, program)
     if not changed:
         return
     found = checkpoints(run.checkpoints_path)
     step = int(found[-1].name.removeprefix("step_")) if found else 0
-    run.write_environment(gone_on_with(known, {"step": step, **changed}))
+    run.write_environment(gone_on_with(run.read_environment(), {"step": step, **changed}))
     before = _latest(known)
     what = ", ".join(f"{key} {before.get(key)} (now {value})" for key, value in changed.items())
     other = "program" if set(changed) <= set(_program()) else "program or reward"
+    if set(changed) <= set(OF_MEMORY):
+        other = "use of memory"
     print(
         f"warning: {run.path} goes on after step {step} with another {other} than before, so that it may end "
         f"otherwise than a run left alone: {what}",

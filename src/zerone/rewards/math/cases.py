@@ -116,7 +116,7 @@ def _with_domains(value: list[str], relations: list[list[str]], domains: Domains
             read(spread[low + 1 : high]) for low, high in pairwise([-1, *places, len(spread)])
         )
         if not all(map(_is_relation, conditions)):
-            raise Unreadable("a condition that is no relation")
+            raise Unreadable("a condition that is not a relation")
         return Listing(flat([first, *conditions])) if conditions else first
 
     if not domains:
@@ -206,7 +206,7 @@ def _read_case(tokens: list[str], read: Reader) -> Answer | None:
         # `n \\equiv 1 \\pmod 4` is compared as it stands.
         return Words(" ".join(token for token in kept if token not in "{}"))
     if not _is_relation(condition):
-        raise Unreadable("a condition that is no relation")
+        raise Unreadable("a condition that is not a relation")
     return condition
 
 

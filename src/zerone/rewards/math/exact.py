@@ -272,7 +272,7 @@ def _factorial(form: Form) -> Form:
     if value is None:
         raise NotExact
     if value.denominator != 1 or value < 0:
-        raise Unreadable("a factorial of what is no natural number")
+        raise Unreadable("a factorial of something other than a natural number")
     if value > MAX_FACTORIAL:
         raise Unreadable("a factorial is too large")
     return _constant(Fraction(math.factorial(int(value))))
@@ -283,7 +283,7 @@ def _binomial(upper: Form, lower: Form) -> Form:
     if top is None or bottom is None:
         raise NotExact
     if top.denominator != 1 or bottom.denominator != 1 or min(top, bottom) < 0:
-        raise Unreadable("a binomial of what are no natural numbers")
+        raise Unreadable("a binomial of something other than natural numbers")
     if top > MAX_FACTORIAL:
         raise Unreadable("a binomial is too large")
     return _constant(Fraction(math.comb(int(top), int(bottom))))

@@ -44,7 +44,7 @@ def _combined(signs: Sequence[str], parts: Sequence[tuple[Term, _Rows]]) -> Matr
 def _linear(factors: Sequence[Term], cells: Sequence[Answer]) -> Scalar:
     terms = [cell.term for cell in cells if isinstance(cell, Scalar) and not cell.unit]
     if len(terms) != len(factors):
-        raise Unreadable("a matrix of what are no numbers")
+        raise Unreadable("a matrix of something other than numbers")
     products = tuple(Operation("*", pair) for pair in zip(factors, terms, strict=True))
     return Scalar(products[0] if len(products) == 1 else Operation("+", products), "")
 

@@ -145,7 +145,7 @@ class SymbolicJudge:
         if one is None and is_foreign:
             raise GoldUnreadable
         if one is None:
-            raise Unreadable("notation that math-verify cannot hold against the gold answer")
+            raise Unreadable("notation that math-verify cannot compare with the ground truth")
         if other is None:
             raise Unreadable("math-verify cannot read it")
         # It lowers the case of all symbols.

@@ -350,7 +350,7 @@ class _Parser:
             self._expect("}")
             token = "".join(inside)
         if not re.fullmatch(r"[A-Za-z0-9,+-]{1,12}|\\text\s*\{[A-Za-z0-9 ]*\}", token):
-            raise Unreadable("a subscript that is no name")
+            raise Unreadable("a subscript that is not a name")
         return Symbol(f"{name}_{token}")
 
     def _decorated(self, name: str) -> Term:
