@@ -195,9 +195,9 @@ def files_of(reference: Reference, directory: Path, error: type[UserError]) -> l
         return names
     try:
         with asking(reference, error):
-            told = HfApi().repo_info(
-                reference.repository, repo_type=reference.kind, revision=revision_of(reference)
-            )
+            api, revision = HfApi(), revision_of(reference)
+            is_model = reference.kind == "model"
+            told = (api.model_info if is_model else api.dataset_info)(reference.repository, revision=revision)
             return sorted(sibling.rfilename for sibling in told.siblings or ())
     except error as failure:
         if isinstance(failure.__cause__, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):

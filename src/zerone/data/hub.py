@@ -150,7 +150,8 @@ def _chosen(reference: hub.Reference, config: str | None, configs: Mapping[str, 
             f"{reference.called} has no configuration {reference.part!r}; there are: {', '.join(configs)}"
         )
     marked = [name for name, given in configs.items() if given.get("default") is True]
-    for name in (*marked, "default", config, *(configs if len(configs) == 1 else ())):
+    likely: list[str | None] = [*marked, "default", config, *(configs if len(configs) == 1 else ())]
+    for name in likely:
         if name is not None and name in configs:
             return name
     first = next(iter(configs))
@@ -208,8 +209,7 @@ def split_of_name(path: str) -> str | None:
     """Return the split that a file's path tells by a word of its own, the last one that does, or None."""
     for part in reversed(path.lower().split("/")):
         if (match := _SHARD.match(part)) is not None:
-            told: str = match[1]
-            return _canonical(told) or told
+            return _canonical(match[1]) or match[1]
         for word in re.split(r"[-._ 0-9]+", part):
             if (split := _canonical(word)) is not None:
                 return split

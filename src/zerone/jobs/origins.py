@@ -14,9 +14,9 @@ from zerone.config.reading import flat_options
 from zerone.config.sections import DataConfig, PromptConfig
 from zerone.data.jsonl import Fields, read_problems
 from zerone.errors import ConfigError
-from zerone.evals.suites import data_at_any_time, fields_of
+from zerone.evals.suites import fields_of
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
-from zerone.jobs.data import sources_of
+from zerone.jobs.data import data_at_any_time, sources_of
 from zerone.model.loading import hash_weights
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.directory import RunDir, run_of_model
