@@ -286,9 +286,9 @@ def test_a_filter_does_not_hide_problems_from_the_measurement(tmp_path: Path, ba
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ((), "is no file here that pass rates could lie beside; give --out FILE"),
+        ((), "is not a file here that pass rates could lie beside; give --out FILE"),
         (("--out", "rates.jsonl"), "pass rates are of a fixed set of problems"),
-        (("data.path=missing.jsonl",), "is no file here"),
+        (("data.path=missing.jsonl",), "is not a file here"),
     ],
 )
 def test_what_has_no_pass_rates_is_refused(

@@ -68,7 +68,7 @@ def test_summary_has_all_documented_keys(finished: tuple[Path, str]) -> None:
     run, _ = finished
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary.keys() == {"base", "final", "steps", "wall_s", "peak_rss_bytes", "seed"}
-    of_all = ["pass_at_1", "format", "response_tokens", "reflection_words"]
+    of_all = ["pass_at_1", "format", "response_tokens", "reflection_words", "unparsable"]
     for moment in ("base", "final"):
         assert summary[moment].keys() == {"mixed", "hard"}
         for suite, names in (("mixed", of_all), ("hard", [*of_all, "cons_at_16"])):

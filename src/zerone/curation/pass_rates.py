@@ -36,7 +36,7 @@ def path_beside(config: Config) -> Path:
     path = None if given is None else Path(given).expanduser()
     if path is None or not path.exists():
         raise ConfigError(
-            f"{given or 'the data'} is no file here that pass rates could lie beside; give --out FILE"
+            f"{given or 'the data'} is not a file here that pass rates could lie beside; give --out FILE"
         )
     return path.with_name(path.name + SUFFIX)
 
