@@ -131,7 +131,11 @@ def pin(commits: Mapping[str, Mapping[str, str]]) -> None:
         for name, commit in commits.get(kind, {}).items():
             if not _COMMIT.fullmatch(str(commit)):
                 raise UserError(f"{commit!r} is not a commit of {name}: the record of the run is damaged")
-            _pin(parse(name, kind, UserError), commit)
+            reference = parse(name, kind, UserError)
+            if _pinned.get(reference.source) != commit:
+                _done.clear()
+                _pinned[reference.source] = commit
+            _pin(reference, commit)
 
 
 def _pin(reference: Reference, commit: str) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from fake_hub import Online, commit_of, online
 from fakes import byte_tokenizer, tiny_model
 from processes import arguments_of, call_main
 from zerone import hub
-from zerone.errors import ModelError
+from zerone.errors import ModelError, UserError
 from zerone.model.loading import find_directory, load_model, save_model
 from zerone.runs.lineage import lineage_of_model
 
@@ -125,9 +126,14 @@ def test_a_name_stays_at_its_commit_while_the_branch_moves(web: Online, files: d
     assert find_directory(NAME) == first
     web.restart()
     assert find_directory(NAME) != first
-    web.restart()
     hub.pin({"model": {NAME: commit_of(files)}})
-    assert find_directory(NAME) == first
+    assert find_directory(NAME) == first, "a run that is resumed, in a process that asked for another commit"
+
+
+@pytest.mark.parametrize("commit", ["main", "../../etc", "", "0" * 39, None, 7])
+def test_what_is_no_commit_in_the_record_of_a_run_is_refused(commit: Any) -> None:
+    with pytest.raises(UserError, match="the record of the run is damaged"):
+        hub.pin({"model": {NAME: commit}})
 
 
 SENTENCES = {

@@ -87,6 +87,9 @@ def open_source(name: str | Path, named_by: str = "data.path", split: str = "tra
             return _of_directory(Path(folder).expanduser(), wanted, named_by)
         if (match := _SCHEME.fullmatch(text)) is not None:
             return _of_scheme(match["scheme"], match["rest"], text)
+        raise DataError(
+            f"{path} does not exist; {named_by} must name a file of rows, as JSONL{_hub_hint(str(path))}"
+        )
     return Source(
         title=path.name,
         lines=lambda: _lines_of_file(path, str(path), named_by),
@@ -104,10 +107,6 @@ def _lines_of_file(path: Path, called: str, named_by: str) -> Iterator[Line]:
         with path.open("rb") as file:
             for number, content in numbered_rows(file, called):
                 yield Line(place=f"{called}:{number}", number=number, content=content)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} does not exist; {named_by} must name a file of rows, as JSONL{_hub_hint(str(path))}"
-        ) from error
     except OSError as error:
         raise DataError(
             f"cannot read {path}: {error.strerror or error}; {named_by} must name a file of rows, as JSONL"
