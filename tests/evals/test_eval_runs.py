@@ -541,7 +541,7 @@ def arena(tmp_path: Path) -> Iterator[tuple[list[str | Path], Path]]:
 def judging(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
     """Answer as a candidate, and judge: it wins 0 twice, 1 by place only, 2 never; 3 has no verdict."""
     content = str(body["messages"][0]["content"]) if body else ""
-    if "<request>" not in content:
+    if "---- request " not in content:
         return completion("<think>secret</think>candidate")
     assert "secret" not in content, "only what is said is judged"
     is_first = content.index("candidate") < content.index("base\n")

@@ -233,7 +233,7 @@ SIZES: dict[str, tuple[dict[str, Any], str]] = {
     "base below 0": ({"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}, "rope_theta is -5"),
     "names that are a number": ({"id2label": 3}, "cannot use"),
     "precision that is a word": ({"dtype": "evil"}, "cannot use"),
-    "epsilon that is no number": ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+    "epsilon that is not a number": ({"rms_norm_eps": float("nan")}, "NaN is not a JSON value"),
 }
 IDS: dict[str, tuple[dict[str, Any], str]] = {
     f"{name}={token}": ({name: token}, f"{name} is {token} and vocab_size {NUM_TOKENS}")

@@ -401,7 +401,7 @@ SPECS = [
     ({"verifier": "judge", "kind": "greeting"}, "the verifier 'judge' needs 'language'"),
     ({"verifier": "judge", "kind": ["fact"], "language": "en"}, "the verifier 'judge' cannot judge"),
     ({"verifier": "number", "answer": "many"}, "cannot be read by the verifier 'number'"),
-    ({"verifier": "math", "answer": "\\frac{"}, "is no mathematics"),
+    ({"verifier": "math", "answer": "\\frac{"}, "cannot be read as mathematics"),
     ({"verifier": "choice", "choices": ["a", "b"], "answer": "D"}, "the answer 'D'"),
 ]
 

@@ -139,5 +139,17 @@ def test_a_sample_of_damages_ends_in_sentences(run_name: str, folder: Path, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run_name", ["rl", "sft"])
-def test_every_damage_of_every_file_ends_in_a_sentence(run_name: str, folder: Path, tmp_path: Path) -> None:
-    check(folder, tmp_path / "place", run_name, matrix(folder / run_name))
+def test_every_kind_of_damage_of_every_file_ends_in_a_sentence(
+    run_name: str, folder: Path, tmp_path: Path
+) -> None:
+    """Of the fields of a file every sixteenth: with all of them it takes an hour."""
+    cases = matrix(folder / run_name)
+    of_fields = [
+        case for case in cases if case[0].suffix in (".json", ".jsonl", ".yaml") and _is_of_field(case[1])
+    ]
+    others = [case for case in cases if case not in of_fields]
+    check(folder, tmp_path / "place", run_name, [*others, *of_fields[::16]])
+
+
+def _is_of_field(name: str) -> bool:
+    return name.endswith(" left out") or " is " in name

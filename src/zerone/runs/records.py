@@ -69,9 +69,9 @@ def _check(record: Record, stage: str) -> None:
     kinds = {
         "made_from": (record.made_from, dict),
         "by": (record.by, dict),
-        "options": (record.made_from["options"], dict),
-        "inputs": (record.made_from["inputs"], dict),
-        "revision": (record.made_from["revision"], int),
+        "options": (record.made_from.get("options", {}), dict),
+        "inputs": (record.made_from.get("inputs", {}), dict),
+        "revision": (record.made_from.get("revision", 0), int),
         "seconds": (record.seconds, int | float),
         "peak_rss_bytes": (record.peak_rss_bytes, int),
         **{f"{name}.path": (output.path, str) for name, output in record.outputs.items()},

@@ -60,7 +60,7 @@ _NUMBERS = """
 accuracy accuracy_grpo accuracy_ppo clip_high clip_low consistent deviation difference ece entropy epoch
 explained_variance first_wins format grad_norm groups_all_right groups_all_wrong groups_with_signal kl
 learning_rate loss mean mismatch_kl no_answer num_updates p_value pass_at_1 ratio_max reflection_words
-response_tokens response_tokens_right response_tokens_wrong reward_mean reward_std score state_bytes_ratio
+response_tokens response_tokens_right response_tokens_wrong reward_mean reward_std state_bytes_ratio
 total_s_ratio train_s_ratio truncated value_loss verifier_errors weight_version
 """
 _MEASURED = "between_s generate_s peak_rss_bytes record_s reward_s seconds total_s train_s wall_s"
@@ -79,6 +79,10 @@ _FIELDS: Mapping[str, tuple[_Check, str]] = {
     **dict.fromkeys(("accuracy_by", "outcomes", "parts", "pass_at_k"), (_are_numbers, "numbers by name")),
     **dict.fromkeys(("suites", "levels", "models", "stages"), (_are_mappings, "objects by name")),
     **dict.fromkeys(("base", "final", "best", "reward_models"), (_is_mapping, "an object")),
+    "score": (
+        lambda value: _is_number(value) or _is_mapping(value),
+        "a number, with or without its interval",
+    ),
     **dict.fromkeys(("students", "bases", "resumed"), (_are_rows, "a list of objects")),
 }
 _NAMING = frozenset(
