@@ -16,6 +16,7 @@ FLOW = (
     "identity",
     "processes",
     "config",
+    "hub",
     "prompts",
     "data",
     "problems",
@@ -29,9 +30,9 @@ FLOW = (
     "train",
     "pretrain",
     "evals",
-    "curation",
     "reward_model",
     "jobs",
+    "curation",
     "pipeline",
     "report",
     "export",
@@ -48,7 +49,7 @@ LOOPS = ("train/loop.py", "train/sft.py", "pretrain.py", "reward_model/training.
 
 MAX_PARAMETERS = 8
 MAX_FILE_LINES = 600
-MAX_OPTIONS = 130
+MAX_OPTIONS = 135
 
 RUNS_INSIDE = ("sandbox/runner.py", "sandbox/template_process.py")
 """Files that are text for a sandbox, imported by nothing: only they may run what a model wrote."""

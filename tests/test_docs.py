@@ -218,7 +218,8 @@ def _option_keys(arguments: list[str]) -> Iterator[str]:
 def _is_option(key: str) -> bool:
     """Whether a key names an option, perhaps of one stage, or of one variant of an ablation."""
     known = options()
-    return key in known or key.partition(".")[2] in known or key.startswith("reward.functions.")
+    has_entries = key.startswith(("reward.functions.", "data.mixture."))
+    return key in known or key.partition(".")[2] in known or has_entries
 
 
 PASTED = {

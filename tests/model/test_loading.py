@@ -340,6 +340,8 @@ def test_an_unsupported_architecture_is_refused_before_its_weights_are_opened(tm
 
 def test_a_name_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist; nothing is downloaded by that name"):
+        load_model("./Qwen/Qwen3-0.6B", torch.float32)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set, and the model Qwen/Qwen3-0\.6B is not"):
         load_model("Qwen/Qwen3-0.6B", torch.float32)
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="is a file"):

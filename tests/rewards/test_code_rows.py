@@ -17,7 +17,7 @@ from zerone.config import build_config
 from zerone.data.code_tests import code_spec
 from zerone.data.jsonl import Fields, read_problems
 from zerone.errors import DataError
-from zerone.evals.suites import data_of
+from zerone.jobs.data import data_of
 from zerone.rewards.ground_truth import gold_complaint
 from zerone.rewards.scoring import score_row
 from zerone.sandbox.execution import Kind

@@ -14,6 +14,7 @@ import pytest
 
 import problem_reader
 from problem_reader import Countdown, Story
+from zerone.data.mixture import ListMixture
 from zerone.data.split import split_of
 from zerone.problems import arithmetic, countdown, sums
 from zerone.problems.mixture import (
@@ -22,7 +23,6 @@ from zerone.problems.mixture import (
     EmbeddedMixture,
     Family,
     FamilyMixture,
-    ListMixture,
     draw_any,
     hard_suite,
     mixed_suite,

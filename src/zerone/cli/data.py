@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryRun, Overrides
+from zerone.cli.arguments import ConfigFile, DryRun, Overrides, Recipe
 from zerone.config import Config, to_yaml
 from zerone.config.recipes import resolve_config
 from zerone.escaping import on_one_line
@@ -61,6 +61,34 @@ def reject_sample(
 
     _refuse_inputs(out, resolved, config)
     _print_card(make_rejection_samples(resolved, out, _show), out)
+
+
+@app.command()
+def pass_rates(
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="the JSONL to write [default: DATA.pass_rates.jsonl, beside a local file]"),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="completions drawn for each problem")] = 8,
+    recipe: Recipe = "zero",
+    config: ConfigFile = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Measure how often model.path solves each problem of data.path; `data.pass_rates` then filters by it."""
+    resolved = resolve_config(recipe, config, overrides)
+    if dry_run:
+        print(to_yaml(resolved), end="")
+        return
+    from zerone.curation.pass_rates import measure_pass_rates, path_beside
+
+    path = out or path_beside(resolved)
+    _refuse_inputs(path, resolved, config)
+    card = measure_pass_rates(resolved, path, samples, _show)
+    counts = ", ".join(f"{count} {fate}" for fate, count in card["counts"].items() if count)
+    print(f"{card['problems']} problems: {counts}")
+    print(f"rates:   {path.resolve()}")
+    print(f"train:   zerone zero data.pass_rates={path} and the same data options")
 
 
 @app.command()

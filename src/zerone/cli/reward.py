@@ -160,7 +160,7 @@ def _progress(file: str, stack: ExitStack) -> Any:
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="problems to train on")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="problems, as data.path names them")],
     prompt_field: Annotated[str, typer.Option(help="field of the prompt")] = "prompt",
     answer_field: Annotated[str, typer.Option(help="field of the ground truth")] = "answer",
     answer_pattern: Annotated[
@@ -184,24 +184,25 @@ def check(
         choices=choices_field,
         verifier=verifier,
     )
-    found, by_verifier = list[dict[str, Any]](), dict[str, int]()
+    found, by_verifier = dict[str, dict[str, Any]](), dict[str, int]()
     num_lines = 0
-    for number, problem in read_lines(data, fields):
+    for read, problem in read_lines(data, fields):
         num_lines += 1
         if isinstance(problem, UserError):
-            complaint: str | None = str(problem).removeprefix(f"{data}:{number}: ")
+            complaint: str | None = str(problem).removeprefix(f"{read.place}: ")
         else:
             by_verifier[problem.verifier] = by_verifier.get(problem.verifier, 0) + 1
             complaint = gold_complaint(problem)
         if complaint is not None:
-            found.append({"line": number, "complaint": complaint})
-    reasons = reasons_of(line["complaint"] for line in found)
-    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": found, "reasons": reasons}
+            found[read.place] = {"line": read.number, "complaint": complaint}
+    unusable = list(found.values())
+    reasons = reasons_of(line["complaint"] for line in unusable)
+    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": unusable, "reasons": reasons}
     if as_json:
         print(json.dumps(result))
     else:
-        for line in found:
-            print(on_one_line(f"{data}:{line['line']}: {line['complaint']}"))
+        for place, line in found.items():
+            print(on_one_line(f"{place}: {line['complaint']}"))
         for reason, count in reasons.items():
             print(on_one_line(f"{count:>6} unusable: {reason}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))

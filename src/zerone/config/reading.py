@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from zerone.config.presets import PRESETS
-from zerone.config.sections import named_functions
+from zerone.config.sections import PARTS, named_entries
 from zerone.config.tree import Config, options
 from zerone.errors import ConfigError, FileError
 from zerone.files import parse_yaml, read_yaml, write_yaml
@@ -23,32 +23,61 @@ SEVERAL_STAGES = "stages"
 """The section of a recipe that holds what differs from stage to stage (staged.py)."""
 
 
-REFERENCES = ("model.path", "data.path", "reward.helpfulness_model", "reward.safety_model")
+REFERENCES = ("model.path", "data.path", "data.pass_rates", "reward.helpfulness_model", "reward.safety_model")
 """Options that name what a run is made from; a run keeps them relative to its directory where it can."""
 
-_FUNCTIONS = "reward.functions"
-_ENTRY = re.compile(re.escape(_FUNCTIONS) + r"\.(?P<name>[^.]+)(?:\.(?P<leaf>function|weight))?")
-"""The one option that holds a mapping; its entries may be given one by one."""
+_NAMED = {
+    "reward.functions": ("function", PARTS, ("weight",)),
+    "data.mixture": (
+        "path",
+        (),
+        ("weight", "prompt_field", "answer_field", "answer_pattern", "choices_field", "verifier"),
+    ),
+}
+"""The options that hold mappings, whose entries may be given one by one -> what an entry is by itself, the
+names that are taken, and what else an entry may say."""
+_ENTRY = re.compile(
+    "|".join(
+        rf"{re.escape(option)}\.[^.]+(?:\.(?:{'|'.join((leaf, *others))}))?"
+        for option, (leaf, _, others) in _NAMED.items()
+    )
+)
+
+
+def _entry_of(key: str) -> tuple[str, str, str | None]:
+    """Return the option, the name and what is said of it."""
+    section, option, name, *leaf = key.split(".")
+    return f"{section}.{option}", name, leaf[0] if leaf else None
 
 
 def _with_entries(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Put `reward.functions.NAME=...` and `reward.functions.NAME.weight=...` into `reward.functions`."""
-    entries = {key: match for key in flat if (match := _ENTRY.fullmatch(key))}
-    if not entries:
-        return dict(flat)
+    entries = [key for key in flat if _ENTRY.fullmatch(key)]
     found = {key: value for key, value in flat.items() if key not in entries}
-    try:
-        functions = named_functions(found.get(_FUNCTIONS, {}))
-        for key, match in entries.items():
-            name, leaf = match["name"], match["leaf"]
-            known = functions.get(name)
-            inner = dict(known) if isinstance(known, Mapping) else {}
-            if leaf is None and isinstance(flat[key], str):
-                leaf = "function"
-            functions[name] = flat[key] if leaf is None else {**inner, leaf: flat[key]}
-        return {**found, _FUNCTIONS: named_functions(functions)}
-    except ValueError as error:
-        raise ConfigError(f"{_FUNCTIONS}: {error}") from error
+    for option in dict.fromkeys(_entry_of(key)[0] for key in entries):
+        main, taken, _ = _NAMED[option]
+        try:
+            named = named_entries(found.get(option, {}), main, taken)
+            for key in entries:
+                of, name, leaf = _entry_of(key)
+                if of != option:
+                    continue
+                known = named.get(name)
+                inner = dict(known) if isinstance(known, Mapping) else {}
+                if leaf is None and isinstance(flat[key], str):
+                    leaf = main
+                named[name] = flat[key] if leaf is None else {**inner, leaf: flat[key]}
+            found[option] = named_entries(named, main, taken)
+        except ValueError as error:
+            raise ConfigError(f"{option}: {error}") from error
+    return found
+
+
+def _is_text(key: str) -> bool:
+    """Whether an option, or an entry of one, holds free text that is taken as it is typed."""
+    if not _ENTRY.fullmatch(key):
+        return key in _text_options()
+    return _entry_of(key)[0] == "data.mixture" and _entry_of(key)[2] not in (None, "weight")
 
 
 def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[str]:
@@ -116,7 +145,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, value = override.removeprefix("--").partition("=")
         if not equals:
             raise ConfigError(f"{override!r} is not an override; write key=value, as in rl.steps=20")
-        if key in _text_options():
+        if _is_text(key):
             flat[key] = None if value == "null" else value
             continue
         try:

@@ -20,7 +20,10 @@ class Section(BaseModel):
 class ModelConfig(Section):
     """The base model and how it is computed."""
 
-    path: str = Field("embedded", description="`embedded`, or a local transformers directory")
+    path: str = Field(
+        "embedded",
+        description="`embedded`, a local transformers directory, or OWNER/NAME[@REVISION] of the Hub",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="precision of weights in training and sampling; auto is measured (zerone doctor)"
     )
@@ -54,11 +57,103 @@ class LoraConfig(Section):
     )
 
 
+_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
+
+
+class NamedConfig(Section):
+    """One of several things of a kind that have names and weights."""
+
+    name: str
+    weight: float = Field(1.0, ge=0)
+
+    @field_validator("weight", mode="before")
+    @classmethod
+    def _refuse_switch(cls, weight: Any) -> Any:
+        if isinstance(weight, bool):
+            raise ValueError("a weight is a number, not a switch")
+        return weight
+
+
+class FunctionConfig(NamedConfig):
+    """One of several reward functions of the user's."""
+
+    function: str
+
+
+class PartConfig(NamedConfig):
+    """One of several sources of problems; a field that is None is that of the section `data`."""
+
+    path: str
+    weight: float = Field(1.0, gt=0)
+    prompt_field: str | None = None
+    answer_field: str | None = None
+    answer_pattern: str | None = None
+    choices_field: str | None = None
+    verifier: Literal["auto", "number", "exact", "choice", "math", "code"] | None = None
+
+
+def named_entries(given: Any, leaf: str, taken: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what is said of things by their names, from a mapping or a list; a text alone is their `leaf`.
+
+    In a list a text has the name that stands behind its last colon or slash.
+    """
+    shape = _SHAPES[leaf]
+    if isinstance(given, str):
+        given = [given]
+    if isinstance(given, Mapping):
+        pairs = list(given.items())
+    elif isinstance(given, Sequence):
+        pairs = [_named(one, leaf) for one in given]
+    else:
+        raise ValueError(f"write {{NAME: {shape}}} or {{NAME: {{{leaf}: {shape}, weight: 0.5}}}}")
+    found: dict[str, Any] = {}
+    for name, one in pairs:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot name a {_KINDS[leaf]}: letters, digits, _ and - are read")
+        if name in taken or name in found:
+            other = "another part of the reward" if name in taken else f"two of the {leaf}s"
+            raise ValueError(f"{name!r} is the name of {other}; write {{NAME: {shape}}}")
+        if one is not None:
+            found[name] = {leaf: one} if isinstance(one, str) else one
+    return found
+
+
+_SHAPES = {"function": "path.py:function", "path": "FILE"}
+_KINDS = {"function": "reward", "path": "source of problems"}
+
+
+def _named(one: Any, leaf: str) -> tuple[Any, Any]:
+    """Return name and entry of a thing in a list."""
+    if isinstance(one, Mapping):
+        rest = {key: value for key, value in one.items() if key != "name"}
+        return one.get("name") or _name_in(str(one.get(leaf)), leaf), rest
+    return _name_in(str(one), leaf), one
+
+
+def _name_in(text: str, leaf: str) -> str:
+    if leaf == "function":
+        return text.rpartition(":")[2]
+    name = re.split(r"[@#]", text)[0].rstrip("/").rpartition("/")[2].partition(".")[0]
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)
+
+
+def _entries(named: Mapping[str, Any]) -> list[Any]:
+    """Return named things as a list of sections that know their names."""
+    return [{"name": name, **one} if isinstance(one, Mapping) else one for name, one in named.items()]
+
+
 class DataConfig(Section):
     """Which problems are trained on."""
 
     path: str | None = Field(
-        None, description="your own problems (JSONL) instead of a family; in SFT your demonstrations"
+        None,
+        description="your own problems instead of a family (for SFT, demonstrations): a file, a directory of "
+        "shards, or hf:OWNER/NAME[/CONFIG][@REVISION][#SPLIT]",
+    )
+    mixture: tuple[PartConfig, ...] = Field(
+        (),
+        description="several sources of problems by name, each as data.path or `{path: ..., weight: 1}`; "
+        "also `data.mixture.NAME=FILE` and `data.mixture.NAME.weight=2`",
     )
     family: Literal["embedded", "mix", "sums"] = Field(
         "embedded",
@@ -83,6 +178,28 @@ class DataConfig(Section):
     eval_share: float = Field(
         0.05, gt=0, lt=1, description="share of your problems held out for evaluation, by hash"
     )
+    epochs: int = Field(
+        0, ge=0, description="passes over your own problems, in place of rl.steps; 0: rl.steps"
+    )
+    pass_rates: str | None = Field(
+        None, description="pass rates that `zerone data pass-rates` measured; problems at 0 or 1 are left out"
+    )
+    pass_rate_min: float | None = Field(
+        None, ge=0, le=1, description="lowest pass rate that is trained on; unset: any above 0"
+    )
+    pass_rate_max: float | None = Field(
+        None, ge=0, le=1, description="highest pass rate that is trained on; unset: any below 1"
+    )
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the problems are the user's own, and not those of a family."""
+        return self.path is not None or bool(self.mixture)
+
+    @field_validator("mixture", mode="before")
+    @classmethod
+    def _name_mixture(cls, given: Any) -> Any:
+        return _entries(named_entries(given, "path"))
 
 
 class PromptConfig(Section):
@@ -112,59 +229,8 @@ class SamplingConfig(Section):
     slots: int = Field(192, ge=1, description="sequences decoded at once; KV memory grows with it")
 
 
-class FunctionConfig(Section):
-    """One of several reward functions of the user's."""
-
-    name: str
-    function: str
-    weight: float = Field(1.0, ge=0)
-
-    @field_validator("weight", mode="before")
-    @classmethod
-    def _refuse_switch(cls, weight: Any) -> Any:
-        if isinstance(weight, bool):
-            raise ValueError("a weight is a number, not a switch")
-        return weight
-
-
-_NAME = re.compile(r"[A-Za-z_][\w-]{0,63}", re.ASCII)
 PARTS = ("accuracy", "format", "language", "repetition", "overlong", "user", "helpfulness", "safety")
 """The parts of a reward that have names of their own; those of functions come behind them."""
-
-
-def named_functions(given: Any) -> dict[str, Any]:
-    """Return what is said of reward functions by their names, from a mapping or a list.
-
-    `path.py:function` alone has weight 1, and in a list the name of its function.
-    """
-    if isinstance(given, str):
-        given = [given]
-    if isinstance(given, Mapping):
-        pairs = list(given.items())
-    elif isinstance(given, Sequence):
-        pairs = [_named(one) for one in given]
-    else:
-        raise ValueError(
-            "write {NAME: path.py:function} or {NAME: {function: path.py:function, weight: 0.5}}"
-        )
-    found: dict[str, Any] = {}
-    for name, one in pairs:
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ValueError(f"{name!r} cannot name a reward: letters, digits, _ and - are read")
-        if name in PARTS or name in found:
-            taken = "another part of the reward" if name in PARTS else "two of the functions"
-            raise ValueError(f"{name!r} is the name of {taken}; write {{NAME: path.py:function}}")
-        if one is not None:
-            found[name] = {"function": one} if isinstance(one, str) else one
-    return found
-
-
-def _named(one: Any) -> tuple[Any, Any]:
-    """Return name and entry of a function in a list."""
-    if isinstance(one, Mapping):
-        rest = {key: value for key, value in one.items() if key != "name"}
-        return one.get("name") or str(one.get("function")).rpartition(":")[2], rest
-    return str(one).rpartition(":")[2], one
 
 
 class RewardConfig(Section):
@@ -228,10 +294,7 @@ class RewardConfig(Section):
     @field_validator("functions", mode="before")
     @classmethod
     def _name_functions(cls, given: Any) -> Any:
-        return [
-            {"name": name, **one} if isinstance(one, Mapping) else one
-            for name, one in named_functions(given).items()
-        ]
+        return _entries(named_entries(given, "function", PARTS))
 
 
 class AdvantageConfig(Section):

@@ -97,6 +97,7 @@ class Config(Section):
             )
         if self.sampling.temperature == 0:
             raise ValueError("sampling.temperature=0 makes all answers of a group equal; RL needs > 0")
+        self._check_data()
         r = self.reward
         own = any(one.weight for one in r.functions)
         if not any((r.accuracy, r.format, r.language, r.repetition, r.overlong, r.user, r.preference, own)):
@@ -113,6 +114,25 @@ class Config(Section):
         if (r.helpfulness_model or r.safety_model) and not r.preference:
             raise ValueError("a reward model is given and reward.preference is 0; set its weight")
         return self
+
+    def _check_data(self) -> None:
+        d = self.data
+        if d.path is not None and d.mixture:
+            raise ValueError("data.path and data.mixture both name problems; keep one of them")
+        if not (d.path or d.mixture) and (d.epochs or d.pass_rates):
+            option = "data.epochs" if d.epochs else "data.pass_rates"
+            raise ValueError(
+                f"{option} needs problems of your own, by data.path or data.mixture; the others are drawn "
+                "anew, without end"
+            )
+        low, high = d.pass_rate_min, d.pass_rate_max
+        if d.pass_rates is None and (low is not None or high is not None):
+            raise ValueError(
+                "data.pass_rate_min and data.pass_rate_max need data.pass_rates=FILE, which `zerone data "
+                "pass-rates` measures"
+            )
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"data.pass_rate_min={low} is above data.pass_rate_max={high}")
 
 
 def options(section: type[BaseModel] = Config, prefix: str = "") -> dict[str, str]:

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zerone.data.jsonl import lines_of, parse_object
+from zerone.data.adapters import DEMONSTRATIONS, adapted, adapter_for
+from zerone.data.jsonl import parse_object
+from zerone.data.sources import open_source
 from zerone.errors import DataError
 from zerone.prompts.messages import REASONING, checked_text, is_absent, read_message, shown
 from zerone.types import Demonstration, Message
@@ -69,33 +71,44 @@ _Turns = dict[str, Message]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemonstrationFile:
-    """The demonstrations of a file, in its order; `num_duplicates` were left out."""
+    """The demonstrations of a source, in its order; `num_duplicates` were left out.
+
+    `read_as` is the data set whose columns were found.
+    """
 
     demonstrations: tuple[Demonstration, ...]
     num_duplicates: int
+    read_as: str | None = None
 
 
-def read_demonstrations(path: Path) -> DemonstrationFile:
-    """Read a file for SFT; blank lines are skipped.
+def read_demonstrations(path: str | Path) -> DemonstrationFile:
+    """Read a source for SFT; blank lines are skipped.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
     found: dict[tuple[Message, ...], Demonstration] = {}
+    source, adapter = open_source(path), None
     num_read = 0
-    for number, line in lines_of(path):
-        place = f"{path}:{number}"
-        record = parse_object(line, place, _EXAMPLE)
+    for line in source.lines():
+        record = parse_object(line.content, line.place, _EXAMPLE)
+        if not num_read:
+            adapter = adapter_for(DEMONSTRATIONS, source.known_by, record)
+        record = adapted(adapter, record, line.place)
         try:
             messages = _messages_of(record)
         except DataError as error:
-            raise DataError(f"{place}: {error}") from error
+            raise DataError(f"{line.place}: {error}") from error
         # Texts that are the same in two forms are the same demonstration.
         same = tuple(replace(message, takes_form=False) for message in messages)
         found.setdefault(same, Demonstration(id=_id_of(messages[:-1]), messages=messages))
         num_read += 1
     if not found:
         raise DataError(f"{path} is empty; it needs one JSON object per line, {_EXAMPLE}")
-    return DemonstrationFile(demonstrations=tuple(found.values()), num_duplicates=num_read - len(found))
+    return DemonstrationFile(
+        demonstrations=tuple(found.values()),
+        num_duplicates=num_read - len(found),
+        read_as=None if adapter is None else adapter.title,
+    )
 
 
 def _id_of(question: tuple[Message, ...]) -> str:

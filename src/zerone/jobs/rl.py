@@ -8,7 +8,6 @@ weights of the whole are those of an uninterrupted run, bit for bit on the same 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,10 +18,9 @@ from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError, FileError
 from zerone.evals.evaluate import Suite, evaluate
-from zerone.evals.suites import Data, data_of
 from zerone.files import JsonObject
-from zerone.identity import sha256_of_file
 from zerone.jobs.algorithm import algorithm_of
+from zerone.jobs.data import Data, data_inputs, data_of, with_epochs
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.jobs.training import (
@@ -45,7 +43,7 @@ from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
 from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import Algorithm, TrainState
 from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, train
@@ -94,6 +92,8 @@ def run_zero(
     check_tracker(config)
     run.lock()
     try:
+        keep_to_commits(run)
+        config = with_epochs(config)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
@@ -127,7 +127,7 @@ def open_session(
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {
-        **data_input(config),
+        **data_inputs(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
@@ -154,12 +154,6 @@ def refuse_unjudged(problems: Sequence[Problem]) -> None:
             f"rule can judge (the first: {unjudged[0].prompt[:60]!r}); set reward.preference and "
             "reward.helpfulness_model, or leave them out"
         )
-
-
-def data_input(config: Config) -> dict[str, Input]:
-    """Return the user's file of problems as an input, where there is one."""
-    path = config.data.path
-    return {} if path is None else {"data_sha256": Input(name=path, sha256=sha256_of_file(Path(path)))}
 
 
 def prompt_encoder(config: Config, model: Model) -> Callable[[Problem], tuple[int, ...]]:

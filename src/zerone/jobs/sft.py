@@ -6,11 +6,9 @@ goes on with `resume`, and the metrics and weights of the whole are those of an 
 bit for bit on the same machine.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +16,7 @@ import torch
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
+from zerone.data.sources import open_source
 from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
@@ -42,7 +41,7 @@ from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
 from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import TrainState
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
@@ -105,6 +104,7 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     check_tracker(config)
     run.lock()
     try:
+        keep_to_commits(run)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         session = _open_session(config, run, environment)
         state = _new_state(session)
@@ -148,9 +148,9 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
 
 def read_examples(config: Config, model: Model) -> Examples:
     """Read `data.path` and hold a share out; raises DataError where too little is left."""
-    path = Path(str(config.data.path))
-    read = read_demonstrations(path)
-    missing = check_form(read.demonstrations, Style(config.prompt.style), path.name)
+    path = str(config.data.path)
+    source, read = open_source(path), read_demonstrations(path)
+    missing = check_form(read.demonstrations, Style(config.prompt.style), source.title)
     sides = split_problems(read.demonstrations, config.data.eval_share)
     context = context_of(model)
     most = min(config.sft.max_tokens or context, context)
@@ -173,11 +173,12 @@ def read_examples(config: Config, model: Model) -> Examples:
         for number, kind in ((read.num_duplicates, "repeated"), (num_long, f"longer than {most} tokens"))
         if number
     ) + "".join(f", {number} without {part}" for part, number in missing.items() if number)
+    title = f"{source.title} (read as {read.read_as})" if read.read_as else source.title
     return Examples(
         trained=trained,
         held_out=held_out,
-        description=f"{path.name}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        description=f"{title}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
+        sha256=source.sha256(),
     )
 
 

@@ -20,8 +20,8 @@ from zerone.engine.torch.rollouts import TorchEngine
 from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.significance import compare
-from zerone.evals.suites import data_of
 from zerone.files import read_json
+from zerone.jobs.data import data_of
 from zerone.jobs.origins import prompt_of_model
 from zerone.jobs.rl import check_lengths, prompt_encoder
 from zerone.model.loading import load_model, quiet_transformers

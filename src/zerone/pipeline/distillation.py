@@ -22,8 +22,8 @@ from zerone.config.sections import RLConfig
 from zerone.curation.settings import make_rejection_samples
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import RunDirError
-from zerone.evals.suites import data_of
 from zerone.files import read_json
+from zerone.jobs.data import data_of
 from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import (
     Model,

@@ -28,7 +28,8 @@ from zerone.config import Config
 from zerone.errors import SandboxUnavailable
 from zerone.evals import sources
 from zerone.evals.evaluate import Suite
-from zerone.evals.suites import data_of, suite_named
+from zerone.evals.suites import suite_named
+from zerone.jobs.data import data_of
 from zerone.jobs.evaluate import Wanted, measure_on
 from zerone.jobs.origins import prompt_of_model
 from zerone.model.loading import find_directory, load_model

@@ -7,7 +7,6 @@ it goes on from its newest checkpoint and ends with the same bytes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from zerone.config import Config
 from zerone.data.preferences import Example, Pair, PreferenceData, SafetyExample, read_preferences
+from zerone.data.sources import open_source
 from zerone.errors import ConfigError, DataError
 from zerone.files import write_json
 from zerone.identity import sha256_of_path
@@ -34,7 +34,7 @@ from zerone.runs.checkpoint import (
 )
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run, programs_of
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run, programs_of
 from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.optim import adamw
 
@@ -57,7 +57,7 @@ def read_data(config: Config) -> PreferenceData:
     """Read and select what the configuration names."""
     r = config.reward_model
     return read_preferences(
-        Path(str(config.data.path)),
+        str(config.data.path),
         min_margin=r.min_margin,
         balance_lengths=r.balance_lengths,
         eval_share=config.data.eval_share,
@@ -65,6 +65,7 @@ def read_data(config: Config) -> PreferenceData:
 
 
 def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any]:
+    keep_to_commits(run)
     environment = prepare_run(config, run, resume, precision="fp32")
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
@@ -233,7 +234,12 @@ def _set_scale(model: RewardModel, examples: Sequence[Example]) -> None:
 def _lineage(config: Config, run: RunDir, data: PreferenceData) -> Lineage:
     base = lineage_of_model(config.model.path)
     source = Lineage.of(
-        Node(name="preferences", kind="data", sha256=data.sha256, about={"path": config.data.path})
+        Node(
+            name="preferences",
+            kind="data",
+            sha256=data.sha256,
+            about=open_source(str(config.data.path)).about,
+        )
     )
     node = Node(
         name=f"reward_model.{data.kind}",

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 
 from zerone.data.choices import LETTERS
+from zerone.data.jsonl import ProblemFile
+from zerone.errors import DataError
 from zerone.rewards.verifiers import FAILURES, verifier_named
 from zerone.types import Outcome, Problem
 
@@ -36,6 +38,29 @@ def gold_complaint(problem: Problem) -> str | None:
     if outcome is Outcome.CORRECT:
         return None
     return f"the answer {_shown(gold)} cannot be read by the verifier {problem.verifier!r} ({outcome.value})"
+
+
+_LISTED_LINES = 10
+
+
+def readable_problems(read: ProblemFile, name: str, *, skip: bool) -> tuple[Problem, ...]:
+    """Return the problems that their verifier can judge by; raises DataError for others, or where none is."""
+    complaints = {
+        place: complaint
+        for place, problem in zip(read.places, read.problems, strict=True)
+        if (complaint := gold_complaint(problem)) is not None
+    }
+    is_hopeless = len(complaints) == len(read.problems)
+    if complaints and (not skip or is_hopeless):
+        shown = [f"{place}: {text}" for place, text in complaints.items()][:_LISTED_LINES]
+        raise DataError(
+            f"{len(complaints)} of {len(read.problems)} answers or tests of {name} cannot be read:\n"
+            + "\n".join(shown)
+            + f"\nCorrect them (`zerone reward check {name}` lists all), choose another data.verifier"
+            + ("" if is_hopeless else ", or leave them out by data.skip_unreadable=true")
+        )
+    pairs = zip(read.places, read.problems, strict=True)
+    return tuple(problem for place, problem in pairs if place not in complaints)
 
 
 def is_for_a_model(problem: Problem) -> bool:

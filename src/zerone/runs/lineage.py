@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zerone import hub
 from zerone.errors import ModelError
 from zerone.files import read_json
-from zerone.identity import LINEAGE_NAME, is_model, sha256_of_path
+from zerone.identity import LINEAGE_NAME, is_model, sha256_of_path, sha256_of_text
 from zerone.model.loading import EMBEDDED, find_directory, hash_weights, read_provenance
 from zerone.runs.directory import write_atomically
 
@@ -113,13 +114,17 @@ def lineage_of_model(path: str, name: str = "base") -> Lineage:
     known = read_lineage(directory)
     if known is not None and not weights_have_changed(directory, known):
         return known
-    about = {"path": path, "weights_sha256": hash_weights(directory)}
+    about: dict[str, Any] = {"path": path, "weights_sha256": hash_weights(directory)}
+    commit = hub.pinned([path]).get("model", {}).get(path)
+    if commit is not None:
+        about["revision"] = commit
     if known is not None:
         about["edited"] = f"other weights than {LINEAGE_NAME} tells of"
     node = Node(
         name=name if known is None else known.node.name,
         kind="model",
-        sha256=sha256_of_path(directory),
+        # What else lies in the cache is not the model's: the commit says all.
+        sha256=sha256_of_path(directory) if commit is None else sha256_of_text(f"{path} {commit}"),
         about=about,
         made_by=(read_provenance(directory) or {}) if known is None else {},
         inputs={} if known is None else {"before": known.root},
@@ -129,7 +134,7 @@ def lineage_of_model(path: str, name: str = "base") -> Lineage:
 
 def model_directory(path: str) -> Path:
     """Return the directory of a model, which may be named by its run; raises ModelError if there is none."""
-    if path == EMBEDDED:
+    if path == EMBEDDED or hub.is_model_name(path):
         return find_directory(path)
     directory = Path(path).expanduser()
     for candidate in (directory, directory / "model"):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from zerone import __version__
+from zerone import __version__, hub
 from zerone.config import Config, to_yaml
 from zerone.config.reading import flat_options, read_tree, with_references
 from zerone.config.staged import differences
@@ -31,6 +31,7 @@ from zerone.runs.directory import RunDir, write_atomically
 _HASHES = {
     "model.path": "model_sha256",
     "data.path": "data_sha256",
+    "data.pass_rates": "pass_rates_sha256",
     "reward.helpfulness_model": "reward_models",
     "reward.safety_model": "reward_models",
 }
@@ -170,7 +171,7 @@ def begin_run(
     kept = to_yaml(_kept(config, run))
     if not run.has_run:
         hashes = {key: given.sha256 for key, given in inputs.items()}
-        run.start(kept, {**environment, **hashes, "data": data})
+        run.start(kept, {**environment, **hashes, **_commits_of(config), "data": data})
         return
     known = run.read_environment()
     latest = _latest(known)
@@ -187,6 +188,24 @@ def begin_run(
     _go_on(run, {**began, **known}, {**_program(), **changing, **now})
     if run.read_config_yaml() != kept:
         write_atomically(run.config_path, kept)
+
+
+_COMMITS = {"model": "model_commits", "dataset": "data_commits"}
+"""A kind of names on the Hub -> where environment.json has their commits."""
+
+
+def keep_to_commits(run: RunDir) -> None:
+    """Let names on the Hub stand at the commits at which the run began, where it goes on."""
+    if run.has_run:
+        known = run.read_environment()
+        hub.pin({kind: known[key] for kind, key in _COMMITS.items() if isinstance(known.get(key), Mapping)})
+
+
+def _commits_of(config: Config) -> dict[str, Any]:
+    """Return the commits of the names on the Hub that a configuration holds."""
+    texts = [value for value in flat_options(config.model_dump()).values() if isinstance(value, str)]
+    commits = hub.pinned([*texts, *(part.path for part in config.data.mixture)])
+    return {_COMMITS[kind]: found for kind, found in commits.items()}
 
 
 def _of_memory(flat: Mapping[str, Any]) -> dict[str, Any]:
