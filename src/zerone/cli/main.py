@@ -31,6 +31,7 @@ from zerone.cli.data import app as data_app
 from zerone.cli.distill import distill
 from zerone.cli.eval import app as eval_app
 from zerone.cli.export import app as export_app
+from zerone.cli.plan import plan
 from zerone.cli.process import Streams, check_surroundings, ending_like_interrupt
 from zerone.cli.r1 import lineage, r1
 from zerone.cli.replay import replay
@@ -200,6 +201,7 @@ def rollouts(
     show_rollouts(_existing_run(run_dir), step, worst, best, Console())
 
 
+app.command()(plan)
 app.command()(report)
 app.command()(view)
 
