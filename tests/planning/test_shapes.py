@@ -144,7 +144,7 @@ def test_an_unknown_name_is_told_what_there_is(path: str) -> None:
 
 
 def test_a_directory_without_a_config_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="has no config.json"):
+    with pytest.raises(ModelError, match=r"has no config\.json"):
         shape_of_model(str(tmp_path))
 
 

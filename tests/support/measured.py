@@ -1,6 +1,6 @@
 """A small run in this process, and how much its memory grew from the loaded model to its peak.
 
-`python measured.py rl|sft RUN key=value ...` prints one JSON object: bytes, and the mean length of completions.
+`python measured.py rl|sft RUN key=value ...` prints one JSON object: bytes, rows, mean length of completions.
 """
 
 import gc

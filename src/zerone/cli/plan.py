@@ -17,12 +17,10 @@ from zerone.config.recipes import recipe_file
 from zerone.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from zerone.planning.plan import Plan
-    from zerone.planning.shapes import ModelShape
     from zerone.planning.work import Work
 
 
-def plan(  # noqa: PLR0913  # its flags
+def plan(  # noqa: PLR0913 - the flags of a command
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[RECIPE] [KEY=VALUE]...", help="a recipe, then dotted overrides"),
@@ -49,9 +47,6 @@ def plan(  # noqa: PLR0913  # its flags
     rows: Annotated[int | None, typer.Option(min=1, help="of SFT [default: those of data.path]")] = None,
     length: Annotated[float | None, typer.Option(min=1, help="tokens of a completion, on average")] = None,
     prompt: Annotated[float, typer.Option(min=0, help="tokens of a prompt, on average")] = 80,
-    recompute: Annotated[
-        bool, typer.Option("--recompute/--no-recompute", help="gradient checkpointing, on GPUs")
-    ] = True,
     keep_experts: Annotated[
         bool, typer.Option("--keep-experts", help="tokens travel to experts, not experts to tokens")
     ] = False,
@@ -59,7 +54,7 @@ def plan(  # noqa: PLR0913  # its flags
 ) -> None:
     """Say what a run takes of memory, time and money, with the formulas."""
     from zerone.planning.hardware import parse_cluster
-    from zerone.planning.plan import plan_on_gpus
+    from zerone.planning.plan import plan_here, plan_on_gpus
     from zerone.planning.shapes import GivenSizes, shape_of_model, shape_of_sizes
 
     recipe, overrides = _sorted_out(words or [])
@@ -73,24 +68,17 @@ def plan(  # noqa: PLR0913  # its flags
             raise ConfigError(
                 f"--{given[0].replace('_', '-')} describes a model that --params gives; give both"
             )
-        shape = shape_of_model(resolved.model.path)
+        shape = shape_of_model(resolved.model.path, resolved.lora.targets)
     else:
         shape = shape_of_sizes(GivenSizes(parameters=params, active=active_params, **sizes))
     work = _work_of(resolved, is_sft, rows, length, prompt)
     name = f"{'SFT' if is_sft else 'RL'} of {shape.name} by {config or recipe}"
     if gpus is None:
         _refuse_of_gpus(price=price is not None, keep_experts=keep_experts)
-        found = _here(name, resolved, shape, work)
+        found = plan_here(name, resolved, shape, work)
     else:
-        found = plan_on_gpus(
-            name,
-            shape,
-            work,
-            parse_cluster(gpus, price=price, per_node=per_node),
-            disk=_disk(resolved, shape, work),
-            is_recomputed=recompute,
-            are_experts_kept=keep_experts,
-        )
+        cluster = parse_cluster(gpus, price=price, per_node=per_node)
+        found = plan_on_gpus(name, resolved, shape, work, cluster, are_experts_kept=keep_experts)
     print(json.dumps(found.as_dict()) if as_json else "\n".join(found.lines()))
 
 
@@ -154,25 +142,3 @@ def _data_of(config: Config) -> tuple[int, float]:
     if not texts:
         raise DataError(f"{config.data.path} holds no completion")
     return len(texts), sum(texts) / len(texts) / _CHARACTERS_OF_A_TOKEN
-
-
-def _disk(config: Config, shape: "ModelShape", work: "Work") -> float:
-    from zerone.planning.memory import disk_bytes
-
-    return disk_bytes(4 * shape.parameters, work, config.checkpoint.keep)
-
-
-def _here(name: str, config: Config, shape: "ModelShape", work: "Work") -> "Plan":
-    from zerone.planning.hardware import this_machine
-    from zerone.planning.plan import plan_here
-    from zerone.processes.machine import precision_for
-
-    precision = precision_for(shape.width, config.model.precision)
-    return plan_here(
-        name,
-        shape,
-        work,
-        this_machine(shape.width, config.model.precision),
-        disk=_disk(config, shape, work),
-        num_bytes=2 if precision == "bf16" else 4,
-    )

@@ -51,14 +51,7 @@ def place(config: Config, environment: Mapping[str, Any]) -> Placement:
     device = Device(kind=kind, dtype=DTYPES[environment["precision"]], threads=environment["threads"])
     fault = decoder_fault(config.model.path)
     m = config.model
-    needs_parallel = (
-        kind == "cuda"
-        or config.has_adapters
-        or m.gradient_checkpointing
-        or m.offload != "none"
-        or config.optim.kind != "adamw"
-        or 0 in (config.rl.microbatch_tokens, config.sft.microbatch_tokens)
-    )
+    needs_parallel = kind == "cuda" or bool(config.needs_parallel)
     if m.trainer == "local" and fault is not None:
         raise ModelError(f"{fault}; set model.trainer=parallel to train it")
     if m.trainer == "local" and kind == "cuda":

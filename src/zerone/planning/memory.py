@@ -4,11 +4,12 @@ In: a model's shape, the work of a step, where it runs. Out: `Part`s of the two 
 backward pass, and sampling with the cache full. Weights, gradients and optimizer states are fp32 in either
 trainer; computation is in the type of `Place`. Symbols: N parameters, L layers, D width, H width of all
 heads, h heads, I width of the MLP, K numbers that a layer caches of a token, V vocabulary, t tokens of a
-micro-batch, S sequences that are sampled at once, W GPUs that share a model.
+micro-batch, S sequences that are sampled at once, W GPUs that share a model, P parameters of adapters.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from zerone.planning.shapes import ModelShape
 from zerone.planning.work import Work
@@ -16,9 +17,6 @@ from zerone.train.logprobs import LARGEST_LOGITS
 
 _MASTER = 4
 """Bytes of a weight as it is learned, and of its gradient."""
-
-_ADAM = 8
-"""Bytes of AdamW's two averages."""
 
 _CELLS_OF_LOGITS = 4
 """fp32 numbers for each held logit: itself, its logarithm, the gradient, the entropy's product."""
@@ -52,7 +50,9 @@ class Place:
     `num_bytes` are those of a number in computation. `is_local` is our own forward pass on a CPU, whose
     attention keeps its weights; any other goes through fused kernels that do not. With `is_recomputed` a
     layer keeps only its input and is computed again in the backward pass. With `are_experts_kept` tokens
-    travel to the experts, which stay where they are (zerone's own trainer gathers all weights).
+    travel to the experts, which stay where they are (zerone's own trainer gathers all weights). `rank` is
+    that of adapters, 0 for none; `optimizer_bytes` are AdamW's two averages of a weight; what `offload`
+    names waits in the memory of the CPU.
     """
 
     shards: int = 1
@@ -61,6 +61,9 @@ class Place:
     is_local: bool = True
     is_recomputed: bool = False
     are_experts_kept: bool = False
+    rank: int = 0
+    optimizer_bytes: int = 8
+    offload: Literal["none", "reference", "all"] = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +99,43 @@ def memory_of(shape: ModelShape, work: Work, place: Place) -> Memory:
 
 
 def _kept(shape: ModelShape, work: Work, place: Place) -> Mapping[str, Part]:
+    parts = dict(_of_adapters(shape, place) if place.rank else _of_all_weights(shape, work, place))
+    if place.is_local:
+        parts["program"] = Part(name="program", num_bytes=_PROGRAM, formula="Python, torch, transformers")
+    away = {"none": (), "reference": ("reference",), "all": tuple(parts)}[place.offload]
+    for name in away:
+        parts[name] = Part(name=name, num_bytes=0, formula=f"on the CPU: {parts[name].formula}")
+    return parts
+
+
+def _of_all_weights(shape: ModelShape, work: Work, place: Place) -> Mapping[str, Part]:
     models, n, w = work.trained_models, shape.parameters, place.shards
     of = f"{models} x N / W" if models > 1 else "N / W"
-    sizes = {"weights": _MASTER, "gradients": _MASTER, "optimizer": _ADAM}
+    sizes = {"weights": _MASTER, "gradients": _MASTER, "optimizer": place.optimizer_bytes}
     parts = {
         name: Part(name=name, num_bytes=size * models * n / w, formula=f"{size} bytes x {of}")
         for name, size in sizes.items()
     }
-    if place.is_local:
-        parts["program"] = Part(name="program", num_bytes=_PROGRAM, formula="Python, torch, transformers")
-    if work.read_models:
-        parts["reference"] = Part(
-            name="reference", num_bytes=_MASTER * n / w, formula=f"{_MASTER} bytes x N / W"
-        )
+    if work.has_reference:
+        formula = f"{_MASTER} bytes x N / W"
+        parts["reference"] = Part(name="reference", num_bytes=_MASTER * n / w, formula=formula)
     return parts
+
+
+def _of_adapters(shape: ModelShape, place: Place) -> Mapping[str, Part]:
+    """Weights are frozen and as they are computed in; the reference is the base with the adapters off."""
+    a, b, w = place.rank * shape.linear_widths, place.num_bytes, place.shards
+    base = Part(
+        name="weights",
+        num_bytes=(b * shape.parameters + _MASTER * a) / w,
+        formula=f"({b} bytes x N + {_MASTER} bytes x P) / W, P = {a / 1e6:.3g}M, rank {place.rank}",
+    )
+    sizes = {"gradients": _MASTER, "optimizer": place.optimizer_bytes}
+    learned = {
+        name: Part(name=name, num_bytes=size * a / w, formula=f"{size} bytes x P / W")
+        for name, size in sizes.items()
+    }
+    return {"weights": base, **learned}
 
 
 def _of_backward(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
@@ -230,7 +256,7 @@ def disk_bytes(weights: float, work: Work, keep: int) -> float:
 
     `weights` are the bytes of one model; a checkpoint has two averages of AdamW beside it, and the reference.
     """
-    checkpoint = 3 + bool(work.read_models)
+    checkpoint = 3 + work.has_reference
     models = weights * (1 + checkpoint * (keep + 1))
     rollouts = work.steps * work.sequences * (12 * work.completion + 200) if work.is_sampled else 0
     return models + rollouts

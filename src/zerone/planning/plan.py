@@ -5,13 +5,17 @@ In: a configuration's work, a model's shape, GPUs or this machine. Out: a `Plan`
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from zerone.config import Config
+from zerone.model.lora import adapters_at
 from zerone.planning.duration import Duration, Phase, duration_of
-from zerone.planning.hardware import GIB, Cluster, Here
-from zerone.planning.memory import Memory, Part, Place, memory_of, slots_in_use, total
+from zerone.planning.hardware import GIB, Cluster, this_machine
+from zerone.planning.memory import Memory, Part, Place, disk_bytes, memory_of, slots_in_use, total
 from zerone.planning.shapes import ModelShape
 from zerone.planning.work import Work, model_passes
+from zerone.processes.machine import precision_for
 
 _USABLE = 0.92
 """Of a GPU's memory; the rest is the driver's, the kernels' and lost between pieces."""
@@ -108,25 +112,46 @@ class Plan:
         yield f"disk {size(self.disk)}"
 
 
+def place_of(config: Config, shards: int = 1, engine_shards: int = 1) -> Place:
+    """Return where a configuration computes: on GPUs in bf16, or by either trainer on this processor."""
+    m = config.model
+    return Place(
+        shards=shards,
+        engine_shards=engine_shards,
+        num_bytes=2,
+        is_local=False,
+        is_recomputed=m.gradient_checkpointing,
+        rank=adapter_rank(config),
+        optimizer_bytes=8 if config.optim.kind == "adamw" else 2,
+        offload=m.offload,
+    )
+
+
+def place_here(config: Config, width: int) -> Place:
+    """Return how this machine's processor computes a model of this width."""
+    num_bytes = 2 if precision_for(width, config.model.precision) == "bf16" else 4
+    is_local = config.model.trainer != "parallel" and not config.needs_parallel
+    return replace(place_of(config), num_bytes=num_bytes, is_local=is_local)
+
+
+def adapter_rank(config: Config) -> int:
+    """Return the rank of the adapters that are trained, 0 for none; those at a path say it themselves."""
+    path = config.lora.path
+    return config.lora.rank if path is None else adapters_at(Path(path).expanduser()).rank
+
+
 def plan_on_gpus(
     name: str,
+    config: Config,
     shape: ModelShape,
     work: Work,
     cluster: Cluster,
     *,
-    disk: float,
-    is_recomputed: bool = True,
     are_experts_kept: bool = False,
 ) -> Plan:
     """Plan a run on GPUs: the model sharded over all of them, engines on the same ones in turn."""
-    place = Place(
-        shards=cluster.number,
-        engine_shards=_engine_shards(shape, cluster),
-        num_bytes=2,
-        is_local=False,
-        is_recomputed=is_recomputed,
-        are_experts_kept=are_experts_kept,
-    )
+    place = place_of(config, cluster.number, _engine_shards(shape, cluster))
+    place = replace(place, are_experts_kept=are_experts_kept)
     room = cluster.gpu.memory
     notes = list(_notes_of(shape, work))
     fitting = _slots_that_fit(shape, work, place, room)
@@ -154,14 +179,15 @@ def plan_on_gpus(
         duration=duration,
         room=room,
         cost=hours * gpu.price,
-        disk=disk,
+        disk=_disk(config, shape, work),
         notes=tuple(notes),
     )
     return plan if plan.fits else replace(plan, notes=(*plan.notes, *_advice(plan, place)))
 
 
-def plan_here(name: str, shape: ModelShape, work: Work, here: Here, *, disk: float, num_bytes: int) -> Plan:
+def plan_here(name: str, config: Config, shape: ModelShape, work: Work) -> Plan:
     """Plan a run on this machine's processor."""
+    here = this_machine(shape.width, config.model.precision)
     sampled = here.seconds(shape.active, sampled=work.sampled_tokens) - here.seconds_to_start
     tokens = work.trained_tokens * model_passes(work)
     trained = here.seconds(shape.active, trained=tokens) - here.seconds_to_start
@@ -181,13 +207,17 @@ def plan_here(name: str, shape: ModelShape, work: Work, here: Here, *, disk: flo
         title=f"{name} on this machine's processor",
         shape=shape,
         work=work,
-        memory=memory_of(shape, work, Place(num_bytes=num_bytes)),
+        memory=memory_of(shape, work, place_here(config, shape.width)),
         duration=Duration(phases=tuple(phases), evaluations=evaluated, steps=work.steps),
         room=None,
         cost=None,
-        disk=disk,
+        disk=_disk(config, shape, work),
         notes=tuple(_notes_of(shape, work)),
     )
+
+
+def _disk(config: Config, shape: ModelShape, work: Work) -> float:
+    return disk_bytes(4 * shape.parameters, work, config.checkpoint.keep)
 
 
 def _engine_shards(shape: ModelShape, cluster: Cluster) -> int:
@@ -226,9 +256,12 @@ def _advice(plan: Plan, place: Place) -> Iterator[str]:
     room = (plan.room or 0) * _USABLE
     half = max(1, work.microbatch_tokens // 2)
     tries = [
-        ("recompute activations", work, replace(place, is_recomputed=True)),
+        ("model.gradient_checkpointing=true", work, replace(place, is_recomputed=True)),
+        ("optim.kind=adamw_8bit", work, replace(place, optimizer_bytes=2)),
         (f"microbatch_tokens={half}", replace(work, microbatch_tokens=half), place),
-        ("no reference (loss.kl_coef=0)", replace(work, read_models=0), place),
+        ("loss.kl_coef=0", replace(work, has_reference=False), place),
+        ("model.offload=all", work, replace(place, offload="all")),
+        ("lora.rank=32", work, replace(place, rank=place.rank or 32)),
         (f"sampling.slots={max(1, work.slots // 4)}", replace(work, slots=max(1, work.slots // 4)), place),
     ]
     for what, changed_work, changed_place in tries:

@@ -5,17 +5,20 @@ In: a directory with config.json, the name of a well-known model, or a number of
 memory, and the parameters of any architecture are counted exactly.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from zerone.errors import ConfigError, ModelError
 from zerone.model.configuration import brief, read_object
 from zerone.model.loading import EMBEDDED, find_directory
+from zerone.model.lora import ALL_LINEAR
 from zerone.planning.known_models import KNOWN_MODELS
 
 _MOST_LAYERS = 1000
@@ -35,7 +38,8 @@ class ModelShape:
     `active` parameters take part in each token, `experts` is how many of all are routed experts'. Widths
     are numbers per token: `width` of the residual stream, `heads_width` of all query heads together,
     `inner` of the MLP (of a mixture: of the experts that a token meets), `cache_width` what a layer's cache
-    keeps of it. `is_guessed` where only the number of parameters was given.
+    keeps of it. `linear_widths` adds up inputs and outputs of the linear maps that LoRA would adapt, all or
+    those asked for. `is_guessed` where only the number of parameters was given.
     """
 
     name: str
@@ -50,6 +54,7 @@ class ModelShape:
     vocabulary: int
     experts: int = 0
     expert_share: float = 1.0
+    linear_widths: int = 0
     is_guessed: bool = False
 
     @property
@@ -58,21 +63,21 @@ class ModelShape:
         return self.experts > 0
 
 
-def shape_of_model(path: str) -> ModelShape:
+def shape_of_model(path: str, targets: Sequence[str] = (ALL_LINEAR,)) -> ModelShape:
     """Return the shape of what `model.path` names: a directory, or a well-known model by its name.
 
-    Raises ModelError for what is neither.
+    `targets` name the linear maps that adapters would go beside. Raises ModelError for what is neither.
     """
     if path != EMBEDDED and not Path(path).expanduser().exists() and path in KNOWN_MODELS:
         declared = dict(KNOWN_MODELS[path])
-        return _shape(path, AutoConfig.for_model(declared.pop("model_type"), **declared))
+        return _shape(path, AutoConfig.for_model(declared.pop("model_type"), **declared), targets)
     try:
         directory = find_directory(path)
     except ModelError as error:
         raise ModelError(
             f"{error}; or, to plan, one of the known names ({', '.join(KNOWN_MODELS)}) or --params N"
         ) from error
-    return _shape(path, _read(directory))
+    return _shape(path, _read(directory), targets)
 
 
 def _read(directory: Path) -> Any:
@@ -90,7 +95,7 @@ def _read(directory: Path) -> Any:
         raise ModelError(f"cannot use {path}: {brief(error)}") from error
 
 
-def _shape(name: str, config: Any) -> ModelShape:
+def _shape(name: str, config: Any, targets: Sequence[str]) -> ModelShape:
     try:
         with torch.device("meta"):
             module = AutoModelForCausalLM.from_config(
@@ -120,6 +125,18 @@ def _shape(name: str, config: Any) -> ModelShape:
         vocabulary=int(text.vocab_size),
         experts=experts,
         expert_share=share,
+        linear_widths=_linear_widths(module, targets),
+    )
+
+
+def _linear_widths(module: nn.Module, targets: Sequence[str]) -> int:
+    """Return the sum of inputs and outputs of the adapted linear maps; the head is none of them."""
+    return sum(
+        linear.in_features + linear.out_features
+        for name, linear in module.named_modules()
+        if isinstance(linear, nn.Linear)
+        and name != "lm_head"
+        and (ALL_LINEAR in targets or any(name.split(".")[-1] == target for target in targets))
     )
 
 
@@ -183,5 +200,6 @@ def shape_of_sizes(given: GivenSizes) -> ModelShape:
         vocabulary=given.vocabulary or 128_000,
         experts=experts,
         expert_share=active / given.parameters,
+        linear_widths=layers * (4 * width + 3 * round(4.5 * width)),
         is_guessed=True,
     )

@@ -17,6 +17,9 @@ PROMPT_TOKENS = 80
 TEMPLATE_SHARE = 0.75
 """Of a prompt, which all prompts have in common: the R1 template takes about 60 tokens."""
 
+TRIED_OUT = 8192
+"""Tokens of a micro-batch where the run is to find them out (0); it takes what there is memory for."""
+
 _SAMPLING_SHARE = 1 / 3
 """A forward pass is a third of a training pass, which has a backward pass twice as long."""
 
@@ -27,8 +30,9 @@ class Work:
 
     `sequences` of `completion` tokens are sampled (none in SFT) and trained on, each with a prompt of
     `prompt` tokens, of which all prompts share `template`; `updates` share them out. `longest` is the room
-    of a completion. `trained_models` counts the models that learn, `read_models` those that only read what
-    is learned from. `evaluated` sequences are sampled beside training, over the whole run.
+    of a completion. `trained_models` counts the models that learn; a reference reads what is learned from,
+    and with `is_read_again` the policy too, before a step. `evaluated` sequences are sampled beside training,
+    over the whole run.
     """
 
     steps: int
@@ -43,7 +47,8 @@ class Work:
     slots: int
     template: float = 0.0
     trained_models: int = 1
-    read_models: int = 0
+    has_reference: bool = False
+    is_read_again: bool = False
     evaluated: int = 0
     is_sampled: bool = True
 
@@ -66,8 +71,6 @@ class Work:
 def rl_work(config: Config, completion: float | None = None, prompt: float = PROMPT_TOKENS) -> Work:
     """Return the work of a run of reinforcement learning."""
     rl, suites = config.rl, config.eval
-    has_reference = bool(config.loss.kl_coef)
-    is_recomputed = config.loss.correction not in ("none", "stale_mask")
     return Work(
         steps=rl.steps,
         sequences=rl.problems_per_step * rl.group_size,
@@ -78,10 +81,11 @@ def rl_work(config: Config, completion: float | None = None, prompt: float = PRO
         longest=config.sampling.max_tokens,
         updates=rl.minibatches * rl.epochs,
         passes=rl.epochs,
-        microbatch_tokens=rl.microbatch_tokens,
+        microbatch_tokens=rl.microbatch_tokens or TRIED_OUT,
         slots=config.sampling.slots,
         trained_models=2 if rl.algorithm == "ppo" else 1,  # the critic is of the policy's size
-        read_models=has_reference + is_recomputed,
+        has_reference=bool(config.loss.kl_coef),
+        is_read_again=config.loss.correction not in ("none", "stale_mask"),
         evaluated=2 * suites.problems * (suites.mixed_samples + suites.hard_samples),
     )
 
@@ -99,7 +103,7 @@ def sft_work(config: Config, rows: int, completion: float, prompt: float = PROMP
         longest=s.max_tokens or round(4 * (completion + prompt)),
         updates=1,
         passes=1,
-        microbatch_tokens=s.microbatch_tokens,
+        microbatch_tokens=s.microbatch_tokens or TRIED_OUT,
         slots=config.sampling.slots,
         is_sampled=False,
     )
@@ -107,4 +111,4 @@ def sft_work(config: Config, rows: int, completion: float, prompt: float = PROMP
 
 def model_passes(work: Work) -> float:
     """Return the passes over a step's tokens, in training passes of one model."""
-    return work.trained_models + work.read_models * _SAMPLING_SHARE
+    return work.trained_models + (work.has_reference + work.is_read_again) * _SAMPLING_SHARE
