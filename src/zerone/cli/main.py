@@ -101,6 +101,9 @@ def zero(
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "zero")
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import try_zero
+
+        print(f"# {try_zero(resolved)}")
         return
     path = run_path(run_dir, resume, recipe or "zero")
     from zerone.cli.progress import TerminalDisplay
@@ -139,6 +142,9 @@ def sft(
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "sft")
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import try_sft
+
+        print(f"# {try_sft(resolved)}")
         return
     path = run_path(run_dir, resume, recipe or "sft")
     from zerone.cli.progress import LossDisplay, no_answer
@@ -239,6 +245,11 @@ def pretrain(
     resolved = resolve_config(recipe, config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import told_estimate
+        from zerone.pipeline.estimates import pretraining_estimate
+
+        estimate = pretraining_estimate(1.0)(resolved)
+        print(f"# {told_estimate(estimate.seconds, estimate.num_bytes)}")
         return
     from zerone.jobs.pretraining import make_base
 

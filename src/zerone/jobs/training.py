@@ -6,20 +6,21 @@ cannot be trained or sampled is refused before long work.
 
 import copy
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from zerone.config import Config
 from zerone.device import Device, device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, ModelError
 from zerone.model.decoder import check_supported
-from zerone.model.loading import Model, decoder_fault, end_ids, load_model
+from zerone.model.loading import Model, decoder_fault, end_ids, load_model, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
 from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
@@ -67,6 +68,17 @@ def open_policy(config: Config, placement: Placement) -> Model:
     is_parallel = placement.trainer == "parallel"
     dtype = placement.device.dtype if config.has_adapters else torch.float32
     return load_model(config.model.path, dtype, any_architecture=is_parallel)
+
+
+def open_without_weights(config: Config, placement: Placement) -> Model:
+    """Check the model to train and return it without memory for weights, which stay on disk."""
+    files = read_model_files(config.model.path, any_architecture=placement.trainer == "parallel")
+    with torch.device("meta"):
+        module = AutoModelForCausalLM.from_config(files.config)
+    return Model(module=module, tokenizer=files.tokenizer, path=config.model.path, sha256="")
+
+
+OpenModel = Callable[[Config, Placement], Model]
 
 
 def context_of(model: Model) -> int:

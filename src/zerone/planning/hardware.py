@@ -97,6 +97,14 @@ def parse_cluster(text: str, *, price: float | None = None, per_node: int = 8) -
     return Cluster(gpu=gpu, number=number, per_node=per_node)
 
 
+def gpu_named(device: str) -> Gpu | None:
+    """Return the GPU of the table that a driver's name tells of, as `NVIDIA H100 80GB HBM3`, or None."""
+    joined = device.upper().replace(" ", "").replace("-", "")
+    if "A100" in joined:
+        return GPUS["a100-80" if "80GB" in joined else "a100-40"]
+    return next((gpu for gpu in GPUS.values() if gpu.name.upper() in joined), None)
+
+
 # This machine -------------------------------------------------------------------------------------
 
 
