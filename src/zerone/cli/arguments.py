@@ -49,7 +49,9 @@ ConfigFile = Annotated[
     Path | None,
     typer.Option("--config", help="a recipe file of your own (YAML), in place of one", callback=refuse_both),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="print the resolved configuration and stop")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="print the resolved configuration, check it, and stop")
+]
 DryPlan = Annotated[
     bool, typer.Option("--dry-run", help="show the stages, what would run and what that takes")
 ]

@@ -31,6 +31,7 @@ from zerone.cli.data import app as data_app
 from zerone.cli.distill import distill
 from zerone.cli.eval import app as eval_app
 from zerone.cli.export import app as export_app
+from zerone.cli.plan import plan
 from zerone.cli.process import Streams, check_surroundings, ending_like_interrupt
 from zerone.cli.r1 import lineage, r1
 from zerone.cli.replay import replay
@@ -100,6 +101,9 @@ def zero(
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "zero")
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import try_zero
+
+        print(f"# {try_zero(resolved)}")
         return
     path = run_path(run_dir, resume, recipe or "zero")
     from zerone.cli.progress import TerminalDisplay
@@ -138,6 +142,9 @@ def sft(
     resolved = resolve_run(recipe, config, given, run_dir if resume else None, "sft")
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import try_sft
+
+        print(f"# {try_sft(resolved)}")
         return
     path = run_path(run_dir, resume, recipe or "sft")
     from zerone.cli.progress import LossDisplay, no_answer
@@ -200,6 +207,7 @@ def rollouts(
     show_rollouts(_existing_run(run_dir), step, worst, best, Console())
 
 
+app.command()(plan)
 app.command()(report)
 app.command()(view)
 
@@ -237,6 +245,11 @@ def pretrain(
     resolved = resolve_config(recipe, config, overrides)
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import told_estimate
+        from zerone.pipeline.estimates import pretraining_estimate
+
+        estimate = pretraining_estimate(1.0)(resolved)
+        print(f"# {told_estimate(estimate.seconds, estimate.num_bytes)}")
         return
     from zerone.jobs.pretraining import make_base
 

@@ -40,6 +40,9 @@ def train(
     resolved = build_config(flat | {"data.path": str(file)}, overrides or ())
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import try_reward_model
+
+        print(f"# {try_reward_model(resolved)}")
         return
     path = run_path(run_dir, resume, "reward_model")
     from zerone.reward_model.run import train_reward_model

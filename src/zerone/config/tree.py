@@ -55,8 +55,9 @@ class Config(Section):
         """Whether adapters are trained in place of the whole model."""
         return bool(self.lora.rank or self.lora.path)
 
-    def _check_trainer(self) -> None:
-        """Refuse what only the parallel trainer does beside `model.trainer=local`."""
+    @property
+    def needs_parallel(self) -> list[str]:
+        """What is given that only the parallel trainer does."""
         wanted = {
             "model.device=cuda": self.model.device == "cuda",
             "model.gradient_checkpointing=true": self.model.gradient_checkpointing,
@@ -66,7 +67,11 @@ class Config(Section):
             "sft.microbatch_tokens=0": self.sft.microbatch_tokens == 0,
             "lora": self.has_adapters,
         }
-        given = [name for name, is_wanted in wanted.items() if is_wanted]
+        return [name for name, is_wanted in wanted.items() if is_wanted]
+
+    def _check_trainer(self) -> None:
+        """Refuse what only the parallel trainer does beside `model.trainer=local`."""
+        given = self.needs_parallel
         if self.model.trainer == "local" and given:
             raise ValueError(f"{given[0]} needs model.trainer=parallel, and model.trainer is local")
         if self.model.trainer != "local" and given and self.rl.algorithm == "ppo":

@@ -24,6 +24,7 @@ from zerone.jobs.data import Data, data_inputs, data_of, with_epochs
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.jobs.training import (
+    OpenModel,
     Placement,
     context_of,
     engine_of,
@@ -106,7 +107,12 @@ def run_zero(
 
 
 def open_session(
-    config: Config, run: RunDir, environment: dict[str, Any], *, needs_rewards: bool = True
+    config: Config,
+    run: RunDir,
+    environment: dict[str, Any],
+    *,
+    needs_rewards: bool = True,
+    open_model: OpenModel = open_policy,
 ) -> Session:
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
@@ -119,7 +125,7 @@ def open_session(
         refuse_unjudged(data.listed)
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     placement = place(config, environment)
-    model = open_policy(config, placement)
+    model = open_model(config, placement)
     to_prompt = prompt_encoder(config, model)
     context = context_of(model)
     engine = engine_of(config, model, placement)

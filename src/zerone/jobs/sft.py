@@ -25,6 +25,7 @@ from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
+    OpenModel,
     Placement,
     context_of,
     engine_of,
@@ -99,14 +100,13 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
-    if config.data.path is None:
-        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+    require_data(config)
     check_tracker(config)
     run.lock()
     try:
         keep_to_commits(run)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
-        session = _open_session(config, run, environment)
+        session = open_session(config, run, environment)
         state = _new_state(session)
         longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
         config = with_microbatches(config, run, state.trainer, "sft", longest)
@@ -116,14 +116,22 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
         run.unlock()
 
 
-def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+def require_data(config: Config) -> None:
+    """Raise ConfigError where no demonstrations are named."""
+    if config.data.path is None:
+        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+
+
+def open_session(
+    config: Config, run: RunDir, environment: dict[str, Any], open_model: OpenModel = open_policy
+) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
     with quiet_transformers():
-        model = open_policy(config, placement)
+        model = open_model(config, placement)
         examples = read_examples(config, model)
     to_prompt = prompt_encoder(config, model)
     if suite is not None:
