@@ -32,6 +32,7 @@ from zerone.processes.machine import (
     keep_freed_memory,
     known_machine,
 )
+from zerone.processes.threads import threads_for, use_threads
 from zerone.types import Problem
 
 SETTINGS_OF_FAMILY = {
@@ -99,8 +100,8 @@ def open_workload(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     machine = known_machine()
-    threads = arguments.threads or machine.threads
-    torch.set_num_threads(threads)
+    threads = threads_for(arguments.threads)
+    use_threads(threads)
     config = config_of(arguments, extra)
     try:
         model = load_model(config.model.path, torch.float32)
