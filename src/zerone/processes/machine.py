@@ -21,6 +21,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from zerone.files import read_json
+from zerone.processes.crowd import Crowd
+from zerone.processes.sharing import Watch, own_cores
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -83,7 +85,7 @@ def commit_of_source() -> str | None:
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(own_cores())
 
 
 def measure_gflops(precision: Precision, threads: int, seconds: float = 0.1) -> float:
@@ -113,13 +115,31 @@ def _gflops_once(x: Tensor, weight: Tensor) -> float:
 
 
 def measure() -> Machine:
-    """Measure both precisions on half and all of the cores and choose the fastest."""
+    """Measure both precisions on half and all of the cores and choose the fastest.
+
+    Beside other processes threads that spin lose against one alone, which says nothing of the machine: then
+    they are measured again asleep, as they would compute there (`processes/threads.py`).
+    """
     cores = available_cores()
-    speeds: dict[tuple[Precision, int], float] = {}
-    for threads in sorted({max(1, cores // 2), cores}):
-        for precision in DTYPES:
-            speeds[precision, threads] = measure_gflops(precision, threads)
-    return choose(speeds, cores)
+    watch = Watch(time.process_time)
+    machine = choose(_speeds(cores), cores)
+    work = watch.look()
+    if machine.threads == cores or work is None or not work.is_in_the_way(cores):
+        return machine
+    crowd = Crowd()
+    crowd.gather(cores, cores)
+    try:
+        return choose(_speeds(cores), cores)
+    finally:
+        crowd.disperse()
+
+
+def _speeds(cores: int) -> dict[tuple[Precision, int], float]:
+    return {
+        (precision, threads): measure_gflops(precision, threads)
+        for threads in sorted({max(1, cores // 2), cores})
+        for precision in DTYPES
+    }
 
 
 def choose(speeds: Mapping[tuple[Precision, int], float], cores: int) -> Machine:
