@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from zerone.files import read_json
-from zerone.processes.crowd import Crowd
 from zerone.processes.sharing import Watch, own_cores
 
 Precision = Literal["fp32", "bf16"]
@@ -117,29 +116,19 @@ def _gflops_once(x: Tensor, weight: Tensor) -> float:
 def measure() -> Machine:
     """Measure both precisions on half and all of the cores and choose the fastest.
 
-    Beside other processes threads that spin lose against one alone, which says nothing of the machine: then
-    they are measured again asleep, as they would compute there (`processes/threads.py`).
+    Beside other processes all cores are taken: threads that wait for each other are measured too slow there,
+    which says nothing of the machine (`processes/threads.py`).
     """
     cores = available_cores()
     watch = Watch(time.process_time)
-    machine = choose(_speeds(cores), cores)
+    speeds: dict[tuple[Precision, int], float] = {}
+    for threads in sorted({max(1, cores // 2), cores}):
+        for precision in DTYPES:
+            speeds[precision, threads] = measure_gflops(precision, threads)
     work = watch.look()
-    if machine.threads == cores or work is None or not work.is_in_the_way(cores):
-        return machine
-    crowd = Crowd()
-    crowd.gather(cores, cores)
-    try:
-        return choose(_speeds(cores), cores)
-    finally:
-        crowd.disperse()
-
-
-def _speeds(cores: int) -> dict[tuple[Precision, int], float]:
-    return {
-        (precision, threads): measure_gflops(precision, threads)
-        for threads in sorted({max(1, cores // 2), cores})
-        for precision in DTYPES
-    }
+    if work is not None and work.is_in_the_way(cores):
+        speeds = {key: speed for key, speed in speeds.items() if key[1] == cores}
+    return choose(speeds, cores)
 
 
 def choose(speeds: Mapping[tuple[Precision, int], float], cores: int) -> Machine:
