@@ -1,16 +1,16 @@
-"""Sampling and training beside busy processes: how threads wait by themselves against how zerone has them wait.
+"""Sampling and training beside busy processes: threads that wait as libgomp does, and as zerone has them.
 
     python benchmarks/shared_machine.py [--problems 16] [--group 4] [--busy 0 1 2] ...
 
-What is compared. Two processes hold the same model with the same number of threads: `before` waits as
-libgomp does by itself (`GOMP_SPINCOUNT=300k`, which is its default and counts as the user's own word), `zerone`
-as zerone has it. In turn each samples the same completions and makes one update with them (GRPO, forward and
-backward pass and AdamW), alone, then beside one process that only computes, then beside two. Both do the same
+What is compared. Processes hold the same model with as many threads as there are cores. `before` waits as
+libgomp does by itself (`GOMP_SPINCOUNT=300k`, its default, which counts as the user's own word), `zerone` as
+zerone has it. In turn each samples the same completions and makes one update with them (GRPO, forward and
+backward pass and AdamW), alone, then beside one process that only computes, then beside two. All do the same
 sums. A round is one sample and one update of each; medians count. The first round of each load is not
-counted: zerone sees a new load within half a second. `--more NAME=VALUE` adds processes with
-other settings of libgomp, `one thread` has one thread; the others have as many as there are cores.
+counted: zerone sees a new load within a second. `one thread` has one; `--more NAME=VALUE` adds processes with
+other settings of libgomp.
 
-The ratio to the speed alone is each process's own. What others than our busy processes took of the cores is
+The share is of each process's own speed alone. What others than our busy processes took of the cores is
 shown for each load: it has to be near nothing for the figures to be those of a quiet machine.
 """
 
@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.set_defaults(problems=16, group=4, max_tokens=96)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="busy processes beside ours")
     parser.add_argument("--more", nargs="*", default=[], metavar="NAME=VALUE", help="further settings to try")
-    parser.add_argument("--limit", type=float, default=330.0, help="seconds after which no round begins")
+    parser.add_argument("--limit", type=float, default=240.0, help="seconds after which no work begins")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -157,13 +157,13 @@ def measure(systems: Sequence[System], busy: int, repeats: int, end: float) -> f
     speeds: list[dict[str, list[float]]] = [{kind: [] for kind in WORK} for _ in systems]
     with busy_processes(busy):
         strangers = Watch()  # what we started is ours
-        for number in range(1 + repeats):
-            for system, found in zip(systems, speeds, strict=True):
-                for kind in WORK:
-                    found[kind].append(system.speed(kind))
-            if time.monotonic() > end:
-                print(f"  out of time: beside {busy} {number} rounds count", flush=True)
+        turns = [turn for _ in range(1 + repeats) for turn in zip(systems, speeds, strict=True)]
+        for number, (system, found) in enumerate(turns):
+            if number >= len(systems) and time.monotonic() > end:
+                print(f"  out of time beside {busy}: {number // len(systems) - 1} rounds count", flush=True)
                 break
+            for kind in WORK:
+                found[kind].append(system.speed(kind))
         time.sleep(0.3)
         work = strangers.look()
     for system, found in zip(systems, speeds, strict=True):
@@ -184,7 +184,7 @@ def show(systems: Sequence[System], strangers: dict[int, float]) -> None:
                 cells.append(f"{speed / systems[0].median(busy, kind):.2f}x")
             rows.append(cells)
         print(
-            f"\n{kind}, tokens/s (share of that with {loads[0]} busy processes; ratio to {systems[0].name!r}):"
+            f"\n{kind}, tokens/s, the share of that beside {loads[0]}, and the ratio to `{systems[0].name}`:"
         )
         header = [part for busy in loads for part in (f"{busy} busy", "share", "ratio")]
         print_table(["system", *header], rows)
