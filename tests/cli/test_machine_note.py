@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from test_stage_view import planned
 
+from pipelines import planned
 from processes import call_main
 from zerone.cli import doctor
 from zerone.cli.machine_note import MachineNote

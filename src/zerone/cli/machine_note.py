@@ -7,12 +7,15 @@ import torch
 
 from zerone.processes.sharing import Watch, sentence
 
+_SHORTEST_S = 2.0
+"""Between two looks: what comes and goes within a second is not worth a word."""
+
 
 class MachineNote:
     """Watches from when it is made; asked after each step."""
 
     def __init__(self, watch: Watch | None = None) -> None:
-        self._watch = watch or Watch()
+        self._watch = watch or Watch(shortest_s=_SHORTEST_S)
 
     def told(self) -> str:
         """Return what is to be said now."""

@@ -18,7 +18,7 @@ SHARED = 0.25
 """Cores that others take of what our threads want, above which a machine is called shared: a browser or a
 monitor takes less, a process that computes takes more."""
 
-_SHORTEST_S = 0.25
+SHORTEST_S = 0.25
 """Below this the ticks of the counters (10 ms) say too little."""
 
 
@@ -99,10 +99,11 @@ class Watch:
         own_seconds: Callable[[], float] | None = None,
         proc: Path = PROC,
         clock: Callable[[], float] = time.monotonic,
+        shortest_s: float = SHORTEST_S,
     ) -> None:
         self._cores = own_cores()
         self._own_seconds = own_seconds or own_family(proc)
-        self._proc, self._clock = proc, clock
+        self._proc, self._clock, self._shortest_s = proc, clock, shortest_s
         self._last = self._read()
         self._told: OtherWork | None = None
 
@@ -111,7 +112,7 @@ class Watch:
 
         Where the last look was too short ago to tell, what it told is said again.
         """
-        if self._last is None or self._clock() - self._last[0] < _SHORTEST_S:
+        if self._last is None or self._clock() - self._last[0] < self._shortest_s:
             return self._told
         before, self._last = self._last, self._read()
         self._told = None
