@@ -83,7 +83,7 @@ def train(
         metrics |= rollout_metrics(result.credited, Style(config.prompt.style))
         metrics |= result.figures
         metrics |= failure_metrics(failures)
-        metrics["verdict"] = algorithm.health(state.history, metrics)
+        metrics["verdict"] = algorithm.health(config, state.history, metrics)
         state.history.append(metrics)
         timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
         between = Clock()
