@@ -449,7 +449,9 @@ LOSS_TYPES: dict[Aggregation, str] = {"sequence": "grpo", "token": "dapo", "cons
 KL_COEFS = (0.0, 0.1)
 RECORDED = Path(__file__).parent / "data" / "grpo_of_trl.json"
 """What TRL gave, which is no dependency; the file says how it was made. Made anew by running this file."""
-MADE_BY = "PYTHONPATH=src:tests:tests/support OMP_NUM_THREADS=1 python tests/parity/test_grpo_against_equations.py"
+MADE_BY = (
+    "PYTHONPATH=src:tests:tests/support OMP_NUM_THREADS=1 python tests/parity/test_grpo_against_equations.py"
+)
 
 
 def compared(aggregation: Aggregation, kl_coef: float) -> tuple[Any, Any, list[Group], Config]:
