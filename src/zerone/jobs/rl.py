@@ -208,7 +208,7 @@ def _train_and_measure(
         )
         train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        _evaluate_once(session, state, config.rl.steps, display)
+        attend.evaluate(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)

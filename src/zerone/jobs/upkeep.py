@@ -21,10 +21,11 @@ from zerone.train.algorithm import Algorithm, TrainState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attendance:
-    """What to call before and after each step; the steps count from 0 before and from 1 after."""
+    """What to call before and after each step, and to evaluate; steps count from 0, after one from 1."""
 
     before_step: Callable[[int], None]
     after_step: Callable[[int], None]
+    evaluate: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,50 +57,101 @@ class Upkeep:
 
     @contextmanager
     def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
-        """Evaluate and save every so many steps; after Ctrl-C save and raise Interrupted."""
-        with stop_requests() as is_stopping:
+        """Evaluate and save every so many steps; after Ctrl-C or SIGTERM save and raise Interrupted.
 
-            def stop_if_wished() -> None:
-                if is_stopping():
-                    self.save()
-                    raise Interrupted(
-                        f"stopped after step {self.state.progress.step}; go on with the same command and "
-                        f"--run-dir {self.run.path} --resume"
-                    )
+        A step is finished first. An evaluation is broken off, and made again when the run goes on.
+        """
+        with stop_requests() as stopping, stopping.patiently():
+
+            def stop(during: str) -> Interrupted:
+                self.save()
+                return Interrupted(
+                    f"stopped {during} step {self.state.progress.step}; go on with the same command and "
+                    f"--run-dir {self.run.path} --resume"
+                )
+
+            def measure(step: int) -> None:
+                try:
+                    with stopping.at_once():
+                        evaluate(step)
+                except KeyboardInterrupt as error:
+                    raise stop("in the evaluation after") from error
 
             def before_step(step: int) -> None:
                 every = self.config.eval.every
                 if step == 0 or (every and step % every == 0):
-                    evaluate(step)
-                stop_if_wished()
+                    measure(step)
+                if stopping.is_wished:
+                    raise stop("after")
 
             def after_step(step: int) -> None:
                 if step % self.config.checkpoint.every == 0:
                     self.save()
-                stop_if_wished()
+                if stopping.is_wished:
+                    raise stop("after")
 
-            yield Attendance(before_step=before_step, after_step=after_step)
+            yield Attendance(before_step=before_step, after_step=after_step, evaluate=measure)
+
+
+class Stopping:
+    """Whether Ctrl-C or SIGTERM came, and what that means now: a wish to honour, or an end at once.
+
+    At once means KeyboardInterrupt in the midst of work, for what can be killed at any moment and goes on.
+    """
+
+    def __init__(self) -> None:
+        self.is_wished = False
+        self._is_patient = False
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal; a second one always ends at once."""
+        if self.is_wished or not self._is_patient:
+            self.is_wished = True
+            raise KeyboardInterrupt
+        self.is_wished = True
+        print("stopping after this step; once more to stop at once", file=sys.stderr)
+
+    @contextmanager
+    def patiently(self) -> Iterator[None]:
+        """Take a signal as a wish, which the work honours at the end of a step."""
+        yield from self._with_patience(True)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Raise KeyboardInterrupt at a signal, and for a wish that is not honoured yet."""
+        if self.is_wished:
+            raise KeyboardInterrupt
+        yield from self._with_patience(False)
+
+    def _with_patience(self, is_patient: bool) -> Iterator[None]:
+        before, self._is_patient = self._is_patient, is_patient
+        try:
+            yield
+        finally:
+            self._is_patient = before
+
+
+_active: list[Stopping] = []
+"""The one that has the signals of this process; what runs inside of it shares it."""
 
 
 @contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
-    wished = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal wished
-        if wished:
-            raise KeyboardInterrupt
-        wished = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
-
+def stop_requests() -> Iterator[Stopping]:
+    """Take Ctrl-C and SIGTERM, at once until the work says otherwise; within another one, share that."""
+    if _active:
+        yield _active[0]
+        return
+    stopping = Stopping()
     try:
-        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+        before = {n: signal.signal(n, stopping.on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread, as in a notebook server: no signals here
-        before = {}
+        yield stopping
+        return
+    _active.append(stopping)
     try:
-        yield lambda: wished
+        yield stopping
     finally:
+        _active.remove(stopping)
         for number, handler in before.items():
             signal.signal(number, handler)
 

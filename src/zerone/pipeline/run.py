@@ -23,9 +23,11 @@ from zerone.config.staged import differences
 from zerone.errors import ConfigError, Interrupted, RunDirError
 from zerone.identity import is_model
 from zerone.jobs.origins import differences_from_defaults
+from zerone.jobs.upkeep import stop_requests
 from zerone.model.loading import hash_weights
 from zerone.pipeline.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
 from zerone.pipeline.judges import with_own_judges
+from zerone.pipeline.own_inputs import with_own_inputs
 from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
 from zerone.runs.directory import RunDir, write_atomically
@@ -85,10 +87,14 @@ class Pipeline:
     def __init__(
         self, graph: Graph, configs: Mapping[str, Config], directory: Path, selection: Selection
     ) -> None:
-        graph = with_own_judges(graph, configs)
+        known = graph.names
+        graph = with_own_inputs(with_own_judges(graph, configs), configs)
         for name in (selection.start, selection.only):
+            if name in known and name not in graph.names:
+                raise ConfigError(f"stage {name} is left out, as options name what it would make")
             if name is not None and name not in graph.names:
                 raise ConfigError(f"no stage is named {name!r}; there are {', '.join(graph.names)}")
+        self.left_out = tuple(name for name in known if name not in graph.names)
         # Stages write paths into their configurations, so one directory must have one spelling.
         self.directory = directory.resolve()
         self._graph = graph
@@ -253,9 +259,12 @@ class Pipeline:
             for name in reversed(self._again()):
                 self._records.discard(name)
             self._write_recipe()
-            for stage in self._graph.stages:
-                if self._selection.only in (None, stage.name):
-                    self._bring_about(stage, display)
+            with stop_requests() as stopping:
+                for stage in self._graph.stages:
+                    if stopping.is_wished:
+                        raise Interrupted(f"stopped before stage {stage.name}; {self._how_to_go_on()}")
+                    if self._selection.only in (None, stage.name):
+                        self._bring_about(stage, display)
             return self._summarise()
         finally:
             lock.unlock()
@@ -290,18 +299,18 @@ class Pipeline:
                 if is_model(made[name]):
                     write_lineage(made[name], self._lineage(finished, name))
             record = finished
-        except Interrupted as error:
-            once = ", without --from," if self._selection.start else ""
-            raise Interrupted(
-                f"stopped in stage {stage.name}; go on with the same command{once} and "
-                f"--run-dir {self.directory} --resume"
-            ) from error
+        except (Interrupted, KeyboardInterrupt) as error:
+            raise Interrupted(f"stopped in stage {stage.name}; {self._how_to_go_on()}") from error
         finally:
             spent = round(record.seconds + time.perf_counter() - begun, 3)
             peak = max(record.peak_rss_bytes, _peak_rss_bytes())
             record = replace(record, seconds=spent, peak_rss_bytes=peak)
             self._records.write(record)
         return record
+
+    def _how_to_go_on(self) -> str:
+        once = ", without --from," if self._selection.start else ""
+        return f"go on with the same command{once} and --run-dir {self.directory} --resume"
 
     def _input_paths(self, stage: Stage) -> dict[str, Path]:
         paths = {}
