@@ -11,6 +11,7 @@ import pytest
 
 from pipelines import Made, Notes, small_graph, small_pipeline
 from zerone.errors import Interrupted
+from zerone.evals import evaluate as evaluation
 from zerone.identity import sha256_of_path
 from zerone.jobs import rl
 from zerone.jobs.upkeep import stop_requests
@@ -80,7 +81,7 @@ def test_a_pipeline_ends_after_the_step(whole: Path, stage: str, number: int) ->
 def test_a_running_evaluation_is_broken_off_and_made_again(
     whole: Path, monkeypatch: pytest.MonkeyPatch, call: int, number: int
 ) -> None:
-    name, calls = f"evaluation-{call}-{number}", []
+    name, calls = f"evaluation-{call}-{number}", list[int]()
 
     def evaluate(*arguments: Any) -> dict[str, Any]:
         calls.append(len(calls))
@@ -89,7 +90,7 @@ def test_a_running_evaluation_is_broken_off_and_made_again(
             raise AssertionError("an evaluation went on")
         return original(*arguments)
 
-    original = rl.evaluate
+    original = evaluation.evaluate
     monkeypatch.setattr(rl, "evaluate", evaluate)
     with pytest.raises(Interrupted, match="stopped in stage first; go on with the same command"):
         small_pipeline(whole, name).run(False, Notes())

@@ -59,11 +59,33 @@ def rl_estimate(config: Config) -> Estimate:
 
 
 def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
-    """Return the estimate for about `num_tokens` of data, which an earlier stage has still to make."""
+    """Return the estimate for about `num_tokens` of data, which an earlier stage has still to make.
+
+    With its evaluations on `sft.suite`: one before, one after and one every `eval.every` updates.
+    """
     return lambda config: Estimate(
-        seconds=_seconds(config, num_trained=num_tokens * config.sft.epochs),
+        seconds=_seconds(
+            config,
+            num_sampled=_tokens_of_sft_evaluations(config, num_tokens),
+            num_trained=num_tokens * config.sft.epochs,
+        ),
         num_bytes=_saved_bytes(config, has_reference=False),
     )
+
+
+_TOKENS_OF_AN_EXAMPLE = 150
+_PROBLEMS_OF_A_SUITE = {"hard": 32, "mini-aime": 32, "sums": 75}
+
+
+def _tokens_of_sft_evaluations(config: Config, num_tokens: int) -> float:
+    """Return how many tokens the evaluations of SFT sample; a file has as many problems as there may be."""
+    if config.sft.suite == "none":
+        return 0.0
+    num_updates = num_tokens / _TOKENS_OF_AN_EXAMPLE * config.sft.epochs / config.sft.batch_size
+    num_evaluations = 2 + (num_updates // config.eval.every if config.eval.every else 0)
+    num_problems = min(config.eval.problems, _PROBLEMS_OF_A_SUITE.get(config.sft.suite, 10**9))
+    length = config.sampling.max_tokens * _SHARE_OF_ROOM
+    return num_evaluations * num_problems * config.sft.samples * length
 
 
 _TOKENS_PER_ROW = 120

@@ -13,7 +13,7 @@ from zerone.config import Config
 from zerone.jobs.origins import check_problems, problems_lineage
 from zerone.jobs.rl import run_zero
 from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
-from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.directory import RunDir, shown_suites, write_atomically
 from zerone.runs.lineage import lineage_of_model, model_directory
 from zerone.train.algorithm import Algorithm
 from zerone.types import Credited
@@ -44,10 +44,11 @@ class _Progress:
     def __init__(self, display: StageDisplay) -> None:
         self._display = display
         self._num_steps = 1
+        self._config: Mapping[str, Any] = {}
 
     def start(self, config: Config, environment: Mapping[str, Any]) -> None:
         """Say what is about to run."""
-        self._num_steps = config.rl.steps
+        self._num_steps, self._config = config.rl.steps, config.model_dump()
         shape = f"{config.rl.problems_per_step} problems x {config.rl.group_size} answers"
         self._display.say(f"{environment['model']}: {config.rl.steps} steps of {shape}")
 
@@ -63,7 +64,8 @@ class _Progress:
 
     def evaluation(self, step: int, suites: Mapping[str, Any]) -> None:
         """Show an evaluation."""
-        figures = "  ".join(f"{name} {found['pass_at_1']:.1%}" for name, found in suites.items())
+        shown = shown_suites(suites, self._config).items()
+        figures = "  ".join(f"{name} {found['pass_at_1']:.1%}" for name, found in shown)
         self._display.say(f"eval after step {step}: pass@1 {figures}")
 
 

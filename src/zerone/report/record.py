@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from zerone.errors import RunDirError
-from zerone.runs.directory import RunDir
+from zerone.runs.directory import RunDir, shown_suites
 
 Suite = Mapping[str, Any]
 _FIRST_SUITES = ("mixed", "hard")
@@ -139,6 +139,13 @@ def read_record(run: RunDir) -> RunRecord:
     evals = run.read_evals()
     if any("suites" not in result for result in evals.values()):
         raise RunDirError(f"{run.path} holds the training of a reward model, which has no report of its own")
+    if not any("loss" in result for result in evals.values()):
+        evals = {s: {**found, "suites": shown_suites(found["suites"], config)} for s, found in evals.items()}
+        known = summary or {}
+        ends: dict[str, Any] = {
+            end: shown_suites(known[end], config) for end in ("base", "final") if end in known
+        }
+        summary = {**known, **ends} if summary else summary
     return RunRecord(
         name=run.path.absolute().name,
         path=str(run.path),

@@ -22,7 +22,7 @@ import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from zerone.errors import RunDirError
 from zerone.types import Credited
@@ -89,6 +89,21 @@ def not_a_run(path: Path) -> RunDirError:
     if inside:
         return RunDirError(f"{path} is no run itself; name one of the runs in it: {', '.join(inside)}")
     return RunDirError(f"{path} is not a run directory (it has no config.yaml)")
+
+
+HELD_OUT = "held-out"
+_T = TypeVar("_T")
+
+
+def shown_suites(suites: Mapping[str, _T], config: Mapping[str, Any]) -> Mapping[str, _T]:
+    """Return the suites of a run of RL under the names that a reader is shown: of own problems there is one.
+
+    `mixed` and `hard` hold the same held-out problems then; shown is `hard`, which has more samples.
+    """
+    if not (config.get("data") or {}).get("path") or "hard" not in suites:
+        return suites
+    others = {name: found for name, found in suites.items() if name not in ("mixed", "hard")}
+    return {HELD_OUT: suites["hard"], **others}
 
 
 class RunDir:
