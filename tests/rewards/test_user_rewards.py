@@ -525,7 +525,7 @@ def test_a_run_with_functions_records_them_and_names_what_fails(tmp_path: Path) 
     assert line["verifier_errors"] == 2
     assert line["reward_failures"]["fails"]["count"] == 2
     assert "LookupError: second at" in line["reward_failures"]["fails"]["first"]
-    assert "reward 'fails' failed on 2 answers" in line["verdict"]
+    assert "reward 'fails' failed on 2 completions" in line["verdict"]
     warned = [text for text in screen.splitlines() if "warning: step 1" in text]
     assert len(warned) == 1
     assert "reward 'fails'" in warned[0]
