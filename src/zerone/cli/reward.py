@@ -206,5 +206,5 @@ def check(
             print(on_one_line(f"{data}:{line['line']}: {line['complaint']}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))
         print(f"{num_lines} lines ({kinds or 'no problem'}), {len(found)} unusable")
-        print(_FOR_WHICH_MODEL)
+        print(_FOR_WHICH_MODEL, file=sys.stderr)
     raise typer.Exit(2 if found or not num_lines else 0)
