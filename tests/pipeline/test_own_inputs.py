@@ -7,7 +7,9 @@ import pytest
 
 from pipelines import Notes, small_pipeline
 from scripted import save_talking_model, write_problems
+from zerone.config import Config
 from zerone.config.staged import StagedRecipe, build_stage_configs
+from zerone.data.sources import register_source
 from zerone.errors import ConfigError, DataError, ModelError
 from zerone.pipeline.graph import Graph, Source
 from zerone.pipeline.own_inputs import with_own_inputs
@@ -88,7 +90,29 @@ def test_what_would_have_been_made_is_left_out_where_nothing_else_needs_it(
 def test_a_stage_is_given_what_its_options_name(files: Path, override: str, stage: str, role: str) -> None:
     source = given(files, override).by_name[stage].inputs[role]
     assert isinstance(source, Source)
-    assert source.path == files / ("demonstrations.jsonl" if role == "data" else "model")
+    if role == "model":
+        assert source.path == files / "model"
+    else:  # which the stage reads by its own option
+        about = source.lineage(Config()).node.about
+        assert about == {"path": str(files / "demonstrations.jsonl")}
+
+
+def test_demonstrations_by_name_are_an_input_too(files: Path) -> None:
+    """As a directory of shards, or by a scheme of a package: whatever `data.path` may name."""
+    shards = files / "shards"
+    shards.mkdir()
+    text = (files / "demonstrations.jsonl").read_text(encoding="utf-8")
+    (shards / "one.jsonl").write_text(text, encoding="utf-8")
+    register_source("shown", lambda text: [{"prompt": text, "completion": "<answer>1</answer>"}])
+    for name, about in (
+        (str(shards), {"path": str(shards), "files": 1}),
+        ("shown:one", {"path": "shown:one"}),
+    ):
+        graph = given(files, f"dev1.data.path={name}")
+        assert "cold_start" not in graph.names
+        source = graph.by_name["dev1"].inputs["data"]
+        assert isinstance(source, Source)
+        assert source.lineage(Config()).node.about == about
 
 
 @pytest.mark.parametrize("stage", R1.names)
@@ -140,7 +164,7 @@ def test_a_changed_file_is_trained_on_again(files: Path, tmp_path: Path) -> None
     [
         ("dev1.data.path=nowhere.jsonl", DataError, "nowhere.jsonl"),
         ("dev1.data.path=PROBLEMS", DataError, "completion"),
-        ("dev2.model.path=nowhere", ModelError, "nowhere is no model"),
+        ("dev2.model.path=nowhere", ModelError, "nowhere is not a model"),
     ],
 )
 def test_what_cannot_be_an_input_is_refused_before_any_work(

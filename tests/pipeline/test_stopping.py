@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from zerone.errors import Interrupted
 from zerone.evals import evaluate as evaluation
 from zerone.identity import sha256_of_path
 from zerone.jobs import rl
-from zerone.jobs.upkeep import stop_requests
 from zerone.pipeline.graph import Graph, StageDisplay, StageInputs
 from zerone.pipeline.rl_stage import run_rl
+from zerone.processes.stopping import stop_requests, waiting
 from zerone.runs.directory import RunDir
 
-SIGNALS = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "terminate"])
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = pytest.mark.parametrize("number", ENDING, ids=["ctrl-c", "terminate", "hang up"])
 
 
 def send(number: int) -> None:
@@ -69,7 +71,7 @@ def test_a_pipeline_ends_after_the_step(whole: Path, stage: str, number: int) ->
             small_pipeline(whole, name).run(False, Sender(number, "step 1/"))
         small_pipeline(whole, name, only="first").run(True, Notes())
         small_pipeline(whole, name, only="answers").run(True, Notes())
-    with pytest.raises(Interrupted, match=f"stopped in stage {stage}; go on with the same command"):
+    with pytest.raises(Interrupted, match=f"stopped in stage {stage}; resume with: "):
         small_pipeline(whole, name).run(stage == "second", notes)
     assert notes.begun[-1][0] == stage
     assert len(RunDir(whole / name / stage).read_metrics()) == 1
@@ -92,7 +94,7 @@ def test_a_running_evaluation_is_broken_off_and_made_again(
 
     original = evaluation.evaluate
     monkeypatch.setattr(rl, "evaluate", evaluate)
-    with pytest.raises(Interrupted, match="stopped in stage first; go on with the same command"):
+    with pytest.raises(Interrupted, match="stopped in stage first; resume with: "):
         small_pipeline(whole, name).run(False, Notes())
     monkeypatch.undo()
     first = RunDir(whole / name / "first")
@@ -133,16 +135,16 @@ def test_a_wish_that_a_stage_did_not_honour_ends_the_pipeline_before_the_next_st
         return made
 
     name, notes = f"between-{number}", Notes()
-    with pytest.raises(Interrupted, match="stopped before stage answers; go on with the same command"):
+    with pytest.raises(Interrupted, match="stopped before stage answers; resume with: "):
         small_pipeline(whole, name, graph=changed("first", deaf)).run(False, notes)
     assert notes.ended == ["base", "first"]
     go_on_and_compare(whole, name, "answers")
 
 
 def test_the_handlers_of_before_are_back_after_a_pipeline(whole: Path) -> None:
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.getsignal(n) for n in ENDING}
     small_pipeline(whole, "handlers").run(False, Notes())
-    assert {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)} == before
+    assert {n: signal.getsignal(n) for n in ENDING} == before
 
 
 def test_within_another_the_wish_is_shared_and_a_second_signal_ends_at_once() -> None:
@@ -153,5 +155,27 @@ def test_within_another_the_wish_is_shared_and_a_second_signal_ends_at_once() ->
         assert outer.is_wished
         with pytest.raises(KeyboardInterrupt), outer.at_once():
             raise AssertionError("a wish was forgotten")
+        send(signal.SIGTERM)  # of the same moment, as of a terminal that closes: the same wish
         with pytest.raises(KeyboardInterrupt):
-            send(signal.SIGTERM)
+            send(signal.SIGINT)
+
+
+def test_patient_work_that_waits_for_an_endpoint_is_interrupted_there_and_other_work_at_once() -> None:
+    for is_patient, error in ((True, Interrupted), (False, KeyboardInterrupt)):
+        with stop_requests() as stopping, ExitStack() as stack:
+            if is_patient:
+                stack.enter_context(stopping.patiently())
+            with pytest.raises(error), waiting():
+                send(signal.SIGTERM)
+            with pytest.raises(Interrupted), waiting():
+                raise AssertionError("an endpoint was asked after a wish to stop")
+
+
+def test_a_signal_that_is_ignored_stays_so(whole: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests() as stopping:
+            send(signal.SIGHUP)
+            assert not stopping.is_wished
+    finally:
+        signal.signal(signal.SIGHUP, before)

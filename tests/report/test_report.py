@@ -89,7 +89,7 @@ def test_directory_without_a_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("final", "claim"),
     [
-        (0.93, "raised pass@1 on the mixed suite: the 95% intervals lie apart"),
+        (0.93, "raised pass@1 on the mixed suite: the 95% intervals do not overlap"),
         (0.18, "does not show an improvement"),
         (0.02, "does not show an improvement"),
     ],

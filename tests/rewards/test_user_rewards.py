@@ -442,7 +442,7 @@ def test_functions_are_options(
         (["reward.functions.a={function: own.py:f, wieght: 1}"], "Extra inputs"),
         (["reward.functions.a=3"], "valid dictionary"),
         (["reward.functions=3"], "write {NAME: path.py:function}"),
-        (["reward.functions=true"], "a switch is no value here"),
+        (["reward.functions=true"], "expected a value, got a switch"),
         (["reward.functions.a b=own.py:f"], "'a b' cannot name a reward"),
     ],
 )

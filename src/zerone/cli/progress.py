@@ -17,7 +17,7 @@ from rich.text import Text
 
 from zerone.config import Config
 from zerone.escaping import visible
-from zerone.prompts.r1 import THINK_CLOSE
+from zerone.prompts.r1 import split_reasoning
 from zerone.runs.directory import shown_suites
 from zerone.types import Credited, Graded
 
@@ -61,12 +61,19 @@ def clearest(groups: Sequence[Credited]) -> Graded:
     return max(everyone, key=lambda graded: (graded.parts["accuracy"], len(graded.rollout.text)))
 
 
+def no_answer(figures: Mapping[str, Any]) -> str:
+    """Return the share without a readable answer as text; older evaluations have none."""
+    share = figures.get("unparsable")
+    return "no readable answer -" if share is None else f"no readable answer {share:.1%}"
+
+
 def completion_text(graded: Graded) -> Text:
     """Return a rollout as shown in the terminal, its reasoning dimmed."""
-    thought, closed, rest = visible(graded.rollout.text).partition(THINK_CLOSE)
+    completion = graded.rollout.text
+    end = split_reasoning(completion).reasoning_end
     text = Text(f"  {visible(graded.rollout.problem.prompt)}\n", style="bold")
-    text.append(thought + closed, style="dim")
-    text.append(rest)
+    text.append(visible(completion[:end]), style="dim")
+    text.append(visible(completion[end:]))
     text.append(f"\n  {graded.outcome.value}, reward {graded.reward:.2f}", style="italic")
     return text
 
@@ -116,7 +123,8 @@ class TerminalDisplay:
             self._say(
                 f"eval after step {step}: {name:<6} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
                 + (f"  cons@16 {consensus:.1%}" if consensus is not None else "")
-                + f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
+                + f"  {no_answer(figures)}"
+                f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
                 f"  {figures['reflection_words']:.2f} reflection words"
             )
 
@@ -179,7 +187,7 @@ class LossDisplay:
         for name, figures in evaluation["suites"].items():
             low, high = figures["pass_at_1_ci"]
             line += (
-                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
+                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]  {no_answer(figures)}"
                 f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
             )
         self._say(line)

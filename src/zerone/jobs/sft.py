@@ -6,11 +6,9 @@ goes on with `resume`, and the metrics and weights of the whole are those of an 
 bit for bit on the same machine.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -18,25 +16,36 @@ import torch
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
+from zerone.data.sources import open_source
+from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
+from zerone.jobs.training import (
+    OpenModel,
+    Placement,
+    context_of,
+    engine_of,
+    new_trainer,
+    open_policy,
+    place,
+    with_microbatches,
+)
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
-from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.model.loading import Model, quiet_transformers
+from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import TrainState
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
-from zerone.train.optim import adamw
 from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.types import Demonstration, Problem
 
@@ -74,6 +83,7 @@ class Session:
     config: Config
     run: RunDir
     model: Model
+    placement: Placement
     examples: Examples
     suite: Suite | None
     engine: TorchEngine
@@ -90,31 +100,43 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
-    if config.data.path is None:
-        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+    require_data(config)
+    check_tracker(config)
     run.lock()
     try:
-        environment = prepare_run(config, run, resume)
-        session = _open_session(config, run, environment)
-        return _train_and_measure(session, _new_state(session), display)
+        keep_to_commits(run)
+        environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
+        session = open_session(config, run, environment)
+        state = _new_state(session)
+        longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
+        config = with_microbatches(config, run, state.trainer, "sft", longest)
+        with tracked(config, run) as tracking:
+            return _train_and_measure(replace(session, config=config), state, display, tracking)
     finally:
         run.unlock()
 
 
-def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+def require_data(config: Config) -> None:
+    """Raise ConfigError where no demonstrations are named."""
+    if config.data.path is None:
+        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+
+
+def open_session(
+    config: Config, run: RunDir, environment: dict[str, Any], open_model: OpenModel = open_policy
+) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
     suite = suite_for_sft(config)
+    placement = place(config, environment)
     with quiet_transformers():
-        model = load_model(config.model.path, torch.float32)
+        model = open_model(config, placement)
         examples = read_examples(config, model)
     to_prompt = prompt_encoder(config, model)
-    context = int(model.module.config.max_position_embeddings)
     if suite is not None:
-        check_lengths(config, to_prompt, suite.problems, context)
-    dtype = DTYPES[environment["precision"]]
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, dtype)
+        check_lengths(config, to_prompt, suite.problems, context_of(model))
+    engine = engine_of(config, model, placement, must_sample=suite is not None)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
@@ -124,6 +146,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         config=config,
         run=run,
         model=model,
+        placement=placement,
         examples=examples,
         suite=suite,
         engine=engine,
@@ -133,11 +156,11 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
 
 def read_examples(config: Config, model: Model) -> Examples:
     """Read `data.path` and hold a share out; raises DataError where too little is left."""
-    path = Path(str(config.data.path))
-    read = read_demonstrations(path)
-    missing = check_form(read.demonstrations, Style(config.prompt.style), path.name)
+    path = str(config.data.path)
+    source, read = open_source(path), read_demonstrations(path)
+    missing = check_form(read.demonstrations, Style(config.prompt.style), source.title)
     sides = split_problems(read.demonstrations, config.data.eval_share)
-    context = int(model.module.config.max_position_embeddings)
+    context = context_of(model)
     most = min(config.sft.max_tokens or context, context)
     trained, held_out = (_short_enough(side, config, model, most) for side in sides)
     num_answers = sum(
@@ -158,11 +181,12 @@ def read_examples(config: Config, model: Model) -> Examples:
         for number, kind in ((read.num_duplicates, "repeated"), (num_long, f"longer than {most} tokens"))
         if number
     ) + "".join(f", {number} without {part}" for part, number in missing.items() if number)
+    title = f"{source.title} (read as {read.read_as})" if read.read_as else source.title
     return Examples(
         trained=trained,
         held_out=held_out,
-        description=f"{path.name}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        description=f"{title}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
+        sha256=source.sha256(),
     )
 
 
@@ -179,28 +203,33 @@ def _short_enough(
 
 
 def _new_state(session: Session) -> TrainState:
-    o, module = session.config.optim, session.model.module
-    rate = session.config.sft.learning_rate
-    trainer = LocalTrainer(
-        module,
-        [adamw(module.parameters(), rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.engine.dtype,
-        max_grad_norm=o.max_grad_norm,
+    trainer = new_trainer(
+        session.config,
+        session.model,
+        session.placement,
+        learning_rate=session.config.sft.learning_rate,
         rate_option="sft.learning_rate",
     )
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
-def _train_and_measure(session: Session, state: TrainState, display: Display) -> dict[str, Any]:
+def _train_and_measure(
+    session: Session, state: TrainState, display: Display, tracking: Tracking
+) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
     # A best model of a later step stays: on the way back to that step it is written again.
     upkeep.restore(has_rollouts=False)
     display.start(session.num_steps, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
+            tracking.step(metrics, timing)
             attend.after_step(metrics["step"])
 
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
@@ -211,10 +240,13 @@ def _train_and_measure(session: Session, state: TrainState, display: Display) ->
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
     earlier = run.read_evals()
@@ -243,6 +275,7 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
         state.trainer.save(run.best_path, session.model.tokenizer, provenance)
     run.write_eval(step, result)
     display.evaluation(result)
+    tracking.evaluation(result)
 
 
 def _provenance(session: Session, step: int | None) -> dict[str, Any]:
@@ -250,7 +283,7 @@ def _provenance(session: Session, step: int | None) -> dict[str, Any]:
     return {
         "what": "SFT by zerone",
         "step": session.num_steps if step is None else step,
-        "model": session.config.model.path,
+        "model": session.run.read_environment()["model"],
         "model_sha256": session.model.sha256,
         "data": session.examples.description,
         "data_sha256": session.examples.sha256,

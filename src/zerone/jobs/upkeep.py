@@ -4,17 +4,16 @@ In: a run directory and a learner. Out: checkpoints, an end by Ctrl-C that loses
 run took. One piece for every loop that is a stage of its own.
 """
 
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from zerone.config import Config
 from zerone.errors import Interrupted
-from zerone.runs.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.processes.stopping import stop_requests
+from zerone.runs.checkpoint import RECORDS_NAME, RecordsPart, State, restore_newest, save_checkpoint
+from zerone.runs.commands import as_typed, command_to_resume
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
 
@@ -40,9 +39,10 @@ class Upkeep:
 
     def restore(self, *, has_rollouts: bool) -> None:
         """Go back to the newest checkpoint, and forget what was recorded after it."""
-        found = checkpoints(self.run.checkpoints_path)
-        if found:
-            self.state.progress = load_checkpoint(found[-1], self._kept())
+        found = restore_newest(self.run.checkpoints_path, self._kept())
+        if found is not None:
+            self.run.require_steps(found.step, has_rollouts=has_rollouts)
+            self.state.progress = found
         self.run.rewind(self.state.progress.step, has_rollouts=has_rollouts)
 
     def save(self) -> None:
@@ -53,107 +53,52 @@ class Upkeep:
 
     def _kept(self) -> State:
         beside = {} if self.algorithm is None else self.algorithm.state()
-        return {**self.state.trainer.state(self.tokenizer), **beside}
+        records = {RECORDS_NAME: RecordsPart(self.run)}
+        return {**self.state.trainer.state(self.tokenizer), **beside, **records}
 
     @contextmanager
     def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
-        """Evaluate and save every so many steps; after Ctrl-C or SIGTERM save and raise Interrupted.
+        """Evaluate and save every so many steps; after a signal to stop save and raise Interrupted.
 
-        A step is finished first. An evaluation is broken off, and made again when the run goes on.
+        A step is finished first. An evaluation is broken off, and made again when the run is resumed.
         """
         with stop_requests() as stopping, stopping.patiently():
 
-            def stop(during: str) -> Interrupted:
-                self.save()
-                return Interrupted(
-                    f"stopped {during} step {self.state.progress.step}; go on with the same command and "
-                    f"--run-dir {self.run.path} --resume"
-                )
+            def stop_if_wished() -> None:
+                if stopping.is_wished:
+                    raise Interrupted("stopped between two steps")
 
             def measure(step: int) -> None:
                 try:
                     with stopping.at_once():
                         evaluate(step)
                 except KeyboardInterrupt as error:
-                    raise stop("in the evaluation after") from error
+                    raise Interrupted("stopped in an evaluation") from error
 
             def before_step(step: int) -> None:
                 every = self.config.eval.every
                 if step == 0 or (every and step % every == 0):
                     measure(step)
-                if stopping.is_wished:
-                    raise stop("after")
+                stop_if_wished()
 
             def after_step(step: int) -> None:
                 if step % self.config.checkpoint.every == 0:
                     self.save()
-                if stopping.is_wished:
-                    raise stop("after")
+                stop_if_wished()
 
-            yield Attendance(before_step=before_step, after_step=after_step, evaluate=measure)
+            try:
+                yield Attendance(before_step=before_step, after_step=after_step, evaluate=measure)
+            except Interrupted as error:
+                # Also where an endpoint was asked in the middle of a step: it has changed nothing yet.
+                raise self._stopped() from error
 
-
-class Stopping:
-    """Whether Ctrl-C or SIGTERM came, and what that means now: a wish to honour, or an end at once.
-
-    At once means KeyboardInterrupt in the midst of work, for what can be killed at any moment and goes on.
-    """
-
-    def __init__(self) -> None:
-        self.is_wished = False
-        self._is_patient = False
-
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Take a signal; a second one always ends at once."""
-        if self.is_wished or not self._is_patient:
-            self.is_wished = True
-            raise KeyboardInterrupt
-        self.is_wished = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
-
-    @contextmanager
-    def patiently(self) -> Iterator[None]:
-        """Take a signal as a wish, which the work honours at the end of a step."""
-        yield from self._with_patience(True)
-
-    @contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Raise KeyboardInterrupt at a signal, and for a wish that is not honoured yet."""
-        if self.is_wished:
-            raise KeyboardInterrupt
-        yield from self._with_patience(False)
-
-    def _with_patience(self, is_patient: bool) -> Iterator[None]:
-        before, self._is_patient = self._is_patient, is_patient
-        try:
-            yield
-        finally:
-            self._is_patient = before
-
-
-_active: list[Stopping] = []
-"""The one that has the signals of this process; what runs inside of it shares it."""
-
-
-@contextmanager
-def stop_requests() -> Iterator[Stopping]:
-    """Take Ctrl-C and SIGTERM, at once until the work says otherwise; within another one, share that."""
-    if _active:
-        yield _active[0]
-        return
-    stopping = Stopping()
-    try:
-        before = {n: signal.signal(n, stopping.on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, as in a notebook server: no signals here
-        yield stopping
-        return
-    _active.append(stopping)
-    try:
-        yield stopping
-    finally:
-        _active.remove(stopping)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _stopped(self) -> Interrupted:
+        """Save, and return how to resume."""
+        self.save()
+        again = "the same call with resume=True"  # of a program that uses the package
+        if command := self.run.read_environment().get("command"):
+            again = as_typed(command_to_resume(str(command), self.run.path))
+        return Interrupted(f"stopped after step {self.state.progress.step}; resume with: {again}")
 
 
 def spent(run: RunDir) -> dict[str, Any]:

@@ -8,13 +8,11 @@ and of the problems, as ever. What names an input that a stage does not have is 
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
 
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
+from zerone.data.sources import open_source
 from zerone.errors import ConfigError
-from zerone.identity import sha256_of_file
 from zerone.pipeline.graph import PATHS, Graph, Source, Stage
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
@@ -27,8 +25,8 @@ _TAKE_DATA = ("data", "problems", "preferences")
 def with_own_inputs(graph: Graph, configs: Mapping[str, Config]) -> Graph:
     """Return the graph with the models and demonstrations that options name for single stages as inputs.
 
-    Raises ConfigError for a `data.path` of a stage that reads no data, ModelError for a directory that is no
-    model and DataError for a file that cannot be read.
+    Raises ConfigError for a `data.path` of a stage that reads no data, ModelError for what is not a
+    model and DataError for a source that cannot be read.
     """
     own: dict[str, dict[str, Source]] = {}
     named = {role: _named_alone(role, configs) for role in ("model", "data")}
@@ -60,12 +58,8 @@ def _model(path: str, config: Config) -> Source:
 
 
 def _demonstrations(path: str, config: Config) -> Source:
-    file = Path(path)
-    check_form(read_demonstrations(file).demonstrations, Style(config.prompt.style), file.name)
-    return Source(lineage=partial(_lineage, file), path=file)
-
-
-def _lineage(path: Path, config: Config) -> Lineage:
-    about = {"path": str(path)}
-    node = Node(name="demonstrations", kind="data", sha256=sha256_of_file(path), about=about)
-    return Lineage.of(node)
+    """Return what `data.path` names as an input; the stage reads it by that option."""
+    source = open_source(path)
+    check_form(read_demonstrations(path).demonstrations, Style(config.prompt.style), source.title)
+    node = Node(name="demonstrations", kind="data", sha256=source.sha256(), about=source.about)
+    return Source(lineage=lambda config: Lineage.of(node))

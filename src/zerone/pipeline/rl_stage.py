@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.jobs.origins import check_problems, problems_lineage
+from zerone.jobs.origins import check_problems, problems_lineage, require_verifiers
 from zerone.jobs.rl import run_zero
 from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.runs.directory import RunDir, shown_suites, write_atomically
@@ -64,8 +64,10 @@ class _Progress:
 
     def evaluation(self, step: int, suites: Mapping[str, Any]) -> None:
         """Show an evaluation."""
-        shown = shown_suites(suites, self._config).items()
-        figures = "  ".join(f"{name} {found['pass_at_1']:.1%}" for name, found in shown)
+        figures = "  ".join(
+            f"{name} {found['pass_at_1']:.1%} (no readable answer {found['unparsable']:.1%})"
+            for name, found in shown_suites(suites, self._config).items()
+        )
         self._display.say(f"eval after step {step}: pass@1 {figures}")
 
 
@@ -92,5 +94,5 @@ BASE_MODEL = Source(
 )
 """The model that `model.path` names."""
 
-PROBLEMS = Source(lineage=problems_lineage, check=check_problems)
+PROBLEMS = Source(lineage=problems_lineage, check=check_problems, require=require_verifiers)
 """The problems that the section `data` names."""

@@ -44,6 +44,7 @@ def _measures(base: Suite, final: Suite) -> Iterator[Measure]:
     for k in _pass_sizes(base, final)[-1:]:
         drawn = [{"pass_at_k": suite.get("pass_at_k", {}).get(k)} for suite in (base, final)]
         yield _share(f"pass@{k}", "pass_at_k", *drawn)
+    yield _share("no readable answer", "unparsable", base, final)
     yield _share("well formed", "format", base, final)
     yield _share("cut off", "truncated", base, final)
     yield _mean("tokens", "response_tokens", base, final)

@@ -11,16 +11,18 @@ from typing import Any
 
 from zerone.engine.jobs import Split
 from zerone.model.chat_template import TEMPLATE_FAULTS, render_chat
-from zerone.model.tokenizer import encode_prompt, encode_written, readable
+from zerone.model.tokenizer import encode, encode_prompt, encode_written, readable
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
     ASSISTANT,
+    TAGS,
     THINK_CLOSE,
     THINK_OPEN,
     USER,
     Example,
     Style,
+    without_reasoning,
     write_chat,
     write_prompt,
 )
@@ -55,23 +57,54 @@ class Prompter:
     max_characters: int
     examples: tuple[Example, ...] = ()
 
-    def encode_chat(self, messages: Sequence[Message], *, thinks: bool) -> ChatPrompt:
-        """Return the prompt of a conversation; raises Refusal where the template does."""
-        if self.uses_template:
-            text = self._render(messages, thinks=thinks)
-            strips = ANSWER_OPEN in str(self.tokenizer.chat_template)
-        else:
-            text = self._dialogue(messages, thinks=thinks)
-            strips = self.style is Style.TAGS
+    def encode_chat(
+        self, messages: Sequence[Message], *, thinks: bool, continues: bool = False
+    ) -> ChatPrompt:
+        """Return the prompt of a conversation; raises Refusal where the template does.
+
+        With `continues` the last message is the beginning of the completion. If it is a final answer
+        without reasoning, the reasoning is left out, as where it is not wanted.
+        """
+        strips = self._strips_answer
+        begun = ""
+        if continues:
+            *messages, last = messages
+            begun = _beginning(last, strips_answer=strips)
+            thinks = _has_tag(begun) or (thinks and not begun)
+        ask = self._render if self.uses_template else self._dialogue
+        text = ask(messages, thinks=thinks)
         opened = text.rstrip().endswith(THINK_OPEN)
         if opened and not thinks:
             text, opened = text.rstrip() + _NO_THOUGHT.removeprefix(THINK_OPEN), False
+        written = begun.removeprefix(THINK_OPEN) if opened else begun
+        if _has_tag(begun):
+            opened = begun.rfind(THINK_OPEN) > begun.rfind(THINK_CLOSE)
         ids = self._encode_written(text) if self.uses_template else self._encode_dialogue(text)
+        if written:
+            # What a client sent is data, in which a control token is text. It is tokenised apart from the
+            # prompt, as a completion is sampled apart from it.
+            self._check_length(text + written)
+            ids = (*ids, *encode(self.tokenizer, written))
         if not ids:
             raise Refusal(
                 400, "the model's chat template writes nothing for these messages", param="messages"
             )
-        return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
+        closed = not opened and (bool(begun) or text.rstrip().endswith(THINK_CLOSE))
+        goes_on = bool(begun) and not begun.rstrip().endswith(TAGS)
+        split = Split(
+            opens_in_thought=opened,
+            strips_answer=strips,
+            closed=closed,
+            goes_on=goes_on,
+            is_reasoner=not self.uses_template or THINK_CLOSE in str(self.tokenizer.chat_template),
+        )
+        return ChatPrompt(ids=ids, split=split)
+
+    @property
+    def _strips_answer(self) -> bool:
+        if self.uses_template:
+            return ANSWER_OPEN in str(self.tokenizer.chat_template)
+        return self.style is Style.TAGS
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a whole prompt, in which a client's control tokens are meant.
@@ -96,6 +129,8 @@ class Prompter:
         """Write the template of training, up to the answer that is wanted."""
         turns = [_without_thought(message.turn) for message in messages]
         prompt, _ = write_chat([*turns, Turn(role="assistant", content="")], self.style)[-1]
+        if not turns or turns[-1].role != "user":  # whose turns end with the assistant's name
+            prompt += ASSISTANT
         shown = self._preamble(self.examples) + prompt.removeprefix(self._preamble(()))
         opened = THINK_OPEN if self.opens_thought else ""
         return shown + (opened if thinks else _NO_THOUGHT)
@@ -122,10 +157,24 @@ def _without_thought(turn: Turn) -> Turn:
     return replace(turn, content=answer_only(turn.content)) if turn.role == "assistant" else turn
 
 
+def _has_tag(text: str) -> bool:
+    return THINK_OPEN in text or THINK_CLOSE in text
+
+
+def _beginning(message: Message, *, strips_answer: bool) -> str:
+    """Return what a completion begins with that the assistant's last message is the beginning of.
+
+    Reasoning comes in a field of its own or, tagged, with the text; on its own it goes on.
+    """
+    text, thought = message.turn.content, message.thought
+    if not text.strip():
+        return f"{THINK_OPEN}{thought}" if thought else ""
+    if strips_answer and not any(tag in text for tag in TAGS):
+        text = f"{ANSWER_OPEN}{text}"
+    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{text}" if thought else text
+
+
 def answer_only(text: str) -> str:
     """Return an earlier answer without its thought and tags, however it was sent back."""
-    _, closed, answer = text.rpartition(THINK_CLOSE)
-    if not closed and text.lstrip().startswith(THINK_OPEN):
-        return ""  # cut off inside its thought
-    answer = answer.strip()
+    answer = without_reasoning(text)
     return answer.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip()

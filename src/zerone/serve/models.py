@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from zerone.config.reading import read_tree
+from zerone.config.reading import resolve_reference
 from zerone.config.sections import PromptConfig
 from zerone.data.demonstrations import read_demonstrations
 from zerone.engine.process import EngineProcess
@@ -24,6 +24,7 @@ from zerone.model.loading import EMBEDDED, ModelFiles, generation_settings, read
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.runs.directory import RunDir
 from zerone.runs.settings import locate_model, prompt_of_run, sampling_of_run
+from zerone.serve.bounded_template import bound_template
 from zerone.serve.chat_prompt import Prompter
 
 MAX_POSITIONS = 32768
@@ -144,8 +145,8 @@ def _suggestions(given: str, run: RunDir | None) -> tuple[str, ...]:
 
 def _demonstrated(run: RunDir) -> tuple[str, ...]:
     """Return the first questions of what a run of SFT learned from, where that file is still there."""
-    data = read_tree(run.config_path).get("data") or {}
-    path = Path(str(data.get("path")))
+    data = run.read_config().get("data") or {}
+    path = Path(resolve_reference(str(data.get("path")), run.path)).expanduser()
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
             return ()
@@ -178,6 +179,7 @@ def _prompter(files: ModelFiles, context: int, run: RunDir | None) -> Prompter:
         max_characters=context * longest,
     )
     if prompter.uses_template:
+        bound_template(files.tokenizer)
         check_template(files.tokenizer, files.directory)
     return prompter
 
@@ -196,7 +198,7 @@ def _own_sampling(files: ModelFiles) -> tuple[float, float, int]:
         if not isinstance(value, int | float) or not is_usable(value):
             raise ModelError(
                 f"generation_config.json in {files.directory} has {value!r} as {name}, by which nothing can "
-                "be drawn; mend it there, or take it out"
+                "be sampled; correct it there, or remove it"
             )
         return value
 

@@ -39,8 +39,10 @@ def reflection_words(graded: Graded) -> int:
     return count_reflection_words(graded.rollout.text)
 
 
-def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> dict[str, Any]:
-    """Return the figures of the rollouts, before any update; means of nothing are None.
+def rollout_metrics(
+    groups: Sequence[Credited], style: Style = Style.TAGS, opened: str = ""
+) -> dict[str, Any]:
+    """Return the figures of the rollouts, before any update; the prompt wrote `opened` of each.
 
     Where no completion was judged there is no reward, no accuracy and no format: 0 would be a measurement.
     """
@@ -67,7 +69,7 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
         "response_tokens_right": _mean(_length(g) for g in counted if g.outcome is Outcome.CORRECT),
         "response_tokens_wrong": _mean(_length(g) for g in counted if g.outcome is not Outcome.CORRECT),
         "truncated": fmean(float(g.rollout.finish is Finish.LENGTH) for g in everyone),
-        "no_answer": fmean(float(_has_no_answer(graded, style)) for graded in everyone),
+        "no_answer": fmean(float(_has_no_answer(graded, style, opened)) for graded in everyone),
         "reflection_words": fmean(map(reflection_words, everyone)),
         "verifier_errors": len(everyone) - len(counted),
         "outcomes": {outcome.value: sum(g.outcome is outcome for g in everyone) for outcome in Outcome},
@@ -86,9 +88,9 @@ def failure_metrics(failures: Sequence[RewardFailure]) -> dict[str, Any]:
     return {"reward_failures": found} if found else {}
 
 
-def _has_no_answer(graded: Graded, style: Style) -> bool:
+def _has_no_answer(graded: Graded, style: Style, opened: str) -> bool:
     rollout = graded.rollout
-    return parse_completion(rollout.text, style_for(rollout.problem, style)).answer is None
+    return parse_completion(opened + rollout.text, style_for(rollout.problem, style)).answer is None
 
 
 def _parts(counted: Sequence[Graded]) -> dict[str, float]:
