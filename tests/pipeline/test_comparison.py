@@ -9,7 +9,8 @@ import pytest
 from processes import call_main
 from report_runs import HOSTILE, Page, make_run
 from zerone.config import build_config, to_yaml
-from zerone.errors import UserError
+from zerone.errors import FileError, UserError
+from zerone.files import JsonObject
 from zerone.report import cost, stages_table
 from zerone.report.comparison import (
     MAX_RUNS,
@@ -333,3 +334,19 @@ def test_embedded_problems_stay_two_suites_and_sft_keeps_its_own() -> None:
     assert shown_suites(suites, {}) == suites
     assert shown_suites({"problems": 1}, {"data": {"path": "x.jsonl"}}) == {"problems": 1}
     assert shown_suites({"hard": 2}, {"data": {"path": "x.jsonl"}}) == {HELD_OUT: 2}
+    mixture = {"one": {"path": "x.jsonl", "weight": 1.0}}
+    assert shown_suites(suites, {"data": {"path": None, "mixture": mixture}}) == {HELD_OUT: 2}
+
+
+def test_a_damaged_suite_of_own_problems_is_named() -> None:
+    """What lacks a field still says so: what is shown is still an object of its file."""
+    shown = shown_suites(JsonObject({"hard": 1}, "a/b.json"), {"data": {"path": "x.jsonl"}})
+    with pytest.raises(FileError, match=r"b\.json"):
+        shown["mixed"]
+
+
+@pytest.mark.parametrize("shares", [["p1"], {"p1": None}, {"p1": "much"}, 0.5, None])
+def test_damaged_shares_of_problems_are_refused(tmp_path: Path, shares: Any) -> None:
+    run = make_run_of_shares(tmp_path / "run", shares)
+    with pytest.raises(FileError, match="problems"):
+        read_record(run)

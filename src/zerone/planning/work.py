@@ -91,8 +91,11 @@ def rl_work(config: Config, completion: float | None = None, prompt: float = PRO
     )
 
 
-_PROBLEMS_OF_A_SUITE = {"none": 0, "hard": 32, "mini-aime": 32, "sums": 75}
-"""The suites for `sft.suite` that are smaller than `eval.problems` may be."""
+_PROBLEMS_OF_A_SUITE = {
+    **{"none": 0, "mixed": 500, "hard": 48, "mini-aime": 48, "mix": 304, "mix-hard": 64, "sums": 75},
+    **{"code": 100, "choice": 100, "languages": 100, "helpfulness": 200, "safety": 100, "requests": 300},
+}
+"""What `sft.suite` may name; to draw the problems takes seconds."""
 
 
 def sft_work(
