@@ -108,7 +108,7 @@ class TerminalDisplay:
         self._sample_every = config.log.sample_every
         self._say(
             f"R1-Zero on {environment['model']}: {config.rl.steps} steps of {config.rl.problems_per_step} "
-            f"problems x {config.rl.group_size} answers ({environment['data']}), seed {config.seed}, "
+            f"problems x {config.rl.group_size} completions ({environment['data']}), seed {config.seed}, "
             f"{environment['precision']} on {environment['threads']} threads -> {self._run_path}"
         )
         if self._is_live and not self._is_quiet:

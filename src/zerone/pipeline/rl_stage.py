@@ -49,13 +49,13 @@ class _Progress:
     def start(self, config: Config, environment: Mapping[str, Any]) -> None:
         """Say what is about to run."""
         self._num_steps, self._config = config.rl.steps, config.model_dump()
-        shape = f"{config.rl.problems_per_step} problems x {config.rl.group_size} answers"
+        shape = f"{config.rl.problems_per_step} problems x {config.rl.group_size} completions"
         self._display.say(f"{environment['model']}: {config.rl.steps} steps of {shape}")
 
     def step(self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]) -> None:
         """Show a finished step."""
         reward, accuracy = metrics["reward_mean"], metrics["accuracy"]
-        judged = "nothing judged" if reward is None else f"reward {reward:.3f}  right {accuracy:.1%}"
+        judged = "nothing judged" if reward is None else f"reward {reward:.3f}  correct {accuracy:.1%}"
         self._display.progress(
             metrics["step"] / self._num_steps,
             f"step {metrics['step']}/{self._num_steps}  {judged}  tokens {metrics['response_tokens']:.0f}  "
