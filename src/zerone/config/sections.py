@@ -25,6 +25,33 @@ class ModelConfig(Section):
         "auto", description="of the weights in training and sampling; auto is measured (zerone doctor)"
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 is measured (zerone doctor)")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="where RL and SFT train; auto is the GPU where torch sees one"
+    )
+    trainer: Literal["auto", "local", "parallel"] = Field(
+        "auto",
+        description="local: our own pass, bit-exact, Qwen2, Qwen3 and Llama on a CPU; parallel: any causal "
+        "language model of transformers, GPUs, LoRA; auto is local where that computes the model",
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute blocks again in the backward pass: less memory, a third more time"
+    )
+    offload: Literal["none", "reference", "all"] = Field(
+        "none", description="kept on the CPU between uses: the reference model, or weights and optimizer too"
+    )
+
+
+class LoraConfig(Section):
+    """Adapters in place of the whole model (needs the extra `lora`); the reference is the base model."""
+
+    rank: int = Field(0, ge=0, description="of the adapters; 0 trains all weights (paper: all)")
+    alpha: float = Field(32.0, gt=0, description="adapters count alpha / rank")
+    targets: tuple[str, ...] = Field(
+        ("all-linear",), min_length=1, description="names of linear maps; all-linear: all but the head"
+    )
+    path: str | None = Field(
+        None, description="adapter directory of peft to begin from, with its own rank, alpha and targets"
+    )
 
 
 class DataConfig(Section):
@@ -237,6 +264,9 @@ class LossConfig(Section):
 class OptimConfig(Section):
     """AdamW, for RL at a constant rate after a warm-up; SFT has rates of its own."""
 
+    kind: Literal["adamw", "adamw_8bit"] = Field(
+        "adamw", description="adamw_8bit keeps both moments in 8 bits (parallel trainer; extra `quantized`)"
+    )
     learning_rate: float = Field(2.5e-4, gt=0, description="peak (paper: 3e-6 for 671B)")
     warmup_updates: int = Field(5, ge=0, description="updates of linear warm-up (paper: not reported)")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW (paper: not reported)")
@@ -265,7 +295,9 @@ class RLConfig(Section):
     group_size: int = Field(16, ge=2, description="answers per question, G (paper: 16)")
     minibatches: int = Field(2, ge=1, description="updates per rollout phase (paper: 16)")
     epochs: int = Field(1, ge=1, description="passes over each rollout phase (paper: 1)")
-    microbatch_tokens: int = Field(4096, ge=1, description="tokens of one forward and backward pass")
+    microbatch_tokens: int = Field(
+        4096, ge=0, description="tokens of one forward and backward pass; 0 is tried out (parallel trainer)"
+    )
     reference_every: int = Field(
         0, ge=0, description="steps until the reference becomes the policy; 0 never (paper: 25)"
     )
@@ -282,7 +314,9 @@ class SFTConfig(Section):
 
     epochs: int = Field(2, ge=1, description="passes over the data (paper: 2-3)")
     batch_size: int = Field(32, ge=1, description="answers per update (paper: 128; distillation 64)")
-    microbatch_tokens: int = Field(4096, ge=1, description="tokens of one forward and backward pass")
+    microbatch_tokens: int = Field(
+        4096, ge=0, description="tokens of one forward and backward pass; 0 is tried out (parallel trainer)"
+    )
     learning_rate: float = Field(1e-3, gt=0, description="peak (paper: 5e-5 for 671B)")
     final_share: float = Field(
         0.1, ge=0, le=1, description="last learning rate as a share of the peak, by a cosine (paper: 0.1)"

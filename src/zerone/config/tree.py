@@ -13,6 +13,7 @@ from zerone.config.sections import (
     DataConfig,
     EvalConfig,
     LogConfig,
+    LoraConfig,
     LossConfig,
     ModelConfig,
     OptimConfig,
@@ -32,6 +33,7 @@ class Config(Section):
 
     seed: int = Field(0, ge=0, description="of everything random")
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     sampling: SamplingConfig = SamplingConfig()
@@ -48,6 +50,35 @@ class Config(Section):
     log: LogConfig = LogConfig()
     pretrain: PretrainConfig = PretrainConfig()
 
+    @property
+    def has_adapters(self) -> bool:
+        """Whether adapters are trained in place of the whole model."""
+        return bool(self.lora.rank or self.lora.path)
+
+    def _check_trainer(self) -> None:
+        """Refuse what only the parallel trainer does beside `model.trainer=local`."""
+        wanted = {
+            "model.device=cuda": self.model.device == "cuda",
+            "model.gradient_checkpointing=true": self.model.gradient_checkpointing,
+            f"model.offload={self.model.offload}": self.model.offload != "none",
+            f"optim.kind={self.optim.kind}": self.optim.kind != "adamw",
+            "rl.microbatch_tokens=0": self.rl.microbatch_tokens == 0,
+            "sft.microbatch_tokens=0": self.sft.microbatch_tokens == 0,
+            "lora": self.has_adapters,
+        }
+        given = [name for name, is_wanted in wanted.items() if is_wanted]
+        if self.model.trainer == "local" and given:
+            raise ValueError(f"{given[0]} needs model.trainer=parallel, and model.trainer is local")
+        if self.model.trainer != "local" and given and self.rl.algorithm == "ppo":
+            raise ValueError(f"{given[0]} needs model.trainer=parallel, which does not train PPO's critic")
+        if self.rl.reference_every and self.has_adapters:
+            raise ValueError(
+                "rl.reference_every has no effect with lora: the reference is the base model below the "
+                "adapters; set it to 0"
+            )
+        if self.lora.rank and self.lora.path:
+            raise ValueError("lora.path has a rank of its own; leave lora.rank out")
+
     @model_validator(mode="after")
     def _check_combinations(self) -> "Config":
         rl = self.rl
@@ -58,6 +89,7 @@ class Config(Section):
             )
         if rl.reference_every and not self.loss.kl_coef:
             raise ValueError("rl.reference_every has no effect while loss.kl_coef is 0; set one of them")
+        self._check_trainer()
         if self.sampling.top_p < 1 or self.sampling.top_k:
             raise ValueError(
                 "sampling.top_p < 1 or top_k > 0 cuts off tokens that the trainer still counts; "

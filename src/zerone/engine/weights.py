@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from zerone.model.lora import merged_weights
+
 
 @dataclass(frozen=True, slots=True)
 class TensorMeta:
@@ -52,6 +54,21 @@ class ModuleWeights:
         """Yield the parameters, tied ones once."""
         for name, parameter in self.module.named_parameters():
             yield name, parameter.detach()
+
+
+@dataclass(frozen=True, slots=True)
+class GatheredWeights:
+    """The weights of a module wherever they lie: shards gathered on all ranks together, adapters merged."""
+
+    module: Any
+
+    def metadata(self) -> list[TensorMeta]:
+        """Return name, type and full shape of each parameter, tied ones once."""
+        return [TensorMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self]
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parameters, tied ones once; every rank must iterate to the end."""
+        return merged_weights(self.module)
 
 
 def hash_of(source: WeightSource) -> str:

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
+from zerone.device import device_kind
 from zerone.engine.api import Request, Sampling
 from zerone.engine.weights import WeightSource
 from zerone.errors import RunDirError
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import new_state, open_session
-from zerone.model.loading import save_model
 from zerone.runs.directory import RunDir, not_a_run
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import prepare_run
@@ -114,7 +114,10 @@ def config_of_replay(recorded: RunDir, overrides: Sequence[str]) -> Config:
     if not recorded.has_run:
         raise not_a_run(recorded.path)
     environment = recorded.read_environment()
-    kept = [f"model.{key}={environment[key]}" for key in ("precision", "threads")]
+    of_machine = [key for key in ("precision", "threads", "device") if key in environment]
+    kept = [f"model.{key}={environment[key]}" for key in of_machine]
+    if found := environment.get("microbatch_tokens"):
+        kept.append(f"rl.microbatch_tokens={found}")
     return build_config(
         read_recipe(recorded.config_path), [*kept, f"rl.max_mismatch_kl={NO_BOUND}", *overrides]
     )
@@ -131,7 +134,8 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         raise RunDirError(f"{run.path} already holds a run; choose another --run-dir")
     run.lock()
     try:
-        session = open_session(config, run, prepare_run(config, run, resume=False))
+        environment = prepare_run(config, run, resume=False, kind=device_kind(config.model.device))
+        session = open_session(config, run, environment)
         state = new_state(session)
         algorithm = algorithm_of(config, session.model.module, session.engine.dtype)
         display.start(config, run.read_environment())
@@ -142,7 +146,7 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         )
         engine = RecordedEngine(recorded)
         train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
-        save_model(session.model.module, session.model.tokenizer, run.model_path)
+        state.trainer.save(run.model_path, session.model.tokenizer)
         does = f"reinforcement learning from the answers recorded in {recorded.path}"
         write_lineage(run.model_path, run_lineage(config, run, does))
     finally:

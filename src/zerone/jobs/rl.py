@@ -5,16 +5,16 @@ between in the run directory. Killed at any moment it goes on with `resume`, and
 weights of the whole are those of an uninterrupted run, bit for bit on the same machine.
 """
 
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 import transformers
 
 from zerone.config import Config
+from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
@@ -22,10 +22,19 @@ from zerone.evals.suites import Data, data_of
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
+from zerone.jobs.training import (
+    Placement,
+    context_of,
+    engine_of,
+    new_trainer,
+    open_policy,
+    place,
+    with_microbatches,
+)
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model
+from zerone.model.loading import Model
 from zerone.model.tokenizer import encode_prompt
-from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.ground_truth import is_for_a_model
@@ -35,9 +44,7 @@ from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run
 from zerone.train.algorithm import Algorithm, TrainState
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, train
-from zerone.train.optim import adamw
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
@@ -66,6 +73,7 @@ class Session:
     config: Config
     run: RunDir
     model: Model
+    placement: Placement
     data: Data
     engine: TorchEngine
     to_prompt: Callable[[Problem], tuple[int, ...]]
@@ -81,11 +89,12 @@ def run_zero(
     """
     run.lock()
     try:
-        environment = prepare_run(config, run, resume)
+        environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
         chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
-        return _train_and_measure(session, new_state(session), display, chosen)
+        state = new_state(session)
+        return _train_and_measure(settled(session, state), state, display, chosen)
     finally:
         run.unlock()
 
@@ -103,12 +112,11 @@ def open_session(
     if needs_rewards and not config.reward.preference:
         refuse_unjudged(data.listed)
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
-    model = load_model(config.model.path, torch.float32)
+    placement = place(config, environment)
+    model = open_policy(config, placement)
     to_prompt = prompt_encoder(config, model)
-    context = int(model.module.config.max_position_embeddings)
-    engine = TorchEngine(
-        model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[environment["precision"]]
-    )
+    context = context_of(model)
+    engine = engine_of(config, model, placement)
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
@@ -122,6 +130,7 @@ def open_session(
         config=config,
         run=run,
         model=model,
+        placement=placement,
         data=data,
         engine=engine,
         to_prompt=to_prompt,
@@ -168,18 +177,23 @@ def check_lengths(
 
 def new_state(session: Session) -> TrainState:
     """Return the base model, about to be trained, with its optimizer and reference."""
-    config, module = session.config, session.model.module
-    o, reference = config.optim, None
-    if config.loss.kl_coef:
-        reference = copy.deepcopy(module).requires_grad_(False)
-    trainer = LocalTrainer(
-        module,
-        [adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.engine.dtype,
-        max_grad_norm=o.max_grad_norm,
-        reference=reference,
+    config = session.config
+    trainer = new_trainer(
+        config,
+        session.model,
+        session.placement,
+        learning_rate=config.optim.learning_rate,
+        has_reference=bool(config.loss.kl_coef),
     )
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
+
+
+def settled(session: Session, state: TrainState) -> Session:
+    """Return the session with what the trainer had to try out first."""
+    config = session.config
+    problems = [*session.data.listed, *session.data.mixed.problems, *session.data.hard.problems]
+    longest = max(len(session.to_prompt(problem)) for problem in problems) + config.sampling.max_tokens
+    return replace(session, config=with_microbatches(config, session.run, state.trainer, "rl", longest))
 
 
 def _train_and_measure(

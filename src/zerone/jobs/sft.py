@@ -9,7 +9,7 @@ bit for bit on the same machine.
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,23 +18,31 @@ import torch
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
+from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
+from zerone.jobs.training import (
+    Placement,
+    context_of,
+    engine_of,
+    new_trainer,
+    open_policy,
+    place,
+    with_microbatches,
+)
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
-from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.model.loading import Model, quiet_transformers
+from zerone.processes.machine import keep_freed_memory
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import Input, begin_run, prepare_run
 from zerone.train.algorithm import TrainState
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
-from zerone.train.optim import adamw
 from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.types import Demonstration, Problem
 
@@ -72,6 +80,7 @@ class Session:
     config: Config
     run: RunDir
     model: Model
+    placement: Placement
     examples: Examples
     suite: Suite | None
     engine: TorchEngine
@@ -92,9 +101,12 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
         raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
     run.lock()
     try:
-        environment = prepare_run(config, run, resume)
+        environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         session = _open_session(config, run, environment)
-        return _train_and_measure(session, _new_state(session), display)
+        state = _new_state(session)
+        longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
+        config = with_microbatches(config, run, state.trainer, "sft", longest)
+        return _train_and_measure(replace(session, config=config), state, display)
     finally:
         run.unlock()
 
@@ -104,15 +116,14 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
     suite = suite_for_sft(config)
+    placement = place(config, environment)
     with quiet_transformers():
-        model = load_model(config.model.path, torch.float32)
+        model = open_policy(config, placement)
         examples = read_examples(config, model)
     to_prompt = prompt_encoder(config, model)
-    context = int(model.module.config.max_position_embeddings)
     if suite is not None:
-        check_lengths(config, to_prompt, suite.problems, context)
-    dtype = DTYPES[environment["precision"]]
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, dtype)
+        check_lengths(config, to_prompt, suite.problems, context_of(model))
+    engine = engine_of(config, model, placement, must_sample=suite is not None)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
@@ -122,6 +133,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         config=config,
         run=run,
         model=model,
+        placement=placement,
         examples=examples,
         suite=suite,
         engine=engine,
@@ -134,7 +146,7 @@ def read_examples(config: Config, model: Model) -> Examples:
     path = Path(str(config.data.path))
     read = read_demonstrations(path)
     sides = split_problems(read.demonstrations, config.data.eval_share)
-    context = int(model.module.config.max_position_embeddings)
+    context = context_of(model)
     most = min(config.sft.max_tokens or context, context)
     trained, held_out = (_short_enough(side, config, model, most) for side in sides)
     num_answers = sum(message.role == "assistant" for one in read.demonstrations for message in one.messages)
@@ -172,13 +184,11 @@ def _short_enough(
 
 
 def _new_state(session: Session) -> TrainState:
-    o, module = session.config.optim, session.model.module
-    rate = session.config.sft.learning_rate
-    trainer = LocalTrainer(
-        module,
-        [adamw(module.parameters(), rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.engine.dtype,
-        max_grad_norm=o.max_grad_norm,
+    trainer = new_trainer(
+        session.config,
+        session.model,
+        session.placement,
+        learning_rate=session.config.sft.learning_rate,
         rate_option="sft.learning_rate",
     )
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))

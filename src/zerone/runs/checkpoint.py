@@ -18,7 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zerone.errors import CheckpointError
-from zerone.model.loading import sync_path, write_model
+from zerone.model.loading import stored_parameters, sync_path, write_model
+from zerone.model.lora import full_weights
+from zerone.model.sharding import copy_full, full_of, sharded_like
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,11 @@ class ModelPart:
 
     def write(self, path: Path) -> None:
         """Write the directory."""
-        write_model(self.module, self.tokenizer, path)
+        write_model(self.module, self.tokenizer, path, full_weights(self.module))
 
     def read(self, path: Path) -> None:
         """Load the weights into the module."""
-        _load_into(self.module, load_file(path / "model.safetensors"))
+        _load_into(self.module, stored_parameters(path, self.module))
 
 
 class Part(Protocol):
@@ -131,7 +133,7 @@ def load_checkpoint(path: Path, state: State) -> Progress:
 
 def _distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters by name, tied ones once."""
-    return {name: parameter.detach().contiguous() for name, parameter in module.named_parameters()}
+    return {name: full_of(parameter).contiguous() for name, parameter in module.named_parameters()}
 
 
 def _load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -141,26 +143,52 @@ def _load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise KeyError(f"no tensor named {sorted(missing)[0]}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+            copy_full(parameter, tensors[name])
+
+
+_CODES = ("codes", "scale", "qmap")
+"""The tensors of a state that torchao keeps in 8 bits; `is_signed` stands beside them."""
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return AdamW's state by parameter number."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{name}": value.detach().contiguous() if value.ndim else value.detach().reshape(1)
-        for number, values in state.items()
-        for name, value in values.items()
-    }
+    """Return AdamW's state by parameter number; a state in 8 bits as the tensors that it consists of."""
+    found: dict[str, Tensor] = {}
+    for number, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            full: Any = full_of(value)
+            key = f"{number}.{name}"
+            if hasattr(full, "codes"):
+                found |= {f"{key}.{part}": getattr(full, part).contiguous() for part in _CODES}
+                found[f"{key}.is_signed"] = torch.tensor([full.signed])
+            else:
+                found[key] = full.contiguous() if full.ndim else full.reshape(1)
+    return found
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     tree = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
+    parts: dict[tuple[int, str], dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value.squeeze() if name == "step" else value
+        number, name, *part = key.split(".")
+        if part:
+            parts.setdefault((int(number), name), {})[part[0]] = value
+        elif name == "step":
+            state.setdefault(int(number), {})[name] = value.squeeze()
+        else:
+            state.setdefault(int(number), {})[name] = sharded_like(value, parameters[int(number)])
+    for (number, name), found in parts.items():
+        state.setdefault(number, {})[name] = sharded_like(_in_8_bits(found), parameters[number])
     optimizer.load_state_dict({"state": state, "param_groups": tree["param_groups"]})
+
+
+def _in_8_bits(parts: Mapping[str, Tensor]) -> Tensor:
+    """Return the state of torchao's AdamW that `parts` are of."""
+    from torchao.optim.subclass_8bit import OptimState8bit
+
+    tensors = [parts[name] for name in _CODES]
+    return OptimState8bit(*tensors, bool(parts["is_signed"]), torch.float32)  # type: ignore[no-any-return]  # without types
 
 
 def _sync(directory: Path) -> None:

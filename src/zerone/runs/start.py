@@ -18,18 +18,21 @@ import yaml
 from zerone import __version__
 from zerone.config import Config, to_yaml
 from zerone.config.staged import differences
-from zerone.errors import RunDirError
+from zerone.device import Kind
+from zerone.errors import ConfigError, RunDirError
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
 from zerone.runs.directory import RunDir
 
 
-def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None = None) -> dict[str, Any]:
+def prepare_run(
+    config: Config, run: RunDir, resume: bool, precision: str | None = None, *, kind: Kind = "cpu"
+) -> dict[str, Any]:
     """Check the directory against the wish, and return the environment that the run keeps.
 
-    `precision` is that of a run which has no choice. Raises RunDirError for a directory that holds a run
-    already without `resume`, or one of another configuration.
+    `precision` is that of a run which has no choice, `kind` where it computes (bf16 on a GPU). Raises
+    RunDirError for a directory that holds a run already without `resume`, or one of another configuration.
     """
     if run.has_run:
         if not resume:
@@ -44,13 +47,19 @@ def prepare_run(config: Config, run: RunDir, resume: bool, precision: str | None
                 + "\nResume with the same options, or choose another --run-dir"
             )
         return run.read_environment()
-    precision = precision or precision_for(width_of(config.model.path), config.model.precision)
+    if kind == "cpu" and config.model.device == "cuda":
+        raise ConfigError("this command computes on the CPU; leave model.device out")
+    wanted = config.model.precision
+    if kind == "cuda" and wanted == "auto":
+        wanted = "bf16"
+    precision = precision or precision_for(width_of(config.model.path), wanted)
     threads = config.model.threads or known_machine().threads
     return {
         **_program(),
         "platform": sys.platform,
         "cores": available_cores(),
         "precision": precision,
+        "device": kind,
         "threads": threads,
         "seed": config.seed,
         "command": " ".join(["zerone", *sys.argv[1:]]),
@@ -71,8 +80,14 @@ def _program() -> dict[str, Any]:
     }
 
 
-_OF_RESUMING = ("reward.if_function_changed",)
-"""Options that say how a run is resumed, and so may be others than at its beginning."""
+OF_MEMORY = (
+    *("rl.microbatch_tokens", "sft.microbatch_tokens"),
+    *("model.gradient_checkpointing", "model.offload"),
+)
+"""Options of memory and time, which change nothing but the last bits of sums."""
+
+_OF_RESUMING = ("reward.if_function_changed", *OF_MEMORY)
+"""Options that may be others when a run is resumed than at its beginning."""
 
 
 def _differences(run: RunDir, config: Config) -> list[str]:

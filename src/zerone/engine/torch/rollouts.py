@@ -19,10 +19,10 @@ from zerone.engine.api import Request, Sampling
 from zerone.engine.torch.cache import ClockCache
 from zerone.engine.torch.prefill import Prefilled, prefill, prefill_prefix
 from zerone.engine.torch.sampling import sample, uniforms
-from zerone.engine.weights import ModuleWeights, WeightSource
+from zerone.engine.weights import ModuleWeights, WeightSource, load_into
 from zerone.errors import ModelError
 from zerone.model.decoder import Decoder
-from zerone.model.loading import Model, end_ids
+from zerone.model.loading import Model, empty_model, end_ids
 from zerone.model.packed import common_prefix
 from zerone.processes.machine import DTYPES, Precision, precision_for
 from zerone.types import Finish, Rollout
@@ -47,7 +47,13 @@ class TorchEngine:
     """Samples with the weights of a transformers module; see the module's docstring."""
 
     def __init__(
-        self, tokenizer: Any, end_ids: Sequence[int], context: int, slots: int, dtype: torch.dtype
+        self,
+        tokenizer: Any,
+        end_ids: Sequence[int],
+        context: int,
+        slots: int,
+        dtype: torch.dtype,
+        config: Any = None,
     ) -> None:
         self.weight_version = -1
         self._tokenizer = tokenizer
@@ -55,6 +61,8 @@ class TorchEngine:
         self._context = context
         self._slots = slots
         self.dtype = dtype
+        self._config = config
+        self._shell: Any = None
         self._decoder: Decoder | None = None
 
     @classmethod
@@ -71,16 +79,22 @@ class TorchEngine:
         """Take the weights as they are now, to be called again after each update.
 
         In fp32 some matrices of a module in this process are its own, not copies: sampling between an
-        update and the next call would mix old and new weights.
+        update and the next call would mix old and new weights. Weights from elsewhere (sharded, on a GPU,
+        with adapters) are copied into a module of the engine, of the transformers configuration `config`.
         """
-        if not isinstance(source, ModuleWeights):
-            raise AssertionError("this engine reads the weights of a module in its own process")
-        self._decoder = Decoder.for_sampling(source.module, self.dtype)
+        if isinstance(source, ModuleWeights) and source.module.device.type == "cpu":
+            module = source.module
+        else:
+            if self._shell is None:
+                self._shell = empty_model(self._config, self.dtype)
+            load_into(self._shell, source)
+            module = self._shell
+        self._decoder = Decoder.for_sampling(module, self.dtype)
         self.weight_version = version
 
     def sleep(self) -> None:
         """Give up the weights and their memory until the next `update_weights`."""
-        self._decoder = None
+        self._decoder = self._shell = None
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
