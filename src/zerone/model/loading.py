@@ -228,7 +228,9 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
 def empty_model(config: PreTrainedConfig, dtype: torch.dtype) -> Any:
     """Return a model on the CPU whose weights are to be copied into it: they are random, or not even that."""
     with quiet_transformers(), no_init_weights():
-        return AutoModelForCausalLM.from_config(config, dtype=dtype).requires_grad_(False).eval()
+        module = AutoModelForCausalLM.from_config(config, dtype=dtype).requires_grad_(False).eval()
+    module.tie_weights()
+    return module
 
 
 @contextmanager

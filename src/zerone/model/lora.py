@@ -103,7 +103,6 @@ def with_adapters(module: Any, wanted: Adapters, base: Base, seed: int) -> Any:
         lora_alpha=wanted.alpha,
         lora_dropout=0.0,
         target_modules=ALL_LINEAR if wanted.targets == (ALL_LINEAR,) else [*wanted.targets],
-        base_model_name_or_path=base.name,
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks by a name that transformers gives up

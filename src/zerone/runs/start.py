@@ -134,7 +134,14 @@ def begin_run(
                 f"{given.name} has changed since {run.path} was started from it; {given.remedy}"
             )
     changing = {key: given.sha256 for key, given in inputs.items() if given.may_change}
-    _go_on(run, known, {**_program(), **changing})
+    began = yaml.safe_load(run.read_config_yaml())
+    _go_on(run, {**_of_memory(began), **known}, {**_program(), **changing, **_of_memory(config.model_dump())})
+
+
+def _of_memory(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of memory that a configuration has; one of an earlier version may lack some."""
+    pairs = ((name, name.split(".")) for name in OF_MEMORY)
+    return {name: tree[section][key] for name, (section, key) in pairs if key in tree.get(section, {})}
 
 
 def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) -> None:
@@ -143,10 +150,12 @@ def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) ->
         return
     found = checkpoints(run.checkpoints_path)
     step = int(found[-1].name.removeprefix("step_")) if found else 0
-    run.write_environment(gone_on_with(known, {"step": step, **changed}))
+    run.write_environment(gone_on_with(run.read_environment(), {"step": step, **changed}))
     before = _latest(known)
     what = ", ".join(f"{key} {before.get(key)} (now {value})" for key, value in changed.items())
     other = "program" if set(changed) <= set(_program()) else "program or reward"
+    if set(changed) <= set(OF_MEMORY):
+        other = "use of memory"
     print(
         f"warning: {run.path} goes on after step {step} with another {other} than before, so that it may end "
         f"otherwise than a run left alone: {what}",
