@@ -1,6 +1,7 @@
 """What a training holds and says when memory does not do, tried-out micro-batches, moments in 8 bits."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def test_the_peak_of_a_pass_grows_with_its_tokens_and_falls_with_recomputation()
             forward_backward(trainer, examples() * number, 100_000)
             trainer.module.zero_grad(set_to_none=True)
 
-        peaks[recompute] = [peak_of(CPU, lambda number=number, work=work: work(number)) for number in (2, 8)]
+        for number in (2, 8):
+            peaks.setdefault(recompute, []).append(peak_of(CPU, partial(work, number)))
     assert peaks[False][1] > 2 * peaks[False][0]
     assert peaks[True][1] < 0.8 * peaks[False][1]
 

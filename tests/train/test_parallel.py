@@ -179,6 +179,26 @@ def with_template(credited: Any, template: tuple[int, ...]) -> Any:
         yield replace(graded, rollout=replace(graded.rollout, prompt_ids=prompt))
 
 
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(local, {}), (parallel, {}), (parallel, {"offload": "all"})],
+    ids=["local", "parallel", "sharded"],
+)
+def test_logits_in_pieces_change_no_loss_and_no_gradient(
+    make: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of RL's log-probabilities and of SFT's cross entropy, with pieces of two tokens."""
+    found = []
+    for largest in (2**24, 2 * 261):
+        monkeypatch.setattr("zerone.train.logprobs.LARGEST_LOGITS", largest)
+        trainer = make(tiny_model(), **options)
+        losses = [forward_backward(trainer, examples(), 1000)]
+        losses.append(trainer.forward_backward(batches(1000), objective_of(StepSums())))
+        found.append((losses, gradients(trainer.module)))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+    assert_equal_to_rounding(found[1][1], found[0][1])
+
+
 # Empty passes and shares --------------------------------------------------------------------------
 
 
@@ -342,7 +362,8 @@ def test_blocks_really_are_computed_again(name: str) -> None:
     for recompute in (False, True):
         trainer = parallel(build(PACKED[name]()), recompute=recompute)
         calls: list[int] = []
-        blocks_of(trainer.module)[0].mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        mlp: Any = blocks_of(trainer.module)[0].mlp
+        mlp.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         forward_backward(trainer, examples(), 1000)
         counts.append(len(calls))
     assert counts == [1, 2]

@@ -178,8 +178,8 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tens
             state.setdefault(int(number), {})[name] = value.squeeze()
         else:
             state.setdefault(int(number), {})[name] = sharded_like(value, parameters[int(number)])
-    for (number, name), found in parts.items():
-        state.setdefault(number, {})[name] = sharded_like(_in_8_bits(found), parameters[number])
+    for (index, name), found in parts.items():
+        state.setdefault(index, {})[name] = sharded_like(_in_8_bits(found), parameters[index])
     optimizer.load_state_dict({"state": state, "param_groups": tree["param_groups"]})
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from zerone.engine.torch.sampling import scaled_logprobs
@@ -40,6 +41,22 @@ def read_logprobs(
     found = [checkpoint(read, *piece, use_reentrant=False) for piece in pieces]
     logprobs, entropy = zip(*found, strict=True)
     return torch.cat(logprobs), torch.cat(entropy)
+
+
+def read_cross_entropy(
+    hidden_CD: Tensor, targets_C: Tensor, head: Callable[[Tensor], Tensor], vocab_size: int
+) -> Tensor:
+    """Return the sum of -log pi of the targets, with large logits in pieces as in `read_logprobs`."""
+
+    def read(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
+        return functional.cross_entropy(head(hidden_CD), targets_C, reduction="sum")
+
+    size = max(1, LARGEST_LOGITS // vocab_size)
+    if len(hidden_CD) <= size:
+        return read(hidden_CD, targets_C)
+    pieces = zip(hidden_CD.split(size), targets_C.split(size), strict=True)
+    found = [checkpoint(read, *piece, use_reentrant=False) for piece in pieces]
+    return torch.stack(found).sum()
 
 
 def token_logprobs(logits_CV: Tensor, tokens_C: Tensor, temperature: float) -> Tensor:

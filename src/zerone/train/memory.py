@@ -195,14 +195,15 @@ def peak_of(device: Device, work: Callable[[], None]) -> int:
         return int(torch.cuda.max_memory_allocated(device.torch) - before)
     with _Allocations() as found:
         work()
-    return found.most
+    most: int = found.most
+    return most
 
 
 class _Allocations(TorchDispatchMode):
     """Counts the bytes of all tensors that are made while it lasts, and of those given up again."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # of torch
         self.most = 0
         self._held = 0
         self._sizes: dict[int, int] = {}
