@@ -19,7 +19,7 @@ from zerone import __version__
 from zerone.config import Config, to_yaml
 from zerone.config.staged import differences
 from zerone.device import Kind
-from zerone.errors import ConfigError, RunDirError
+from zerone.errors import RunDirError
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
 from zerone.runs.checkpoint import checkpoints
@@ -48,7 +48,7 @@ def prepare_run(
             )
         return run.read_environment()
     if kind == "cpu" and config.model.device == "cuda":
-        raise ConfigError("this command computes on the CPU; leave model.device out")
+        print("note: model.device=cuda is for RL and SFT; this computes on the CPU", file=sys.stderr)
     wanted = config.model.precision
     if kind == "cuda" and wanted == "auto":
         wanted = "bf16"

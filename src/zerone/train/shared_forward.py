@@ -88,7 +88,7 @@ class SharedForward:
     def hidden(self, batch: Targets) -> Tensor:
         """Return what the head reads for each target, [C, D]."""
         hidden_ND = packed_hidden(self.decoder, batch.packed, self.kv(batch.packed.apart))
-        return hidden_ND.index_select(0, batch.sources_C)
+        return hidden_ND.index_select(0, batch.sources_C.to(hidden_ND.device))
 
     def logits(self, batch: Targets) -> Tensor:
         """Return the head's output for each target, [C, V] in fp32."""
