@@ -16,6 +16,16 @@ LARGEST_LOGITS = 2**24
 """Cells of the [C, V] logits that are held at once: 64 MB in fp32, and several times that in the backward
 pass. A micro-batch of a model with a small vocabulary stays below."""
 
+_TIMES_ON_GPU = 8
+"""A GPU is given larger pieces: each adds a gradient as large as the head, which takes it longer than the
+products of a hundred tokens."""
+
+
+def piece_of(hidden_CD: Tensor, vocab_size: int) -> int:
+    """Return the number of tokens whose logits are held at once."""
+    times = _TIMES_ON_GPU if hidden_CD.is_cuda else 1
+    return max(1, times * LARGEST_LOGITS // vocab_size)
+
 
 def read_logprobs(
     hidden_CD: Tensor,
@@ -34,7 +44,7 @@ def read_logprobs(
         logprobs_CV = scaled_logprobs(head(hidden_CD), temperature)
         return chosen(logprobs_CV, targets_C), entropies(logprobs_CV)
 
-    size = max(1, LARGEST_LOGITS // vocab_size)
+    size = piece_of(hidden_CD, vocab_size)
     if len(hidden_CD) <= size:
         return read(hidden_CD, targets_C)
     pieces = zip(hidden_CD.split(size), targets_C.split(size), strict=True)
@@ -51,7 +61,7 @@ def read_cross_entropy(
     def read(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
         return functional.cross_entropy(head(hidden_CD), targets_C, reduction="sum")
 
-    size = max(1, LARGEST_LOGITS // vocab_size)
+    size = piece_of(hidden_CD, vocab_size)
     if len(hidden_CD) <= size:
         return read(hidden_CD, targets_C)
     pieces = zip(hidden_CD.split(size), targets_C.split(size), strict=True)
