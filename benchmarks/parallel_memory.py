@@ -26,6 +26,7 @@ from zerone.device import Device
 from zerone.errors import ConfigError
 from zerone.model.lora import Adapters, Base, with_adapters
 from zerone.model.packed import pack
+from zerone.processes.machine import keep_freed_memory
 from zerone.train.logprobs import read_logprobs
 from zerone.train.memory import Resident, gigabytes, peak_of
 from zerone.train.optim import adamw, adamw_8bit
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    keep_freed_memory()  # as every run does
     torch.set_num_threads(arguments.threads)
     batch = group_of(arguments.prompt, arguments.group, arguments.tokens)
     number = arguments.group * (arguments.prompt + arguments.tokens)
