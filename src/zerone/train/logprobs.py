@@ -36,8 +36,8 @@ def read_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Return log pi of each target and, without gradient, the entropy there, both [C] in fp32.
 
-    Logits beyond LARGEST_LOGITS are computed in pieces, and once more in the backward pass: a large vocabulary
-    then costs the memory of one piece, and half of the head's time more (benchmarks/parallel_memory.py).
+    Logits beyond LARGEST_LOGITS are computed in pieces, and once more in the backward pass: many tokens
+    then cost the memory of one piece, and half of the head's time more (benchmarks/parallel_memory.py).
     """
 
     def read(hidden_CD: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
