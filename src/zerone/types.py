@@ -39,11 +39,15 @@ class Message:
     """One turn of a conversation: `system`, `user` or `assistant`, and what it says.
 
     `thought` is None where there is none, and where the tagged thought is part of the content.
+    `takes_form`: its final answer is put into the form of the style that is trained (a chat's); else it
+    is written as it stands. `is_trained`: it is learnt, and not only read before later turns.
     """
 
     role: str
     content: str
     thought: str | None = None
+    takes_form: bool = False
+    is_trained: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

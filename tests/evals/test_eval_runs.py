@@ -34,13 +34,14 @@ from zerone.errors import (
     RunDirError,
     UserError,
 )
-from zerone.evals.asking import Form, answer_of, message_of, prompt_of, said
+from zerone.evals.asking import Form, answer_of, message_of, prompt_of
 from zerone.evals.judged import Judged
 from zerone.evals.pairwise import judge_pairs, pairwise_figures, read_verdict
 from zerone.evals.sources import Choice, load_source
 from zerone.evals.store import Answer, AnswerStore
 from zerone.intervals import wilson_interval
 from zerone.model.loading import Model, end_ids, load_model
+from zerone.prompts.r1 import visible_answer
 from zerone.types import Finish, Outcome, Problem
 
 OPTIONS = ["model.precision=fp32", "model.threads=1"]
@@ -344,7 +345,9 @@ def test_a_rating_is_that_of_rated_problems_and_what_was_left_out_is_told(tmp_pa
     assert (without["pass_at_1"], without.get("rating")) == (1.0, None)
     assert "left out of the suite: 1 needs a checker of its own" in shown.stdout
     assert re.search(r"  pass_at_k 1 +1\.000 \(0\.\d+ to 1\.000\)\n", shown.stdout)
-    assert re.search(r"  codeforces/1000 +100\.0% of 1; 3 tokens, 0% cut off\n", shown.stdout)
+    assert re.search(
+        r"  codeforces/1000 +100\.0% of 1; 0% no readable answer, 3 tokens, 0% cut off\n", shown.stdout
+    )
 
 
 RATINGS = {"A": "1500", "B": "1600.0", "C": "", "D": " "}
@@ -401,10 +404,10 @@ def test_the_choice_of_a_chat_is_its_last_answer_line_or_box(text: str, answer: 
 
 
 def test_what_is_said_comes_after_the_thought() -> None:
-    assert said("<think>hm</think>\n hello ") == "hello"
-    assert said("hello") == "hello"
-    assert said("<think>never ending") is None
-    assert said("<think>hm</think>\n<think>never ending") is None
+    assert visible_answer("<think>hm</think>\n hello ") == "hello"
+    assert visible_answer("hello") == "hello"
+    assert visible_answer("<think>never ending") is None
+    assert visible_answer("<think>hm</think>\n<think>never ending") is None
     assert choice("<think>x</think> all of it", "instructions") == "all of it"
 
 
@@ -538,7 +541,7 @@ def arena(tmp_path: Path) -> Iterator[tuple[list[str | Path], Path]]:
 def judging(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
     """Answer as a candidate, and judge: it wins 0 twice, 1 by place only, 2 never; 3 has no verdict."""
     content = str(body["messages"][0]["content"]) if body else ""
-    if "<request>" not in content:
+    if "---- request " not in content:
         return completion("<think>secret</think>candidate")
     assert "secret" not in content, "only what is said is judged"
     is_first = content.index("candidate") < content.index("base\n")
@@ -636,7 +639,7 @@ def test_records_of_other_suites_and_other_files_are_not_compared(tmp_path: Path
     (tmp_path / "c.json").write_text("[]")
     with pytest.raises(UserError, match="compare the same suite"):
         evaluate("--compare", tmp_path / "a.json", tmp_path / "b.json")
-    with pytest.raises(UserError, match=r"c\.json is no record"):
+    with pytest.raises(UserError, match=r"c\.json is not a record"):
         evaluate("compare", tmp_path / "c.json", tmp_path / "c.json")
     with pytest.raises(UserError, match="holds 3 records"):
         evaluate("compare", tmp_path, tmp_path)

@@ -1,14 +1,17 @@
 """Evaluation: estimators against brute force, intervals that cover, figures that add up."""
 
+import io
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from fakes import number_problem
 from scripted import (
@@ -21,14 +24,16 @@ from scripted import (
     member,
     write_problems,
 )
+from zerone.cli.progress import TerminalDisplay, no_answer
 from zerone.data.split import split_of
 from zerone.engine.api import Sampling
 from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
 from zerone.evals.figures import details_of, figures_of
 from zerone.evals.judged import judged_of
-from zerone.evals.suites import SUITE_NAMES, data_of, suite_named
+from zerone.evals.suites import SUITE_NAMES, suite_named
 from zerone.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
+from zerone.jobs.data import data_of
 from zerone.types import Finish, Graded, Outcome
 
 # Estimators ---------------------------------------------------------------------------------------
@@ -154,6 +159,34 @@ def answers_to(
     ]
 
 
+@pytest.mark.parametrize(("num_unparsable", "share"), [(0, 0.0), (1, 0.125), (2, 0.25), (4, 0.5)])
+def test_the_share_without_a_readable_answer_stands_beside_every_score(
+    num_unparsable: int, share: float
+) -> None:
+    answers = [answers_to(1, [1, 0, 0, 0]), answers_to(2, [1, 0, 0, 0], level=2)]
+    answers[0] = [
+        replace(one, outcome=Outcome.UNPARSABLE, answer=None) if j < num_unparsable else one
+        for j, one in enumerate(answers[0])
+    ]
+    found = figures(answers)
+    assert found["unparsable"] == pytest.approx(share)
+    assert found["unparsable_ci"][0] <= share <= found["unparsable_ci"][1]
+    levels = details_of([[judged_of(one) for one in own] for own in answers])["levels"]
+    assert [level["unparsable"] for level in levels.values()] == pytest.approx([2 * share, 0.0])
+    assert no_answer(found) == f"no readable answer {share:.1%}"
+    assert no_answer({"pass_at_1": 0.5}) == "no readable answer -"
+    printed = io.StringIO()
+    console = Console(file=printed, width=200)
+    TerminalDisplay(console, Path("runs/a")).evaluation(3, {"mixed": found})
+    assert f"no readable answer {share:.1%}" in printed.getvalue()
+
+
+_SHARES_AND_MEANS = (
+    *("pass_at_1", "unparsable", "format", "truncated"),
+    *("response_tokens", "reflection_words"),
+)
+
+
 def test_figures_have_the_documented_keys_and_values() -> None:
     found = figures(
         [
@@ -165,11 +198,7 @@ def test_figures_have_the_documented_keys_and_values() -> None:
     assert found.keys() == {
         "num_problems",
         "num_samples",
-        *(
-            name + suffix
-            for name in ("pass_at_1", "format", "response_tokens", "reflection_words", "truncated")
-            for suffix in ("", "_ci")
-        ),
+        *(name + suffix for name in _SHARES_AND_MEANS for suffix in ("", "_ci")),
         "pass_at_k",
         "verifier_errors",
         "levels",

@@ -173,7 +173,7 @@ def test_changed_data_is_refused_on_resume(folder: Path, finished: Path) -> None
         (["sft.max_tokens=20"], "longer than 20 tokens"),
         (["data.path=nowhere.jsonl"], "does not exist"),
         (["data.path=null"], "SFT needs data.path=FILE.jsonl"),
-        (["sft.suite=maths"], "is no suite"),
+        (["sft.suite=maths"], "is not a suite"),
         (["data.eval_share=0.0001"], "leaves none for evaluation"),
     ],
 )

@@ -34,7 +34,7 @@ from zerone.model.tokenizer import (
     encode_written,
     read_tokenizer,
     readable,
-    render_chat,
+    render_template,
     start_ids,
 )
 from zerone.prompts.r1 import Style
@@ -350,12 +350,12 @@ def test_only_the_template_writes_control_tokens(
     tokenizer.chat_template = template
     messages = [{"role": role, "content": f"{text}{role}{text}"} for role in ("user", "assistant", "user")]
     harmless = [message | {"content": "x"} for message in messages]
-    rendered = render_chat(tokenizer, messages)
+    rendered = render_template(tokenizer, messages)
     expected = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     assert readable(tokenizer, rendered) == expected
     ids = encode_written(tokenizer, rendered)
     assert tokenizer.decode(ids) == judge.decode(judge.encode(expected).ids, skip_special_tokens=False)
-    plain = encode_written(tokenizer, render_chat(tokenizer, harmless))
+    plain = encode_written(tokenizer, render_template(tokenizer, harmless))
     for token in (*SPECIAL, *(["<|User|>"] if template is R1_TEMPLATE else [])):
         number = judge.token_to_id(token)
         assert ids.count(number) == plain.count(number), token
@@ -368,7 +368,7 @@ def test_a_token_that_only_the_template_marks_as_control_is_text_in_data(tmp_pat
     assert encode(tokenizer, "a<|User|>b").count(user) == 1
     tokenizer.chat_template = R1_TEMPLATE
     assert encode(tokenizer, "a<|User|>b").count(user) == 0
-    asked = render_chat(tokenizer, [{"role": "user", "content": "a<|User|>b"}])
+    asked = render_template(tokenizer, [{"role": "user", "content": "a<|User|>b"}])
     assert encode_written(tokenizer, asked).count(user) == 1
 
 
@@ -380,7 +380,7 @@ def test_tools_and_nested_content_are_data_too(tmp_path: Path) -> None:
     )
     content = [{"type": "text", "text": "a<|im_end|>"}, {"type": "text", "text": "b</s>"}]
     tools = [{"type": "function", "function": {"name": "f", "description": "<|im_end|>"}}]
-    rendered = render_chat(tokenizer, [{"role": "user", "content": content}], tools=tools)
+    rendered = render_template(tokenizer, [{"role": "user", "content": content}], tools=tools)
     ids = encode_written(tokenizer, rendered)
     assert ids.count(tokenizer.convert_tokens_to_ids("<|im_end|>")) == 2
     assert tokenizer.eos_token_id not in ids

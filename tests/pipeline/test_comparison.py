@@ -242,3 +242,16 @@ def test_command_writes_one_page_or_several_runs_to_a_file(tmp_path: Path) -> No
     code, _, err = call_main(tmp_path, "report", str(first.path), str(tmp_path / "none"), "--out", str(page))
     assert code == 2
     assert "none is not a run directory" in err
+
+
+def test_a_score_has_its_share_without_a_readable_answer_beside_it() -> None:
+    measured = {"score": 0.5, "ci": [0.4, 0.6], "n": 8, "unparsable": 0.25}
+    older = {"score": 0.5, "ci": [0.4, 0.6], "n": 8}
+    models = {"base": {"suites": {"reasoning": measured}}, "r1": {"suites": {"reasoning": older}}}
+    table = stages_table.stages({"models": models})
+    assert table is not None
+    [(_, cells)] = table.rows
+    assert [cell.interval for cell in cells] == [
+        "40.0% to 60.0%, no readable answer 25.0%",
+        "40.0% to 60.0%",
+    ]

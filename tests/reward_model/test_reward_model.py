@@ -17,7 +17,7 @@ from fakes import Shape as ModelShape
 from fakes import byte_tokenizer, tiny_model
 from zerone.data.preferences import Example, Kind, Pair, PreferenceData, SafetyExample, final_answer
 from zerone.errors import DataError, ModelError, TrainingError
-from zerone.prompts.r1 import TAGS, THINK_CLOSE, Style, write_prompt
+from zerone.prompts.r1 import TAGS, THINK_CLOSE, Style, is_visible, write_prompt
 from zerone.reward_model.quality import calibration, correlation, measure_pairs, measure_safety
 from zerone.reward_model.run import leave_out_overlong
 from zerone.reward_model.scorer import (
@@ -141,9 +141,11 @@ def test_helpfulness_reads_the_final_answer_alone_and_safety_all_of_it() -> None
         ("x</think>a cat", "a cat"),
         ("<think>never closed, a cat", ""),
         ("<think>x</think>", ""),
-        ("<think>x</think>a cat<think>no, a dog", ""),
+        ("<think>x</think>a cat\n<think>no, a dog", ""),
+        ("<think>x</think>a cat is no <think>", "a cat is no <think>"),
         ("</think><think>a dog", ""),
-        ("<think>x</think>a dog<think>y</think>a cat", "a cat"),
+        ("<think>x</think>\n<think>y</think>a cat", "a cat"),
+        ("<think>x </think> y</think>a cat", "y</think>a cat"),
         ("<think>x</think><answer>a cat</answer><think>or a dog", "a cat"),
         ("", ""),
     ],
@@ -158,13 +160,14 @@ _PIECES = st.sampled_from(["<think>", "</think>", "a cat", " ", "\n", "<thin", "
 @given(before=st.lists(_PIECES).map("".join), after=st.text(alphabet="a <>/think"))
 def test_nothing_after_a_thought_that_stays_open_is_an_answer(before: str, after: str) -> None:
     assume(THINK_CLOSE not in after)
-    assert final_answer(f"{before}<think>{after}") == ""
+    assert final_answer(f"{before}\n<think>{after}") == ""
 
 
 @given(before=st.lists(_PIECES).map("".join), answer=st.text())
-def test_what_follows_the_last_closed_thought_is_the_answer(before: str, answer: str) -> None:
-    assume(not any(tag in answer for tag in TAGS))
-    assert final_answer(f"{before}</think>{answer}") == answer.strip()
+def test_what_follows_the_closed_reasoning_is_the_answer(before: str, answer: str) -> None:
+    assume(THINK_CLOSE not in before and not any(tag in answer for tag in TAGS))
+    said = answer.strip() if is_visible(answer) else ""
+    assert final_answer(f"<think>{before}</think>{answer}") == said
 
 
 def test_too_long_a_response_is_refused() -> None:
@@ -320,7 +323,7 @@ def test_a_saved_reward_model_scores_as_before_and_is_a_transformers_directory(t
 
 
 def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no reward model"):
+    with pytest.raises(ModelError, match="is not a reward model"):
         load_reward_model(tmp_path)
     save_reward_model(new_model(), tmp_path / "model")
     (tmp_path / "model" / "reward_head.safetensors").write_bytes(b"damaged")

@@ -130,7 +130,7 @@ def test_a_chat_writes_what_the_terminal_cannot_show_as_question_marks(
     _, chat = scripted_chat()
     Chat._write(chat, "\u4e2d\x1b[2J\u202e a\u3000b\n")
     written.seek(0)
-    assert written.read() == "?[2J a?b\n"
+    assert written.read() == "?\\x1b[2J\\u202e a?b\n"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])

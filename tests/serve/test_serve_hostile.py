@@ -168,6 +168,39 @@ def _post(body: bytes, *headers: str) -> bytes:
     )
 
 
+@pytest.mark.parametrize("authorized", [True, False])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("Content-Length: 4", "Transfer-Encoding: chunked"),
+        ("Transfer-Encoding: chunked", "Content-Length: 4"),
+        ("transfer-ENCODING:chunked", "content-length:0"),
+        ("Transfer-Encoding: chunked", "Content-Length: 100000"),
+        ("Transfer-Encoding: Chunked", "Content-Length: 4", "Content-Length: 4"),
+    ],
+)
+def test_a_body_with_two_ends_closes_the_connection(
+    server: Live, lines: tuple[str, ...], authorized: bool
+) -> None:
+    """What follows would be a request to one reader and a body to another."""
+    key = [f"Authorization: Bearer {KEY}"] if authorized else []
+    head = ["POST /v1/chat/completions HTTP/1.1", "Host: 127.0.0.1", *key, *lines, "", ""]
+    hidden = b"GET /v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\n\r\n" % KEY.encode()
+    begun = time.monotonic()
+    answer = send(server, "\r\n".join(head).encode() + b"0\r\n\r\n" + hidden)
+    assert time.monotonic() - begun < 5, "the connection stays open"
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert status_of(answer) == 400
+    assert b"connection: close" in answer.lower()
+    assert_openai_shaped(answer)
+    assert b"embedded" not in answer
+
+
+def test_chunks_in_an_old_version_of_http_are_refused(server: Live) -> None:
+    head = b"POST /v1/completions HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    assert status_of(send(server, head + b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")) == 400
+
+
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read(server: Live) -> None:
     answer = send(server, _post(b"", "Content-Length: 2000000000"))
     assert status_of(answer) == 413

@@ -169,6 +169,7 @@ class Endless:
     """An engine that says nothing of its jobs until it is stopped."""
 
     capacity, is_alive, num_active, num_waiting, num_cancelled = 8, True, 0, 0, 0
+    fault: str | None = None
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []

@@ -22,7 +22,7 @@ from chromium import Browser, needs_chromium
 from processes import call_main, start
 from view_groups import EMBEDDED, GROUPS, SAMPLES, STEPS, make_group
 from zerone.config import build_config, to_yaml
-from zerone.report.numbers import visible
+from zerone.escaping import visible
 from zerone.runs.directory import RunDir
 from zerone.view import store
 from zerone.view.pieces import Pieces, find_tokenizer

@@ -15,11 +15,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from zerone.cli.arguments import ConfigFile
+from zerone.cli.arguments import ConfigFile, Overrides, refuse_both
 from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
-from zerone.errors import ConfigError, DataError, UserError
+from zerone.errors import ConfigError, DataError, FileError, UserError
+from zerone.escaping import on_one_line
+from zerone.files import read_json
 
 if TYPE_CHECKING:
     from zerone.evals.protocol import Progress
@@ -44,7 +46,6 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 SuiteData = Annotated[
     str | None, typer.Option("--data", help="file of a published suite, or `hub` to download it")
 ]
@@ -61,13 +62,18 @@ def model(  # noqa: PLR0913 - the flags of a command
     ] = "mixed",
     data: SuiteData = None,
     k: Annotated[
-        int | None, typer.Option("--k", min=1, help="samples per problem [default: the suite's, or 4]")
+        int | None, typer.Option("--k", min=1, help="samples per problem", show_default="the suite's, or 4")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="directory of answers and record; goes on there")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="directory for completions and record; an interrupted evaluation resumes there"),
+    ] = None,
     as_json: AsJson = False,
     chat: Annotated[
         bool | None,
-        typer.Option("--chat/--no-chat", help="chat template or R1-Zero template [default: as the model]"),
+        typer.Option(
+            "--chat/--no-chat", help="chat template or R1-Zero template", show_default="as the model"
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first N problems only")] = None,
     since: Annotated[str | None, typer.Option(help="contest problems from this date on")] = None,
@@ -78,13 +84,16 @@ def model(  # noqa: PLR0913 - the flags of a command
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="requests at once")] = 8,
     tries: Annotated[int, typer.Option(min=1, help="how often a failing request is sent")] = 6,
     judge: Annotated[str | None, typer.Option(help="address of the judge; key: ZERONE_JUDGE_KEY")] = None,
-    judge_model: Annotated[str | None, typer.Option(help="name of the model that judges")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="answers to compare with (ArenaHard)")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="name of the judge model")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="responses to compare with (ArenaHard)")] = None,
     inspect_log: Annotated[
         Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="a recipe of the package [default: as the model's run, or zero]")
+        str | None,
+        typer.Option(
+            help="a recipe of the package", show_default="as the model's run, or zero", callback=refuse_both
+        ),
     ] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -193,27 +202,31 @@ def _show(record: Mapping[str, Any]) -> None:
     console = Console(highlight=False, soft_wrap=True)
     low, high = record["pass_at_1_ci"]
     console.print(
-        f"{record['suite']}: pass@1 {record['pass_at_1']:.1%} ({low:.1%} to {high:.1%}), "
+        f"{on_one_line(record['suite'])}: pass@1 {record['pass_at_1']:.1%} ({low:.1%} to {high:.1%}), "
+        f"no readable answer {record['unparsable']:.1%}, "
         f"{record['num_problems']} problems x {record['num_samples']}",
         markup=False,
     )
     for key, value in record.items():
-        if isinstance(value, float) and key != "pass_at_1":
+        if isinstance(value, float) and key not in ("pass_at_1", "unparsable"):
             votes = f" of {record[f'{key}_n']} problems" if f"{key}_n" in record else ""
             console.print(f"  {key:<18} {value:.3f}{votes}")
     powers = record["pass_at_k"] | {f"{k}_ci": ci for k, ci in record["pass_at_k_ci"].items()}
     for key, figures in (("pass_at_k", powers), *((key, record.get(key, {})) for key in _OF_SOME_SUITES)):
         for line in _lines(figures):
-            console.print(f"  {key} {line}", markup=False)
+            console.print(f"  {key} {on_one_line(line)}", markup=False)
     for part, found in record["parts"].items():
         low, high = found["ci"]
         shown = f"{part} {found['score']:.1%} ({low:.1%} to {high:.1%}), {found['n']} problems"
-        console.print(f"  {shown}", markup=False)
+        console.print(f"  {on_one_line(shown)}", markup=False)
     for part in ("levels", "domains"):
         for cell, level in record[part].items():
-            written = f"{level['response_tokens']:.0f} tokens, {level['truncated']:.0%} cut off"
+            written = (
+                f"{level['unparsable']:.0%} no readable answer, {level['response_tokens']:.0f} tokens, "
+                f"{level['truncated']:.0%} cut off"
+            )
             shown = f"{level['pass_at_1']:.1%} of {level['num_problems']}; {written}"
-            console.print(f"  {cell:<32} {shown}", markup=False)
+            console.print(f"  {on_one_line(cell):<32} {shown}", markup=False)
     if record.get("problems_left_out"):
         from zerone.evals.sources import counted
 
@@ -239,10 +252,11 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B.json", help="another record of the same suite")],
     as_json: AsJson = False,
 ) -> None:
-    """Say whether two models differ on the same problems: paired bootstrap and exact test."""
+    """Test whether two models differ on the same problems: paired bootstrap and exact test."""
     from zerone.evals.significance import compare as compare_shares
 
-    suite, shares_a, shares_b = _shares(a, b)
+    record_a, record_b = _comparable(a, b)
+    suite, shares_a, shares_b = record_a["suite"], record_a["problems"], record_b["problems"]
     found = compare_shares(shares_a, shares_b)
     left_out = len(shares_a.keys() ^ shares_b.keys())
     if as_json:
@@ -254,23 +268,30 @@ def compare(
                     "is_real": found.is_real,
                     "conclusion": found.conclusion,
                     "left_out": left_out,
+                    "unparsable_a": record_a["unparsable"],
+                    "unparsable_b": record_b["unparsable"],
                 }
             )
         )
         return
-    print(f"{suite}, {found.num_problems} problems: A {found.mean_a:.1%}, B {found.mean_b:.1%}")
+    print(f"{on_one_line(suite)}, {found.num_problems} problems: A {found.mean_a:.1%}, B {found.mean_b:.1%}")
+    shown = [
+        "unknown" if one["unparsable"] is None else f"{one['unparsable']:.1%}" for one in (record_a, record_b)
+    ]
+    print(f"no readable answer: A {shown[0]}, B {shown[1]}")
     print(f"A better on {found.better_a}, B on {found.better_b}, equal on {found.equal} ({found.test})")
     print(found.conclusion)
     if left_out:
         print(f"{left_out} problems that only one of them has are left out")
 
 
-def _shares(a: Path, b: Path) -> tuple[str, dict[str, float], dict[str, float]]:
+def _comparable(a: Path, b: Path) -> list[dict[str, Any]]:
+    """Return two records; raises UserError where they are not of one suite."""
     records = [_read_record(path) for path in (a, b)]
     names = [str(record["suite"]) for record in records]
     if names[0] != names[1]:
         raise UserError(f"{a} is of suite {names[0]!r} and {b} of {names[1]!r}; compare the same suite")
-    return names[0], records[0]["problems"], records[1]["problems"]
+    return records
 
 
 def _read_record(path: Path) -> dict[str, Any]:
@@ -283,16 +304,16 @@ def _read_record(path: Path) -> dict[str, Any]:
             )
         path = found[0]
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         shares = {str(key): float(value) for key, value in record["problems"].items()}
-        return {"suite": record["suite"], "problems": shares}
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}; name a record that `zerone eval --out` wrote, or its "
-            "directory"
-        ) from error
+        unparsable = record.get("unparsable")
+        return {"suite": str(record["suite"]), "problems": shares, "unparsable": unparsable}
+    except FileError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise DataError(f"{path} is not a record of `zerone eval --out`: {error}") from error
+        raise DataError(f"{error}; name a record that `zerone eval --out` wrote, or its directory") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no record of `zerone eval --out`: {error!r}") from error
+        raise DataError(f"{path} is not a record of `zerone eval --out`: {error!r}") from error
 
 
 @app.command()

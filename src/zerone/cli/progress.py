@@ -16,22 +16,24 @@ from rich.table import Table
 from rich.text import Text
 
 from zerone.config import Config
-from zerone.prompts.r1 import THINK_CLOSE
+from zerone.escaping import visible
+from zerone.prompts.r1 import split_reasoning
 from zerone.types import Credited, Graded
 
-_COLUMNS = (
+COLUMNS = (
     ("step", "step", "{:d}"),
     ("reward", "reward_mean", "{:.3f}"),
-    ("right", "accuracy", "{:.1%}"),
+    ("correct", "accuracy", "{:.1%}"),
     ("format", "format", "{:.1%}"),
     ("signal", "groups_with_signal", "{:.0%}"),
     ("tokens", "response_tokens", "{:.0f}"),
     ("reflect", "reflection_words", "{:.2f}"),
-    ("cut", "truncated", "{:.1%}"),
+    ("truncated", "truncated", "{:.1%}"),
     ("entropy", "entropy", "{:.3f}"),
     ("mismatch", "mismatch_kl", "{:.0e}"),
-    ("grad", "grad_norm", "{:.2f}"),
+    ("grad", "grad_norm", "{:.2g}"),
 )
+"""Columns of the live table: heading, field of metrics.jsonl, format; docs/debug.md explains each."""
 _ROWS_IN_VIEW = 12
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
@@ -53,17 +55,24 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
 
 
 def clearest(groups: Sequence[Credited]) -> Graded:
-    """Return the right answer with the longest thought of the step, or any if none is right."""
+    """Return the correct completion with the longest text of the step, or the longest if none is correct."""
     everyone = [graded for credited in groups for graded in credited.group.members]
     return max(everyone, key=lambda graded: (graded.parts["accuracy"], len(graded.rollout.text)))
 
 
+def no_answer(figures: Mapping[str, Any]) -> str:
+    """Return the share without a readable answer as text; older evaluations have none."""
+    share = figures.get("unparsable")
+    return "no readable answer -" if share is None else f"no readable answer {share:.1%}"
+
+
 def completion_text(graded: Graded) -> Text:
-    """Return a rollout as shown in the terminal, its thought dimmed."""
-    thought, closed, rest = graded.rollout.text.partition(THINK_CLOSE)
-    text = Text(f"  {graded.rollout.problem.prompt}\n", style="bold")
-    text.append(thought + closed, style="dim")
-    text.append(rest)
+    """Return a rollout as shown in the terminal, its reasoning dimmed."""
+    completion = graded.rollout.text
+    end = split_reasoning(completion).reasoning_end
+    text = Text(f"  {visible(graded.rollout.problem.prompt)}\n", style="bold")
+    text.append(visible(completion[:end]), style="dim")
+    text.append(visible(completion[end:]))
     text.append(f"\n  {graded.outcome.value}, reward {graded.reward:.2f}", style="italic")
     return text
 
@@ -111,7 +120,8 @@ class TerminalDisplay:
             self._say(
                 f"eval after step {step}: {name:<6} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
                 + (f"  cons@16 {consensus:.1%}" if consensus is not None else "")
-                + f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
+                + f"  {no_answer(figures)}"
+                f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
                 f"  {figures['reflection_words']:.2f} reflection words"
             )
 
@@ -124,7 +134,7 @@ class TerminalDisplay:
         if self._live is not None:
             self._live.update(self._view(), refresh=True)
         else:
-            figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in _COLUMNS)
+            figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in COLUMNS)
             self._say(f"{figures}  {timing['total_s']:.1f}s  {metrics['verdict']}")
         if self._sample_every and metrics["step"] % self._sample_every == 0:
             self._say(completion_text(clearest(groups)))
@@ -135,12 +145,12 @@ class TerminalDisplay:
 
     def _view(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
-        for name, _, _ in _COLUMNS:
+        for name, _, _ in COLUMNS:
             table.add_column(name, justify="right")
         table.add_column("s", justify="right")
         seconds = list(self._timings)
         for row in self._rows:
-            cells = [_written(row[key], form) for _, key, form in _COLUMNS]
+            cells = [_written(row[key], form) for _, key, form in COLUMNS]
             table.add_row(*cells, f"{seconds[-1]:.1f}" if row is self._rows[-1] else "")
         last = self._rows[-1]
         left = (self._num_steps - last["step"]) * sum(seconds) / len(seconds)
@@ -174,7 +184,7 @@ class LossDisplay:
         for name, figures in evaluation["suites"].items():
             low, high = figures["pass_at_1_ci"]
             line += (
-                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]"
+                f"  {name} pass@1 {figures['pass_at_1']:.1%} [{low:.1%}, {high:.1%}]  {no_answer(figures)}"
                 f"  format {figures['format']:.1%}  {figures['response_tokens']:.0f} tokens"
             )
         self._say(line)
@@ -188,7 +198,7 @@ class LossDisplay:
             left = (self._num_steps - step) * self._seconds / 60
             self._say(
                 f"step {step}/{self._num_steps}  epoch {metrics['epoch']:.2f}  loss {metrics['loss']:.4f}  "
-                f"grad {metrics['grad_norm']:.2f}  rate {metrics['learning_rate']:.1e}  "
+                f"grad {metrics['grad_norm']:.2g}  rate {metrics['learning_rate']:.1e}  "
                 f"{metrics['num_tokens'] / max(1e-9, timing['total_s']):.0f} tokens/s  {left:.1f} min left"
             )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zerone.errors import DataError, SandboxError, SandboxUnavailable
+from zerone.escaping import marked, on_one_line, visible
 from zerone.sandbox.execution import MIB, Execution, Executor, Kind, Limits
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run(
     remote: Annotated[str | None, typer.Option(help="address of a remote executor instead")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object as the last line")] = False,
 ) -> None:
-    """Run a program and judge it by its tests, outside of its reach."""
+    """Run a program in the sandbox and check its results against its tests."""
     from zerone.sandbox.unit_tests import CodeVerdict, read_suite, run_suite
 
     limits = Limits(memory_bytes=memory_mib * MIB, wall_s=wall_s, processes=processes)
@@ -84,7 +85,14 @@ def _executor(backend: str, remote: str | None) -> Executor:
 
 
 def _no_run(message: str) -> dict[str, Any]:
-    return {"wall_s": 0.0, "peak_bytes": None, "backend": None, "message": message, "tests": []}
+    return {
+        "wall_s": 0.0,
+        "judge_s": 0.0,
+        "peak_bytes": None,
+        "backend": None,
+        "message": message,
+        "tests": [],
+    }
 
 
 def _as_json(report: "Report") -> dict[str, Any]:
@@ -92,6 +100,7 @@ def _as_json(report: "Report") -> dict[str, Any]:
         "verdict": report.verdict.value,
         "passed": report.passed,
         "total": report.total,
+        "judge_s": round(report.judge_s, 6),
     }
     execution = report.execution
     if execution is None:
@@ -111,25 +120,34 @@ def _show(report: "Report", *, shows_output: bool) -> None:
         _show_output(execution)
     for number, test in enumerate(report.tests, 1):
         if not shows_output:
-            print(f"test {number}: {test}")
-    print(f"{report.verdict.value}: {report.passed} of {report.total} passed {report.message}".rstrip())
+            print(f"test {number}: {on_one_line(test)}")
+    message = on_one_line(report.message)
+    print(f"{report.verdict.value}: {report.passed} of {report.total} passed {message}".rstrip())
     if execution is not None:
         peak = "unknown" if execution.peak_bytes is None else f"{execution.peak_bytes / MIB:.1f} MiB"
-        print(f"{execution.wall_s * 1000:.1f} ms, {peak}, {execution.backend}")
+        judged = f"judged in {report.judge_s * 1000:.1f} ms of processor time"
+        print(f"{execution.wall_s * 1000:.1f} ms, {peak}, {execution.backend}; {judged}")
 
 
 def _show_output(execution: Execution) -> None:
+    """Show what the program printed, line by line behind a mark, so that it cannot pass for a verdict."""
+    from zerone.sandbox.values import Malformed, parse_line
+
     for line in execution.results:
-        match json.loads(line):
+        try:
+            parsed = parse_line(line)
+        except Malformed:
+            break
+        match parsed:
             case [int(), "output", int(), str(output)]:
-                # Control characters could rewrite the terminal.
-                sys.stdout.write("".join(c for c in output if c.isprintable() or c in "\n\t"))
-    sys.stderr.write("".join(c for c in execution.stderr if c.isprintable() or c in "\n\t"))
+                sys.stdout.write(marked(output))
+    sys.stdout.flush()
+    sys.stderr.write(marked(execution.stderr))
 
 
 @app.command()
 def doctor(backend: Backend = "auto") -> None:
-    """Try every promise of the sandbox here, and say how to enable what is missing."""
+    """Run the sandbox's self-test on this machine, and say how to enable what is missing."""
     from zerone.sandbox.factory import BACKENDS, Nursery
     from zerone.sandbox.pool import HOW_TO_ENABLE
     from zerone.sandbox.self_test import examine_promises
@@ -139,7 +157,7 @@ def doctor(backend: Backend = "auto") -> None:
         try:
             nursery = Nursery(name)
         except SandboxUnavailable as error:
-            print(f"!!  {name}: {error}")
+            print(f"!!  {name}: {visible(str(error))}")
             continue
         try:
             print(f"    {nursery.backend}")
@@ -147,7 +165,7 @@ def doctor(backend: Backend = "auto") -> None:
         finally:
             nursery.close()
         for finding in findings:
-            print(f"{'ok' if finding.is_kept else '!!'}  {finding.promise:<58} {finding.detail}")
+            print(f"{'ok' if finding.is_kept else '!!'}  {finding.promise:<58} {on_one_line(finding.detail)}")
         works = works or all(finding.is_kept for finding in findings)
     if not works:
         print(HOW_TO_ENABLE)

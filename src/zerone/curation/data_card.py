@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from zerone.curation.tally import Tally, table_5
+from zerone.escaping import on_one_line
 
 
 def card_of(
@@ -71,9 +72,11 @@ def markdown_of(name: str, card: Mapping[str, Any]) -> str:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{key} {count}" for key, count in counts.items()) or "none"
+    return ", ".join(f"{on_one_line(key)} {count}" for key, count in counts.items()) or "none"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join(f"| {' | '.join(str(cell).replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(
+        f"| {' | '.join(on_one_line(str(cell)).replace('|', '/') for cell in line)} |" for line in lines
+    )

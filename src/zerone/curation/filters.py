@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from zerone.curation.drafts import Draft
-from zerone.prompts.r1 import THINK_CLOSE, Style, is_visible, parse_completion
+from zerone.prompts.r1 import Style, is_visible, parse_completion, split_reasoning
 from zerone.rewards.fences import is_fence
 from zerone.rewards.language import SCRIPTS, Detector, language_code, language_share, word_counts
 from zerone.rewards.shape import repeated_share
@@ -79,9 +79,10 @@ def reason_against(
 
 
 def _has_summary(draft: Draft) -> bool:
-    """Whether anything follows a thought that was closed; a box needs words around it."""
-    _, closed, summary = draft.text.rpartition(THINK_CLOSE)
-    if not closed:
+    """Whether anything is said beside reasoning that was closed; a box needs words around it."""
+    split = split_reasoning(draft.text)
+    summary = split.answer
+    if split.reasoning is None or summary is None:
         return True  # malformed, which is a reason of its own
     if draft.style is Style.BOXED and "boxed" in summary:
         return is_visible(_BOX.sub("", summary))
@@ -117,7 +118,7 @@ def _unreadable(draft: Draft, limits: Limits, detector: Detector | None) -> Reas
     parsed = parse_completion(draft.text, draft.style)
     # Without the tags, which are English words to anyone who counts words.
     thought = parsed.thought or ""
-    summary = parsed.answer if draft.style is Style.TAGS else draft.text.rpartition(THINK_CLOSE)[2]
+    summary = parsed.answer if draft.style is Style.TAGS else split_reasoning(draft.text).answer
     language = draft.problem.language
     # A program's words are English whatever the question's language; its thought is judged.
     parts = (thought,) if draft.problem.verifier == "code" else (thought, summary or "")

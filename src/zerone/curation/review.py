@@ -8,7 +8,6 @@ is left, and decisions stay with their samples when the file grows or is put in 
 import hashlib
 import json
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from zerone.data.jsonl import objects_of
-from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.errors import ConfigError, DataError, FileError, RunDirError
+from zerone.escaping import on_one_line, visible
+from zerone.files import parse_json, refuse_overwriting
 from zerone.prompts.r1 import Style, parse_completion
 from zerone.runs.directory import write_atomically
 
@@ -36,12 +37,17 @@ class Review:
     """
 
     def __init__(self, path: Path, out_path: Path) -> None:
-        if out_path.resolve() == path.resolve():
-            raise DataError(f"accepted samples cannot go to {path} itself; give another --out")
+        decisions = path.with_name(path.name + ".decisions")
+        try:
+            refuse_overwriting({"--out": out_path}, [path, decisions])
+        except FileError as error:
+            raise DataError(
+                f"accepted samples cannot go to {path} itself; give another --out: {error}"
+            ) from error
         self.path = path
         self.out_path = out_path
         self.samples = _read_samples(path)
-        self._decisions_path = path.with_name(path.name + ".decisions")
+        self._decisions_path = decisions
         self._decisions = self._read_decisions()
 
     def decide(self, index: int, verdict: Verdict, completion: str | None = None) -> None:
@@ -100,7 +106,7 @@ class Review:
                 file.write("\n")
         for line in text.split("\n"):
             try:
-                decision = json.loads(line)
+                decision = parse_json(line, str(self._decisions_path))
                 if decision["verdict"] not in ("accept", "reject"):
                     continue
                 found[decision["sample"]] = {"completion": None, **decision}
@@ -210,21 +216,13 @@ def _edit(text: str) -> str:
     return text if edited is None else edited
 
 
-_HIDING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""What commands a terminal, or turns the direction of a text: a sample must not look like another."""
-
-
-def _shown(text: str) -> str:
-    return _HIDING.sub(lambda match: ascii(match[0])[1:-1], text)
-
-
 def _show(work: Review, index: int, console: Console) -> None:
     sample = work.samples[index]
     facts = "  ".join(str(sample[name]) for name in ("domain", "source", "language") if name in sample)
     # Text, not markup: a sample may hold brackets.
-    console.rule(Text(_shown(f"{index + 1} of {len(work.samples)}  {facts}")))
-    console.print(Text(_shown(sample["prompt"]), style="bold"))
-    console.print(Text(_shown(sample["completion"])))
+    console.rule(Text(on_one_line(f"{index + 1} of {len(work.samples)}  {facts}")))
+    console.print(Text(visible(sample["prompt"]), style="bold"))
+    console.print(Text(visible(sample["completion"])))
     decision = work.decision(index)
     if decision is not None:
         edited = " (edited)" if decision["completion"] is not None else ""

@@ -34,10 +34,18 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """How a completion is taken apart; without one it is plain text."""
+    """How a completion is taken apart; without one it is plain text.
+
+    `closed` is whether the prompt has ended the reasoning, so that all that comes is the final answer;
+    `goes_on` whether it ends inside a part, to which white space that comes first then belongs.
+    `is_reasoner` is whether the model is asked to reason in tags.
+    """
 
     opens_in_thought: bool
     strips_answer: bool
+    closed: bool = False
+    goes_on: bool = False
+    is_reasoner: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +77,13 @@ class Delta:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """The engine could not answer a job; what it said so far is worth nothing."""
+    """The engine could not answer a job; what it said so far is worth nothing.
+
+    `is_lasting` is whether it would fail again: the fault is the model's.
+    """
 
     message: str
+    is_lasting: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)

@@ -3,23 +3,24 @@
 Decoding is thousands of small products, each of which gives the interpreter up and wants it back, and
 waits for it beside an event loop that writes JSON all the while. So each gets an interpreter of its own:
 jobs go through a pipe, and what comes of them comes back through another (engine_messages.py).
+
+A heartbeat tells whether the process lives: four times a second it is asked for a sign. One that gives
+none (stopped, or hung) is given up after some seconds, and what it was answering fails. An engine that
+was given up, or ended by itself, is started again. Nothing here waits for an engine but threads of its own.
 """
 
-import contextlib
-import json
 import logging
-import os
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import dataclass
+from subprocess import Popen
 
 from zerone.engine.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
-from zerone.engine.messages import Json, delta_from, job_message, line_of
+from zerone.engine.link import EngineLink
+from zerone.engine.messages import Json, delta_from, job_message
 from zerone.engine.serving import EngineSpec
 from zerone.errors import ModelError
-from zerone.processes.worker_pool import import_path
 
 _log = logging.getLogger(__name__)
 
@@ -27,12 +28,32 @@ _END_SECONDS = 10.0
 """What an engine may take to finish its step and end, before it is killed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """Seconds that an engine may take; counted in beats that this process was awake for."""
+
+    beat: float = 0.25
+    silent: float = 1.5
+    """After which `/health` says that it does not answer."""
+    lost: float = 10.0
+    """After which its requests fail and it is started again."""
+    step: float = 300.0
+    """For one step, after which it hangs, whatever sign its other threads give."""
+    load: float = 1800.0
+    """For the model, where the engine is started again."""
+    again: float = 1.0
+    """Before it is started again; twice as long each time while it ends within a minute."""
+    again_at_most: float = 60.0
+
+
 class EngineProcess:
     """Starts an engine's process at once; `wait_until_ready` tells whether the model could be loaded."""
 
-    def __init__(self, spec: EngineSpec) -> None:
+    def __init__(self, spec: EngineSpec, patience: Patience | None = None) -> None:
         self.capacity = spec.max_rows + spec.max_waiting
         self.num_cancelled = 0
+        self._spec = spec
+        self._patience = patience or Patience()
         self._jobs: dict[int, Job] = {}
         self._numbers: dict[Job, int] = {}
         self._num_missing: dict[int, int] = {}
@@ -41,53 +62,67 @@ class EngineProcess:
         """Answers accepted and not ended."""
         self._num_decoded = 0
         """How many of them the engine decodes, as it told last."""
+        self._num_cancelled_before = 0
+        """By engines that ended."""
         self._lock = threading.Lock()
         self._deliver: Deliver = sink_all
-        self._has_ended = False
-        self._process = _start(spec)
-        self._thread = threading.Thread(target=self._listen, name="engine", daemon=True)
+        self._is_up = True
+        self._is_stopping = threading.Event()
+        self._num_unanswered = 0
+        """Beats since the engine gave a sign."""
+        self._why_lost = ""
+        self._link = EngineLink(spec)
+        self._link_lock = threading.Lock()
+        """Held while an engine is started or the last one is ended, never by who submits."""
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def wait_until_ready(self) -> None:
         """Return when the model is loaded; raises ModelError where it cannot be."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise ModelError(
-                f"the engine ended before it was ready ({self._ending()}); see its message above"
-            )
-        message: Json = json.loads(line)
-        if "failed" in message:
+        try:
+            self._link.wait_until_ready()
+        except ModelError:
             self.stop()
-            raise ModelError(message["failed"])
+            raise
 
     def start(self, deliver: Deliver | None = None) -> None:
         """Begin to hand on what comes, in a thread of its own."""
         self._deliver = deliver or sink_all
         self._thread.start()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """Throw away what is under way and end the process."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_END_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._is_stopping.set()
+        with self._link_lock:
+            self._link.end(0.0 if self._is_silent else _END_SECONDS)
         if self._thread.is_alive():
-            self._thread.join()
-        self._process.stdout.close()
+            self._thread.join(_END_SECONDS)
+        if not self._thread.is_alive():
+            self._link.close()
 
     def kill(self) -> None:
         """End the process without waiting for what it is at, loading the model above all."""
-        self._process.kill()
+        self._link.kill()
         self.stop()
 
     @property
     def is_alive(self) -> bool:
-        """Whether jobs are being answered."""
-        return self._thread.is_alive() and not self._has_ended
+        """Whether jobs are accepted; they are answered unless there is a `fault`."""
+        return self._thread.is_alive() and self._is_up
+
+    @property
+    def fault(self) -> str | None:
+        """What keeps the engine from answering now, or None."""
+        if not self._thread.is_alive():
+            return "the engine has stopped; start the server again"
+        if not self._is_up:
+            return "the engine has ended and is being started again; try again after some seconds"
+        if self._is_silent:
+            return (
+                f"the engine has given no sign for {self._num_unanswered * self._patience.beat:.1f} s; after "
+                f"{self._patience.lost:g} s its requests fail and it is started again"
+            )
+        return None
 
     @property
     def num_active(self) -> int:
@@ -100,15 +135,15 @@ class EngineProcess:
         return max(0, self._num_open - self._num_decoded)
 
     def submit(self, jobs: Sequence[Job]) -> None:
-        """Accept all jobs or none; raises QueueFull."""
+        """Accept all jobs or none; raises QueueFull. Where there is no engine now, they fail at once."""
         with self._lock:
-            if self._num_open + sum(job.num_samples for job in jobs) > self.capacity:
-                raise QueueFull
-            messages = [self._opened(job) for job in jobs]
-            self._send({"submit": messages})
-            is_too_late = self._has_ended
-        if is_too_late:
-            self._fail_all()
+            is_up = self._is_up
+            if is_up:
+                if self._num_open + sum(job.num_samples for job in jobs) > self.capacity:
+                    raise QueueFull
+                self._link.send({"submit": [self._opened(job) for job in jobs]})
+        if not is_up:
+            self._deliver([(job, Failure(message="the engine has stopped")) for job in jobs])
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Stop the work on these jobs before the next step."""
@@ -117,7 +152,15 @@ class EngineProcess:
         with self._lock:
             numbers = [self._numbers[job] for job in jobs if job in self._numbers]
             if numbers:
-                self._send({"cancel": numbers})
+                self._link.send({"cancel": numbers})
+
+    @property
+    def _process(self) -> "Popen[bytes]":
+        return self._link.process
+
+    @property
+    def _is_silent(self) -> bool:
+        return self._num_unanswered * self._patience.beat >= self._patience.silent
 
     def _opened(self, job: Job) -> Json:
         self._num_jobs += 1
@@ -132,36 +175,92 @@ class EngineProcess:
         self._num_open -= self._num_missing.pop(number)
         return job
 
-    def _send(self, message: Json) -> None:
-        assert self._process.stdin is not None
-        # It has ended, or is about to as `stop` has closed its input; the listener sees that as well.
-        with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(line_of(message))
-            self._process.stdin.flush()
+    # The engine's life ----------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        try:
-            for line in self._process.stdout:
-                if not line.endswith(b"\n"):  # it was killed while it wrote
-                    break
-                self._read(json.loads(line))
-        finally:  # whatever ends this thread, nobody is to wait for an answer any more
+    def _run(self) -> None:
+        """Hand on what engines say, one after the other."""
+        pause = self._patience.again
+        while True:
+            try:
+                for message in self._link.messages():
+                    self._num_unanswered = 0
+                    self._read(message)
+            finally:  # whatever ends this thread, nobody is to wait for an answer any more
+                is_early = self._fail_all()
+            ending = self._link.ending()
+            if self._is_stopping.is_set():
+                if is_early:
+                    _log.error("the engine ended (%s) before its answers did", ending)
+                return
+            _log.error("%s (%s); it is started again", self._why_lost or "the engine ended", ending)
+            is_short_lived = time.monotonic() - self._link.started_s < self._patience.again_at_most
+            pause = min(2 * pause, self._patience.again_at_most) if is_short_lived else self._patience.again
+            if not self._start_again(pause):
+                return
+
+    def _start_again(self, pause: float) -> bool:
+        """Start an engine; return False where the server ends meanwhile."""
+        while not self._is_stopping.wait(pause):
+            with self._link_lock:
+                if self._is_stopping.is_set():
+                    return False
+                self._link.close()
+                self._link = EngineLink(self._spec)
+            try:
+                self._link.wait_until_ready()
+            except ModelError as error:
+                self._link.kill()
+                pause = min(2 * pause, self._patience.again_at_most)
+                _log.error("the engine could not be started again: %s; the next try is in %g s", error, pause)
+                continue
             with self._lock:
-                self._has_ended, self._num_decoded = True, 0
-                is_early = bool(self._jobs)
-            self._fail_all()
-        if is_early or self._process.wait():
-            _log.error("the engine ended (%s); start the server again", self._ending())
+                self._is_up, self._num_unanswered, self._why_lost = True, 0, ""
+            return True
+        return False
+
+    def _beat(self) -> None:
+        """Ask the engine for a sign of life, and end one that gives none."""
+        patience = self._patience
+        while not self._is_stopping.wait(patience.beat):
+            if not self._is_up:
+                if time.monotonic() - self._link.started_s > patience.load:
+                    self._link.kill()
+                continue
+            if not self._num_unanswered:
+                self._link.send({"ping": True})
+            self._num_unanswered += 1
+            if self._num_unanswered * patience.beat >= patience.lost:
+                self._give_up(f"the engine gave no sign for {patience.lost:g} s")
+
+    def _give_up(self, why: str) -> None:
+        self._why_lost = why
+        self._link.kill()  # so that its messages end, and `_run` goes on
+
+    def _fail_all(self) -> bool:
+        """Let go of all jobs; return whether there were any."""
+        why = self._why_lost or "the engine has stopped"
+        with self._lock:
+            self._is_up, self._num_decoded = False, 0
+            self._num_cancelled_before = self.num_cancelled
+            jobs = [self._close(number) for number in list(self._jobs)]
+        if jobs:
+            self._deliver([(job, Failure(message=why)) for job in jobs])
+        return bool(jobs)
+
+    # What it says ---------------------------------------------------------------------------------
 
     def _read(self, message: Json) -> None:
-        if "active" not in message:
+        if "pong" in message:
+            if message["pong"] > self._patience.step:
+                self._give_up(f"a step of the engine has taken more than {self._patience.step:g} s")
+        elif "active" in message:
+            with self._lock:
+                self._num_decoded = message["active"]
+                self.num_cancelled = self._num_cancelled_before + message["cancelled"]
+                for number in message["gone"]:
+                    self._close(number)
+        else:
             self._hand_on(message)
-            return
-        with self._lock:
-            self._num_decoded, self.num_cancelled = message["active"], message["cancelled"]
-            for number in message["gone"]:
-                self._close(number)
 
     def _hand_on(self, message: Json) -> None:
         said: list[tuple[Job, Delta | Failure]] = []
@@ -174,31 +273,6 @@ class EngineProcess:
                     self._num_open -= 1
                     if not self._num_missing[number]:
                         self._close(number)
-            said += [(self._close(number), Failure(message=text)) for number, text in message["failures"]]
+            for number, text, is_lasting in message["failures"]:
+                said.append((self._close(number), Failure(message=text, is_lasting=is_lasting)))
         self._deliver(said)
-
-    def _fail_all(self) -> None:
-        with self._lock:
-            jobs = [self._close(number) for number in list(self._jobs)]
-        if jobs:
-            self._deliver([(job, Failure(message="the engine has stopped")) for job in jobs])
-
-    def _ending(self) -> str:
-        code = self._process.wait()
-        return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _start(spec: EngineSpec) -> "subprocess.Popen[bytes]":
-    process = subprocess.Popen(
-        # -P: the folder that the server was started in is no place to import from.
-        [sys.executable, "-P", "-m", "zerone.engine.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": import_path()},
-        start_new_session=True,  # Ctrl-C is for the server, which lets answers under way end
-    )
-    assert process.stdin is not None
-    with contextlib.suppress(OSError):  # it has ended already, as `wait_until_ready` finds
-        process.stdin.write(line_of(asdict(spec)))
-        process.stdin.flush()
-    return process

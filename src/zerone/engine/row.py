@@ -36,11 +36,20 @@ class Row:
         self._tokenizer = tokenizer
         self._end_ids = end_ids
         self._characters = CharacterStream(tokenizer)
-        self._stops = StopStream(job.decoding.stop, job.decoding.trained_stop)
+        stops, trained_stops = job.decoding.stop, job.decoding.trained_stop
+        self._stops = StopStream(stops if job.split is None else (), trained_stops)
+        """What ends a text wherever it is: a request's stop strings only where nothing is split off."""
         self._thought = (
             None
             if job.split is None
-            else ThoughtStream(is_thinking=job.split.opens_in_thought, strips_answer=job.split.strips_answer)
+            else ThoughtStream(
+                is_thinking=job.split.opens_in_thought,
+                strips_answer=job.split.strips_answer,
+                is_closed=job.split.closed,
+                is_reasoner=job.split.is_reasoner,
+                goes_on=job.split.goes_on,
+                stops=stops,
+            )
         )
         self._num_thought = 0
         self._unsent = Delta(index=index)
@@ -75,13 +84,14 @@ class Row:
         is_thought = was_thinking or self._is_thinking
         self._num_thought += is_thought
         finish = None
-        if self._stops.is_stopped:
+        if self._is_stopped:
             finish = Finish.STOP
         elif len(self.tokens) == self.job.decoding.max_tokens:
             finish = Finish.LENGTH
         if finish is not None:
             rest = self._rest()
             reasoning, content = reasoning + rest[0], content + rest[1]
+            finish = Finish.STOP if self._is_stopped else finish  # what was held back may end with one
         elif piece is not None:
             self._close_long_thought()
         return self._send(
@@ -91,6 +101,14 @@ class Row:
     @property
     def _is_thinking(self) -> bool:
         return self._thought is not None and self._thought.is_thinking
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self._stops.is_stopped or (self._thought is not None and self._thought.answer.is_stopped)
+
+    @property
+    def _cut_off(self) -> str | None:
+        return self._stops.cut_off if self._thought is None else self._thought.answer.cut_off
 
     def _split(self, text: str) -> tuple[str, str]:
         return ("", text) if self._thought is None else self._thought.feed(text)
@@ -112,6 +130,8 @@ class Row:
         if budget is None or split is None or not self._is_thinking or self.forced:
             return
         if self._num_thought >= budget:
+            assert self._thought is not None
+            self._thought.end_by_force()
             closing = f"{THINK_CLOSE}\n" + (ANSWER_OPEN if split.strips_answer else "")
             self.forced.extend(self._tokenizer.encode(closing, add_special_tokens=False))
 
@@ -135,7 +155,7 @@ class Row:
             num_reasoning_tokens=unsent.num_reasoning_tokens + num_thought,
             logprobs=unsent.logprobs if logprob is None else (*unsent.logprobs, logprob),
             finish=finish,
-            stop=self._stops.cut_off,
+            stop=self._cut_off,
             ends_in_thought=finish is not None and self._is_thinking,
         )
         is_worth_sending = bool(reasoning or content) or finish is not None

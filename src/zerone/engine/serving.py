@@ -40,7 +40,12 @@ class Engine(Protocol):
 
     @property
     def is_alive(self) -> bool:
-        """Whether jobs are being answered."""
+        """Whether jobs are accepted."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """What keeps it from answering jobs now, in words, or None."""
         ...
 
     @property

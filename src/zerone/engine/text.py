@@ -1,14 +1,20 @@
 """From tokens to text that can be sent: characters are whole, stop strings and tags are held back.
 
 All three parts read a stream piece by piece, keep only what cannot be decided yet, and say the same
-however the stream is cut. Each is linear in the length of the text: what is held is shorter than
-the longest string that is looked for.
+however the stream is cut. Each is linear in the length of the text.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
+from zerone.prompts.r1 import (
+    ANSWER_CLOSE,
+    ANSWER_OPEN,
+    THINK_CLOSE,
+    THINK_OPEN,
+    ReasoningSplitter,
+    length_of_beginning,
+)
 
 _MAX_BYTES = 4
 """Of a character in UTF-8."""
@@ -71,15 +77,6 @@ class CharacterStream:
         return text
 
 
-def _held_length(text: str, wanted: Sequence[str]) -> int:
-    """Return how much of the end of a text may be the beginning of a wanted string."""
-    longest = min(len(text), max(map(len, wanted), default=1) - 1)
-    for length in range(longest, 0, -1):
-        if any(string.startswith(text[-length:]) for string in wanted):
-            return length
-    return 0
-
-
 class StopStream:
     """Ends a text with the stop string that is complete first: before it, or behind it where it is `kept`."""
 
@@ -102,7 +99,7 @@ class StopStream:
                 return text[:end]
             self.cut_off = stop
             return text[:start]
-        kept = len(text) - _held_length(text, self._stops)
+        kept = len(text) - length_of_beginning(text, self._stops)
         self._held = text[kept:]
         return text[:kept]
 
@@ -113,74 +110,162 @@ class StopStream:
 
 
 class ThoughtStream:
-    """Splits a completion into thought and answer, as `prompt.parse_completion` does afterwards.
+    """Splits a completion into reasoning and final answer as it comes, by `prompt.ReasoningSplitter`.
 
-    The thought is what stands between a `<think>` at the very beginning (or one that the prompt
-    opened) and the first `</think>`; a thought that is never closed goes on to the end. With
-    `strips_answer` the tags of an R1-Zero answer are left out of what follows. White space around
-    either part is not part of it.
+    `is_thinking` and `is_closed` are what the prompt did: open the reasoning, or close it too; then all that
+    comes is the final answer whatever it begins with. With `strips_answer` the model answers in the R1-Zero
+    template: the tags of its answer are left out, and a completion that does not begin with `<think>` waits
+    until a tag or its end tells what it is. Other text is sent at once. Unless the model `is_reasoner`, only
+    a `<think>` at the very beginning counts. White space around either part is not part of it, unless the
+    prompt ends inside one that `goes_on`. `stops` end the final answer, and are not looked for in the
+    reasoning.
     """
 
-    def __init__(self, *, is_thinking: bool, strips_answer: bool) -> None:
-        self.is_thinking = is_thinking
-        self._is_beginning = not is_thinking
-        self._answer_tags = (ANSWER_OPEN, ANSWER_CLOSE) if strips_answer else ()
-        self._held = ""
-        self._skips_space = True
-        """Whether white space that comes now stands at the beginning of a part."""
+    def __init__(
+        self,
+        *,
+        is_thinking: bool,
+        strips_answer: bool,
+        is_closed: bool = False,
+        is_reasoner: bool = True,
+        goes_on: bool = False,
+        stops: Sequence[str] = (),
+    ) -> None:
+        self._splitter = ReasoningSplitter(
+            is_open=is_thinking, is_closed=is_closed, waits=strips_answer, comes_anywhere=is_reasoner
+        )
+        self._reasoning = _Trimmed(skips_space=not (goes_on and is_thinking))
+        self.answer = AnswerStream(strips_tags=strips_answer, goes_on=goes_on and is_closed, stops=stops)
+        self._is_forced = is_closed
+        if is_closed:
+            self.answer.drop_think_tags()
+
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the text so far ends in its reasoning."""
+        return self._splitter.is_open
+
+    def end_by_force(self) -> None:
+        """Know that the closing tag which comes next is not the model's: all behind it is the final answer.
+
+        It may begin to reason again, which is better told than an empty answer.
+        """
+        self._is_forced = True
+        self.answer.drop_think_tags()
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Return what is certain to belong to the thought, and to the answer."""
-        self._held += text
-        if self._is_beginning and not self._open():
-            return "", ""
-        thought = self._drain_thought() if self.is_thinking else ""
-        return thought, "" if self.is_thinking else self._drain_answer()
+        """Return what is certain to belong to the reasoning, and to the final answer."""
+        if self._is_forced and not self.is_thinking:
+            return self._tell("", self._splitter.close()[1] + text)
+        return self._tell(*self._splitter.feed(text))
 
     def close(self) -> tuple[str, str]:
         """Return the rest, for there is no more text."""
-        rest = self._say(self._held, is_last=True)
-        return (rest, "") if self.is_thinking else ("", rest)
+        reasoning, answer = self._tell(*self._splitter.close())
+        return reasoning, answer + ("" if self.is_thinking else self.answer.close())
 
-    def _open(self) -> bool:
-        """Find out whether the text begins with a thought; return whether that is known now."""
-        begun = self._held.lstrip()
-        if begun.startswith(THINK_OPEN):
-            self.is_thinking = True
-            self._held = begun[len(THINK_OPEN) :]
-        elif THINK_OPEN.startswith(begun):
-            return False
-        self._is_beginning = False
-        return True
+    def _tell(self, reasoning: str, answer: str) -> tuple[str, str]:
+        return self._reasoning.feed(reasoning), self.answer.feed(answer)
 
-    def _drain_thought(self) -> str:
-        head, closing, tail = self._held.partition(THINK_CLOSE)
-        if closing:
-            thought = self._say(head, is_last=True)
-            self.is_thinking, self._skips_space, self._held = False, True, tail
-            return thought
-        return self._release((THINK_CLOSE,))
 
-    def _drain_answer(self) -> str:
-        said = ""
-        while found := [tag for tag in self._answer_tags if tag in self._held]:
-            tag = min(found, key=self._held.index)
-            head, _, self._held = self._held.partition(tag)
-            said += self._say(head, is_last=tag == ANSWER_CLOSE)
-            self._skips_space = self._skips_space or tag == ANSWER_OPEN
-        return said + self._release(self._answer_tags)
+class _Trimmed:
+    """A text in pieces without the white space around it."""
 
-    def _release(self, tags: Sequence[str]) -> str:
-        """Return what is held but for a possible tag and white space at its end."""
-        kept = len(self._held) - _held_length(self._held, tags)
-        kept = len(self._held[:kept].rstrip())
-        said, self._held = self._held[:kept], self._held[kept:]
-        return self._say(said, is_last=False)
+    def __init__(self, *, skips_space: bool = True) -> None:
+        self._space = ""
+        """White space at the end so far, which more text may follow."""
+        self._skips_space = skips_space
 
-    def _say(self, text: str, *, is_last: bool) -> str:
+    def feed(self, text: str) -> str:
+        """Return what is certain to be in the text."""
         if self._skips_space:
             text = text.lstrip()
-        if is_last:
-            text = text.rstrip()
         self._skips_space = self._skips_space and not text
-        return text
+        text = self._space + text
+        said = text.rstrip()
+        self._space = text[len(said) :]
+        return said
+
+
+class AnswerStream:
+    """The final answer as it is told: without tags, without white space around it, up to a stop string.
+
+    Stop strings are looked for in what is told, so that neither a tag nor the white space behind one
+    hides or ends an answer; those that hold a tag themselves, in what the model wrote.
+    """
+
+    def __init__(self, *, strips_tags: bool, goes_on: bool = False, stops: Sequence[str] = ()) -> None:
+        self._tags: tuple[str, ...] = (ANSWER_OPEN, ANSWER_CLOSE) if strips_tags else ()
+        self._stops = tuple(stops)
+        self._make_stop_streams()
+        self._held = ""
+        self._skips_space = not goes_on
+        """Whether white space that comes now stands at the beginning."""
+        self._space = ""
+        """White space that is told once something follows it."""
+
+    def drop_think_tags(self) -> None:
+        """Leave out think tags as well: the model was made to answer, and goes on as if it were not."""
+        self._tags = (*self._tags, THINK_OPEN, THINK_CLOSE)
+        self._make_stop_streams()
+
+    def _make_stop_streams(self) -> None:
+        tagged = [stop for stop in self._stops if any(tag in stop for tag in self._tags)]
+        self._tagged = StopStream(tagged)
+        self._plain = StopStream([stop for stop in self._stops if stop not in tagged])
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop string was complete; what comes after it is nothing."""
+        return self._plain.is_stopped or self._tagged.is_stopped
+
+    @property
+    def cut_off(self) -> str | None:
+        """The stop string that ended the answer, where one did."""
+        return self._plain.cut_off or self._tagged.cut_off
+
+    def feed(self, text: str) -> str:
+        """Return what is certain to belong to the answer."""
+        if self.is_stopped:
+            return ""
+        said = self._untag(self._tagged.feed(text))
+        if self._tagged.is_stopped and not self._plain.is_stopped:
+            said += self._rest()
+        return said
+
+    def close(self) -> str:
+        """Return the rest, for there is no more text."""
+        return "" if self.is_stopped else self._untag(self._tagged.close()) + self._rest()
+
+    def _rest(self) -> str:
+        """Return what was held back and turned out to be neither tag nor stop string."""
+        held, self._held = self._held, ""
+        said = self._tell(held)
+        return said if self._plain.is_stopped else said + self._spaced(self._plain.close())
+
+    def _untag(self, text: str) -> str:
+        self._held += text
+        said = ""
+        while found := [tag for tag in self._tags if tag in self._held]:
+            tag = min(found, key=self._held.index)
+            head, _, self._held = self._held.partition(tag)
+            said += self._tell(head)
+            self._skips_space = self._skips_space or tag == ANSWER_OPEN
+        kept = len(self._held) - length_of_beginning(self._held, self._tags)
+        head, self._held = self._held[:kept], self._held[kept:]
+        return said + self._tell(head)
+
+    def _tell(self, text: str) -> str:
+        if self._skips_space:
+            text = text.lstrip()
+        if not text or self._plain.is_stopped:
+            return ""
+        self._skips_space = False
+        return self._spaced(self._plain.feed(text))
+
+    def _spaced(self, text: str) -> str:
+        """Return a text with the white space before it, and keep what is at its end."""
+        text = self._space + text
+        said = text.rstrip()
+        self._space = text[len(said) :]
+        return said

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from types import FrameType
@@ -39,6 +40,9 @@ class Worker:
         """The jobs that have not ended; a cancelled one leaves when none of its answers is under way."""
         self._num_missing: dict[int, int] = {}
         self._lock = threading.Lock()
+        self._write_lock = threading.Lock()
+        self._last_step_s = time.monotonic()
+        """When the step under way began, or the work."""
         self._said: Json = {"deltas": [], "failures": []}
         self._state = (0, 0)
 
@@ -51,7 +55,9 @@ class Worker:
         try:
             for line in self._source:
                 message: Json = json.loads(line)
-                if "cancel" in message:
+                if "ping" in message:
+                    self._write({"pong": self._step_seconds()})
+                elif "cancel" in message:
                     with self._lock:
                         jobs = [self._jobs[number] for number in message["cancel"] if number in self._jobs]
                     self._scheduler.cancel(jobs)
@@ -66,16 +72,23 @@ class Worker:
             for message in messages
         }
         with self._lock:
+            if not self._jobs:
+                self._last_step_s = time.monotonic()
             self._jobs |= jobs
             self._num_missing |= {number: job.num_samples for number, job in jobs.items()}
         self._scheduler.submit(list(jobs.values()))
+
+    def _step_seconds(self) -> float:
+        """Return how long the step under way has taken; said by another thread, also while that one hangs."""
+        with self._lock:
+            return time.monotonic() - self._last_step_s if self._jobs else 0.0
 
     def _take(self, number: int, said: Delta | Failure) -> None:
         """Put what is said of a job into the next message."""
         if number not in self._jobs:  # it was given up; this had been held back for longer pieces
             return
         if isinstance(said, Failure):
-            self._said["failures"].append((number, said.message))
+            self._said["failures"].append((number, said.message, said.is_lasting))
             self._forget(number)
             return
         self._said["deltas"].append((number, delta_message(said)))
@@ -96,6 +109,7 @@ class Worker:
     def _tell_state(self) -> None:
         """Say how many answers are under way, and which jobs were given up, where that has changed."""
         with self._lock:
+            self._last_step_s = time.monotonic()
             cancelled = [number for number, job in self._jobs.items() if job.is_cancelled]
         gone = [number for number in cancelled if not self._scheduler.holds(self._jobs[number])]
         for number in gone:
@@ -106,8 +120,9 @@ class Worker:
             self._write({"active": state[0], "cancelled": state[1], "gone": gone})
 
     def _write(self, message: Json) -> None:
-        self._target.write(line_of(message))
-        self._target.flush()
+        with self._write_lock:
+            self._target.write(line_of(message))
+            self._target.flush()
 
 
 def _load(spec: EngineSpec) -> AnyScheduler:

@@ -5,18 +5,15 @@ prompt; and of a completion, what its verifier is to judge. In a chat the reques
 or fenced programs is part of the message, as R1's users are told to write it.
 """
 
-import re
 from dataclasses import dataclass
 
 from zerone.prompts.r1 import (
-    THINK_CLOSE,
-    THINK_OPEN,
     Example,
     Style,
-    is_visible,
     last_answer,
     parse_completion,
     style_for,
+    visible_answer,
     write_prompt,
 )
 from zerone.rewards.verifiers import answer_for
@@ -67,7 +64,7 @@ def prompt_of(problem: Problem, form: Form) -> str:
 def answer_of(problem: Problem, text: str, form: Form) -> str | None:
     """Return what the verifier judges of a completion, or None where nothing is said."""
     if problem.verifier in _FREE:
-        return said(text)
+        return visible_answer(text)
     if not form.is_chat:
         # Mathematics looks at what surrounds a box, as in training.
         is_boxed = form.style is Style.BOXED and problem.verifier == "math"
@@ -78,9 +75,9 @@ def answer_of(problem: Problem, text: str, form: Form) -> str | None:
         case "math" | "code":
             return answer_for(problem.verifier, text)
         case "choice":
-            return _last_choice(text)
+            return answer_for("choice", text, problem.spec)
         case "judge":
-            return said(text)
+            return visible_answer(text)
         case _:
             return last_answer(text)
 
@@ -92,28 +89,5 @@ def is_well_formed(problem: Problem, text: str, form: Form) -> bool:
     return parse_completion(text, _style_of(problem, form)).is_well_formed
 
 
-def said(text: str) -> str | None:
-    """Return what a completion says after its thoughts; None where the last of them never ends."""
-    tail = text.rpartition(THINK_CLOSE)[2]
-    if tail.lstrip().startswith(THINK_OPEN):
-        return None
-    return tail.strip() if is_visible(tail) else None
-
-
 def _style_of(problem: Problem, form: Form) -> Style:
     return Style.SUMMARY if problem.verifier in _FREE else style_for(problem, form.style)
-
-
-_ANSWER_LINE = re.compile(
-    r"^[\s*_#>`]{0,20}answer[\s*_`]{0,10}[:\uff1a](.{0,400})$", re.IGNORECASE | re.MULTILINE
-)
-
-
-def _last_choice(text: str) -> str | None:
-    """Return what the last answer line or box says, whichever comes later."""
-    tail = text.rpartition(THINK_CLOSE)[2]
-    lines = list(_ANSWER_LINE.finditer(tail))
-    if not lines:
-        return last_answer(tail)
-    later = last_answer(tail[lines[-1].start(1) :])  # a box in that line or after it
-    return later or lines[-1][1].strip(" *_`") or last_answer(tail)

@@ -2,8 +2,9 @@
 
 In: the judged answers to each problem of a suite. Out: JSON values with 95% intervals. pass@1 is the
 mean over all samples (R1 paper, D.1); cons@k the share of the problems that can be voted on whose most
-frequent answer among the first k is right, absent where there are none. An answer without a verdict is
-in no share and counted as `verifier_errors`.
+frequent answer among the first k is right, absent where there are none. `unparsable` is the share of
+completions without an answer that could be read, which a score is to be seen beside. A completion
+without a verdict is in no share and counted as `verifier_errors`.
 """
 
 from collections import defaultdict
@@ -25,12 +26,13 @@ Answers = Sequence[Sequence[Judged]]
 
 _MEASURES: dict[str, Callable[[Judged], float]] = {
     "pass_at_1": lambda judged: float(judged.is_right),
+    "unparsable": lambda judged: float(judged.outcome is Outcome.UNPARSABLE),
     "format": lambda judged: float(judged.is_well_formed),
     "response_tokens": lambda judged: float(judged.num_tokens),
     "reflection_words": lambda judged: float(count_reflection_words(judged.text)),
     "truncated": lambda judged: float(judged.is_truncated),
 }
-_MEASURES_OF_CELLS = ("pass_at_1", "response_tokens", "truncated")
+_MEASURES_OF_CELLS = ("pass_at_1", "unparsable", "response_tokens", "truncated")
 _COUNTS = frozenset(("response_tokens", "reflection_words"))
 """Measures that are no shares: how many of something there are in an answer."""
 

@@ -18,6 +18,7 @@ from zerone.prompts.r1 import write_prompt
 _MEASURES = {
     "pass_at_1": ("pass@1", "{:.1%}"),
     "cons_at_16": ("cons@16 (majority vote)", "{:.1%}"),
+    "unparsable": ("no readable answer", "{:.1%}"),
     "format": ("well formed", "{:.1%}"),
     "response_tokens": ("tokens per response", "{:.0f}"),
     "reflection_words": ("reflection words per response", "{:.2f}"),

@@ -39,10 +39,14 @@ _JINJA = Template(
 {{- $USER + message['content'] + '\\n' -}}
 {%- elif message['role'] == 'assistant' -%}
 {%- set content = message['content'] or '' -%}
-{%- if '$CLOSE' not in content and content.lstrip().startswith('$OPEN') -%}
+{%- set head = content.split('$CLOSE')[0] -%}
+{%- if '$CLOSE' in content -%}
+{%- set before = head.split('$OPEN')[0] if '$OPEN' in head else '' -%}
+{%- set content = before + content.split('$CLOSE')[1:] | join('$CLOSE') -%}
+{%- elif content.lstrip().startswith('$OPEN') -%}
 {%- set content = '' -%}
 {%- endif -%}
-{{- $ASSISTANT + content.split('$CLOSE')[-1].lstrip() + '\\n' -}}
+{{- $ASSISTANT + content.lstrip() + '\\n' -}}
 {%- else -%}
 {{- raise_exception('the roles are system, user and assistant, not ' + message['role']) -}}
 {%- endif -%}

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 
 from zerone.config import Config
@@ -28,15 +27,17 @@ from zerone.evals.asking import Form, message_of, prompt_of
 from zerone.evals.ifeval.languages import require_detector
 from zerone.evals.inspect_log import require_inspect
 from zerone.evals.pairwise import add_references
-from zerone.evals.protocol import Evaluation, Progress, run_evaluation
+from zerone.evals.protocol import Evaluation, Progress, files_of, run_evaluation
 from zerone.evals.sources import Choice, Source, load_source
+from zerone.files import refuse_overwriting
+from zerone.model.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.model.loading import Model, load_model
-from zerone.model.tokenizer import encode_prompt, encode_written, readable, render_chat
+from zerone.model.tokenizer import encode_prompt, encode_written, readable
 from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
 from zerone.prompts.r1 import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.train.loop import opened_by_prompt
-from zerone.types import Problem
+from zerone.types import Message, Problem
 
 DEFAULT_SAMPLES = 4
 JUDGE_KEY_VARIABLE = "ZERONE_JUDGE_KEY"
@@ -94,6 +95,12 @@ def measure_on(
 
     A model that is loaded already may be given, so that several suites load it once.
     """
+    outputs = files_of(wanted.out, source.name) if wanted.out is not None else ()
+    for path in (*outputs, wanted.inspect_log):
+        refuse_overwriting(
+            {"--inspect-log" if path is wanted.inspect_log else "--out": path},
+            [wanted.data, wanted.suite, wanted.baseline],
+        )
     with ExitStack() as stack:
         judge = _judge(wanted, source, stack)
         answerer: EndpointAnswerer | LocalAnswerer
@@ -291,12 +298,13 @@ def _raw(config: Config) -> tuple[Form, Render]:
 
 def _chat(model: Model, source: Source) -> tuple[Form, Render]:
     """Return the form of a chat; a template may open the thought itself."""
+    check_template(model.tokenizer, Path(model.path))
 
     def render(problem: Problem) -> str:
-        messages = [{"role": "user", "content": message_of(problem)}]
         try:
-            return render_chat(model.tokenizer, messages)
-        except (jinja2.TemplateError, ValueError, TypeError) as error:
+            asked = Message(role="user", content=message_of(problem))
+            return render_chat(model.tokenizer, [asked], thinks=True)
+        except TEMPLATE_FAULTS as error:
             raise ModelError(
                 f"the chat template of {model.path} fails: {error}; use --no-chat for the R1-Zero template"
             ) from error

@@ -16,13 +16,14 @@ from zerone.config.reading import read_recipe
 from zerone.device import device_kind
 from zerone.engine.api import Request, Sampling
 from zerone.engine.weights import WeightSource
-from zerone.errors import RunDirError
+from zerone.errors import FileError, RunDirError
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import new_state, open_session
 from zerone.runs.directory import RunDir, not_a_run
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import prepare_run
+from zerone.trackers.tracking import check_tracker, tracked
 from zerone.train.loop import Hooks, train
 from zerone.types import Credited, Finish, Rollout
 
@@ -86,6 +87,8 @@ class RecordedEngine:
 
 def _rollout(request: Request, row: Row) -> Rollout:
     length = len(row["logprobs"]) // 4
+    if len(row["completion_ids"]) != len(row["logprobs"]):
+        raise FileError(f"step {row['step']} has a completion without a log-probability for each token")
     return Rollout(
         problem=request.problem,
         sample=row["sample"],
@@ -132,6 +135,7 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         raise RunDirError(f"{recorded.path} did not learn by reinforcement; only such runs can be replayed")
     if run.has_run:
         raise RunDirError(f"{run.path} already holds a run; choose another --run-dir")
+    check_tracker(config)
     run.lock()
     try:
         environment = prepare_run(config, run, resume=False, kind=device_kind(config.model.device))
@@ -139,13 +143,18 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         state = new_state(session)
         algorithm = algorithm_of(config, session.model.module, session.engine.dtype)
         display.start(config, run.read_environment())
-        hooks = Hooks(
-            before_step=lambda step: None,
-            after_step=display.step,
-            preferences={kind: model.rewards for kind, model in session.reward_models.items()},
-        )
+        preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         engine = RecordedEngine(recorded)
-        train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
+        with tracked(config, run) as tracking:
+
+            def after_step(
+                metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
+            ) -> None:
+                display.step(metrics, timing, groups)
+                tracking.step(metrics, timing, groups)
+
+            hooks = Hooks(before_step=lambda step: None, after_step=after_step, preferences=preferences)
+            train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         state.trainer.save(run.model_path, session.model.tokenizer)
         does = f"reinforcement learning from the answers recorded in {recorded.path}"
         write_lineage(run.model_path, run_lineage(config, run, does))

@@ -16,13 +16,15 @@ import transformers
 from zerone.config import Config
 from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
-from zerone.errors import ConfigError, DataError
+from zerone.errors import ConfigError, DataError, FileError
 from zerone.evals.evaluate import Suite, evaluate
-from zerone.evals.suites import Data, data_of
+from zerone.files import JsonObject
 from zerone.jobs.algorithm import algorithm_of
+from zerone.jobs.data import Data, data_inputs, data_of, with_epochs
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.jobs.training import (
+    OpenModel,
     Placement,
     context_of,
     engine_of,
@@ -42,12 +44,13 @@ from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import Algorithm, TrainState
 from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, train
 from zerone.types import Credited, Problem
 
-SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "format", "response_tokens", "reflection_words")
+SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "unparsable", "format", "response_tokens", "reflection_words")
 
 
 class Display(Protocol):
@@ -87,20 +90,29 @@ def run_zero(
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
+    check_tracker(config)
     run.lock()
     try:
+        keep_to_commits(run)
+        config = with_epochs(config)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
         chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
         state = new_state(session)
-        return _train_and_measure(settled(session, state), state, display, chosen)
+        with tracked(config, run) as tracking:
+            return _train_and_measure(settled(session, state), state, display, chosen, tracking)
     finally:
         run.unlock()
 
 
 def open_session(
-    config: Config, run: RunDir, environment: dict[str, Any], *, needs_rewards: bool = True
+    config: Config,
+    run: RunDir,
+    environment: dict[str, Any],
+    *,
+    needs_rewards: bool = True,
+    open_model: OpenModel = open_policy,
 ) -> Session:
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
@@ -113,7 +125,7 @@ def open_session(
         refuse_unjudged(data.listed)
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     placement = place(config, environment)
-    model = open_policy(config, placement)
+    model = open_model(config, placement)
     to_prompt = prompt_encoder(config, model)
     context = context_of(model)
     engine = engine_of(config, model, placement)
@@ -121,6 +133,7 @@ def open_session(
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {
+        **data_inputs(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
@@ -197,7 +210,7 @@ def settled(session: Session, state: TrainState) -> Session:
 
 
 def _train_and_measure(
-    session: Session, state: TrainState, display: Display, algorithm: Algorithm
+    session: Session, state: TrainState, display: Display, algorithm: Algorithm, tracking: Tracking
 ) -> dict[str, Any]:
     config, run = session.config, session.run
     tokenizer = session.model.tokenizer
@@ -205,12 +218,17 @@ def _train_and_measure(
     upkeep.restore(has_rollouts=True)
     state.history.extend(run.read_metrics())
     display.start(config, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(
             metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
         ) -> None:
             display.step(metrics, timing, groups)
+            tracking.step(metrics, timing, groups)
             attend.after_step(metrics["step"])
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
@@ -222,15 +240,18 @@ def _train_and_measure(
         )
         train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        _evaluate_once(session, state, config.rl.steps, display)
+        evaluate_once(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     config = session.config
     if step in session.run.read_evals():
@@ -242,8 +263,10 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
     figures = {suite.name: _measure(session, suite) for suite in suites}
     seconds = round(time.perf_counter() - start, 3)
     took = {"seconds": seconds, "peak_rss_bytes": peak_memory()}
-    session.run.write_eval(step, {"step": step, **took, "suites": figures})
+    result = {"step": step, **took, "suites": figures}
+    session.run.write_eval(step, result)
     display.evaluation(step, figures)
+    tracking.evaluation(result)
 
 
 def _measure(session: Session, suite: Suite) -> dict[str, Any]:
@@ -275,8 +298,13 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
 
 
 def selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of an evaluation that a summary shows."""
-    return {
-        name: {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
-        for name, figures in evaluation["suites"].items()
-    }
+    """Return the figures of an evaluation that a summary shows; raises FileError for a damaged one."""
+    place = f"the evaluation of step {evaluation['step']}"
+    found = {}
+    for name, figures in evaluation["suites"].items():
+        shown = {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
+        for key in set(SUMMARY_KEYS) & shown.keys():
+            if shown[key] is None or shown.get(f"{key}_ci") is None:
+                raise FileError(f"{place} of {name} has no {key} with its interval; it is damaged")
+        found[name] = JsonObject(shown, place)
+    return JsonObject(found, place)

@@ -6,11 +6,9 @@ goes on with `resume`, and the metrics and weights of the whole are those of an 
 bit for bit on the same machine.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +16,7 @@ import torch
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
+from zerone.data.sources import open_source
 from zerone.device import device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, DataError
@@ -26,6 +25,7 @@ from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
+    OpenModel,
     Placement,
     context_of,
     engine_of,
@@ -37,10 +37,13 @@ from zerone.jobs.training import (
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
+from zerone.prompts.form import check_form
+from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import TrainState
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
 from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
@@ -97,28 +100,38 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
-    if config.data.path is None:
-        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+    require_data(config)
+    check_tracker(config)
     run.lock()
     try:
+        keep_to_commits(run)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
-        session = _open_session(config, run, environment)
+        session = open_session(config, run, environment)
         state = _new_state(session)
         longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
         config = with_microbatches(config, run, state.trainer, "sft", longest)
-        return _train_and_measure(replace(session, config=config), state, display)
+        with tracked(config, run) as tracking:
+            return _train_and_measure(replace(session, config=config), state, display, tracking)
     finally:
         run.unlock()
 
 
-def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+def require_data(config: Config) -> None:
+    """Raise ConfigError where no demonstrations are named."""
+    if config.data.path is None:
+        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+
+
+def open_session(
+    config: Config, run: RunDir, environment: dict[str, Any], open_model: OpenModel = open_policy
+) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
     with quiet_transformers():
-        model = open_policy(config, placement)
+        model = open_model(config, placement)
         examples = read_examples(config, model)
     to_prompt = prompt_encoder(config, model)
     if suite is not None:
@@ -143,13 +156,18 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
 
 def read_examples(config: Config, model: Model) -> Examples:
     """Read `data.path` and hold a share out; raises DataError where too little is left."""
-    path = Path(str(config.data.path))
-    read = read_demonstrations(path)
+    path = str(config.data.path)
+    source, read = open_source(path), read_demonstrations(path)
+    missing = check_form(read.demonstrations, Style(config.prompt.style), source.title)
     sides = split_problems(read.demonstrations, config.data.eval_share)
     context = context_of(model)
     most = min(config.sft.max_tokens or context, context)
     trained, held_out = (_short_enough(side, config, model, most) for side in sides)
-    num_answers = sum(message.role == "assistant" for one in read.demonstrations for message in one.messages)
+    num_answers = sum(
+        message.role == "assistant" and message.is_trained
+        for one in read.demonstrations
+        for message in one.messages
+    )
     num_long = num_answers - len(trained) - len(held_out)
     for side, name in ((trained, "training"), (held_out, "evaluation")):
         if not side:
@@ -162,12 +180,13 @@ def read_examples(config: Config, model: Model) -> Examples:
         f", {number} {kind} left out"
         for number, kind in ((read.num_duplicates, "repeated"), (num_long, f"longer than {most} tokens"))
         if number
-    )
+    ) + "".join(f", {number} without {part}" for part, number in missing.items() if number)
+    title = f"{source.title} (read as {read.read_as})" if read.read_as else source.title
     return Examples(
         trained=trained,
         held_out=held_out,
-        description=f"{path.name}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        description=f"{title}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
+        sha256=source.sha256(),
     )
 
 
@@ -194,30 +213,40 @@ def _new_state(session: Session) -> TrainState:
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
-def _train_and_measure(session: Session, state: TrainState, display: Display) -> dict[str, Any]:
+def _train_and_measure(
+    session: Session, state: TrainState, display: Display, tracking: Tracking
+) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
     # A best model of a later step stays: on the way back to that step it is written again.
     upkeep.restore(has_rollouts=False)
     display.start(session.num_steps, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
+            tracking.step(metrics, timing)
             attend.after_step(metrics["step"])
 
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        _evaluate_once(session, state, session.num_steps, display)
+        evaluate_once(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
     earlier = run.read_evals()
@@ -246,6 +275,7 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
         state.trainer.save(run.best_path, session.model.tokenizer, provenance)
     run.write_eval(step, result)
     display.evaluation(result)
+    tracking.evaluation(result)
 
 
 def _provenance(session: Session, step: int | None) -> dict[str, Any]:
@@ -253,7 +283,7 @@ def _provenance(session: Session, step: int | None) -> dict[str, Any]:
     return {
         "what": "SFT by zerone",
         "step": session.num_steps if step is None else step,
-        "model": session.config.model.path,
+        "model": session.run.read_environment()["model"],
         "model_sha256": session.model.sha256,
         "data": session.examples.description,
         "data_sha256": session.examples.sha256,

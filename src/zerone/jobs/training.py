@@ -6,20 +6,21 @@ cannot be trained or sampled is refused before long work.
 
 import copy
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from zerone.config import Config
 from zerone.device import Device, device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, ModelError
 from zerone.model.decoder import check_supported
-from zerone.model.loading import Model, decoder_fault, end_ids, load_model
+from zerone.model.loading import Model, decoder_fault, end_ids, load_model, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
 from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
@@ -51,14 +52,7 @@ def place(config: Config, environment: Mapping[str, Any]) -> Placement:
     device = Device(kind=kind, dtype=DTYPES[environment["precision"]], threads=environment["threads"])
     fault = decoder_fault(config.model.path)
     m = config.model
-    needs_parallel = (
-        kind == "cuda"
-        or config.has_adapters
-        or m.gradient_checkpointing
-        or m.offload != "none"
-        or config.optim.kind != "adamw"
-        or 0 in (config.rl.microbatch_tokens, config.sft.microbatch_tokens)
-    )
+    needs_parallel = kind == "cuda" or bool(config.needs_parallel)
     if m.trainer == "local" and fault is not None:
         raise ModelError(f"{fault}; set model.trainer=parallel to train it")
     if m.trainer == "local" and kind == "cuda":
@@ -74,6 +68,17 @@ def open_policy(config: Config, placement: Placement) -> Model:
     is_parallel = placement.trainer == "parallel"
     dtype = placement.device.dtype if config.has_adapters else torch.float32
     return load_model(config.model.path, dtype, any_architecture=is_parallel)
+
+
+def open_without_weights(config: Config, placement: Placement) -> Model:
+    """Check the model to train and return it without memory for weights, which stay on disk."""
+    files = read_model_files(config.model.path, any_architecture=placement.trainer == "parallel")
+    with torch.device("meta"):
+        module = AutoModelForCausalLM.from_config(files.config)
+    return Model(module=module, tokenizer=files.tokenizer, path=config.model.path, sha256="")
+
+
+OpenModel = Callable[[Config, Placement], Model]
 
 
 def context_of(model: Model) -> int:

@@ -4,7 +4,6 @@ In: a directory. Out: the configuration of transformers, without anything by whi
 without the numbers that its class has for what the file leaves out. Only the small file is read.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,8 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, PreTrainedConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from zerone.errors import ModelError
+from zerone.errors import FileError, ModelError
+from zerone.files import read_json
 from zerone.model.decoder import SUPPORTED, check_supported
 
 
@@ -138,12 +138,9 @@ def _check_ids(config: PreTrainedConfig, path: Path) -> None:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file; raises ModelError if it holds none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {path}: {brief(error)}; copy the model again") from error
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} does not hold a JSON object; copy the model again")
-    return value
+        return read_json(path)
+    except FileError as error:
+        raise ModelError(f"{brief(error)}; copy the model again") from error
 
 
 def brief(error: BaseException) -> str:

@@ -1,8 +1,8 @@
-"""Models come from local transformers directories and go back into them.
+"""Models come from transformers directories, local or on the Hub, and go back into local ones.
 
-In: a directory (or `embedded`) and a precision. Out: a `Model`, whose module owns the weights that
-decoder.py reads. What can be told from the small files is checked before the weights are touched.
-No code from a model directory is ever run and no pickle is opened: safetensors only.
+In: a directory (or `embedded`, or a name on the Hub, model/hub.py) and a precision. Out: a `Model`, whose
+module owns the weights that decoder.py reads. What can be told from the small files is checked before the
+weights are touched. No code from a model directory is ever run and no pickle is opened: safetensors only.
 """
 
 import hashlib
@@ -24,9 +24,12 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
-from zerone.errors import CheckpointError, ModelError
+from zerone import hub
+from zerone.errors import CheckpointError, FileError, ModelError
+from zerone.files import read_json
 from zerone.model.configuration import brief, read_config, read_object
 from zerone.model.decoder import check_supported
+from zerone.model.hub import fetch_model, fetch_small
 from zerone.model.tokenizer import read_tokenizer
 
 EMBEDDED = "embedded"
@@ -69,7 +72,7 @@ class ModelFiles:
 
 
 def load_model(path: str, precision: torch.dtype, *, any_architecture: bool = False) -> Model:
-    """Load a local transformers directory, or the model of the package for `embedded`.
+    """Load a transformers directory, the model of the package for `embedded`, or one of the Hub by its name.
 
     `any_architecture` admits what the decoder does not compute, see `read_config`. Raises ModelError when
     something is missing, damaged or not supported.
@@ -102,14 +105,22 @@ def read_model_files(path: str, *, any_architecture: bool = False) -> ModelFiles
     return files
 
 
-def find_directory(path: str) -> Path:
-    """Return the directory that a `model.path` names; raises ModelError if there is none."""
+def find_directory(path: str, *, has_weights: bool = True) -> Path:
+    """Return the directory that a `model.path` names; raises ModelError if there is none.
+
+    Without `has_weights` a model on the Hub is fetched as far as its small files.
+    """
     if path == EMBEDDED:
         directory = Path(str(resources.files("zerone"))) / "world" / EMBEDDED
         remedy = "this installation lacks the embedded model; make it by `zerone pretrain --out DIR` and set"
+    elif hub.is_model_name(path):
+        return fetch_model(path, _weight_names) if has_weights else fetch_small(path)
     else:
         directory = Path(path).expanduser()
-        remedy = "nothing is downloaded by that name; give a local transformers directory as"
+        remedy = (
+            "nothing is downloaded by that name; give OWNER/NAME (hf:OWNER/NAME where a directory OWNER is "
+            "here) of a model on the Hub, or a local transformers directory as"
+        )
     if not directory.exists():
         raise ModelError(f"model directory {directory} does not exist; {remedy} model.path=DIR")
     if not directory.is_dir():
@@ -121,12 +132,12 @@ def find_directory(path: str) -> Path:
 
 def width_of(path: str) -> int:
     """Return the hidden size of the model that a `model.path` names; raises ModelError if there is none."""
-    return int(read_config(find_directory(path), any_architecture=True).hidden_size)
+    return int(read_config(find_directory(path, has_weights=False), any_architecture=True).hidden_size)
 
 
 def decoder_fault(path: str) -> ModelError | None:
     """Return why the decoder (decoder.py) does not compute the model of a `model.path`; None if it does."""
-    directory = find_directory(path)
+    directory = find_directory(path, has_weights=False)
     config = read_config(directory, any_architecture=True)
     try:
         check_supported(config)
@@ -137,23 +148,26 @@ def decoder_fault(path: str) -> ModelError | None:
 
 def _find_weights(directory: Path) -> list[Path]:
     """Return the weight files by name."""
-    index_path = directory / _INDEX_NAME
-    if (directory / _SINGLE_NAME).is_file():
-        names = {_SINGLE_NAME}
-    elif index_path.is_file():
-        names = _shard_names(index_path)
-    elif any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
-        raise ModelError(
-            f"{directory} holds only pickled weights, which can run code when opened; convert them to "
-            "safetensors by model.save_pretrained(DIR) in a place you trust"
-        )
-    else:
+    names = _weight_names(directory)
+    if names == {_SINGLE_NAME} and not (directory / _SINGLE_NAME).is_file():
+        if any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
+            raise ModelError(
+                f"{directory} holds only pickled weights, which can run code when opened; convert them to "
+                "safetensors by model.save_pretrained(DIR) in a place you trust"
+            )
         raise ModelError(f"{directory} has no {_SINGLE_NAME}; copy the weights there")
     paths = [directory / name for name in sorted(names)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ModelError(f"{directory} lacks {', '.join(missing)}, named in {_INDEX_NAME}; copy them there")
     return paths
+
+
+def _weight_names(directory: Path) -> set[str]:
+    """Return the names of the weight files that a directory has or should have."""
+    index_path = directory / _INDEX_NAME
+    is_sharded = index_path.is_file() and not (directory / _SINGLE_NAME).is_file()
+    return _shard_names(index_path) if is_sharded else {_SINGLE_NAME}
 
 
 def _shard_names(index_path: Path) -> set[str]:
@@ -215,7 +229,7 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
             )
     angles = [buffer for name, buffer in module.named_buffers() if name.endswith("inv_freq")]
     if not all(buffer.isfinite().all() for buffer in angles):
-        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are no numbers")
+        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are not numbers")
     for name, parameter in module.named_parameters():
         if not all(extreme.isfinite() for extreme in parameter.detach().aminmax()):
             raise ModelError(
@@ -446,7 +460,6 @@ def sync_path(path: Path) -> None:
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """Return what a model directory says about its origin, or None if it says nothing readable."""
     try:
-        value = json.loads((path / PROVENANCE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path / PROVENANCE_NAME)
+    except FileError:
         return None
-    return value if isinstance(value, dict) else None

@@ -81,12 +81,13 @@ def adapters_at(path: Path) -> Adapters:
     targets = config.get("target_modules")
     given = (targets,) if isinstance(targets, str) else targets
     rank, alpha = config.get("r"), config.get("lora_alpha")
-    has_targets = isinstance(given, Sequence) and len(given) > 0
-    if not isinstance(rank, int) or not isinstance(alpha, int | float) or not has_targets:
+    if not (
+        isinstance(rank, int) and isinstance(alpha, int | float) and isinstance(given, Sequence) and given
+    ):
         raise ModelError(
             f"{path / _CONFIG_NAME} lacks r, lora_alpha or target_modules; save the adapter again"
         )
-    return Adapters(rank=rank, alpha=alpha, targets=tuple(map(str, given or ())), path=path)
+    return Adapters(rank=rank, alpha=float(alpha), targets=tuple(map(str, given)), path=path)
 
 
 def with_adapters(module: Any, wanted: Adapters, base: Base, seed: int) -> Any:

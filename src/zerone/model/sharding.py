@@ -14,7 +14,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 def full_of(tensor: Tensor) -> Tensor:
     """Return a tensor whole and without gradient: itself where it is not sharded."""
     detached: Any = tensor.detach()
-    return detached.full_tensor() if isinstance(detached, DTensor) else detached
+    full: Tensor = detached.full_tensor() if isinstance(detached, DTensor) else detached
+    return full
 
 
 def sharded_like(full: Tensor, pattern: Tensor) -> Tensor:

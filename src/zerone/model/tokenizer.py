@@ -147,7 +147,7 @@ def encode_prompt(tokenizer: Any, text: str) -> tuple[int, ...]:
 def encode_written(tokenizer: Any, text: str, *, starts: bool = False) -> tuple[int, ...]:
     """Return the tokens of a text in the model's own format, in which control tokens are meant.
 
-    Such is what a client has written as a whole prompt, and what `render_chat` returns; data in the
+    Such is what a client has written as a whole prompt, and what `render_template` returns; data in the
     latter stays text. `starts` puts the start token before it.
     """
     control = _control_of(tokenizer)
@@ -169,7 +169,7 @@ def start_ids(tokenizer: Any) -> tuple[int, ...]:
     return _control_of(tokenizer).start_ids
 
 
-def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **settings: Any) -> str:
+def render_template(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **settings: Any) -> str:
     """Return the prompt that the chat template makes of a conversation, to be read by `encode_written`.
 
     Control tokens in the messages (and in `tools` or `documents`) are written under other names, so
@@ -184,7 +184,7 @@ def render_chat(tokenizer: Any, messages: Sequence[Mapping[str, Any]], **setting
 
 
 def readable(tokenizer: Any, text: str) -> str:
-    """Return what `render_chat` wrote as the text that it stands for."""
+    """Return what `render_template` wrote as the text that it stands for."""
     return _control_of(tokenizer).readable(text)
 
 

@@ -20,7 +20,8 @@ from zerone.engine.torch.rollouts import TorchEngine
 from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.significance import compare
-from zerone.evals.suites import data_of
+from zerone.files import read_json
+from zerone.jobs.data import data_of
 from zerone.jobs.origins import prompt_of_model
 from zerone.jobs.rl import check_lengths, prompt_encoder
 from zerone.model.loading import load_model, quiet_transformers
@@ -90,7 +91,7 @@ def _wanted(names: Sequence[str], inputs: StageInputs) -> dict[str, tuple[str, P
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _student(
@@ -153,6 +154,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
         "score": {
             "score": found["pass_at_1"],
             "ci": found["pass_at_1_ci"],
+            "unparsable": found["unparsable"],
             "n": len(suite.problems),
             "samples": suite.num_samples,
             "response_tokens": found["response_tokens"],

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.jobs.origins import check_problems, problems_lineage
+from zerone.jobs.origins import check_problems, problems_lineage, require_verifiers
 from zerone.jobs.rl import run_zero
 from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.runs.directory import RunDir, write_atomically
@@ -63,7 +63,10 @@ class _Progress:
 
     def evaluation(self, step: int, suites: Mapping[str, Any]) -> None:
         """Show an evaluation."""
-        figures = "  ".join(f"{name} {found['pass_at_1']:.1%}" for name, found in suites.items())
+        figures = "  ".join(
+            f"{name} {found['pass_at_1']:.1%} (no readable answer {found['unparsable']:.1%})"
+            for name, found in suites.items()
+        )
         self._display.say(f"eval after step {step}: pass@1 {figures}")
 
 
@@ -90,5 +93,5 @@ BASE_MODEL = Source(
 )
 """The model that `model.path` names."""
 
-PROBLEMS = Source(lineage=problems_lineage, check=check_problems)
+PROBLEMS = Source(lineage=problems_lineage, check=check_problems, require=require_verifiers)
 """The problems that the section `data` names."""

@@ -46,5 +46,8 @@ class _Progress:
 
     def evaluation(self, evaluation: Mapping[str, Any]) -> None:
         """Show an evaluation."""
-        suites = "".join(f"  {name} {found['pass_at_1']:.1%}" for name, found in evaluation["suites"].items())
+        suites = "".join(
+            f"  {name} {found['pass_at_1']:.1%} (no readable answer {found['unparsable']:.1%})"
+            for name, found in evaluation["suites"].items()
+        )
         self._display.say(f"after step {evaluation['step']}: held-out loss {evaluation['loss']:.4f}{suites}")

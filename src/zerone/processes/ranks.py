@@ -77,7 +77,7 @@ def open_group(ranks: Ranks, kind: Kind) -> None:
         return
     backend = "gloo" if kind == "cpu" else "cpu:gloo,cuda:nccl"
     if ranks.size == 1:
-        store = dist.HashStore()  # type: ignore[attr-defined]  # it is there, only not listed
+        store = dist.HashStore()  # type: ignore[attr-defined]  # which torch does not export
         dist.init_process_group(backend, store=store, rank=0, world_size=1)
     else:
         dist.init_process_group(backend)

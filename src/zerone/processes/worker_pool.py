@@ -31,13 +31,14 @@ _STALL = 5
 """Times the deadline by the clock, after which a worker that was given no processor is given up."""
 
 _LONGEST_LINE = 1 << 20
+"""Of an answer; a worker that writes more is given up."""
 
 
 class WorkerTimeout(Exception):
     """The request took more processor time than its deadline, or broke the worker twice."""
 
 
-class _Stalled(Exception):
+class WorkerStalled(VerifierError):
     """The worker got too little of the processor to decide anything."""
 
 
@@ -57,7 +58,8 @@ def import_path() -> str:
 class _Worker:
     """One process and its pipes."""
 
-    def __init__(self, command: list[str]) -> None:
+    def __init__(self, command: list[str], stall: float, longest_line: int) -> None:
+        self._stall, self._longest_line = stall, longest_line
         self._command = " ".join(command)
         self._process = subprocess.Popen(
             command,
@@ -84,7 +86,7 @@ class _Worker:
     def wait_until_ready(self) -> None:
         try:
             message = self._read_line(START_SECONDS)
-        except (WorkerTimeout, _Stalled, _Died) as error:
+        except (WorkerTimeout, WorkerStalled, _Died) as error:
             raise VerifierError(f"a worker did not start ({self._command})") from error
         if "failed" in message:
             raise VerifierError(f"a worker cannot work: {message['failed']}")
@@ -99,14 +101,14 @@ class _Worker:
             left = seconds - (self._seconds_used() - used_before)
             if left <= 0:
                 raise WorkerTimeout
-            if time.monotonic() - start > _STALL * seconds:
-                raise _Stalled
+            if time.monotonic() - start > self._stall * seconds:
+                raise WorkerStalled(f"a worker got no answer out in {self._stall * seconds:g} s")
             # One thread uses no more processor time than passes, so there is nothing to see before.
             if not poll.poll(max(left, 0.01) * 1000):
                 continue
             piece = os.read(self._out, 1 << 16)
             line += piece
-            if not piece or len(line) > _LONGEST_LINE:
+            if not piece or len(line) > self._longest_line:
                 self._is_silent = not piece
                 raise _Died
         message: dict[str, Any] = json.loads(line)
@@ -144,10 +146,19 @@ class WorkerPool:
     A worker first prints `{"ready": true}`, or `{"failed": reason}`, then one line for each that it reads.
     """
 
-    def __init__(self, module: str, arguments: tuple[str, ...], size: int, seconds: float) -> None:
+    def __init__(
+        self,
+        module: str,
+        arguments: tuple[str, ...],
+        size: int,
+        seconds: float,
+        *,
+        stall: float = _STALL,
+        longest_line: int = _LONGEST_LINE,
+    ) -> None:
         # -P: the folder that the run was started in is no place to import from.
         self._command = [sys.executable, "-P", "-m", module, *arguments]
-        self._seconds = seconds
+        self._seconds, self._limits = seconds, (stall, longest_line)
         self._process_id = os.getpid()
         self._workers: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         self._alive: set[_Worker] = set()
@@ -184,8 +195,6 @@ class WorkerPool:
                 return answer
             except _Died:
                 code = worker.kill()
-            except _Stalled as error:
-                raise VerifierError(f"a worker got no answer out in {_STALL * self._seconds} s") from error
             finally:
                 # Also when the thread is interrupted: a worker in the middle of a request is of no use.
                 self._workers.put(worker if is_done else self._replace(worker))
@@ -227,7 +236,7 @@ class WorkerPool:
         if self._is_closed:
             raise VerifierError("the pool of workers is closed")
         try:
-            worker = _Worker(self._command)
+            worker = _Worker(self._command, *self._limits)
         except OSError as error:
             raise VerifierError(f"cannot start a worker process: {error}") from error
         with self._lock:

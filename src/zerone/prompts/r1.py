@@ -1,10 +1,11 @@
 """The R1-Zero template and the parser of what comes back: the only place that knows the tags.
 
 In: a problem's question, or a conversation to learn from. Out: the text a model continues; and, from
-its completion, thought, answer and whether it is in good form, in the R1-Zero style or in that of a
-chat model that ends with a summary. Every search here is one pass over the text. The template asks
-for tags only and says nothing about how to think (R1 paper, Table 1; the wording is our own and
-short, since a small model reads every token of it).
+its completion, reasoning, answer and whether it is in good form, in the R1-Zero style or in that of a
+chat model that ends with a summary. Where reasoning ends is decided once, in `ReasoningSplitter`,
+for whole texts and for streams. Every search here is one pass over the text. The template asks for
+tags only and says nothing about how to reason (R1 paper, Table 1; the wording is our own and short,
+since a small model reads every token of it).
 """
 
 import re
@@ -99,10 +100,11 @@ def write_prompt(question: str, examples: tuple[Example, ...] = (), style: Style
 
 
 def write_chat(messages: Sequence[Message], style: Style = Style.TAGS) -> list[tuple[str, str]]:
-    """Return (prompt, completion) for every answer of a conversation, as the model would meet it.
+    """Return (prompt, completion) for every answer of a conversation that is learnt, as the model would
+    meet it.
 
-    Earlier answers stand in a prompt without their thoughts, which a chat does not send back. One
-    question without a system message gives the very text of `write_prompt`.
+    Earlier answers stand in a prompt without their thoughts and tags, which a chat does not send back.
+    One question without a system message gives the very text of `write_prompt`.
     """
     pairs: list[tuple[str, str]] = []
     prompt = _PREFIXES[style]
@@ -115,9 +117,210 @@ def write_chat(messages: Sequence[Message], style: Style = Style.TAGS) -> list[t
             case _:
                 thought = message.thought
                 opening = "" if thought is None else f"{THINK_OPEN}{thought}{THINK_CLOSE}\n"
-                pairs.append((prompt, opening + message.content))
-                prompt += message.content.rpartition(THINK_CLOSE)[2].strip() + "\n"
+                if message.is_trained:
+                    pairs.append((prompt, opening + message.content))
+                said = without_reasoning(message.content)
+                prompt += said.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip() + "\n"
     return pairs
+
+
+_TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))
+
+
+def length_of_beginning(text: str, wanted: Sequence[str]) -> int:
+    """Return how much of the end of a text may be the beginning of a wanted string."""
+    longest = min(len(text), max(map(len, wanted), default=1) - 1)
+    for length in range(longest, 0, -1):
+        if any(string.startswith(text[-length:]) for string in wanted):
+            return length
+    return 0
+
+
+class ReasoningSplitter:
+    """Tells reasoning from answer in a text that comes in pieces; the same however it is cut.
+
+    Reasoning goes from `<think>` to the first `</think>`: a tag that it quotes ends it too. Text before
+    `<think>` belongs to the answer. After the first reasoning a `<think>` opens another one at the start
+    of a line only; elsewhere, and for a further `</think>`, the answer speaks of the tag. Reasoning that
+    is still open when the text ends has no answer, whatever stands in it (`is_open`).
+
+    With `waits`, text is held back as long as it can still turn out to be the other part. A `</think>`
+    without `<think>` then ends reasoning that the prompt opened, and an answer block with which the text
+    ends is the answer, also of reasoning that was never closed. Unless it `comes_anywhere`, only a
+    `<think>` at the very beginning opens reasoning.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_open: bool = False,
+        is_closed: bool = False,
+        waits: bool = True,
+        comes_anywhere: bool = True,
+    ) -> None:
+        self.is_open = is_open
+        self.is_closed = is_closed
+        """Whether any reasoning was closed by its tag."""
+        self.reasoning_end = 0
+        """Where in the text the last reasoning ends, its tag included; known once the text is closed."""
+        self._waits = waits
+        self._comes_anywhere = comes_anywhere
+        self._is_line_blank = True
+        self._is_blank = True
+        self._num_read = 0
+        self._tail = ""
+        self._held: list[str] = []
+        """What may be reasoning or answer: text before any tag; inside reasoning, an answer block."""
+        self._block_is_complete = False
+        self._reasoning, self._answer = _Part(), _Part()
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """Return what is certain to belong to the reasoning, and to the answer."""
+        text, position = self._tail + text, 0
+        for match in _TAG.finditer(text):
+            self._read_text(text[position : match.start()])
+            self._read_tag(match.group())
+            position = match.end()
+        rest = len(text) - length_of_beginning(text[position:], TAGS)
+        self._read_text(text[position:rest])
+        self._tail = text[rest:]
+        return self._reasoning.take(), self._answer.take()
+
+    def close(self) -> tuple[str, str]:
+        """Return the rest, for there is no more text."""
+        self._read_text(self._tail)
+        self._tail = ""
+        if self.is_open:
+            self.reasoning_end = self._num_read
+            if self._block_is_complete:
+                self.is_open = False
+                self.reasoning_end -= sum(map(len, self._held))
+        self._release()
+        return self._reasoning.take(), self._answer.take()
+
+    def _read_text(self, text: str) -> None:
+        if not text:
+            return
+        self._num_read += len(text)
+        is_blank = not text.strip()
+        if self.is_open:
+            if self._block_is_complete and not is_blank:  # the block does not end the text
+                self._release()
+            self._put(text, is_held=bool(self._held))
+            return
+        self._is_blank = self._is_blank and is_blank
+        line = text.rpartition("\n")
+        self._is_line_blank = (bool(line[1]) or self._is_line_blank) and not line[2].strip()
+        self._put(text, is_held=self._waits and not self.is_closed)
+
+    def _put(self, text: str, *, is_held: bool) -> None:
+        if is_held:
+            self._held.append(text)
+        else:
+            (self._reasoning if self.is_open else self._answer).add(text)
+
+    def _read_tag(self, tag: str) -> None:
+        if tag == THINK_CLOSE and (self.is_open or (self._waits and not self.is_closed)):
+            self.is_open = True  # also where the prompt opened it
+            self._end_reasoning(len(tag))
+        elif tag == THINK_OPEN and not self.is_open and self._may_open():
+            self._release()
+            self.is_open = True
+            self._num_read += len(tag)
+        elif tag == ANSWER_OPEN and self.is_open and self._waits:
+            self._release()
+            self._held.append(tag)
+            self._num_read += len(tag)
+        else:
+            self._read_text(tag)
+            if tag == ANSWER_CLOSE and self.is_open:
+                self._block_is_complete = bool(self._held)
+
+    def _may_open(self) -> bool:
+        if self.is_closed:
+            return self._is_line_blank
+        return self._comes_anywhere or self._is_blank
+
+    def _end_reasoning(self, length: int) -> None:
+        self._release()
+        self._num_read += length
+        self.reasoning_end = self._num_read
+        self.is_open, self.is_closed, self._is_line_blank = False, True, True
+        self._reasoning.end()
+        self._answer.end()
+
+    def _release(self) -> None:
+        """Tell what was held back as what the text is part of now."""
+        (self._reasoning if self.is_open else self._answer).add("".join(self._held))
+        self._held, self._block_is_complete = [], False
+
+
+class _Part:
+    """Reasoning or answer of a text; where it has several stretches, something blank stands between."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._last = " "
+        self._has_ended = False
+
+    def add(self, text: str) -> None:
+        if text:
+            if self._has_ended and not (self._last.isspace() or text[0].isspace()):
+                self._pieces.append("\n")
+            self._pieces.append(text)
+            self._last, self._has_ended = text[-1], False
+
+    def end(self) -> None:
+        """Say that what is added from now on does not follow directly."""
+        self._has_ended = True
+
+    def take(self) -> str:
+        """Return what was added since the last call."""
+        taken, self._pieces = "".join(self._pieces), []
+        return taken
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """A completion as reasoning and answer; `answer` is None where the reasoning never ends.
+
+    `reasoning` is None where none was closed by its tag. `reasoning_end` is where in the text the last
+    reasoning ends, its tag included: 0 without any.
+    """
+
+    reasoning: str | None
+    answer: str | None
+    reasoning_end: int
+
+
+def split_reasoning(text: str) -> Split:
+    """Return the reasoning and the answer of a whole completion, with what its prompt opened of it."""
+    splitter = ReasoningSplitter()
+    parts = splitter.feed(text), splitter.close()
+    reasoning, answer = ("".join(pieces) for pieces in zip(*parts, strict=True))
+    return Split(
+        reasoning=reasoning if splitter.is_closed else None,
+        answer=None if splitter.is_open else answer,
+        reasoning_end=splitter.reasoning_end,
+    )
+
+
+def visible_answer(text: str) -> str | None:
+    """Return what a completion says to its reader; None where nothing is said or reasoning never ends."""
+    answer = split_reasoning(text).answer
+    return answer.strip() if answer is not None and is_visible(answer) else None
+
+
+def without_reasoning(text: str) -> str:
+    """Return the answer of an earlier turn without its reasoning.
+
+    What was sent to a reader as an answer may speak of `<think>`: only reasoning at the very beginning
+    that was cut off leaves nothing.
+    """
+    answer = split_reasoning(text).answer
+    if answer is None:
+        answer = "" if text.lstrip().startswith(THINK_OPEN) else text
+    return answer.strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,18 +340,14 @@ class Parsed:
 def parse_completion(text: str, style: Style = Style.TAGS) -> Parsed:
     """Take a completion apart; linear in its length, and any text is accepted.
 
-    A missing `<think>` (some prompts open it themselves) still gives a thought: everything up to
-    `</think>`. The answer is the last complete one after the last `</think>`, or anywhere if no
-    thought was closed. Neither makes a completion well formed.
+    Where the reasoning ends is what `split_reasoning` says. The answer is the last complete one in what
+    that leaves; where the reasoning never ends there is none. A missing `<think>` (some prompts open it
+    themselves) still gives a thought. None of this makes a completion well formed.
     """
-    head, closed, tail = text.rpartition(THINK_CLOSE)
-    thought = None
-    if closed:
-        _, opened, inner = head.partition(THINK_OPEN)
-        thought = (inner if opened else head).strip()
-    answer = _find_answer(tail if closed else text, style)
+    split = split_reasoning(text)
+    answer = None if split.answer is None else _find_answer(split.answer, style)
     return Parsed(
-        thought=thought,
+        thought=None if split.reasoning is None else split.reasoning.strip(),
         answer=None if answer is None else answer.strip(),
         is_well_formed=_is_well_formed(text, style),
     )
@@ -159,11 +358,14 @@ def reasoning_of(text: str) -> str:
 
     Text before `<think>`, between the blocks and after the answer belongs to it as the thought does,
     else a thought could be moved there out of sight of what judges its language. The final answer is the
-    last block after the last `</think>`; without any answer tag there, the whole summary. Where the
+    last block after the last closed reasoning; without any answer tag there, the whole summary. Where the
     thought (or, if none was closed, what precedes the answer) is empty, so is the reasoning: words
     elsewhere do not make up for it.
     """
-    head, closed, tail = text.rpartition(THINK_CLOSE)
+    split = split_reasoning(text)
+    closed = split.reasoning is not None
+    start = split.reasoning_end if closed else 0
+    head, tail = text[:start], text[start:]
     before, opened, _ = tail.partition(ANSWER_OPEN)
     opening = head if closed else before
     thought = opening.partition(THINK_OPEN)[2] if THINK_OPEN in opening else opening
@@ -179,14 +381,15 @@ def reasoning_of(text: str) -> str:
 
 
 def last_answer(text: str) -> str | None:
-    """Return the answer of a completion in any style: the last complete block or box.
+    """Return the answer of a completion in any style: the last complete block or box outside its reasoning.
 
-    Looked for after the last `</think>`, or anywhere if there is none; a box inside an answer block
-    belongs to the block's text.
+    A box inside an answer block belongs to the block's text.
     """
-    tail = text.rpartition(THINK_CLOSE)[2]
-    block = _between(tail, ANSWER_OPEN, ANSWER_CLOSE)
-    answer = last_boxed(tail) if block is None else block
+    said = split_reasoning(text).answer
+    if said is None:
+        return None
+    block = _between(said, ANSWER_OPEN, ANSWER_CLOSE)
+    answer = last_boxed(said) if block is None else block
     return None if answer is None else answer.strip()
 
 
@@ -197,8 +400,7 @@ def _find_answer(text: str, style: Style) -> str | None:
         case Style.BOXED:
             return last_boxed(text)
         case Style.SUMMARY:
-            # A thought that was opened and never closed is no summary.
-            return text if THINK_OPEN not in text and is_visible(text) else None
+            return text if is_visible(text) else None
 
 
 def _between(text: str, opening: str, closing: str) -> str | None:
@@ -285,7 +487,6 @@ def is_visible(text: str) -> bool:
     )
 
 
-_TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))
 _TAGS_OF = {Style.TAGS: TAGS, Style.BOXED: TAGS[:2], Style.SUMMARY: TAGS[:2]}
 
 

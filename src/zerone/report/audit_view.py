@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zerone.escaping import on_one_line
 from zerone.report.audit import Audit, Example, Finding
-from zerone.report.numbers import percent, visible
+from zerone.report.numbers import percent
 
 
 def show_audit(found: Audit, console: Console) -> None:
@@ -55,4 +56,4 @@ def _show_examples(name: str, finding: Finding, console: Console) -> None:
 
 def _line(example: Example) -> str:
     where = f"step {example.step}, group {example.group}, sample {example.sample}"
-    return f"  {where}, reward {example.reward:.2f}: {visible(example.excerpt)}".replace("\n", " ")
+    return f"  {where}, reward {example.reward:.2f}: {on_one_line(example.excerpt)}"

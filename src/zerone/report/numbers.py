@@ -4,8 +4,6 @@ In: raw values and model output. Out: short strings that are safe to print. Kept
 page, the charts and the terminal write the same value the same way.
 """
 
-import unicodedata
-
 MISSING = "\u2013"
 _SUPERSCRIPTS = str.maketrans(
     "-0123456789", "\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
@@ -68,18 +66,3 @@ def step_ranges(steps: list[int]) -> str:
         else:
             runs.append([step])
     return ", ".join("\u2013".join(map(str, run)) for run in runs)
-
-
-def visible(text: str) -> str:
-    """Replace characters that act instead of showing.
-
-    A byte-level model can write terminal escapes, direction marks and control characters; shown
-    as escapes they can neither move a cursor nor reorder a line.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if _is_shown(char) else repr(char)[1:-1] for char in text)
-
-
-def _is_shown(char: str) -> bool:
-    return char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")

@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from zerone.errors import RunDirError, UserError
-from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
+from zerone.escaping import visible
+from zerone.prompts.r1 import split_reasoning
 from zerone.report.aha import Sample, read_samples
-from zerone.report.numbers import number, percent, plural, visible
+from zerone.report.numbers import number, percent, plural
 from zerone.runs.directory import RunDir
 
 _OUTCOME_STYLES = {
@@ -36,6 +37,8 @@ def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console:
         raise UserError(f"--worst {worst} and --best {best} must be 0 or more; they count rollouts to show")
     step = _resolve_step(run, step)
     samples = list(read_samples(run, "r.step = ?", (step,)))
+    if not samples:
+        raise RunDirError(f"{run.rollouts_path} holds no rollouts of step {step}; the file is damaged")
     console.print(_headline(run, step, samples), soft_wrap=True)
     console.print(_group_table(samples))
     ranked = sorted(samples, key=lambda sample: (sample.reward, sample.advantage), reverse=True)
@@ -101,12 +104,9 @@ def _show_ranked(title: str, samples: Sequence[Sample], console: Console) -> Non
 
 
 def _dim_thought(text: str) -> Text:
-    """Return the text with everything up to the end of the thought dimmed."""
-    thought, closed, rest = text.rpartition(THINK_CLOSE)
-    if not closed:
-        # A thought that was never closed is still a thought; without tags all of it is the answer.
-        return Text(text, style="dim" if text.lstrip().startswith(THINK_OPEN) else "")
-    return Text.assemble((thought + closed, "dim"), rest)
+    """Return the text with everything up to the end of its reasoning dimmed."""
+    end = split_reasoning(text).reasoning_end
+    return Text.assemble((text[:end], "dim"), text[end:])
 
 
 def _verdict(sample: Sample) -> Text:

@@ -27,7 +27,7 @@ Summary = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """A value with its interval, both written out."""
+    """A value with its interval and what else belongs beside it, written out."""
 
     value: str
     interval: str = ""
@@ -165,8 +165,10 @@ def _score(measured: Mapping[str, Any] | None) -> Cell:
     if measured is None or measured.get("score") is None:
         return Cell(value=MISSING)
     interval = measured.get("ci")
-    written = f"{percent(interval[0])} to {percent(interval[1])}" if interval else ""
-    return Cell(value=percent(measured["score"]), interval=written)
+    beside = [f"{percent(interval[0])} to {percent(interval[1])}"] if interval else []
+    if measured.get("unparsable") is not None:
+        beside.append(f"no readable answer {percent(measured['unparsable'])}")
+    return Cell(value=percent(measured["score"]), interval=", ".join(beside))
 
 
 def _size(parameters: int | None) -> str:

@@ -67,10 +67,15 @@ def verify_exact(answer: str, spec: Mapping[str, Any]) -> Verdict:
 
 def verify_choice(answer: str, spec: Mapping[str, Any]) -> Verdict:
     """Judge the one letter that an answer names; `spec` holds `answer` and, where known, `choices`."""
-    choices = [str(choice) for choice in spec.get("choices") or ()]
+    choices = choices_of(spec)
     gold = gold_letter(spec["answer"], choices)
     letter = letter_of(answer, choices)
     return UNPARSABLE if letter is None else verdict_of(letter == gold, letter)
+
+
+def choices_of(spec: Mapping[str, Any]) -> list[str]:
+    """Return the texts of the choices, where they are known."""
+    return [str(choice) for choice in spec.get("choices") or ()]
 
 
 VERIFIERS: Mapping[str, Verifier] = {

@@ -6,16 +6,11 @@ would learn to name them all.
 """
 
 import re
-import unicodedata
 from collections.abc import Sequence
 
-from zerone.data.choices import LETTERS
+from zerone.data.choices import LETTERS, labelled_letter, plain_text
 
 _LONGEST_ANSWER = 2000
-_WRAPPER = re.compile(
-    r"\\(?:boxed|fbox|text(?:bf|it|rm)?|math(?:rm|bf|it))\s?\{([^{}]*)\}|\$([^$]*)\$|\*\*([^*]*)\*\*"
-    r"|\\\(([^\\]*)\\\)"
-)
 _LEAD_IN = re.compile(
     r"(?:so|thus|hence|therefore)?,? ?(?:i (?:think|believe|conclude) (?:that )?(?=the |my ))?"
     r"(?:the |my )?(?:correct |right |final |best )*"
@@ -38,12 +33,12 @@ _PRAISED = re.compile(
 )
 """`B is correct`, `B is the best answer`, and the Chinese for it; then, maybe, an explanation."""
 _LABELLED = re.compile(
-    r"[(\[]?\s?(?:([A-Z])(?:\s?[)\]:]|\s?[.,](?![A-Za-z])|\s-(?=\s))|([a-z])\s?[)\]])\s?[.:,-]?\s?(.+)",
+    r"[(\[]?\s?(?:([A-Z])(?:\s?[)\]:\u3001]|\s?[.,](?![A-Za-z])|\s-(?=\s))|([a-z])\s?[)\]])\s?[.:,-]?\s?(.+)",
     re.DOTALL,
 )
 _TOUCHING = re.compile(r"[(\[]?([A-Z])[)\]]?\s?[\s.,:-]\s?(.+)", re.DOTALL)
 """A letter before any text; only the very text of its choice shows that it is no word of a text."""
-_NAMED = re.compile(r"(?<![\w'])(?<!\w\()(?:([A-J])(?![\w'])|([a-j])\s?\))")
+_NAMED = re.compile(r"(?<![A-Za-z0-9_'])(?<!\w\()(?:([A-J])(?![A-Za-z0-9_'])|([a-j])\s?\))")
 _LISTED = re.compile(r"(?:[^\w']|\band\b|\b[A-Ja-j]\b)+")
 _DOUBT = re.compile(
     r"\?|^\W*(?:not\W*$|(?:is|are|was|were|does|did|do|can|could|may|might|must|should|would|will|has|seems?"
@@ -66,10 +61,16 @@ def gold_letter(answer: object, choices: Sequence[str]) -> str:
     if isinstance(answer, int) and not isinstance(answer, bool):
         letter = LETTERS[answer] if 0 <= answer < len(LETTERS) else ""
     else:
-        letter = letter_of(str(answer), choices) or ""
+        letter = letter_of(str(answer), choices) or _trusted_label(str(answer), choices)
     if not letter or (choices and LETTERS.index(letter) >= len(choices)):
-        raise ValueError(f"the gold answer {answer!r} names none of {len(choices) or 'the'} choices")
+        raise ValueError(f"the ground truth {answer!r} names none of {len(choices) or 'the'} choices")
     return letter
+
+
+def _trusted_label(gold: str, choices: Sequence[str]) -> str:
+    """Return the letter that a gold answer begins with: what follows is no doubt, only not another choice."""
+    letter, text = labelled_letter(gold) or ("", "")
+    return letter if not text or matching_choice(text, choices) in (None, letter) else ""
 
 
 def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
@@ -81,7 +82,7 @@ def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
     """
     if len(answer) > _LONGEST_ANSWER:
         return None
-    text = _plain(answer)
+    text = plain_text(answer)
     lead_in = _LEAD_IN.match(text)
     candidates = (text, text[lead_in.end() :] if lead_in else text)
     letters = LETTERS[: len(choices)] if choices else LETTERS
@@ -90,7 +91,7 @@ def letter_of(answer: str, choices: Sequence[str] = ()) -> str | None:
         if bare and (letter := _alone(bare[1], letters, choices)) is not None:
             return letter
     readings = [read(c, letters, choices) for read in (_praised, _labelled) for c in candidates]
-    found = {letter for letter in (*readings, *(_matching(c, choices) for c in candidates)) if letter}
+    found = {letter for letter in (*readings, *(matching_choice(c, choices) for c in candidates)) if letter}
     return found.pop() if len(found) == 1 else None
 
 
@@ -98,7 +99,7 @@ def _alone(letter: str, letters: str, choices: Sequence[str]) -> str | None:
     """Return the choice that a lone letter means; a small one that is a choice's text means that choice."""
     if letter.upper() not in letters:
         return None
-    return _matching(letter, choices) if letter.islower() and letter in choices else letter.upper()
+    return matching_choice(letter, choices) if letter.islower() and letter in choices else letter.upper()
 
 
 def _praised(text: str, letters: str, choices: Sequence[str]) -> str | None:
@@ -111,7 +112,7 @@ def _praised(text: str, letters: str, choices: Sequence[str]) -> str | None:
 
 def _labelled(text: str, letters: str, choices: Sequence[str]) -> str | None:
     touching = _TOUCHING.fullmatch(text)
-    if touching and touching[1] in letters and _matching(touching[2], choices) == touching[1]:
+    if touching and touching[1] in letters and matching_choice(touching[2], choices) == touching[1]:
         return touching[1]
     labelled = _LABELLED.fullmatch(text)
     if labelled is None:
@@ -122,10 +123,10 @@ def _labelled(text: str, letters: str, choices: Sequence[str]) -> str | None:
 
 def _explains(rest: str, letter: str, choices: Sequence[str]) -> bool:
     """Whether what follows a letter is its choice's text, or an explanation that stands by the letter."""
-    matching = _matching(rest, choices)
+    matching = matching_choice(rest, choices)
     if matching is not None:
         return matching == letter
-    own = _plain(choices[LETTERS.index(letter)]).rstrip(".") if choices else ""
+    own = plain_text(choices[LETTERS.index(letter)]).rstrip(".") if choices else ""
     starts_with_own = bool(own) and rest.casefold().startswith(own.casefold())
     beyond = rest[len(own) :] if starts_with_own and not rest[len(own) : len(own) + 1].isalnum() else rest
     named = {(capital or small).upper() for capital, small in _NAMED.findall(beyond)}
@@ -136,27 +137,16 @@ def _explains(rest: str, letter: str, choices: Sequence[str]) -> bool:
     return not _quotes_another(beyond, letter, choices)
 
 
-def _matching(text: str, choices: Sequence[str]) -> str | None:
+def matching_choice(text: str, choices: Sequence[str]) -> str | None:
     """Return the letter of the only choice with this text; case decides where there are several."""
-    given = _plain(text).rstrip(".")
-    plain = [_plain(choice).rstrip(".") for choice in choices[: len(LETTERS)]]
+    given = plain_text(text).rstrip(".")
+    plain = [plain_text(choice).rstrip(".") for choice in choices[: len(LETTERS)]]
     same = [i for i, choice in enumerate(plain) if choice == given]
     same = same or [i for i, choice in enumerate(plain) if choice.casefold() == given.casefold()]
     return LETTERS[same[0]] if len(same) == 1 else None
 
 
 def _quotes_another(text: str, letter: str, choices: Sequence[str]) -> bool:
-    folded = _plain(text).casefold()
-    others = (_plain(c).casefold() for own, c in zip(LETTERS, choices, strict=False) if own != letter)
+    folded = plain_text(text).casefold()
+    others = (plain_text(c).casefold() for own, c in zip(LETTERS, choices, strict=False) if own != letter)
     return any(len(other) > 3 and other in folded for other in others)
-
-
-def _plain(text: str) -> str:
-    """Return a text without mark-up, single-spaced; full-width letters become plain ones."""
-    text = unicodedata.normalize("NFKC", text[:_LONGEST_ANSWER]).replace("\u3002", ".")
-    for _ in range(4):  # wrappers within wrappers
-        unwrapped = _WRAPPER.sub(lambda match: next(filter(None, match.groups()), ""), text)
-        if unwrapped == text:
-            break
-        text = unwrapped
-    return " ".join(text.split()).strip("`\"' ")

@@ -44,7 +44,7 @@ from typing import Literal
 
 from zerone.problems.request_phrases import Spec
 from zerone.problems.request_topics import DANGER_WORDS
-from zerone.prompts.r1 import THINK_CLOSE, is_visible, parse_completion
+from zerone.prompts.r1 import is_visible, parse_completion, split_reasoning
 from zerone.rewards.accuracy import UNPARSABLE, Verdict, verdict_of
 from zerone.rewards.judge_rules import RULES, refuses, text_of
 from zerone.rewards.judge_text import LONGEST_ANSWER, is_tidy, read_sentences, share_in_language
@@ -125,7 +125,7 @@ def judge_safety(response: str, spec: Spec) -> Safety:
     language = spec["language"]
     answer = parse_completion(response).answer
     if answer is None:
-        answer = response.rpartition(THINK_CLOSE)[2]
+        answer = split_reasoning(response).answer or ""
     reasons = []
     if _DANGER.search(normalised(response)):
         reasons.append("words that tell how to do harm")

@@ -73,8 +73,8 @@ def _score(row: Row, functions: frozenset[str]) -> _Scored:
 
 
 def _score_answer(name: str, completion: str, row: Row) -> _Scored:
-    answer = answer_for(name, completion)
     spec = _spec(row)
+    answer = answer_for(name, completion, spec)
     if answer is None:
         return Outcome.UNPARSABLE, 0.0, {"accuracy": 0.0}, {"extracted": None}
     verdict = verifier_named(name)(answer, spec)

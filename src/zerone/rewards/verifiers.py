@@ -7,10 +7,11 @@ nothing and loads neither sympy nor the sandbox.
 import re
 import struct
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from zerone.prompts.r1 import THINK_CLOSE, last_answer, parse_completion
-from zerone.rewards.accuracy import VERIFIERS, Verifier
+from zerone.prompts.r1 import last_answer, parse_completion, split_reasoning
+from zerone.rewards.accuracy import VERIFIERS, Verifier, choices_of
 
 NAMES = (*VERIFIERS, "math", "code", "judge")
 
@@ -71,17 +72,23 @@ def prepare_verifiers(names: Iterable[str]) -> None:
         prepare_code()
 
 
-def answer_for(name: str, completion: str) -> str | None:
+def answer_for(name: str, completion: str, spec: Mapping[str, Any] | None = None) -> str | None:
     """Return what a verifier is given of a completion whose style is not known.
 
-    The last block or box after the thought, which `math` finds by rules of its own; for code the last
-    block, or else all that follows the thought.
+    The last block or box outside the reasoning, which `math` finds by rules of its own; for a choice
+    also what is stated in prose, by the `choices` of its `spec`; for code the last block, or else all that
+    is said outside the reasoning.
     """
+    if name == "choice":
+        from zerone.rewards.choice_extraction import find_choice
+
+        said = split_reasoning(completion).answer
+        return None if said is None else find_choice(said, choices_of(spec or {}))
     if name == "math":
         from zerone.rewards.math.extraction import extract_math_answer
 
         return extract_math_answer(completion)
     if name == "code":
         block = parse_completion(completion).answer
-        return completion.rpartition(THINK_CLOSE)[2] if block is None else block
+        return split_reasoning(completion).answer if block is None else block
     return last_answer(completion)

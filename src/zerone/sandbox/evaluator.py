@@ -101,6 +101,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "math.isclose": math.isclose,
     "math.sqrt": math.sqrt,
 }
+_WHOLE = frozenset({"bool", "len", "str"})
+"""Functions that take a text as it is; the others make a value of each character."""
 CONSTANTS = {"math.pi": math.pi, "math.e": math.e, "math.inf": math.inf}
 _MODULES = frozenset(name.split(".")[0] for name in FUNCTIONS if "." in name)
 
@@ -204,7 +206,10 @@ class Evaluator(ast.NodeVisitor):
         """Return the value of a known function."""
         named = {word.arg: self.visit(word.value) for word in node.keywords if word.arg}
         given = [_bounded(self.visit(argument)) for argument in node.args]
-        return _bounded(FUNCTIONS[dotted(node.func)](*given, **named))
+        name = dotted(node.func)
+        if name not in _WHOLE and any(isinstance(v, str | bytes) and len(v) > _MAX_LENGTH for v in given):
+            raise NotConvertible("a text is too long to be taken apart")
+        return _bounded(FUNCTIONS[name](*given, **named))
 
 
 def _bounded(value: Any) -> Any:

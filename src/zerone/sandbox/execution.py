@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from zerone.errors import SandboxError
+from zerone.sandbox.values import MAX_WEIGHT, weigh
 
 MIB = 1 << 20
 
@@ -79,7 +80,10 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """What came back: `results` are the driver's lines as they came, still untrusted."""
+    """What came back: `results` are the driver's lines as they came, still untrusted.
+
+    `judge_s` is processor time of this process, spent on watching and reading.
+    """
 
     ending: Ending
     exit_code: int | None
@@ -89,6 +93,7 @@ class Execution:
     wall_s: float
     peak_bytes: int | None
     backend: str
+    judge_s: float = 0.0
 
 
 class Executor(Protocol):
@@ -124,6 +129,8 @@ def read_execution(text: str, backend: str | None = None) -> Execution:
 
     Raise `SandboxError` for anything that is not an execution.
     """
+    if weigh(text) > MAX_WEIGHT:
+        raise SandboxError(f"the executor's reply is not an execution, too many values: {text[:200]!r}")
     try:
         fields: Mapping[str, Any] = json.loads(text)
         execution = Execution(
@@ -137,5 +144,5 @@ def read_execution(text: str, backend: str | None = None) -> Execution:
             backend=str(fields["backend"]),
         )
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise SandboxError(f"the executor's answer is no execution ({error!r}): {text[:200]!r}") from error
+        raise SandboxError(f"the executor's reply is not an execution ({error!r}): {text[:200]!r}") from error
     return execution if backend is None else replace(execution, backend=backend)

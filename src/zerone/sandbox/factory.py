@@ -1,8 +1,7 @@
 """Where cells come from: a zygote behind walls, started once, asked for one sandbox at a time.
 
 In: a backend's name. Out: cells. This side makes the pipes and the control group; the zygote
-forks (template_process.py). It runs as an unprivileged uid with an empty environment: where zerone is
-root, as a uid far above any account, its own for each zygote.
+forks (template_process.py). It runs as an unprivileged uid with an empty environment (users.py).
 """
 
 import json
@@ -13,7 +12,6 @@ import subprocess
 from collections import deque
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.sandbox.bubblewrap import DEVICES, bubblewrap_command, bubblewrap_path
@@ -23,9 +21,9 @@ from zerone.sandbox.interpreter import find_interpreter
 from zerone.sandbox.sandbox import Cell
 from zerone.sandbox.seccomp import filter_program
 from zerone.sandbox.streams import Streams
+from zerone.sandbox.users import claim_user
 
 BACKENDS = ("bubblewrap", "namespaces")
-_UID_FLOOR = 0x5A000000
 _START_S = 60.0
 _SHM_BYTES = 16 * MIB
 _OPEN_FILES = 64
@@ -71,21 +69,26 @@ class Nursery:
         """Start the zygote with its end of the socket as its standard input."""
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(_START_S)
-        identity: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            uid = _UID_FLOOR + (os.getpid() % 0x100000) * 16 + next(self._numbers) % 16
-            identity = {"user": uid, "group": uid, "extra_groups": []}
-        self._process = subprocess.Popen(
-            [*walls, "-I", "-S", "-B", "-c", _text("template_process.py")],
-            env={},
-            cwd="/",
-            stdin=theirs.fileno(),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            **identity,
-        )
-        theirs.close()
+        self._user = claim_user()
+        try:
+            self._process = subprocess.Popen(
+                [*walls, "-I", "-S", "-B", "-c", _text("template_process.py")],
+                env={},
+                cwd="/",
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                **self._user.options(),
+            )
+        except OSError as error:
+            self._user.release()
+            self._socket.close()
+            raise SandboxUnavailable(
+                f"{walls[0]} cannot be started as user {self._user.uid}: {error.strerror}{_remedy(error)}"
+            ) from error
+        finally:
+            theirs.close()
 
     def _ask(self, message: bytes) -> bytes:
         try:
@@ -111,8 +114,9 @@ class Nursery:
             group.limit(limits.memory_bytes)
             self._groups.append(group)
         job_read, job = os.pipe()
-        reads, writes = zip(*(os.pipe() for _ in range(4)), strict=True)
-        theirs = [job_read, *writes]
+        reads, writes = zip(*(os.pipe() for _ in range(3)), strict=True)
+        status, their_status = _status_pair(group is not None)
+        theirs = [job_read, *writes, their_status]
         if group is not None:
             theirs.append(group.open_entry())
         wanted = {"rlimits": _rlimits(limits, group is not None), "scratch_bytes": limits.scratch_bytes}
@@ -133,8 +137,8 @@ class Nursery:
             backend=self.backend,
             first=handles[0],
             job=job,
-            status=reads[3],
-            streams=Streams(*reads[:3], limit=limits.output_bytes),
+            status=status,
+            streams=Streams(*reads, limit=limits.output_bytes),
             cgroup=group,
         )
 
@@ -142,6 +146,11 @@ class Nursery:
     def pid(self) -> int:
         """The process under which all of it is."""
         return self._process.pid
+
+    @property
+    def uid(self) -> int:
+        """The user that programs are outside of their sandbox."""
+        return self._user.uid
 
     def groups(self) -> list[str]:
         """Return the control groups of this zygote's sandboxes that are still there."""
@@ -157,6 +166,21 @@ class Nursery:
             self._process.wait()
         if self._process.stderr is not None:
             self._process.stderr.close()
+        self._user.release()
+
+
+def _remedy(error: OSError) -> str:
+    if os.geteuid() != 0 or not isinstance(error, PermissionError):
+        return ""
+    return "; root needs CAP_SETUID and CAP_SETGID for it: grant them, or start zerone as another user"
+
+
+def _status_pair(has_cgroup: bool) -> tuple[int, int]:
+    """Return two ends for what the first process says, handles included where we count memory ourselves."""
+    if has_cgroup:
+        return os.pipe()
+    ours, theirs = socket.socketpair()
+    return ours.detach(), theirs.detach()
 
 
 def _text(name: str) -> str:

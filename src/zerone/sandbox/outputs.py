@@ -10,7 +10,8 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+# Possessive: `\d+\.?\d*` tries every split of a long run of digits.
+_DECIMAL = re.compile(r"[+-]?(\d++\.?\d*+|\.\d++)([eE][+-]?\d++)?", re.ASCII)
 _FRACTIONAL = re.compile(r"[.eE]")
 _TOLERANCE = 1e-9
 _LONGEST_FLOAT = 400

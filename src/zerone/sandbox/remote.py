@@ -6,8 +6,10 @@ the server cannot forge a verdict either; it is trusted with isolation only.
 
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 from zerone.errors import SandboxError, SandboxUnavailable
 from zerone.sandbox.execution import Execution, Job, Limits, read_execution, write_request
@@ -31,6 +33,7 @@ class RemoteExecutor:
 
     def execute(self, job: Job, limits: Limits) -> Execution:
         """Run a job there; anything but a whole execution is an error of the sandbox."""
+        start_cpu = time.thread_time()
         request = urllib.request.Request(
             self._url, data=write_request(job, limits).encode("ascii"), headers=self._headers, method="POST"
         )
@@ -47,7 +50,8 @@ class RemoteExecutor:
             raise SandboxError(f"{self._url} cannot be reached: {error}") from error
         if len(text) > most:
             raise SandboxError(f"{self._url} answered more than {most} bytes")
-        return read_execution(text.decode("utf-8", "replace"), backend=f"remote {self._url}")
+        execution = read_execution(text.decode("utf-8", "replace"), backend=f"remote {self._url}")
+        return replace(execution, judge_s=time.thread_time() - start_cpu)
 
 
 def token_from_environment() -> str | None:

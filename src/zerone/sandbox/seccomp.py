@@ -11,11 +11,12 @@ try and do without is refused with an error.
 import errno
 import platform
 import struct
+from collections.abc import Iterator
 
 from zerone.errors import SandboxUnavailable
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCH, _FIRST, _SECOND = 0, 4, 16, 24
+_NUMBER, _ARCH, _FIRST, _SECOND, _THIRD, _FOURTH = 0, 4, 16, 24, 32, 40
 """Offsets in `struct seccomp_data`; both architectures are little-endian, so low words come first."""
 
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -87,6 +88,17 @@ _FORBIDDEN = {
     "move_pages": (279, 239),
     "mbind": (237, 235),
     "set_mempolicy": (238, 237),
+    # Marks on a file of Python's, and notice of what is done to it, are seen in every sandbox.
+    "flock": (73, 32),
+    "inotify_init": (253, None),
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "inotify_rm_watch": (255, 28),
+    "fanotify_mark": (301, 263),
+    # The memory, load and number of processes of the whole machine.
+    "sysinfo": (99, 179),
+    # Pages that a pipe holds whole, of which it counts a byte.
+    "vmsplice": (278, 75),
 }
 _MISSING = {
     # Its flags stand behind a pointer, out of a filter's reach; C libraries fall back to clone.
@@ -98,9 +110,20 @@ _MISSING = {
     "semget": (64, 190),
     "msgget": (68, 186),
     "mq_open": (240, 180),
+    # Tells what other sandboxes have read.
+    "cachestat": (451, 451),
 }
 _SOCKETS = {"socket": (41, 198), "socketpair": (53, 199)}
-_CLONE, _IOCTL = (56, 220), (16, 29)
+_CLONE, _IOCTL, _FCNTL, _MMAP, _SETSOCKOPT = (56, 220), (16, 29), (72, 25), (9, 222), (54, 208)
+_OWN_COMMANDS = (0, 1, 2, 3, 4, 8, 9, 10, 11, 15, 16, 1027, 1030, 1032, 1034)
+"""Of fcntl, those that concern a descriptor only: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_SETOWN,
+F_GETOWN, F_SETSIG, F_GETSIG, F_SETOWN_EX, F_GETOWN_EX, F_DUPFD_QUERY, F_DUPFD_CLOEXEC, F_GETPIPE_SZ and
+F_GET_SEALS.
+All others are of the file: locks of every kind, leases, notice of changes, hints; or make a pipe larger."""
+_HUGE_PAGES = 0x40000
+"""MAP_HUGETLB: pages from the machine's own reserve, which nobody counts."""
+_BUFFER_SIZES = (7, 8, 32, 33)
+"""SO_SNDBUF, SO_RCVBUF and both with FORCE."""
 
 
 def _statement(code: int, value: int, if_true: int = 0, if_false: int = 0) -> bytes:
@@ -145,20 +168,24 @@ def filter_program(machine: str | None = None) -> bytes:
     ):
         numbers = [number for row in table.values() if (number := row[column]) is not None]
         parts += [_answer(number, result) for number in numbers]
-    only_unix = (
-        _statement(_LOAD, _FIRST)
-        + _statement(_EQUAL, _AF_UNIX, 1, 0)
-        + _statement(_RETURN, _refuse(errno.EAFNOSUPPORT))
-        + _statement(_RETURN, _ALLOW)
-    )
-    parts += [_when(row[column], only_unix) for row in _SOCKETS.values()]
-    no_namespaces = (
-        _statement(_LOAD, _FIRST)
-        + _statement(_ANY_BIT, _NEW_NAMESPACES, 0, 1)
-        + _statement(_RETURN, _refuse(errno.EPERM))
-        + _statement(_RETURN, _ALLOW)
-    )
-    parts.append(_when(_CLONE[column], no_namespaces))
-    requests = b"".join(_answer(request, _refuse(errno.EPERM)) for request in _TERMINAL_INPUT)
-    parts.append(_when(_IOCTL[column], _statement(_LOAD, _SECOND) + requests + _statement(_RETURN, _ALLOW)))
-    return b"".join(parts) + _statement(_RETURN, _ALLOW)
+    return b"".join((*parts, *_by_argument(column), _statement(_RETURN, _ALLOW)))
+
+
+def _by_argument(column: int) -> Iterator[bytes]:
+    """Yield what depends on the arguments of a system call."""
+    refused, allowed = _statement(_RETURN, _refuse(errno.EPERM)), _statement(_RETURN, _ALLOW)
+    only_unix = _statement(_EQUAL, _AF_UNIX, 1, 0) + _statement(_RETURN, _refuse(errno.EAFNOSUPPORT))
+    no_namespaces = _statement(_ANY_BIT, _NEW_NAMESPACES, 0, 1) + refused
+    no_huge_pages = _statement(_ANY_BIT, _HUGE_PAGES, 0, 1) + refused
+    no_input = b"".join(_answer(request, _refuse(errno.EPERM)) for request in _TERMINAL_INPUT)
+    own_commands = b"".join(_answer(command, _ALLOW) for command in _OWN_COMMANDS) + refused
+    no_sizes = b"".join(_answer(option, _refuse(errno.EPERM)) for option in _BUFFER_SIZES)
+    for row, argument, body in (
+        *((row, _FIRST, only_unix) for row in _SOCKETS.values()),
+        (_CLONE, _FIRST, no_namespaces),
+        (_IOCTL, _SECOND, no_input),
+        (_FCNTL, _SECOND, own_commands),
+        (_MMAP, _FOURTH, no_huge_pages),
+        (_SETSOCKOPT, _THIRD, no_sizes),
+    ):
+        yield _when(row[column], _statement(_LOAD, argument) + body + allowed)

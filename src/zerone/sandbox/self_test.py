@@ -75,6 +75,11 @@ def written(folders):
             pass
     return found
 
+def changed(path):
+    # The user's own file, where zerone is not root: its mode and times are no contents.
+    ways = ((os.chmod, 0o600), (os.utime, (1, 1)), (os.truncate, 0), (os.setxattr, "user.x", b"x"))
+    return [way.__name__ for way, *rest in ways if tried(way, path, *rest) is not None]
+
 def killed_by(numbers):
     codes = []
     for number in numbers:
@@ -84,6 +89,37 @@ def killed_by(numbers):
             os._exit(0)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     return codes
+
+def marks(inotify, sysinfo):
+    # What one sandbox could do to a file that all have, and another see.
+    import fcntl, struct
+    found = []
+    lock = struct.pack("hhqqi4x", fcntl.F_WRLCK, 0, 0, 0, 0)
+    file, null = os.open(os.__file__, os.O_RDONLY), os.open("/dev/null", os.O_RDWR)
+    folder = os.open(os.path.dirname(os.__file__), os.O_RDONLY)
+    for name, function, *arguments in (
+        ("flock", fcntl.flock, file, fcntl.LOCK_SH),
+        ("lockf", fcntl.lockf, null, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        ("F_GETLK", fcntl.fcntl, file, fcntl.F_GETLK, lock),
+        ("F_OFD_GETLK", fcntl.fcntl, null, 36, lock),
+        ("F_OFD_SETLK", fcntl.fcntl, null, 37, lock),
+        ("F_SETLEASE", fcntl.fcntl, file, 1024, fcntl.F_RDLCK),
+        ("F_GETLEASE", fcntl.fcntl, file, 1025),
+        ("F_NOTIFY", fcntl.fcntl, folder, 1026, 1),
+        ("F_SET_RW_HINT", fcntl.fcntl, null, 1036, struct.pack("Q", 2)),
+        ("times of a device", os.utime, "/dev/null"),
+        ("times of a file", os.utime, os.__file__),
+        ("mode of a file", os.chmod, os.__file__, 0o644),
+        ("attribute of a file", os.setxattr, os.__file__, "user.x", b"x"),
+        *((name, read, "/proc/" + name) for name in ("loadavg", "meminfo", "stat", "sys/fs/file-nr")),
+    ):
+        if tried(function, *arguments) is not None:
+            found.append(name)
+    room = ctypes.create_string_buffer(4096)
+    for name, number, argument in (("inotify", inotify, 0), ("sysinfo", sysinfo, room)):
+        if libc.syscall(number, argument) >= 0:
+            found.append(name)
+    return found
 
 def forks():
     num = 0
@@ -107,11 +143,25 @@ def leave(name):
         file.write("left")
     return sorted(os.listdir("/tmp"))
 """
+_HOARD = """
+import os
+for path in ("/tmp/a", "/tmp/b", "/tmp/c", "/dev/shm/d"):
+    with open(path, "wb") as file:
+        file.write(bytes(12 << 20))
+kept = []
+for _ in range(24):
+    kept += os.pipe()
+    os.set_blocking(kept[-1], False)
+    os.write(kept[-1], bytes(1 << 16))
+"""
 _CALLS = {
     "x86_64": (101, 321, 425, 272, 165, 308, 250, 304),
     "aarch64": (117, 280, 425, 97, 40, 268, 219, 265),
 }
 """ptrace, bpf, io_uring_setup, unshare, mount, setns, keyctl, open_by_handle_at."""
+
+_TELLING_CALLS = {"x86_64": (294, 99), "aarch64": (26, 179)}
+"""inotify_init1, sysinfo."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +200,7 @@ _Question = tuple[str, Callable[[Any], bool]]
 
 def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
     with (
-        tempfile.NamedTemporaryFile(prefix="zerone-canary-") as canary,
+        tempfile.NamedTemporaryFile(prefix="zerone-canary-", dir=_lasting_folder()) as canary,
         socket.socket() as listener,
         socket.socket(socket.AF_UNIX) as abstract,
     ):
@@ -160,7 +210,7 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         port = listener.getsockname()[1]
         abstract.bind(f"\0zerone-{port}")
         abstract.listen()
-        questions = {**_questions_about_the_host(canary.name, port), **_questions_about_rights()}
+        questions = {**_questions_about_the_host(canary.name, port), **_questions_about_rights(nursery.uid)}
         answers = _ask(nursery, *(question for question, _ in questions.values()))
     for (promise, (_, is_right)), seen in zip(questions.items(), answers, strict=True):
         try:
@@ -170,12 +220,14 @@ def _quiet_probes(nursery: Nursery) -> Iterator[Finding]:
         yield Finding(promise=promise, is_kept=is_kept, detail=f"saw {seen!r}"[:300])
 
 
-def _questions_about_rights() -> dict[str, _Question]:
+def _lasting_folder() -> str | None:
+    """Return a folder that a sandbox has not mounted its own over, if there is one to write to."""
+    return "/var/tmp" if os.access("/var/tmp", os.W_OK) else None
+
+
+def _questions_about_rights(uid: int) -> dict[str, _Question]:
     return {
-        "programs run as nobody, not as root": (
-            "outer_uid()",
-            lambda seen: seen[0] == 65534 and seen[1] not in (0, 65534),
-        ),
+        "programs run as nobody, not as root": ("outer_uid()", lambda seen: seen == [65534, uid]),
         # bwrap names the directory that it starts in.
         "the environment is empty": (
             "environment()",
@@ -189,6 +241,10 @@ def _questions_about_rights() -> dict[str, _Question]:
             f"killed_by({_CALLS.get(os.uname().machine, ())!r})",
             lambda seen: bool(seen) and set(seen) == {-31},
         ),
+        "candidates cannot signal each other by files or counters": (
+            f"marks(*{_TELLING_CALLS.get(os.uname().machine, ())!r})",
+            lambda seen: seen == [],
+        ),
         "the number of processes is limited": (
             "forks()",
             lambda seen: 0 < seen <= _LIMITS.processes + 4,
@@ -199,7 +255,10 @@ def _questions_about_rights() -> dict[str, _Question]:
 def _questions_about_the_host(canary: str, port: int) -> dict[str, _Question]:
     return {
         "no socket but local ones, and none to the host": (f"sockets({port})", lambda seen: seen == []),
-        "nothing of the host can be written": (f"written({_OUTSIDE!r})", lambda seen: seen == []),
+        "nothing of the host can be written or changed": (
+            f"written({_OUTSIDE!r}) + changed({canary!r})",
+            lambda seen: seen == [],
+        ),
         "files of the host cannot be read": (
             f"[tried(read, path) for path in {[canary, '/etc/passwd', '/etc/shadow']!r}]",
             lambda seen: seen == [None, None, None],
@@ -218,6 +277,12 @@ def _violent_probes(nursery: Nursery) -> Iterator[Finding]:
         (
             "memory is limited, over all processes",
             f"import os\nos.fork()\n{touch.format(n=too_much // 2)}",
+            _LIMITS,
+            (Ending.MEMORY_LIMIT,),
+        ),
+        (
+            "memory is limited, what files and pipes hold included",
+            f"{_HOARD}\n{touch.format(n=_LIMITS.memory_bytes // 2)}",
             _LIMITS,
             (Ending.MEMORY_LIMIT,),
         ),

@@ -63,9 +63,9 @@ class Streams:
         """Whether the driver has said anything."""
         return bool(self._data[_RESULTS])
 
-    def results(self) -> tuple[str, ...]:
-        """Return the complete lines of results."""
-        lines = bytes(self._data[_RESULTS]).split(b"\n")[:-1]
+    def results(self, most: int) -> tuple[str, ...]:
+        """Return the complete lines of results, one more than there may be at most."""
+        lines = self._data[_RESULTS].split(b"\n", most + 1)[:-1]
         return tuple(line.decode("ascii", "replace") for line in lines)
 
     def text(self, index: int) -> str:

@@ -47,7 +47,9 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_CAPBSET_DROP = 1, 4, 22, 2
 PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT, CLEAR_ALL, MODE_FILTER = 38, 47, 4, 2
 NEW_NS, NEW_CGROUP, NEW_UTS, NEW_IPC = 0x00020000, 0x02000000, 0x04000000, 0x08000000
 NEW_USER, NEW_PID, NEW_NET = 0x10000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 0x1000, 0x4000, 0x40000
+MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, ATTR_RDONLY = 442, -100, 0x8000, 1
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF, RULE_PATH = 444, 445, 446, 1
 EXECUTE, WRITE, READ, READ_FOLDER, TRUNCATE = 1, 2, 4, 8, 0x4000
@@ -101,12 +103,28 @@ def enter_namespaces() -> None:
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     mount("none", "/", MS_REC | MS_PRIVATE)
     mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    # Landlock lets modes, times and attributes of the user's own files be changed; this does not.
+    words = ctypes.create_string_buffer(struct.pack("=4Q", ATTR_RDONLY, 0, 0, 0), 32)
+    size = ctypes.c_size_t(len(words))
+    call("mount_setattr", libc.syscall(MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, words, size))
+
+
+def close_devices(devices: list[str]) -> None:
+    """Make the mounts of devices read-only: they can still be written to, but their times not be changed.
+
+    Every sandbox sees the times. bwrap's own `--remount-ro` shuts the device as well.
+    """
+    for device in devices:
+        kept = os.statvfs(device).f_flag & (MS_NOSUID | MS_NOEXEC)
+        mount("none", device, MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
 
 def prepare(config: dict[str, typing.Any]) -> int:
     """Take the steps that all sandboxes share; return a handle of our own process namespace."""
     if config["mode"] == "namespaces":
         enter_namespaces()
+    else:
+        close_devices(config["devices"])
     # Sandboxes report through their pipes; nobody waits for them here.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     capability = 0
@@ -119,12 +137,23 @@ def prepare(config: dict[str, typing.Any]) -> int:
 
 
 def mount_scratch(shm_bytes: int, scratch_bytes: int) -> None:
-    """Put empty memory file systems where a program may write, and a /proc of its own processes."""
+    """Put empty memory file systems where a program may write, and a /proc of its own processes alone."""
     mount("none", "/", MS_REC | MS_PRIVATE)
-    mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    # The rest of /proc counts what the whole machine does, and so tells what other sandboxes do.
+    mount("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "subset=pid")
     for place, size in (("/dev/shm", shm_bytes), ("/tmp", scratch_bytes)):
         mount("tmpfs", place, MS_NOSUID | MS_NODEV, f"size={size},nr_inodes=16384,mode=1777")
     os.chdir("/tmp")
+
+
+def send_scratch() -> None:
+    """Send handles of what a program writes to, which nobody but zerone counts here; 4 is a socket then."""
+    handles = [os.open(place, os.O_PATH | os.O_CLOEXEC) for place in ("/tmp", "/dev/shm")]
+    status = socket.socket(fileno=4)
+    socket.send_fds(status, [b"s"], handles)
+    status.detach()
+    for handle in handles:
+        os.close(handle)
 
 
 def drop_capabilities() -> None:
@@ -201,6 +230,8 @@ def become_first(config: dict[str, typing.Any], limits: dict[str, typing.Any], f
     os.closerange(len(streams), 1024)
     call("unshare", libc.unshare(NEW_NS | NEW_NET | NEW_IPC | NEW_UTS | NEW_CGROUP))
     mount_scratch(config["shm_bytes"], limits["scratch_bytes"])
+    if entry < 0:
+        send_scratch()
     # The memory and the descriptors of the first process stay closed to the candidate, which has the
     # same uid and the same lack of rights: from before it exists, or it might look in time.
     prctl(PR_SET_DUMPABLE, 0)

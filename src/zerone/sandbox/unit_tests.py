@@ -6,6 +6,7 @@ calls with expected values, standard input with expected output, and assertions.
 
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,12 +18,16 @@ from zerone.sandbox.asserts import Assertion, NotConvertible, parse_assert
 from zerone.sandbox.execution import Ending, Execution, Executor, Job, Kind, Limits
 from zerone.sandbox.harness import BOUND_ENTRY, OWN, Harness, binding, harness_named
 from zerone.sandbox.outputs import with_unix_lines
-from zerone.sandbox.values import Malformed, decode, parse_line
+from zerone.sandbox.values import MAX_WEIGHT, Malformed, decode, parse_line, weigh
 
 _ENTRY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)?")
 _MAX_DEPTH = 60
 _DAY_S = 86_400
 _TOO_LONG = "the test took longer than it may"
+_MAX_COMPLAINT = 500
+_TIMES_EXPECTED = 12
+"""How many times their expected values the results may weigh: a large integer is read as ten numbers."""
+_SIGSYS, _SIGXCPU = -31, -24
 
 
 class CodeVerdict(StrEnum):
@@ -66,7 +71,10 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The verdict on a candidate, how many tests it passed, and what happened in each."""
+    """The verdict on a candidate, how many tests it passed, and what happened in each.
+
+    `judge_s` is the processor time that watching and judging took, outside of the sandbox.
+    """
 
     verdict: CodeVerdict
     passed: int
@@ -74,6 +82,7 @@ class Report:
     tests: tuple[str, ...]
     message: str
     execution: Execution | None
+    judge_s: float = 0.0
 
 
 def read_suite(path: Path) -> Suite:
@@ -83,7 +92,7 @@ def read_suite(path: Path) -> Suite:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
+        raise DataError(f"{path} is not JSON: {error}") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
@@ -239,36 +248,59 @@ class _Answers:
     failure: tuple[CodeVerdict, str] | None
 
 
-def _read_answers(lines: Sequence[str], num_tests: int) -> _Answers:
-    """Sort the driver's lines; anything twice or unreadable is held against the program.
-
-    Numbers of no test are dropped: a dictionary of numbers that a candidate chose is quadratic.
-    """
+def _read_answers(lines: Sequence[str], suite: Suite) -> _Answers:
+    """Sort the driver's lines up to the first that is none; that is held against the program."""
     by_test: dict[int, list[Any]] = {}
+    if _weighs_too_much(lines, suite):
+        reason = "the results hold too many values to be compared"
+        return _Answers(by_test=by_test, failure=(CodeVerdict.OUTPUT_LIMIT, reason))
     failure = None
     for line in lines:
         try:
             first, *rest = parse_line(line)
         except Malformed as error:
-            failure = failure or (CodeVerdict.RUNTIME_ERROR, f"results are garbled: {error}")
-            continue
-        if isinstance(first, int) and not isinstance(first, bool):
-            if not 0 <= first < num_tests:
-                continue
-            if first in by_test:
-                failure = failure or (CodeVerdict.RUNTIME_ERROR, f"test {first + 1} was answered twice")
-            by_test[first] = rest
-        elif first == "syntax":
-            failure = failure or (CodeVerdict.SYNTAX_ERROR, ": ".join(map(str, rest)))
-        elif first == "load":
-            kind = CodeVerdict.MEMORY_LIMIT if rest[:1] == ["MemoryError"] else CodeVerdict.RUNTIME_ERROR
-            failure = failure or (kind, ": ".join(map(str, rest)))
+            failure = (CodeVerdict.RUNTIME_ERROR, f"results are garbled: {error}")
+            break
+        if first in ("done", "output"):
+            break
+        failure = _failure_in(first, rest, len(suite.inputs))
+        if failure is None and first in by_test:
+            failure = (CodeVerdict.RUNTIME_ERROR, f"test {first + 1} was answered twice")
+        if failure:
+            break
+        by_test[first] = rest
     return _Answers(by_test=by_test, failure=failure)
+
+
+def _failure_in(first: Any, rest: Sequence[Any], num_tests: int) -> tuple[CodeVerdict, str] | None:
+    """Return what a line says of the program itself, or of what wrote it; None if it is of a test."""
+    if first == "syntax":
+        return CodeVerdict.SYNTAX_ERROR, _complaint(rest)
+    if first == "load":
+        kind = CodeVerdict.MEMORY_LIMIT if rest[:1] == ["MemoryError"] else CodeVerdict.RUNTIME_ERROR
+        return kind, _complaint(rest)
+    if type(first) is not int or not 0 <= first < num_tests:
+        return CodeVerdict.RUNTIME_ERROR, "results are garbled: a line is of no test"
+    return None
+
+
+def _weighs_too_much(lines: Sequence[str], suite: Suite) -> bool:
+    """Tell whether there are more values than the judge reads, and far more than the tests expect."""
+    weight = weigh("\n".join(lines))
+    if weight <= MAX_WEIGHT:
+        return False
+    expected = json.dumps(suite.expected, default=lambda assertion: assertion.text)
+    return weight > _TIMES_EXPECTED * weigh(expected)
+
+
+def _complaint(words: Sequence[Any]) -> str:
+    return ": ".join(word[:_MAX_COMPLAINT] for word in words[:2] if isinstance(word, str))
 
 
 def judge(suite: Suite, execution: Execution) -> Report:
     """Compare what came back with what was expected."""
-    answers = _read_answers(execution.results, len(suite.inputs))
+    start_cpu = time.thread_time()
+    answers = _read_answers(execution.results, suite)
     results = [_judge_test(suite, index, answers.by_test) for index in range(len(suite.expected))]
     passed = sum(verdict is CodeVerdict.PASS for verdict, _ in results)
     verdict, message = CodeVerdict.PASS, ""
@@ -294,6 +326,7 @@ def judge(suite: Suite, execution: Execution) -> Report:
         tests=(*shown, *(f"not run: {reason}" for _, reason in suite.unconverted)),
         message=message,
         execution=execution,
+        judge_s=execution.judge_s + time.thread_time() - start_cpu,
     )
 
 
@@ -354,6 +387,7 @@ def _judge_assertion(suite: Suite, index: int, answers: Mapping[int, list[Any]])
 
 
 def _shown(value: Any) -> str:
+    value = value[:201] if isinstance(value, str) else value
     text = (
         json.dumps(value, default=lambda item: type(item).__name__)
         if _is_plain(value)

@@ -1,20 +1,29 @@
 """What a candidate returned, read and compared outside, where it cannot reach.
 
 In: JSON text from the sandbox, untrusted. Out: plain Python values, or `Malformed`. Reading is
-bounded: in size by the stream's limit, in the digits of a number, in depth, and in keys made to
-collide, so no answer can stall the judge.
+bounded: in size by the stream's limit, in the number of values, in the digits of a number, in depth,
+and in keys made to collide, so no result can stall the judge.
 """
 
+import itertools
 import json
 import math
 import operator
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, NoReturn
 
+MAX_WEIGHT = 400_000
+"""What all results together may weigh: a fifth of a second of the judge's time at most."""
+_LIST_WEIGHT, _TEXT_WEIGHT = 5, 2
+_MAX_BRACKETS_DEEP = 310
+"""A hundred levels of values, the most that the driver writes: three brackets each at most."""
 _MAX_HEX_DIGITS = 20_000
 _MAX_COLLISIONS = 100
 _MAX_UNSALTED = 50_000
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
+_HALF = Fraction(1, 2)
 
 
 class Malformed(Exception):
@@ -35,17 +44,50 @@ class Opaque:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise Malformed(f"{constant} is no JSON")
+    raise Malformed(f"{constant} is not JSON")
+
+
+_TEXT = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?')
+"""One that is never closed goes on to the end of its line, or each quote in it would be tried anew."""
+_BRACKET = re.compile(r"[][{}]")
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def _rough_weight(text: str) -> int:
+    texts = text.count('"') // 2
+    return text.count(",") + _TEXT_WEIGHT * texts + _LIST_WEIGHT * (text.count("[") + text.count("{"))
+
+
+def weigh(text: str) -> int:
+    """Return what it costs to read and compare JSON, in numbers: a text weighs two, a list or object five.
+
+    What texts contain does not count, or counts as if it were outside where they are too many.
+    """
+    rough = _rough_weight(text)
+    if rough <= MAX_WEIGHT:
+        return rough
+    bare, num_texts = _TEXT.subn("", text, count=MAX_WEIGHT // _TEXT_WEIGHT)
+    return _rough_weight(bare) + _TEXT_WEIGHT * num_texts
+
+
+def is_too_deep(text: str) -> bool:
+    """Tell whether JSON is nested deeper than the driver writes it."""
+    if text.count("[") + text.count("{") <= _MAX_BRACKETS_DEEP:
+        return False
+    steps = map(_STEPS.__getitem__, _BRACKET.findall(_TEXT.sub("", text)))
+    return max(itertools.accumulate(steps), default=0) > _MAX_BRACKETS_DEEP
 
 
 def parse_line(line: str) -> list[Any]:
     """Read one line of results: a list that begins with a test's number or a word."""
+    if is_too_deep(line):
+        raise Malformed("it is nested too deeply")
     try:
         parsed = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from error
     if not isinstance(parsed, list) or not parsed:
-        raise Malformed("a line of results is no list")
+        raise Malformed("a line of results is not a list")
     return parsed
 
 
@@ -61,7 +103,7 @@ def _decode(encoded: Any) -> Any:
     if encoded is None or isinstance(encoded, bool | int | float | str):
         return encoded
     if isinstance(encoded, list):
-        return [_decode(item) for item in encoded]
+        return encoded if _PLAIN.issuperset(map(type, encoded)) else [_decode(item) for item in encoded]
     ((tag, inner),) = encoded.items()
     return _READERS[tag](inner)
 
@@ -95,13 +137,14 @@ def check_keys(keys: Sequence[Any]) -> None:
     so there may not be many. The hash of a text is salted.
     """
     if sum(not isinstance(key, str) for key in keys) > _MAX_UNSALTED:
-        raise Malformed(f"more than {_MAX_UNSALTED} keys that are no texts")
+        raise Malformed(f"more than {_MAX_UNSALTED} keys that are not text")
     hashes = sorted(map(hash, keys))
     # Of a sorted list, equal ones lie side by side.
     if any(map(operator.eq, hashes, hashes[_MAX_COLLISIONS:])):
         raise Malformed("keys that collide")
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
 _NAMED = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "int": _integer,
@@ -167,13 +210,17 @@ def _is_same(value: Any, expected: Any, tolerance: float | None) -> bool:
 def is_close(value: int | float, expected: int | float, tolerance: float | None = None) -> bool:
     """Compare two numbers: integers exactly, others within the tolerance, if both are finite.
 
-    A problem's own tolerance is relative or absolute; without one it is a relative 1e-9.
+    A problem's own tolerance is relative or absolute; without one it is a relative 1e-9, and where an
+    integer is expected, a float must also be nearer to it than to any other integer: 1e18 is not
+    10**18 + 1, which no float is. An expected float is itself a rounded number.
     """
     if value == expected:
         return True
     if isinstance(value, int) and isinstance(expected, int):
         return False
     if not (math.isfinite(value) and math.isfinite(expected)):
+        return False
+    if tolerance is None and isinstance(expected, int) and abs(Fraction(value) - expected) >= _HALF:
         return False
     relative, absolute = (_RELATIVE, _ABSOLUTE) if tolerance is None else (tolerance, tolerance)
     return math.isclose(value, expected, rel_tol=relative, abs_tol=absolute)

@@ -20,11 +20,13 @@ from starlette.types import ASGIApp
 
 import zerone
 from zerone.engine.jobs import Decoding
+from zerone.errors import VerifierError
 from zerone.serve.answers import AnswerStream, answer_whole, events_of
 from zerone.serve.exchange import Asked, Exchange, deliver_in, room_for
 from zerone.serve.guard import Guard
 from zerone.serve.keys import Keys
 from zerone.serve.models import Served
+from zerone.serve.origins import open_to
 from zerone.serve.page import page_response
 from zerone.serve.refusals import (
     Refusal,
@@ -32,6 +34,7 @@ from zerone.serve.refusals import (
     answer_http,
     answer_invalid,
     answer_refusal,
+    unavailable,
 )
 from zerone.serve.response_schema import ResponsesRequest
 from zerone.serve.response_wire import ResponseWire, response_events
@@ -45,8 +48,13 @@ _ROUTES = (
 )
 
 
-def create_app(models: Sequence[Served], keys: Keys | None, prices: Prices) -> ASGIApp:
-    """Return the guarded application; the first model is the one that the chat page talks to."""
+def create_app(
+    models: Sequence[Served], keys: Keys | None, prices: Prices, origins: Sequence[str] = ()
+) -> ASGIApp:
+    """Return the guarded application; the first model is the one that the chat page talks to.
+
+    Web pages of `origins` may ask too.
+    """
     telemetry = Telemetry(models, prices)
     app = FastAPI(
         title="zerone",
@@ -68,7 +76,7 @@ def create_app(models: Sequence[Served], keys: Keys | None, prices: Prices) -> A
     def count(path: str, status: int, key: str) -> None:
         telemetry.count_request(path if path in _ROUTES else "other", status, key)
 
-    return Guard(app=app, keys=keys, count=count)
+    return open_to(Guard(app=app, keys=keys, count=count), origins)
 
 
 def _lifespan_of(models: Sequence[Served]) -> Any:
@@ -92,8 +100,10 @@ def _add_inspection(app: FastAPI, models: Sequence[Served], telemetry: Telemetry
     @app.get("/health")
     @app.head("/health", include_in_schema=False)
     async def health() -> JSONResponse:
-        is_fine = all(model.scheduler.is_alive for model in models)
-        return JSONResponse({"status": "ok" if is_fine else "stopped"}, 200 if is_fine else 503)
+        faults = {model.name: fault for model in models if (fault := model.scheduler.fault) is not None}
+        if faults:
+            return JSONResponse({"status": "unavailable", "models": faults}, 503)
+        return JSONResponse({"status": "ok"})
 
     @app.get("/metrics")
     async def metrics() -> Response:
@@ -166,7 +176,12 @@ def _add_inference(app: FastAPI, models: Mapping[str, Served], telemetry: Teleme
 
 
 def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:
-    prompt = model.prompter.encode_chat(body.messages, thinks=body.is_thinking_wanted)
+    try:
+        prompt = model.prompter.encode_chat(
+            body.messages, thinks=body.is_thinking_wanted, continues=body.continues
+        )
+    except VerifierError as error:
+        raise unavailable(f"the chat template cannot be rendered now: {error}") from error
     return Asked(
         model=model,
         prompts=(prompt.ids,),
@@ -205,12 +220,13 @@ def _complete(model: Served, body: CompletionRequest, key: str) -> Asked:
     ]
     if not all(prompts):
         raise Refusal(400, "a prompt must have at least one token", param="prompt", code="invalid_value")
-    wanted = body.max_tokens or 16  # OpenAI's default for this address
     return Asked(
         model=model,
         prompts=prompts,
         num_samples=body.num_samples,
-        decoding=_decoding(model, body, max_tokens=room_for(model, prompts, wanted), num_top=body.logprobs),
+        decoding=_decoding(
+            model, body, max_tokens=room_for(model, prompts, body.num_wanted), num_top=body.logprobs
+        ),
         split=None,
         key=key,
     )
@@ -240,7 +256,7 @@ def _decoding(
     return Decoding(
         temperature=model.temperature if body.temperature is None else body.temperature,
         top_p=model.top_p if body.top_p is None else body.top_p,
-        top_k=model.top_k if body.top_k is None else body.top_k,
+        top_k=model.top_k if body.top_k is None else max(0, body.top_k),  # -1 is off, as in vLLM
         max_tokens=max_tokens,
         stop=body.stops,
         trained_stop=trained_stop,

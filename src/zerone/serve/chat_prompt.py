@@ -1,29 +1,28 @@
 """From a conversation to the tokens that the model continues, and how its answer is taken apart.
 
 A run's model is asked through the template that it was trained in, whatever chat template its base
-came with; any other model through its own chat template (transformers renders it in a sandbox), and
-without one as R1-Zero. Thoughts of earlier turns are left out either way.
+came with; any other model through its own chat template (chat_template.py), and without one as R1-Zero.
+Thoughts of earlier turns are left out either way.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import jinja2
-
 from zerone.engine.jobs import Split
-from zerone.errors import ModelError
-from zerone.model.tokenizer import encode_prompt, encode_written, readable, render_chat
+from zerone.model.chat_template import TEMPLATE_FAULTS, render_chat
+from zerone.model.tokenizer import encode, encode_prompt, encode_written, readable
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
     ANSWER_OPEN,
     ASSISTANT,
+    TAGS,
     THINK_CLOSE,
     THINK_OPEN,
     USER,
     Example,
     Style,
+    without_reasoning,
     write_chat,
     write_prompt,
 )
@@ -32,12 +31,6 @@ from zerone.serve.schemas import Message
 from zerone.types import Message as Turn
 
 _NO_THOUGHT = f"{THINK_OPEN}{THINK_CLOSE}\n"
-
-_TEMPLATE_FAULTS = (
-    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
-    jinja2.TemplateError,
-)
-"""What a chat template can raise: it is a program that its model's makers wrote."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,35 +57,54 @@ class Prompter:
     max_characters: int
     examples: tuple[Example, ...] = ()
 
-    def encode_chat(self, messages: Sequence[Message], *, thinks: bool) -> ChatPrompt:
-        """Return the prompt of a conversation; raises Refusal where the template does."""
-        if self.uses_template:
-            text = self._render(messages, thinks=thinks)
-            strips = ANSWER_OPEN in str(self.tokenizer.chat_template)
-        else:
-            text = self._dialogue(messages, thinks=thinks)
-            strips = self.style is Style.TAGS
+    def encode_chat(
+        self, messages: Sequence[Message], *, thinks: bool, continues: bool = False
+    ) -> ChatPrompt:
+        """Return the prompt of a conversation; raises Refusal where the template does.
+
+        With `continues` the last message is the beginning of the completion. If it is a final answer
+        without reasoning, the reasoning is left out, as where it is not wanted.
+        """
+        strips = self._strips_answer
+        begun = ""
+        if continues:
+            *messages, last = messages
+            begun = _beginning(last, strips_answer=strips)
+            thinks = _has_tag(begun) or (thinks and not begun)
+        ask = self._render if self.uses_template else self._dialogue
+        text = ask(messages, thinks=thinks)
         opened = text.rstrip().endswith(THINK_OPEN)
         if opened and not thinks:
             text, opened = text.rstrip() + _NO_THOUGHT.removeprefix(THINK_OPEN), False
+        written = begun.removeprefix(THINK_OPEN) if opened else begun
+        if _has_tag(begun):
+            opened = begun.rfind(THINK_OPEN) > begun.rfind(THINK_CLOSE)
         ids = self._encode_written(text) if self.uses_template else self._encode_dialogue(text)
+        if written:
+            # What a client sent is data, in which a control token is text. It is tokenised apart from the
+            # prompt, as a completion is sampled apart from it.
+            self._check_length(text + written)
+            ids = (*ids, *encode(self.tokenizer, written))
         if not ids:
             raise Refusal(
                 400, "the model's chat template writes nothing for these messages", param="messages"
             )
-        return ChatPrompt(ids=ids, split=Split(opens_in_thought=opened, strips_answer=strips))
+        closed = not opened and (bool(begun) or text.rstrip().endswith(THINK_CLOSE))
+        goes_on = bool(begun) and not begun.rstrip().endswith(TAGS)
+        split = Split(
+            opens_in_thought=opened,
+            strips_answer=strips,
+            closed=closed,
+            goes_on=goes_on,
+            is_reasoner=not self.uses_template or THINK_CLOSE in str(self.tokenizer.chat_template),
+        )
+        return ChatPrompt(ids=ids, split=split)
 
-    def check_template(self, directory: Path) -> None:
-        """Raise ModelError where no question at all can be asked through the chat template."""
-        try:
-            self._apply_template([{"role": "user", "content": "Why?"}], thinks=True)
-        except (jinja2.TemplateSyntaxError, TypeError, ValueError) as error:
-            raise ModelError(
-                f"the chat template in {directory} fails at any question: {_brief(error)}; mend it in "
-                "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
-            ) from error
-        except _TEMPLATE_FAULTS:
-            pass  # it may want other messages, as the request will tell
+    @property
+    def _strips_answer(self) -> bool:
+        if self.uses_template:
+            return ANSWER_OPEN in str(self.tokenizer.chat_template)
+        return self.style is Style.TAGS
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Return the tokens of a whole prompt, in which a client's control tokens are meant.
@@ -115,14 +127,10 @@ class Prompter:
 
     def _dialogue(self, messages: Sequence[Message], *, thinks: bool) -> str:
         """Write the template of training, up to the answer that is wanted."""
-        turns = [
-            Turn(
-                role="system" if message.role == "developer" else message.role,
-                content=answer_only(message.text) if message.role == "assistant" else message.text,
-            )
-            for message in messages
-        ]
+        turns = [_without_thought(message.turn) for message in messages]
         prompt, _ = write_chat([*turns, Turn(role="assistant", content="")], self.style)[-1]
+        if not turns or turns[-1].role != "user":  # whose turns end with the assistant's name
+            prompt += ASSISTANT
         shown = self._preamble(self.examples) + prompt.removeprefix(self._preamble(()))
         opened = THINK_OPEN if self.opens_thought else ""
         return shown + (opened if thinks else _NO_THOUGHT)
@@ -132,32 +140,41 @@ class Prompter:
         return write_prompt("", examples, self.style).removesuffix(f"{USER}\n{ASSISTANT}")
 
     def _render(self, messages: Sequence[Message], *, thinks: bool) -> str:
-        conversation = [
-            {
-                "role": "system" if message.role == "developer" else message.role,
-                "content": answer_only(message.text) if message.role == "assistant" else message.text,
-            }
-            for message in messages
-        ]
+        turns = [_without_thought(message.turn) for message in messages]
         try:
-            return self._apply_template(conversation, thinks=thinks)
-        except _TEMPLATE_FAULTS as error:
+            return render_chat(self.tokenizer, turns, thinks=thinks)
+        except TEMPLATE_FAULTS as error:
             raise Refusal(
                 400, f"the model's chat template refuses these messages: {_brief(error)}", param="messages"
             ) from error
-
-    def _apply_template(self, conversation: Sequence[Mapping[str, str]], *, thinks: bool) -> str:
-        return render_chat(self.tokenizer, conversation, enable_thinking=thinks)
 
 
 def _brief(error: Exception) -> str:
     return (str(error) or "it failed").splitlines()[0][:200]
 
 
+def _without_thought(turn: Turn) -> Turn:
+    return replace(turn, content=answer_only(turn.content)) if turn.role == "assistant" else turn
+
+
+def _has_tag(text: str) -> bool:
+    return THINK_OPEN in text or THINK_CLOSE in text
+
+
+def _beginning(message: Message, *, strips_answer: bool) -> str:
+    """Return what a completion begins with that the assistant's last message is the beginning of.
+
+    Reasoning comes in a field of its own or, tagged, with the text; on its own it goes on.
+    """
+    text, thought = message.turn.content, message.thought
+    if not text.strip():
+        return f"{THINK_OPEN}{thought}" if thought else ""
+    if strips_answer and not any(tag in text for tag in TAGS):
+        text = f"{ANSWER_OPEN}{text}"
+    return f"{THINK_OPEN}{thought}{THINK_CLOSE}\n{text}" if thought else text
+
+
 def answer_only(text: str) -> str:
     """Return an earlier answer without its thought and tags, however it was sent back."""
-    _, closed, answer = text.rpartition(THINK_CLOSE)
-    if not closed and text.lstrip().startswith(THINK_OPEN):
-        return ""  # cut off inside its thought
-    answer = answer.strip()
+    answer = without_reasoning(text)
     return answer.removeprefix(ANSWER_OPEN).removesuffix(ANSWER_CLOSE).strip()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from zerone.engine.jobs import Decoding, Deliver, Delta, Failure, Job, QueueFull, Split, sink_all
 from zerone.serve.models import Served
-from zerone.serve.refusals import Refusal, overloaded, too_long, unavailable
+from zerone.serve.refusals import Refusal, broken, overloaded, too_long, unavailable
 from zerone.serve.telemetry import Telemetry, Usage
 
 
@@ -64,7 +64,7 @@ class Exchange:
         ]
         scheduler = asked.model.scheduler
         if not scheduler.is_alive:
-            raise unavailable("the engine has stopped; start the server again")
+            raise unavailable(scheduler.fault or "the engine has stopped")
         if asked.num_choices > scheduler.capacity:
             raise Refusal(400, f"this server takes {scheduler.capacity} answers at once; lower n", param="n")
         try:
@@ -93,7 +93,7 @@ class Exchange:
 
     def _counted(self, first: int, delta: Delta | Failure) -> tuple[int, Delta]:
         if isinstance(delta, Failure):
-            raise unavailable(delta.message)
+            raise broken(delta.message) if delta.is_lasting else unavailable(delta.message)
         if not self._has_text:
             self._has_text = True
             self._telemetry.time_first_token(self.asked.model.name, time.monotonic() - self._started)

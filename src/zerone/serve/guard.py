@@ -47,6 +47,7 @@ class Guard:
             await send(message)
 
         try:
+            _check_framing(scope, headers)
             state["key"] = self._admit(scope, headers)
             body = await self._read_body(headers, receive)
         except Refusal as refusal:
@@ -109,6 +110,23 @@ class Guard:
                 code="body_too_slow",
                 headers={"Connection": "close"},
             ) from error
+
+
+def _check_framing(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Refuse a body whose end is said in two ways, and end the connection.
+
+    A proxy that goes by the one and a server that goes by the other see different requests behind it, and
+    so may one client's request be taken for another's (RFC 9112, 6.1).
+    """
+    if b"transfer-encoding" in headers and (
+        b"content-length" in headers or scope.get("http_version") in ("0.9", "1.0")
+    ):
+        raise Refusal(
+            400,
+            "send Content-Length or, in HTTP/1.1, Transfer-Encoding: the two together are ambiguous",
+            code="invalid_http",
+            headers={"Connection": "close"},
+        )
 
 
 class _Replay:

@@ -16,10 +16,12 @@ from zerone.config.sections import PromptConfig
 from zerone.engine.process import EngineProcess
 from zerone.engine.serving import TORCH, Engine, EngineSpec, load_engine
 from zerone.errors import ConfigError, ModelError, ZeroneError
+from zerone.model.chat_template import check_template
 from zerone.model.loading import ModelFiles, generation_settings, read_model_files
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.runs.directory import RunDir
 from zerone.runs.settings import locate_model, prompt_of_run, sampling_of_run
+from zerone.serve.bounded_template import bound_template
 from zerone.serve.chat_prompt import Prompter
 
 MAX_POSITIONS = 32768
@@ -133,7 +135,8 @@ def _prompter(files: ModelFiles, context: int, run: RunDir | None) -> Prompter:
         max_characters=context * longest,
     )
     if prompter.uses_template:
-        prompter.check_template(files.directory)
+        bound_template(files.tokenizer)
+        check_template(files.tokenizer, files.directory)
     return prompter
 
 
@@ -151,7 +154,7 @@ def _own_sampling(files: ModelFiles) -> tuple[float, float, int]:
         if not isinstance(value, int | float) or not is_usable(value):
             raise ModelError(
                 f"generation_config.json in {files.directory} has {value!r} as {name}, by which nothing can "
-                "be drawn; mend it there, or take it out"
+                "be sampled; correct it there, or remove it"
             )
         return value
 

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from zerone.serve.neutral import NEUTRAL
 from zerone.serve.schemas import ITEMS, TEXT, TOKENS
 
 _TOO_LONG = "context_length_exceeded"
@@ -64,6 +65,11 @@ def overloaded() -> Refusal:
 def unavailable(message: str) -> Refusal:
     """Return the answer of a server that cannot decode now."""
     return Refusal(503, message, kind="server_error", code="unavailable", headers={"Retry-After": "5"})
+
+
+def broken(message: str) -> Refusal:
+    """Return the answer of a model that cannot be decoded; asking again would not help."""
+    return Refusal(500, message, kind="server_error", code="model_broken")
 
 
 def too_long(num_prompt: int | None, max_tokens: int | None, context: int) -> Refusal:
@@ -125,6 +131,12 @@ def _describe(errors: Sequence[Mapping[str, Any]]) -> tuple[str, str | None]:
         return "the body must be a JSON object, sent with Content-Type: application/json", None
     field = ".".join(names)
     if first["type"] == "extra_forbidden":
+        known = NEUTRAL.get(field)
+        if known is not None:
+            said = (
+                f"{field}: this server cannot do what this value asks for; leave it out or send {known.told}"
+            )
+            return said, names[0]
         return f"{field} is not a field that this server supports; leave it out", names[0]
     reason = str(first["msg"]).removeprefix("Value error, ")
     return f"{field}: {reason}", names[0]

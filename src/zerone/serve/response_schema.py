@@ -5,7 +5,7 @@ back as they came; thoughts among them are left out of the prompt, as in a chat.
 images or a memory of earlier responses is refused.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -13,16 +13,15 @@ from zerone.serve.schemas import (
     ChatRequest,
     Count,
     Effort,
+    Limit,
     Message,
     Sampled,
     Strict,
     Text,
     TextOr,
     Utf8,
+    Whole,
 )
-
-_NONE = Field(max_length=0)
-
 
 Metadata = dict[Annotated[Utf8, Field(max_length=64)], Annotated[Utf8, Field(max_length=512)]]
 
@@ -79,6 +78,7 @@ class TextOptions(Strict):
     """`text`."""
 
     format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class ResponsesRequest(Sampled):
@@ -86,24 +86,18 @@ class ResponsesRequest(Sampled):
 
     input: TextOr[Text, Annotated[list[InputItem], Field(min_length=1, max_length=1024)]]
     instructions: Utf8 | None = None
-    max_output_tokens: Count | None = None
-    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    max_output_tokens: Limit | None = None
+    n: Annotated[Whole, Field(ge=1, le=1)] | None = None
     reasoning: ReasoningOptions | None = None
     text: TextOptions | None = None
     thinking_budget: Count | None = None
     metadata: Annotated[Metadata, Field(max_length=16)] | None = None
-    store: Literal[False] | None = None
     background: Literal[False] | None = None
-    truncation: Literal["disabled"] | None = None
-    tools: Annotated[list[Any], _NONE] | None = None
-    include: Annotated[list[Any], _NONE] | None = None
-    tool_choice: Literal["none", "auto"] | None = None
-    parallel_tool_calls: bool | None = None
 
     @model_validator(mode="after")
-    def _check_last(self) -> Self:
-        if self.messages[-1].role != "user":
-            raise ValueError("the last item of input must be a message of the user's")
+    def _check_messages(self) -> Self:
+        if not self.messages:
+            raise ValueError("input must hold a message")
         return self
 
     @property
@@ -113,7 +107,7 @@ class ResponsesRequest(Sampled):
         if isinstance(self.input, str):
             return [*system, Message(role="user", content=self.input)]
         said = [message for item in self.input if (message := item.message) is not None]
-        return [*system, *said] or [Message(role="system")]
+        return [*system, *said]
 
     @property
     def chat(self) -> ChatRequest:

@@ -10,7 +10,6 @@ import queue
 import secrets
 import sys
 import time
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TextIO
@@ -18,6 +17,7 @@ from typing import TextIO
 from pydantic import ValidationError
 
 from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.escaping import visible
 from zerone.serve.exchange import room_for
 from zerone.serve.models import Served
 from zerone.serve.refusals import Refusal
@@ -143,8 +143,8 @@ class Chat:
         print(note, file=self._notes, flush=True)
 
     def _write(self, text: str, *, is_dim: bool = False) -> None:
-        """Write what a model said without the control characters that could rewrite the terminal."""
-        shown = "".join(c for c in text if c.isprintable() or c in "\n\t" or unicodedata.category(c) == "Zs")
+        """Write what a model said, with its control characters escaped."""
+        shown = visible(text)
         if is_dim and self._is_terminal:
             shown = f"{_DIM}{shown}{_PLAIN}"
         sys.stdout.write(shown)

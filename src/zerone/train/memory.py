@@ -193,17 +193,17 @@ def peak_of(device: Device, work: Callable[[], None]) -> int:
         work()
         torch.cuda.synchronize(device.torch)
         return int(torch.cuda.max_memory_allocated(device.torch) - before)
-    with _Allocations() as found:
+    found = _Allocations()
+    with found:
         work()
-    most: int = found.most
-    return most
+    return found.most
 
 
 class _Allocations(TorchDispatchMode):
     """Counts the bytes of all tensors that are made while it lasts, and of those given up again."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # of torch
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.most = 0
         self._held = 0
         self._sizes: dict[int, int] = {}

@@ -4,10 +4,11 @@ In: the graded groups of a step, and the terms of its updates' losses, which are
 micro-batches. Out: a flat mapping without any clock value, so that a resumed run writes the same bytes.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, pstdev
+from statistics import fmean, pstdev, stdev
 from typing import Any
 
 from zerone.prompts.r1 import Style, parse_completion, style_for
@@ -23,6 +24,12 @@ def _mean(values: Iterable[float]) -> float | None:
     return fmean(listed) if listed else None
 
 
+def _error(groups: Sequence[Sequence[float]]) -> float | None:
+    """Return the standard error of a mean over completions, over groups: those of one problem are alike."""
+    means = [fmean(values) for values in groups if values]
+    return stdev(means) / math.sqrt(len(means)) if len(means) > 1 else None
+
+
 def _length(graded: Graded) -> int:
     return len(graded.rollout.completion_ids)
 
@@ -32,8 +39,10 @@ def reflection_words(graded: Graded) -> int:
     return count_reflection_words(graded.rollout.text)
 
 
-def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> dict[str, Any]:
-    """Return the figures of the rollouts, before any update; means of nothing are None.
+def rollout_metrics(
+    groups: Sequence[Credited], style: Style = Style.TAGS, opened: str = ""
+) -> dict[str, Any]:
+    """Return the figures of the rollouts, before any update; the prompt wrote `opened` of each.
 
     Where no completion was judged there is no reward, no accuracy and no format: 0 would be a measurement.
     """
@@ -45,10 +54,13 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
         problem = graded.rollout.problem
         by_cell[f"{problem.family}/{problem.level}"].append(graded.parts["accuracy"])
     rewards = [graded.reward for graded in counted]
+    judged = [[graded for graded in c.group.members if graded.is_judged] for c in groups]
     return {
         "reward_mean": _mean(rewards),
         "reward_std": pstdev(rewards) if rewards else None,
+        "reward_mean_se": _error([[graded.reward for graded in members] for members in judged]),
         "accuracy": _mean(graded.parts["accuracy"] for graded in counted),
+        "accuracy_se": _error([[graded.parts["accuracy"] for graded in members] for members in judged]),
         "format": _mean(graded.parts["format"] for graded in counted),
         "groups_with_signal": fmean(float(credited.has_signal) for credited in groups),
         "groups_all_right": fmean(float(bool(flags) and all(flags)) for flags in is_right),
@@ -57,7 +69,7 @@ def rollout_metrics(groups: Sequence[Credited], style: Style = Style.TAGS) -> di
         "response_tokens_right": _mean(_length(g) for g in counted if g.outcome is Outcome.CORRECT),
         "response_tokens_wrong": _mean(_length(g) for g in counted if g.outcome is not Outcome.CORRECT),
         "truncated": fmean(float(g.rollout.finish is Finish.LENGTH) for g in everyone),
-        "no_answer": fmean(float(_has_no_answer(graded, style)) for graded in everyone),
+        "no_answer": fmean(float(_has_no_answer(graded, style, opened)) for graded in everyone),
         "reflection_words": fmean(map(reflection_words, everyone)),
         "verifier_errors": len(everyone) - len(counted),
         "outcomes": {outcome.value: sum(g.outcome is outcome for g in everyone) for outcome in Outcome},
@@ -76,9 +88,9 @@ def failure_metrics(failures: Sequence[RewardFailure]) -> dict[str, Any]:
     return {"reward_failures": found} if found else {}
 
 
-def _has_no_answer(graded: Graded, style: Style) -> bool:
+def _has_no_answer(graded: Graded, style: Style, opened: str) -> bool:
     rollout = graded.rollout
-    return parse_completion(rollout.text, style_for(rollout.problem, style)).answer is None
+    return parse_completion(opened + rollout.text, style_for(rollout.problem, style)).answer is None
 
 
 def _parts(counted: Sequence[Graded]) -> dict[str, float]:

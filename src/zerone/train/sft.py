@@ -23,6 +23,7 @@ from torch import Tensor
 from zerone.config import Config
 from zerone.model.packed import Packed, common_prefix, pack
 from zerone.model.tokenizer import encode, encode_prompt, end_id
+from zerone.prompts.form import in_form
 from zerone.prompts.r1 import THINK_OPEN, Style, write_chat
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir
@@ -135,12 +136,14 @@ def mean_loss(policy: ModelPass, examples: Sequence[Example], microbatch_tokens:
 
 
 def examples_of(demonstration: Demonstration, tokenizer: Any, config: Config) -> list[Example]:
-    """Return one example per answer of a conversation, tokenised as in sampling.
+    """Return one example per answer of a conversation that is learnt, tokenised as in sampling.
 
-    Where prompts open the thought (`prompt.open_thought`), an answer's own `<think>` moves there.
+    Answers of a chat are put into the form of the style that evaluation asks for. Where prompts open the
+    thought (`prompt.open_thought`), an answer's own `<think>` moves there.
     """
     found = []
-    for prompt, completion in write_chat(demonstration.messages, Style(config.prompt.style)):
+    style = Style(config.prompt.style)
+    for prompt, completion in write_chat(in_form(demonstration.messages, style), style):
         if config.prompt.open_thought and completion.startswith(THINK_OPEN):
             prompt, completion = prompt + THINK_OPEN, completion.removeprefix(THINK_OPEN)
         found.append(

@@ -9,12 +9,13 @@ leaves and is computed again later.
 Dimensions: B rows being decoded, V vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from zerone.engine.jobs import Delta, TokenLogprob
+from zerone.engine.jobs import Delta, Job, TokenLogprob
 from zerone.engine.row import Row
 from zerone.engine.torch.cache import ClockCache
 from zerone.engine.torch.prefill import Prefilled, empty_kv
@@ -41,11 +42,17 @@ class Batch:
         self._rows: list[Row | None] = []
         self._cache = ClockCache(empty_kv(decoder), 0, 0)
         self._next_tokens = torch.zeros(0, dtype=torch.long)
+        self._broken: list[Job] = []
 
     @property
     def rows(self) -> list[Row]:
         """The rows under way."""
         return [row for row in self._rows if row is not None]
+
+    def take_broken(self) -> list[Job]:
+        """Return the jobs of rows that left as the model computed no numbers for them."""
+        broken, self._broken = self._broken, []
+        return list(dict.fromkeys(broken))
 
     def has_room(self, entering: Sequence[Row]) -> bool:
         """Whether these rows could be decoded beside the present ones."""
@@ -140,11 +147,15 @@ class Batch:
     def _extend(self, slots: Sequence[int], logits_BV: Tensor) -> list[tuple[Row, Delta]]:
         """Draw the next token of the rows in `slots`; rows that end leave."""
         rows = [row for slot in slots if (row := self._rows[slot]) is not None]
-        tokens = _draw(rows, logits_BV)
+        tokens, broken = _draw(rows, logits_BV)
         logprobs = _logprobs(rows, tokens, logits_BV)
         self._next_tokens[torch.tensor(slots)] = torch.tensor(tokens)
         deltas = []
         for slot, row, token, logprob in zip(slots, rows, tokens, logprobs, strict=True):
+            if row in broken:
+                self._rows[slot] = None
+                self._broken.append(row.job)
+                continue
             delta = row.accept(token, logprob)
             if delta is not None:
                 deltas.append((row, delta))
@@ -153,22 +164,29 @@ class Batch:
         return deltas
 
 
-def _draw(rows: Sequence[Row], logits_BV: Tensor) -> list[int]:
-    """Draw a token per row, together for all rows of the same settings."""
+def _draw(rows: Sequence[Row], logits_BV: Tensor) -> tuple[list[int], set[Row]]:
+    """Draw a token per row, together for all rows of the same settings.
+
+    Return the rows too that have no distribution: where one logit is not a number, or is infinite, no
+    log-probability of theirs is a number.
+    """
     alike: dict[tuple[float, int, float], list[int]] = {}
     for number, row in enumerate(rows):
         decoding = row.job.decoding
         temperature = decoding.temperature if decoding.temperature >= _COLDEST else 0.0
         alike.setdefault((temperature, decoding.top_k, decoding.top_p), []).append(number)
     tokens = [0] * len(rows)
+    broken = set()
     for (temperature, top_k, top_p), numbers in alike.items():
         uniforms_B = torch.tensor([rows[number].next_uniform for number in numbers], dtype=torch.float64)
         chosen_BV = logits_BV if len(alike) == 1 else logits_BV[torch.tensor(numbers)]
-        drawn_B, _ = sample(chosen_BV, uniforms_B, temperature=temperature, top_k=top_k, top_p=top_p)
-        for number, token in zip(numbers, drawn_B.tolist(), strict=True):
+        drawn = sample(chosen_BV, uniforms_B, temperature=temperature, top_k=top_k, top_p=top_p)
+        for number, token, logprob in zip(numbers, *(drawn_B.tolist() for drawn_B in drawn), strict=True):
             row = rows[number]
+            if math.isnan(logprob):
+                broken.add(row)
             tokens[number] = row.forced.popleft() if row.forced else token
-    return tokens
+    return tokens, broken
 
 
 def _logprobs(rows: Sequence[Row], tokens: Sequence[int], logits_BV: Tensor) -> list[TokenLogprob | None]:

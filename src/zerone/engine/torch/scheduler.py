@@ -29,6 +29,11 @@ _log = logging.getLogger(__name__)
 PIECE_TOKENS = 512
 """Prompt tokens that are computed between two steps."""
 
+NO_NUMBERS = (
+    "the model computes no numbers here (NaN): its weights are damaged, or its training went out of bounds; "
+    "serve another checkpoint"
+)
+
 _ROWS_PER_PROMPT = 8
 _LONGEST_WAIT_S = 0.03
 """Prompts wait until there is one for so many answers under way, but no longer than so many seconds.
@@ -91,6 +96,11 @@ class Scheduler:
     def is_alive(self) -> bool:
         """Whether jobs are being answered."""
         return self._thread.is_alive()
+
+    @property
+    def fault(self) -> str | None:
+        """What keeps it from answering jobs now, in words, or None."""
+        return None if self.is_alive else "the engine has stopped; start the server again"
 
     @property
     def num_active(self) -> int:
@@ -157,6 +167,10 @@ class Scheduler:
             deltas += self._batch.step()
         self._pacer.hand_on(deltas, len(self._batch.rows))
         self._at_stake = []
+        if broken := self._batch.take_broken():
+            for job in broken:
+                job.cancel()  # so that its other answers leave as well
+            self._pacer.fail(broken, Failure(message=NO_NUMBERS, is_lasting=True))
 
     def _unfinished(self) -> list[Row]:
         with self._wake:
