@@ -21,10 +21,14 @@ _TIMES_ON_GPU = 8
 products of a hundred tokens."""
 
 
-def piece_of(hidden_CD: Tensor, vocab_size: int) -> int:
+def largest_logits(is_gpu: bool) -> int:
+    """Return the cells of the [C, V] logits that are held at once."""
+    return (_TIMES_ON_GPU if is_gpu else 1) * LARGEST_LOGITS
+
+
+def _piece_of(hidden_CD: Tensor, vocab_size: int) -> int:
     """Return the number of tokens whose logits are held at once."""
-    times = _TIMES_ON_GPU if hidden_CD.is_cuda else 1
-    return max(1, times * LARGEST_LOGITS // vocab_size)
+    return max(1, largest_logits(hidden_CD.is_cuda) // vocab_size)
 
 
 def read_logprobs(
@@ -36,7 +40,7 @@ def read_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Return log pi of each target and, without gradient, the entropy there, both [C] in fp32.
 
-    Logits beyond LARGEST_LOGITS are computed in pieces, and once more in the backward pass: many tokens
+    Logits beyond `largest_logits` are computed in pieces, and once more in the backward pass: many tokens
     then cost the memory of one piece, and half of the head's time more (benchmarks/parallel_memory.py).
     """
 
@@ -44,7 +48,7 @@ def read_logprobs(
         logprobs_CV = scaled_logprobs(head(hidden_CD), temperature)
         return chosen(logprobs_CV, targets_C), entropies(logprobs_CV)
 
-    size = piece_of(hidden_CD, vocab_size)
+    size = _piece_of(hidden_CD, vocab_size)
     if len(hidden_CD) <= size:
         return read(hidden_CD, targets_C)
     pieces = zip(hidden_CD.split(size), targets_C.split(size), strict=True)
@@ -61,7 +65,7 @@ def read_cross_entropy(
     def read(hidden_CD: Tensor, targets_C: Tensor) -> Tensor:
         return functional.cross_entropy(head(hidden_CD), targets_C, reduction="sum")
 
-    size = piece_of(hidden_CD, vocab_size)
+    size = _piece_of(hidden_CD, vocab_size)
     if len(hidden_CD) <= size:
         return read(hidden_CD, targets_C)
     pieces = zip(hidden_CD.split(size), targets_C.split(size), strict=True)
