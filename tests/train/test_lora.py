@@ -32,6 +32,7 @@ from zerone.device import Device
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.engine.weights import hash_of
 from zerone.errors import ConfigError, ModelError
+from zerone.identity import sha256_of_path
 from zerone.model.loading import load_model
 from zerone.model.lora import (
     ADAPTER,
@@ -45,6 +46,7 @@ from zerone.model.lora import (
     write_adapter,
 )
 from zerone.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
+from zerone.runs.directory import RunDir
 from zerone.train.algorithm import TrainState
 from zerone.train.grpo import Grpo
 from zerone.train.loop import train
@@ -239,7 +241,8 @@ def test_a_checkpoint_holds_the_adapters_alone_and_goes_on_exactly(
     moved(trainer)
     save_checkpoint(tmp_path, Progress(step=1, updates=2), trainer.state(byte_tokenizer()), keep=1)
     path = tmp_path / "step_000001"
-    assert {found.name for found in path.iterdir()} == {ADAPTER, "optimizer.safetensors", "progress.json"}
+    others = {"optimizer.safetensors", "progress.json", "manifest.json"}
+    assert {found.name for found in path.iterdir()} == {ADAPTER, *others}
     again = trainer_of(seed=7, **options)
     load_checkpoint(path, again.state(byte_tokenizer()))
     assert moved(again) == moved(trainer)
@@ -476,6 +479,42 @@ def test_a_run_goes_on_from_an_adapter_and_refuses_one_of_another_base(folder: P
     options = [f"lora.path={folder / 'foreign'}", "lora.rank=0", "loss.kl_coef=0"]
     code, _, err = call_main(folder, *lora_arguments(folder, "third", *options))
     assert (code, "belongs to another base model" in err) == (2, True)
+
+
+@needs_peft
+def test_the_adapters_that_a_run_begins_from_are_known_by_their_content(folder: Path) -> None:
+    if not (folder / "first" / "model").exists():
+        assert call_main(folder, *lora_arguments(folder, "first"))[0] == 0
+    for name in ("given", "moved"):
+        shutil.copytree(folder / "first" / "model" / ADAPTER, folder / name)
+
+    def arguments(name: str, steps: int) -> list[str]:
+        options = [f"lora.path={folder / name}", "lora.rank=0", "loss.kl_coef=0", f"rl.steps={steps}"]
+        return lora_arguments(folder, "known", *options)
+
+    assert call_main(folder, *arguments("given", 1))[0] == 0
+    run = RunDir(folder / "known")
+    assert run.read_environment()["adapter_sha256"] == sha256_of_path(folder / "given")
+    code, _, err = call_main(folder, *arguments("moved", 2), "--resume")
+    assert code == 0, err
+    (folder / "moved" / "base.json").write_text("{}", encoding="utf-8")
+    code, _, err = call_main(folder, *arguments("moved", 3), "--resume")
+    assert (code, "moved has changed since" in err) == (2, True), err
+
+
+@needs_peft
+def test_a_run_does_not_write_over_the_adapters_that_it_is_given(folder: Path) -> None:
+    if not (folder / "first" / "model").exists():
+        assert call_main(folder, *lora_arguments(folder, "first"))[0] == 0
+    options = [f"lora.path={folder / 'first' / 'model' / ADAPTER}", "lora.rank=0", "loss.kl_coef=0"]
+    code, _, err = call_main(folder, *lora_arguments(folder, "first", *options))
+    assert (code, "is what is read" in err) == (2, True), err
+
+
+def test_a_dry_run_refuses_what_is_not_an_adapter(folder: Path) -> None:
+    options = [f"lora.path={folder / 'base'}", "lora.rank=0", "loss.kl_coef=0"]
+    code, _, err = call_main(folder, *lora_arguments(folder, "dry", *options), "--dry-run")
+    assert (code, "is not an adapter in peft's format" in err) == (2, True), err
 
 
 @needs_peft

@@ -19,6 +19,7 @@ from zerone.config import Config
 from zerone.device import Device, device_kind
 from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import ConfigError, ModelError
+from zerone.identity import sha256_of_path
 from zerone.model.decoder import check_supported
 from zerone.model.loading import Model, decoder_fault, end_ids, load_model, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
@@ -26,6 +27,7 @@ from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
 from zerone.processes.ranks import started_ranks
 from zerone.runs.directory import RunDir
+from zerone.runs.start import Input
 from zerone.train.local import LocalTrainer
 from zerone.train.memory import MOST_TOKENS, fitting_tokens, free_memory, gigabytes, peak_of
 from zerone.train.optim import adamw, adamw_8bit
@@ -173,6 +175,15 @@ def _parallel_trainer(
             file=sys.stderr,
         )
     return trainer
+
+
+def adapter_inputs(config: Config) -> dict[str, Input]:
+    """Return the adapters that a run begins from, if any; raises ModelError for what is not plain LoRA."""
+    if config.lora.path is None:
+        return {}
+    path = Path(config.lora.path).expanduser()
+    adapters_at(path)
+    return {"adapter_sha256": Input(name=config.lora.path, sha256=sha256_of_path(path))}
 
 
 def _adapters(config: Config) -> Adapters:

@@ -30,6 +30,7 @@ from zerone.runs.directory import RunDir, write_atomically
 
 _HASHES = {
     "model.path": "model_sha256",
+    "lora.path": "adapter_sha256",
     "data.path": "data_sha256",
     "data.pass_rates": "pass_rates_sha256",
     "reward.helpfulness_model": "reward_models",
