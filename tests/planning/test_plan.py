@@ -169,9 +169,10 @@ def test_logits_are_held_in_pieces_which_are_larger_on_a_gpu(tokens: int) -> Non
 
 
 def test_logits_below_a_piece_grow_with_the_micro_batch() -> None:
-    small, large = (
-        bytes_of(memory(ON_GPU, f"rl.microbatch_tokens={tokens}").training, "logits") for tokens in (400, 800)
+    found = (
+        memory(ON_GPU, f"rl.microbatch_tokens={tokens}", "sampling.max_tokens=128") for tokens in (400, 800)
     )
+    small, large = (bytes_of(one.training, "logits") for one in found)
     assert large == pytest.approx(2 * small) and large < 16 * 2**27
 
 
