@@ -7,7 +7,7 @@ cannot be trained or sampled is refused before long work.
 import copy
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,10 +73,15 @@ def open_policy(config: Config, placement: Placement) -> Model:
 
 
 def open_without_weights(config: Config, placement: Placement) -> Model:
-    """Check the model to train and return it without memory for weights, which stay on disk."""
+    """Check the model to train, its adapters and optimizer; return it without memory for weights."""
     files = read_model_files(config.model.path, any_architecture=placement.trainer == "parallel")
     with torch.device("meta"):
         module = AutoModelForCausalLM.from_config(files.config)
+        trained = module
+        if config.has_adapters:
+            adapters = replace(_adapters(config), path=None)  # whose tensors belong to weights
+            trained = with_adapters(module, adapters, Base(config.model.path, sha256=""), config.seed)
+    _optimizer_maker(config, config.optim.learning_rate)(trained.parameters())
     return Model(module=module, tokenizer=files.tokenizer, path=config.model.path, sha256="")
 
 
