@@ -92,7 +92,7 @@ def _results(source: Source) -> list[EvalResult]:
         )
         for suite, figures in _suites(source, "final").items()
         for key in _MODEL_INDEX
-        if key in figures
+        if figures.get(key) is not None
     ]
 
 
@@ -102,7 +102,7 @@ def _rows(source: Source) -> Iterator[tuple[str, str, str, str]]:
     for suite, final in _suites(source, "final").items():
         base = bases.get(suite, {})
         for key, (measure, form) in _MEASURES.items():
-            if key in final:
+            if final.get(key) is not None:  # null is what nothing could be judged for
                 yield suite, measure, _figure(base, key, form), _figure(final, key, form)
 
 
@@ -116,7 +116,7 @@ def _suites(source: Source, moment: str) -> Mapping[str, Any]:
 
 
 def _figure(figures: Mapping[str, Any], key: str, form: str) -> str:
-    if key not in figures:
+    if figures.get(key) is None:
         return ""
     interval = figures.get(f"{key}_ci")
     text = form.format(figures[key])

@@ -27,6 +27,7 @@ from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
     OpenModel,
     Placement,
+    adapter_inputs,
     context_of,
     engine_of,
     new_trainer,
@@ -139,6 +140,7 @@ def open_session(
     engine = engine_of(config, model, placement, must_sample=suite is not None)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        **adapter_inputs(config),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
     }
     begin_run(config, run, environment, inputs, examples.description)
