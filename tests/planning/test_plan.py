@@ -18,6 +18,7 @@ from scripted import write_problems
 from zerone.config import Config, build_config
 from zerone.config.recipes import recipe_paths
 from zerone.errors import ConfigError
+from zerone.evals.suites import SUITE_NAMES, suite_for_sft
 from zerone.model.loading import save_model
 from zerone.planning.duration import duration_of
 from zerone.planning.hardware import GPUS, parse_cluster, this_machine
@@ -28,7 +29,7 @@ from zerone.planning.work import Work, rl_work, sft_work
 
 SMALL = "Qwen/Qwen2.5-0.5B"
 LARGE = "deepseek-ai/DeepSeek-V3-Base"
-ON_GPU = Place(num_bytes=2, is_local=False, is_recomputed=True)
+ON_GPU = Place(num_bytes=2, is_gpu=True, is_local=False, is_recomputed=True)
 
 
 def work_of(*overrides: str, completion: float = 300.0) -> Work:
@@ -58,6 +59,37 @@ def test_sft_sees_every_row_as_often_as_epochs_say() -> None:
     config = build_config({}, ["sft.epochs=3", "sft.batch_size=8"])
     work = sft_work(config, rows=100, completion=50, prompt=10)
     assert work.steps == math.ceil(300 / 8) and work.sampled_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "evaluations", "evaluated"),
+    [
+        (["eval.every=0"], 2, 2 * 20 * 4),
+        (["eval.every=10"], 2 + 3, 5 * 20 * 4),  # 38 updates: after 10, 20 and 30
+        (["eval.every=38"], 2, 2 * 20 * 4),  # the last one is there anyway
+        (["eval.every=0", "sft.samples=1"], 2, 2 * 20),
+        (["eval.every=0", "eval.problems=100"], 2, 2 * 48 * 4),
+        (["eval.every=0", "eval.problems=100", "sft.suite=own.jsonl"], 2, 2 * 100 * 4),
+        (["eval.every=0", "sft.suite=none"], 2, 0),
+    ],
+)
+def test_sft_samples_in_its_evaluations(changes: list[str], evaluations: int, evaluated: int) -> None:
+    options = ["sft.epochs=3", "sft.batch_size=8", "sft.suite=hard", "sft.samples=4", "eval.problems=20"]
+    config = build_config({}, [*options, *changes])
+    work = sft_work(config, rows=100, completion=50, prompt=10)
+    assert (work.evaluations, work.evaluated) == (evaluations, evaluated)
+    counted = sft_work(config, rows=100, completion=50, prompt=10, num_problems=7)
+    assert counted.evaluated == evaluations * 7 * config.sft.samples
+    with_suite = duration_of(shape_of_model(SMALL), work, ON_GPU, parse_cluster("1xH100"))
+    assert bool(with_suite.evaluations) == bool(evaluated)
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_the_sizes_of_the_suites_are_known(name: str) -> None:
+    config = build_config({}, ["eval.problems=100000", f"sft.suite={name}", "sft.samples=1", "eval.every=0"])
+    suite = suite_for_sft(config)
+    assert suite is not None
+    assert sft_work(config, 10, 10).evaluated == 2 * len(suite.problems)
 
 
 # Memory -------------------------------------------------------------------------------------------
@@ -158,13 +190,22 @@ def test_recomputing_saves_most_of_the_activations() -> None:
     assert bytes_of(again.training, "activations") < 0.3 * bytes_of(kept.training, "activations")
 
 
-def test_logits_are_held_in_pieces_in_rl_and_whole_in_sft() -> None:
-    shape = shape_of_model(SMALL)
-    config = build_config({}, ["sft.microbatch_tokens=65536", "sft.batch_size=512"])
-    whole = memory_of(shape, sft_work(config, 10_000, 300), ON_GPU)
-    pieces = memory(ON_GPU, "rl.microbatch_tokens=65536")
-    assert bytes_of(pieces.training, "logits") == 16 * 2**24
-    assert bytes_of(whole.training, "logits") > 50 * bytes_of(pieces.training, "logits")
+@pytest.mark.parametrize("tokens", [16384, 65536])
+def test_logits_are_held_in_pieces_which_are_larger_on_a_gpu(tokens: int) -> None:
+    config = build_config({}, [f"sft.microbatch_tokens={tokens}", "sft.batch_size=512"])
+    rl, sft = work_of(f"rl.microbatch_tokens={tokens}"), sft_work(config, 10_000, 300)
+    for work in (rl, sft):
+        for is_gpu, cells in ((False, 2**24), (True, 2**27)):
+            found = memory_of(shape_of_model(SMALL), work, replace(ON_GPU, is_gpu=is_gpu))
+            assert bytes_of(found.training, "logits") == 16 * cells
+
+
+def test_logits_below_a_piece_grow_with_the_micro_batch() -> None:
+    found = (
+        memory(ON_GPU, f"rl.microbatch_tokens={tokens}", "sampling.max_tokens=128") for tokens in (400, 800)
+    )
+    small, large = (bytes_of(one.training, "logits") for one in found)
+    assert large == pytest.approx(2 * small) and large < 16 * 2**27
 
 
 def test_experts_that_stay_are_not_gathered() -> None:

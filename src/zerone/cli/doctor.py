@@ -28,7 +28,12 @@ from zerone.processes.sharing import PROC, Watch, sentence
 from zerone.processes.threads import threads_for
 from zerone.processes.waiting import users_threads, users_wait_policy
 
-_EXTRAS = {"gguf": "SmolLM2-135M (`zerone model smollm2-135m`)", "datasets": "data from the Hub"}
+_EXTRAS = {
+    "gguf": "SmolLM2-135M (`zerone model smollm2-135m`)",
+    "datasets": "data from the Hub",
+    "peft": "LoRA (lora.rank)",
+    "torchao": "AdamW with moments in 8 bits (optim.kind=adamw_8bit)",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +68,7 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     yield Finding(is_fine=True, subject="choice", detail=detail)
     yield _waiting()
     yield Finding(is_fine=True, subject="other work", detail=other_work())
+    yield _gpu()
     kept = keep_freed_memory()
     yield Finding(is_fine=True, subject="allocator", detail="keeps freed memory" if kept else "left as it is")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -94,6 +100,18 @@ def other_work(proc: Path = PROC, seconds: float = 1.0) -> str:
         return "not known: this system has no /proc/stat to read"
     said = sentence(work, threads_for(0), is_at_work=False)
     return said or f"{work.taken:.1f} of {work.cores} cores are taken; a run is as fast as it can be"
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        number, memory = torch.cuda.device_count(), torch.cuda.get_device_properties(0).total_memory
+        detail = f"{number} x {torch.cuda.get_device_name(0)}, {memory / 1e9:.0f} GB: RL and SFT train there"
+    else:
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
+        detail = f"{why}: RL and SFT train on the CPU"
+    return Finding(is_fine=True, subject="GPU", detail=detail)
 
 
 def _embedded_model() -> Finding:

@@ -25,6 +25,7 @@ from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_fu
 from zerone.jobs.training import (
     OpenModel,
     Placement,
+    adapter_inputs,
     context_of,
     engine_of,
     new_trainer,
@@ -135,6 +136,7 @@ def open_session(
     inputs = {
         **data_inputs(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        **adapter_inputs(config),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
     }
@@ -240,7 +242,7 @@ def _train_and_measure(
         )
         train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        evaluate_once(config.rl.steps)
+        attend.evaluate(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)

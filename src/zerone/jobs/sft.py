@@ -25,6 +25,7 @@ from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
     OpenModel,
     Placement,
+    adapter_inputs,
     context_of,
     engine_of,
     new_trainer,
@@ -138,6 +139,7 @@ def open_session(
     engine = engine_of(config, model, placement, must_sample=suite is not None)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        **adapter_inputs(config),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
     }
     begin_run(config, run, environment, inputs, examples.description)
@@ -234,7 +236,7 @@ def _train_and_measure(
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        evaluate_once(session.num_steps)
+        attend.evaluate(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
