@@ -17,7 +17,7 @@ import torch
 from transformers.utils import logging
 
 from zerone.config import Config, build_config
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import UserError
 from zerone.evals.suites import data_of

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import zerone
 from processes import has_ended, wait_until
 from serving import chat, live_server
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull, Split, TokenLogprob
+from zerone.engine.api import Decoding, Delta, Failure, Job, QueueFull, Split, TokenLogprob
 from zerone.engine.messages import delta_from, delta_message, job_from, job_message, line_of
 from zerone.engine.process import EngineProcess
 from zerone.engine.serving import EngineSpec, load_engine

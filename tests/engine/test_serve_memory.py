@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import Shape, byte_tokenizer, random_tokens, tiny_model
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Decoding, Delta, Failure, Job
 from zerone.engine.torch.batch import Batch
 from zerone.engine.torch.scheduler import Scheduler
 from zerone.model.decoder import Decoder

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Decoding, Delta, Failure, Job
 from zerone.engine.pacing import PACE_PER_ROW_S, PACE_S, Pacer
 from zerone.engine.row import Row
 from zerone.model.loading import load_model

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from fakes import random_tokens
-from zerone.engine.api import Request, Sampling
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.api import Decoding, Delta, Failure, Job, QueueFull
 from zerone.engine.row import Row
 from zerone.engine.torch.prefill import PiecewisePrefill, empty_kv, prefill
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.torch.sampling import uniforms
 from zerone.engine.torch.scheduler import Scheduler
 from zerone.engine.weights import ModuleWeights
@@ -45,7 +45,7 @@ def expected(model: Model, prompts: Sequence[tuple[int, ...]]) -> list[str]:
     engine.update_weights(ModuleWeights(model.module), 0)
     problem = Problem(id="p", family="", level=1, language="en", prompt="", verifier="", spec={})
     requests = [Request(problem=problem, prompt_ids=ids, seeds=(0,)) for ids in prompts]
-    answers = engine.generate(requests, Sampling(temperature=0, max_tokens=NUM_TOKENS))
+    answers = engine.generate(requests, SamplingParams(temperature=0, max_tokens=NUM_TOKENS))
     return [rollouts[0].text for rollouts in answers]
 
 

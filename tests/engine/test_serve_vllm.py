@@ -19,11 +19,11 @@ import torch
 import zerone
 from processes import call_main
 from serving import chat, live_server
-from zerone.engine.api import Request, Sampling
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, Split
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.api import Decoding, Delta, Failure, Job, Split
 from zerone.engine.row import Row
 from zerone.engine.serving import EngineSpec, load_engine
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.vllm import chosen_engine
 from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
 from zerone.engine.weights import ModuleWeights
@@ -60,7 +60,7 @@ class FakeRequests:
         if self.is_endless:
             self.left[request] = [row.ids[0]] * row.job.decoding.max_tokens
             return
-        sampling = Sampling(temperature=0, max_tokens=row.job.decoding.max_tokens - len(row.tokens))
+        sampling = SamplingParams(temperature=0, max_tokens=row.job.decoding.max_tokens - len(row.tokens))
         asked = Request(problem=PROBLEM, prompt_ids=row.ids, seeds=(0,))
         self.left[request] = list(self.engine.generate([asked], sampling)[0][0].completion_ids)
 

@@ -14,9 +14,9 @@ from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from model_server import Answered, completion, refusal, serving
 from serving import live_server
-from zerone.engine.api import Request, Sampling
+from zerone.engine.api import Request, SamplingParams
 from zerone.engine.remote import Endpoint, EndpointClient
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.errors import ModelError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer, Question, Refusal
 from zerone.evals.asking import Form
@@ -62,7 +62,7 @@ class Counting:
 
     def sleep(self) -> None: ...
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
         self.calls.append(([len(request.prompt_ids) for request in requests], sampling.max_tokens))
         return [
             [
@@ -86,7 +86,7 @@ def local(engine: Counting, max_tokens: int, *, fits_budget: bool = True) -> Loc
     return LocalAnswerer(
         identity="m",
         engine=engine,
-        sampling=Sampling(max_tokens=max_tokens),
+        sampling=SamplingParams(max_tokens=max_tokens),
         form=Form(is_chat=False),
         render=lambda problem: problem.prompt,
         encode=lambda text: (1,) * len(text),
@@ -150,7 +150,7 @@ def test_one_long_prompt_neither_ends_an_evaluation_nor_shortens_it(
     budgets: list[int] = []
     generate = TorchEngine.generate
 
-    def spied(self: TorchEngine, requests: Any, sampling: Sampling) -> Any:
+    def spied(self: TorchEngine, requests: Any, sampling: SamplingParams) -> Any:
         budgets.append(sampling.max_tokens)
         return generate(self, requests, sampling)
 
@@ -278,7 +278,7 @@ def test_of_others_the_name_is_all_there_is(fingerprint: object) -> None:
         EndpointClient(Endpoint(url=server.url, model="m")) as client,
     ):
         assert client.about_model().get("fingerprint") == fingerprint
-        answerer = EndpointAnswerer(client=client, sampling=Sampling(), form=Form(is_chat=True))
+        answerer = EndpointAnswerer(client=client, sampling=SamplingParams(), form=Form(is_chat=True))
         assert answerer.identity == f"{server.url} m chat"
 
 

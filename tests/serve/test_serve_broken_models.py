@@ -17,7 +17,7 @@ from torch import Tensor
 
 import zerone
 from serving import Live, live_server
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Decoding, Delta, Failure, Job
 from zerone.engine.torch.scheduler import NO_NUMBERS, Scheduler
 from zerone.model.decoder import Decoder
 from zerone.model.loading import end_ids, load_model

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import byte_tokenizer
 from processes import call_main
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Decoding, Delta, Failure, Job
 from zerone.errors import ConfigError
 from zerone.prompts.r1 import Style
 from zerone.serve.chat_prompt import Prompter

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from serving import KEY, Live, chat, events, live_server
-from zerone.engine.jobs import Deliver, Failure, Job, sink_all
+from zerone.engine.api import Deliver, Failure, Job, sink_all
 from zerone.serve import running
 from zerone.serve.application import create_app
 from zerone.serve.models import Limits, open_model

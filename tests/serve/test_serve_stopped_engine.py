@@ -16,7 +16,7 @@ import pytest
 
 from processes import has_ended, wait_until
 from serving import Live, chat, events, live_server
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Decoding, Delta, Failure, Job
 from zerone.engine.link import EngineLink
 from zerone.engine.messages import Json
 from zerone.engine.process import EngineProcess, Patience

@@ -19,8 +19,8 @@ from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from training import Learner, train
 from zerone.config import Config, build_config
 from zerone.data.jsonl import Fields, read_problems
-from zerone.engine.api import Engine, Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine, Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.model.loading import save_model
 from zerone.problems.mixture import ListMixture
@@ -45,7 +45,7 @@ def make_engine(
 
 
 def ask(
-    engine: Engine, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
+    engine: Engine, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: SamplingParams
 ) -> list[list[Rollout]]:
     """Sample answers to bare prompts."""
     requests = [

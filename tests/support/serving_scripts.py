@@ -11,7 +11,7 @@ import uvicorn
 
 from fakes import byte_tokenizer
 from processes import wait_until
-from zerone.engine.jobs import Deliver, Job, sink_all
+from zerone.engine.api import Deliver, Job, sink_all
 from zerone.engine.row import rows_of
 from zerone.prompts.r1 import Style
 from zerone.serve.application import create_app

@@ -33,8 +33,8 @@ from scripted import (
     talking_model,
 )
 from training import make_learner, train, update
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.runs.checkpoint import Progress
 from zerone.train.advantage import credit
@@ -59,7 +59,7 @@ def test_bandit_with_another_right_arm_per_question_is_solved(kl_coef: float, tm
     for problem in bandit_problems(4):
         greedy = bandit_engine(model, config).generate(
             [Request(problem=problem, prompt_ids=bandit_prompt(problem), seeds=(0,))],
-            Sampling(temperature=0, max_tokens=1),
+            SamplingParams(temperature=0, max_tokens=1),
         )
         assert greedy[0][0].text == f"<answer>{problem.spec['answer']}</answer>"
 
@@ -200,7 +200,7 @@ def test_refilled_problems_are_answered_with_seeds_of_their_own() -> None:
     seeds: list[int] = []
 
     class Watching(TorchEngine):
-        def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+        def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
             seeds.extend(seed for request in requests for seed in request.seeds)
             return super().generate(requests, sampling)
 

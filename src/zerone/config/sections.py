@@ -80,6 +80,19 @@ class SamplingConfig(Section):
     slots: int = Field(192, ge=1, description="sequences decoded at once; KV memory grows with it")
 
 
+class EngineConfig(Section):
+    """Where completions are sampled: rollouts, and evaluation of a model in a directory."""
+
+    kind: Literal["torch", "process", "vllm"] = Field(
+        "torch",
+        description="torch in the trainer's process, the same in a child process, or vLLM (zerone[vllm])",
+    )
+    timeout: float = Field(
+        300.0, gt=0, description="seconds that a child process may take for a step or be silent"
+    )
+    gpu_share: float = Field(0.4, gt=0, le=1, description="of a GPU's memory for vLLM beside the trainer")
+
+
 class FunctionConfig(Section):
     """One of several reward functions of the user's."""
 

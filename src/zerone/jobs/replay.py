@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
-from zerone.engine.api import Request, Sampling
+from zerone.engine.api import Request, SamplingParams
 from zerone.engine.weights import WeightSource
 from zerone.errors import RunDirError
 from zerone.jobs.algorithm import algorithm_of
@@ -61,7 +61,7 @@ class RecordedEngine:
     def sleep(self) -> None:
         """Hold no weights, as ever."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
         """Return the answers to these requests; raises RunDirError where the run asked for others."""
         return [self._answers(request) for request in requests]
 
@@ -133,7 +133,7 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
     try:
         session = open_session(config, run, prepare_run(config, run, resume=False))
         state = new_state(session)
-        algorithm = algorithm_of(config, session.model.module, session.engine.dtype)
+        algorithm = algorithm_of(config, session.model.module, session.dtype)
         display.start(config, run.read_environment())
         hooks = Hooks(
             before_step=lambda step: None,

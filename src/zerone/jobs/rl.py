@@ -15,7 +15,8 @@ import torch
 import transformers
 
 from zerone.config import Config
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine
+from zerone.engine.opening import check_engine, open_engine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import Data, data_of
@@ -23,7 +24,7 @@ from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model
+from zerone.model.loading import Model, load_model
 from zerone.model.tokenizer import encode_prompt
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
@@ -67,7 +68,9 @@ class Session:
     run: RunDir
     model: Model
     data: Data
-    engine: TorchEngine
+    engine: Engine
+    dtype: torch.dtype
+    """What sampling and training are computed in."""
     to_prompt: Callable[[Problem], tuple[int, ...]]
     reward_models: Mapping[str, Rewarding]
 
@@ -84,7 +87,7 @@ def run_zero(
         environment = prepare_run(config, run, resume)
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
-        chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
+        chosen = algorithm or algorithm_of(config, session.model.module, session.dtype)
         return _train_and_measure(session, new_state(session), display, chosen)
     finally:
         run.unlock()
@@ -97,6 +100,7 @@ def open_session(
     keep_freed_memory()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(environment["threads"])
+    check_engine(config.engine)
     data = data_of(config)
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here
@@ -106,9 +110,6 @@ def open_session(
     model = load_model(config.model.path, torch.float32)
     to_prompt = prompt_encoder(config, model)
     context = int(model.module.config.max_position_embeddings)
-    engine = TorchEngine(
-        model.tokenizer, end_ids(model), context, config.sampling.slots, DTYPES[environment["precision"]]
-    )
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
@@ -118,12 +119,20 @@ def open_session(
         **hashes_of(rules, config.reward.if_function_changed),
     }
     begin_run(config, run, environment, inputs, data.description)
+    engine = open_engine(
+        model,
+        config.sampling.slots,
+        environment["precision"],
+        config.engine,
+        threads=environment["threads"],
+    )
     return Session(
         config=config,
         run=run,
         model=model,
         data=data,
         engine=engine,
+        dtype=DTYPES[environment["precision"]],
         to_prompt=to_prompt,
         reward_models=reward_models,
     )
@@ -175,7 +184,7 @@ def new_state(session: Session) -> TrainState:
     trainer = LocalTrainer(
         module,
         [adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.engine.dtype,
+        dtype=session.dtype,
         max_grad_norm=o.max_grad_norm,
         reference=reference,
     )

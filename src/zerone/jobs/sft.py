@@ -18,7 +18,8 @@ import torch
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine
+from zerone.engine.opening import check_engine, open_engine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
@@ -76,7 +77,9 @@ class Session:
     model: Model
     examples: Examples
     suite: Suite | None
-    engine: TorchEngine
+    engine: Engine
+    dtype: torch.dtype
+    """What sampling and training are computed in."""
     to_prompt: Callable[[Problem], tuple[int, ...]]
 
     @property
@@ -105,6 +108,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
+    check_engine(config.engine)
     suite = suite_for_sft(config)
     with quiet_transformers():
         model = load_model(config.model.path, torch.float32)
@@ -114,12 +118,18 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
     if suite is not None:
         check_lengths(config, to_prompt, suite.problems, context)
     dtype = DTYPES[environment["precision"]]
-    engine = TorchEngine(model.tokenizer, end_ids(model), context, config.sampling.slots, dtype)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
     }
     begin_run(config, run, environment, inputs, examples.description)
+    engine = open_engine(
+        model,
+        config.sampling.slots,
+        environment["precision"],
+        config.engine,
+        threads=environment["threads"],
+    )
     return Session(
         config=config,
         run=run,
@@ -127,6 +137,7 @@ def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> S
         examples=examples,
         suite=suite,
         engine=engine,
+        dtype=dtype,
         to_prompt=to_prompt,
     )
 
@@ -184,7 +195,7 @@ def _new_state(session: Session) -> TrainState:
     trainer = LocalTrainer(
         module,
         [adamw(module.parameters(), rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.engine.dtype,
+        dtype=session.dtype,
         max_grad_norm=o.max_grad_norm,
         rate_option="sft.learning_rate",
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from zerone.config import Config
-from zerone.engine.api import Engine, Request, Sampling
+from zerone.engine.api import Engine, Request, SamplingParams
 from zerone.errors import TrainingError
 from zerone.prompts.r1 import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
@@ -184,10 +184,10 @@ def collect(
     return groups
 
 
-def sampling_of(config: Config) -> Sampling:
+def sampling_of(config: Config) -> SamplingParams:
     """Return the sampling settings as the engine takes them."""
     s = config.sampling
-    return Sampling(
+    return SamplingParams(
         temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_tokens=s.max_tokens, stop=tuple(s.stop)
     )
 
