@@ -197,7 +197,9 @@ def test_more_samples_than_slots_all_come_back_in_the_order_of_their_seeds(slots
     alone = make_engine(model, slots=1)
     for prompt, own, answers in zip(prompts, seeds, found, strict=True):
         assert {rollout.prompt_ids for rollout in answers} == {prompt}
-        assert tokens_of(ask(alone, [prompt], [[*own]], SamplingParams(max_tokens=60))) == tokens_of([answers])
+        assert tokens_of(ask(alone, [prompt], [[*own]], SamplingParams(max_tokens=60))) == tokens_of(
+            [answers]
+        )
 
 
 @pytest.mark.parametrize(
@@ -281,14 +283,19 @@ def test_end_tokens_are_kept_in_the_ids_and_left_out_of_the_text() -> None:
 def test_every_end_token_of_several_ends_a_completion() -> None:
     ends = (END, 50, 100, 150, 200)
     (answers,) = ask(
-        make_engine(tiny_model(), slots=8, end_ids=ends), PROMPTS[:1], [range(60)], SamplingParams(max_tokens=300)
+        make_engine(tiny_model(), slots=8, end_ids=ends),
+        PROMPTS[:1],
+        [range(60)],
+        SamplingParams(max_tokens=300),
     )
     assert {rollout.completion_ids[-1] for rollout in answers if rollout.finish is Finish.STOP} == set(ends)
     assert all(not set(rollout.completion_ids[:-1]) & set(ends) for rollout in answers)
 
 
 def test_completions_without_an_end_have_exactly_max_tokens() -> None:
-    (answers,) = ask(make_engine(tiny_model(), end_ids=()), PROMPTS[:1], [range(4)], SamplingParams(max_tokens=7))
+    (answers,) = ask(
+        make_engine(tiny_model(), end_ids=()), PROMPTS[:1], [range(4)], SamplingParams(max_tokens=7)
+    )
     assert [len(rollout.completion_ids) for rollout in answers] == [7] * 4
     assert {rollout.finish for rollout in answers} == {Finish.LENGTH}
 
@@ -329,7 +336,10 @@ def test_stop_strings_are_found_across_token_borders(
 ) -> None:
     first = byte_tokenizer()(circle[0])["input_ids"]
     ((rollout,),) = ask(
-        make_engine(chant_model(circle)), [first], [(1,)], SamplingParams(temperature=0, max_tokens=40, stop=stop)
+        make_engine(chant_model(circle)),
+        [first],
+        [(1,)],
+        SamplingParams(temperature=0, max_tokens=40, stop=stop),
     )
     assert (rollout.text, rollout.finish) == (expected, Finish.STOP)
     assert rollout.completion_ids == tuple(byte_tokenizer()(expected)["input_ids"])
@@ -338,7 +348,9 @@ def test_stop_strings_are_found_across_token_borders(
 def test_a_stop_string_that_never_comes_changes_nothing() -> None:
     engine = make_engine(tiny_model())
     expected = ask(engine, PROMPTS, [(1, 2)] * 3, SamplingParams(max_tokens=20))
-    assert_same(ask(engine, PROMPTS, [(1, 2)] * 3, SamplingParams(max_tokens=20, stop=("no such",))), expected)
+    assert_same(
+        ask(engine, PROMPTS, [(1, 2)] * 3, SamplingParams(max_tokens=20, stop=("no such",))), expected
+    )
 
 
 def test_prompt_and_max_tokens_beyond_the_context_are_refused() -> None:
@@ -372,7 +384,7 @@ def test_rollouts_carry_the_version_of_the_weights_they_came_from() -> None:
 
 def test_an_engine_without_weights_says_so() -> None:
     engine = TorchEngine(byte_tokenizer(), (END,), 64, 4, torch.float32)
-    with pytest.raises(AssertionError, match="update_weights comes before generate"):
+    with pytest.raises(AssertionError, match="update_weights comes before sampling"):
         ask(engine, PROMPTS[:1], [(1,)], SamplingParams(max_tokens=2))
 
 
@@ -383,7 +395,7 @@ def test_a_sleeping_engine_holds_no_weights_and_wakes_with_new_ones() -> None:
     before = ask(engine, PROMPTS, [(1,)] * 3, sampling)
     engine.sleep()
     assert engine._decoder is None
-    with pytest.raises(AssertionError, match="update_weights comes before generate"):
+    with pytest.raises(AssertionError, match="update_weights comes before sampling"):
         ask(engine, PROMPTS, [(1,)] * 3, sampling)
     engine.update_weights(ModuleWeights(model), 0)
     assert_same(ask(engine, PROMPTS, [(1,)] * 3, sampling), before)
@@ -409,7 +421,9 @@ def test_decoding_in_bfloat16_stays_near_fp32() -> None:
     model = tiny_model()
     engine = TorchEngine(byte_tokenizer(), (END,), 512, 4, torch.bfloat16)
     engine.update_weights(ModuleWeights(model), 0)
-    found = [r for answers in ask(engine, PROMPTS, [range(2)] * 3, SamplingParams(max_tokens=12)) for r in answers]
+    found = [
+        r for answers in ask(engine, PROMPTS, [range(2)] * 3, SamplingParams(max_tokens=12)) for r in answers
+    ]
     own = [abs(torch.tensor(r.sampler_logprobs) - forced_logprobs(model, r)).mean().item() for r in found]
     other = tiny_model(seed=1)
     foreign = [abs(torch.tensor(r.sampler_logprobs) - forced_logprobs(other, r)).mean().item() for r in found]

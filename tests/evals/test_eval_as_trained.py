@@ -36,7 +36,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Return what is asked from now on; answers are cut off after two tokens."""
     seen, generate = Asked(), TorchEngine.generate
 
-    def spied(self: TorchEngine, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
+    def spied(
+        self: TorchEngine, requests: Sequence[Request], sampling: SamplingParams
+    ) -> list[list[Rollout]]:
         seen.prompts += [byte_tokenizer().decode(request.prompt_ids) for request in requests]
         seen.samplings.append(sampling)
         return generate(self, requests, replace(sampling, max_tokens=2))

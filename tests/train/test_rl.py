@@ -217,7 +217,9 @@ def test_seeds_of_answers_are_distinct_and_a_function_of_their_place() -> None:
     again = requests_for(problems, bandit_prompt, 4, (0, "rollout", 1, 0))
     later = requests_for(problems, bandit_prompt, 4, (0, "rollout", 2, 0))
     more = requests_for(problems, bandit_prompt, 6, (0, "rollout", 1, 0))
-    assert one == again
+    assert [(r.problem, r.prompt_ids, r.seeds) for r in one] == [
+        (r.problem, r.prompt_ids, r.seeds) for r in again
+    ]
     assert [request.seeds for request in one] == [request.seeds[:4] for request in more]
     seeds = [seed for request in (*one, *later) for seed in request.seeds]
     assert len(set(seeds)) == len(seeds) == 24

@@ -220,6 +220,18 @@ class Engine(Protocol):
         ...
 
 
+def check_context(requests: Sequence[Request], context: int) -> None:
+    """Raise ModelError where a prompt and `max_tokens` do not fit into a model's context."""
+    for request in requests:
+        length, max_tokens = len(request.prompt_ids), request.sampling.max_tokens
+        if length + max_tokens > context:
+            where = "" if request.problem is None else f" (problem {request.problem.id})"
+            raise ModelError(
+                f"a prompt of {length} tokens and sampling.max_tokens={max_tokens} exceed the model's "
+                f"context of {context} tokens{where}; lower sampling.max_tokens or leave it out"
+            )
+
+
 def generate_with(
     engine: Engine, requests: Sequence[Request], sampling: SamplingParams
 ) -> list[list[Rollout]]:

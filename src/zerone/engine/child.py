@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from zerone.engine.api import Event, Request, SamplingParams, Told, generate_with
+from zerone.engine.api import Event, Request, SamplingParams, Told, check_context, generate_with
 from zerone.engine.process import EngineProcess, Patience
 from zerone.engine.serving import EngineSpec
 from zerone.engine.weights import WeightSource, write_weights
@@ -25,6 +25,7 @@ class ChildEngine:
     def __init__(self, spec: EngineSpec, patience: Patience | None = None) -> None:
         self.weight_version = -1
         self.weight_hash = ""
+        self._context = spec.context
         self._patience = patience or Patience()
         self._told: queue.SimpleQueue[list[tuple[Request, Event]]] = queue.SimpleQueue()
         self._folder = tempfile.TemporaryDirectory(prefix="zerone-weights-")
@@ -41,8 +42,8 @@ class ChildEngine:
         path.unlink()
         if (reply["version"], reply["hash"]) != (version, sent):
             raise EngineError(
-                f"the engine's process holds version {reply['version']} with hash {reply['hash'][:12]}, and was "
-                f"sent version {version} with hash {sent[:12]}; resume the run"
+                f"the engine's process holds version {reply['version']} with hash {reply['hash'][:12]}, and "
+                f"was sent version {version} with hash {sent[:12]}; resume the run"
             )
         self.weight_version, self.weight_hash = version, sent
 
@@ -55,6 +56,7 @@ class ChildEngine:
         """Send requests."""
         if self.weight_version < 0:
             raise AssertionError("update_weights comes before sampling")
+        check_context(requests, self._context)
         self._process.submit(requests)
 
     def cancel(self, requests: Sequence[Request]) -> None:

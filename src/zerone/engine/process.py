@@ -182,10 +182,10 @@ class EngineProcess:
 
     def _opened(self, request: Request) -> Json:
         self._num_requests += 1
-        self._requests[self._num_requests], self._numbers[request] = job, self._num_requests
+        self._requests[self._num_requests], self._numbers[request] = request, self._num_requests
         self._num_missing[self._num_requests] = request.num_samples
         self.num_open += request.num_samples
-        return request_message(self._num_requests, job)
+        return request_message(self._num_requests, request)
 
     def _close(self, number: int) -> Request:
         request = self._requests.pop(number)

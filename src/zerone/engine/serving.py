@@ -13,7 +13,14 @@ from zerone.engine.api import Deliver, Request
 from zerone.engine.scheduler import Scheduler
 from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import end_ids, load_model, width_of
-from zerone.processes.machine import DTYPES, NARROW, Precision, keep_freed_memory, known_machine, precision_for
+from zerone.processes.machine import (
+    DTYPES,
+    NARROW,
+    Precision,
+    keep_freed_memory,
+    known_machine,
+    precision_for,
+)
 
 TORCH, VLLM = "torch", "vllm"
 

@@ -45,7 +45,8 @@ def vllm_engine(spec: EngineSpec) -> VllmEngine:
             "vLLM would drop it; export the model with --to hf, which corrects that, or use the torch engine"
         )
     ends = end_ids_of(files.tokenizer, generation_settings(files), spec.directory)
-    return VllmEngine(VllmRequests(spec, ends), files.tokenizer, ends, max_rows=spec.max_rows)
+    requests = VllmRequests(spec, ends)
+    return VllmEngine(requests, files.tokenizer, ends, max_rows=spec.max_rows, context=spec.context)
 
 
 class VllmRequests:
@@ -84,9 +85,7 @@ class VllmRequests:
         try:
             self._engine = vllm.LLMEngine.from_engine_args(vllm.EngineArgs(**settings))
         except (ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"vLLM cannot load {spec.directory}: {error}; use the torch engine"
-            ) from error
+            raise ModelError(f"vLLM cannot load {spec.directory}: {error}; use the torch engine") from error
 
     def add(self, request: str, row: Row) -> None:
         """Begin to continue what a row has."""
@@ -129,6 +128,8 @@ class VllmRequests:
         given = Hashed(source)
         try:
             self._engine.collective_rpc("reload_weights", kwargs={"weights_iterator": given.tensors()})
+            if self._is_cpu:
+                self._engine.apply_model(_pack_tied_head)
         except (RuntimeError, ValueError, KeyError) as error:
             raise EngineError(f"vLLM did not take the weights: {error}; the run can be resumed") from error
         if given.num_read != len(source.metadata()):
@@ -147,6 +148,16 @@ class VllmRequests:
         if not self._is_cpu and not self._is_asleep:
             self._engine.sleep(level=2)
             self._is_asleep = True
+
+
+def _pack_tied_head(module: Any) -> None:
+    """Compute the output matrix anew from the embedding that it is tied to.
+
+    On CPUs vLLM multiplies with a packed copy, which reloading leaves as it was.
+    """
+    head = getattr(module, "lm_head", None)
+    if head is not None and hasattr(head, "quant_method"):
+        head.quant_method.process_weights_after_loading(head)
 
 
 _LARGEST_SEED = 2**63 - 1

@@ -21,6 +21,7 @@ from zerone.engine.api import (
     Request,
     SamplingParams,
     TokenLogprob,
+    check_context,
     generate_with,
 )
 from zerone.engine.row import Row, rows_of
@@ -67,7 +68,16 @@ class Requests(Protocol):
 class VllmEngine:
     """Samples by vLLM, as `TorchEngine` does by our decoder."""
 
-    def __init__(self, requests: Requests, tokenizer: Any, end_ids: Sequence[int], *, max_rows: int) -> None:
+    def __init__(
+        self,
+        requests: Requests,
+        tokenizer: Any,
+        end_ids: Sequence[int],
+        *,
+        max_rows: int,
+        context: int = 1 << 62,
+    ) -> None:
+        self._context = context
         self.weight_version = 0
         self.weight_hash = ""
         self.num_cancelled = 0
@@ -112,6 +122,7 @@ class VllmEngine:
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Accept requests; who submits them sees to their number."""
+        check_context(requests, self._context)
         rows = rows_of(requests, self._tokenizer, self._end_ids)
         for row in rows:
             row.weights = self.weight_version, self.weight_hash

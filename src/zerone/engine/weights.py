@@ -6,7 +6,7 @@ where types are cast; an engine only loads what it is given.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,6 +83,21 @@ def write_weights(source: WeightSource, path: Path) -> str:
     return hash_of(FileWeights(path))
 
 
+@dataclass(frozen=True, slots=True)
+class HeldWeights:
+    """Tensors by name, as a trainer has gathered or merged them."""
+
+    tensors: Mapping[str, Tensor]
+
+    def metadata(self) -> list[TensorMeta]:
+        """Return name, type and shape of each tensor."""
+        return [TensorMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self]
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tensors by name."""
+        yield from self.tensors.items()
+
+
 class Hashed:
     """A source that is read once: its tensors, and a sha256 of what was read."""
 
@@ -121,7 +136,9 @@ def load_into(module: nn.Module, source: WeightSource) -> None:
         for name, tensor in source:
             parameter = parameters.pop(name, None)
             if parameter is None:
-                raise EngineError(f"weights came with a tensor named {name}, which the engine's model has not")
+                raise EngineError(
+                    f"weights came with a tensor named {name}, which the engine's model has not"
+                )
             if parameter.shape != tensor.shape:
                 raise EngineError(
                     f"the tensor {name} came in the shape {tuple(tensor.shape)}, and the engine's model has "

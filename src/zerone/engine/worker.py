@@ -60,7 +60,9 @@ class Worker:
                     self._write({"pong": self._step_seconds()})
                 elif "cancel" in message:
                     with self._lock:
-                        requests = [self._requests[number] for number in message["cancel"] if number in self._requests]
+                        requests = [
+                            self._requests[number] for number in message["cancel"] if number in self._requests
+                        ]
                     self._scheduler.cancel(requests)
                 elif "load" in message:
                     self._scheduler.call(functools.partial(self._load, *message["load"]))

@@ -19,8 +19,8 @@ from zerone.config import Config
 from zerone.config.sections import SamplingConfig
 from zerone.data.records import read_rows
 from zerone.engine.api import SamplingParams
-from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
 from zerone.engine.opening import open_loaded_engine
+from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
 from zerone.evals.asking import Form, message_of, prompt_of

@@ -26,7 +26,7 @@ from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, end_ids, load_model, quiet_transformers
+from zerone.model.loading import Model, load_model, quiet_transformers
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style

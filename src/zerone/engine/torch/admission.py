@@ -142,7 +142,7 @@ class Waves:
             self._batch, self._prefilled, self._prefix_kv = None, {}, []
 
     def _admit(self, batch: Batch) -> Told:
-        """Fill free slots with waiting rows; their prompts are computed beyond the prefix, all in one pass."""
+        """Fill free slots with waiting rows; their prompts are computed in one pass."""
         entering = [self._waiting.popleft() for _ in range(min(batch.num_free, len(self._waiting)))]
         missing = list(dict.fromkeys(row.request for row in entering if row.request not in self._prefilled))
         if missing:

@@ -30,6 +30,7 @@ NO_NUMBERS = (
     "serve another checkpoint"
 )
 
+
 @dataclass(frozen=True, slots=True)
 class Reserved:
     """Memory for `slots` rows of `columns` tokens beyond the prefix, set aside at once."""

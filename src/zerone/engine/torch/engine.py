@@ -8,19 +8,16 @@ position alone, whatever is decoded beside it.
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from zerone.engine.api import Event, Failure, Request, SamplingParams, generate_with
+from zerone.engine.api import Event, Failure, Request, SamplingParams, check_context, generate_with
 from zerone.engine.row import rows_of
 from zerone.engine.torch.admission import Admission, Arrivals, Waves
 from zerone.engine.torch.batch import Bounded
 from zerone.engine.weights import ModuleWeights, WeightSource, load_into
-from zerone.errors import ModelError
 from zerone.model.decoder import Decoder
-from zerone.model.loading import Model, end_ids
-from zerone.processes.machine import DTYPES, Precision, precision_for
 from zerone.types import Rollout
 
 
@@ -56,15 +53,6 @@ class TorchEngine:
         """Whether nobody else uses the module."""
         self._admission: Admission | None = None
         self._has_cancelled = False
-
-    @classmethod
-    def of_model(cls, model: Model, slots: int, precision: Precision | Literal["auto"]) -> "TorchEngine":
-        """Return an engine that holds a model's weights; `auto` is what suits its width on this machine."""
-        chosen = precision_for(model.module.config.hidden_size, precision)
-        context = int(model.module.config.max_position_embeddings)
-        engine = cls(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
-        engine.update_weights(ModuleWeights(model.module), 0)
-        return engine
 
     @torch.no_grad()
     def update_weights(self, source: WeightSource, version: int) -> None:
@@ -105,7 +93,7 @@ class TorchEngine:
 
         Raises ModelError where they do not.
         """
-        self._check_context(requests)
+        check_context(requests, self._context)
         rows = rows_of(requests, self._tokenizer, self._end_ids)
         for row in rows:
             row.weights = self.weight_version, self.weight_hash
@@ -184,13 +172,3 @@ class TorchEngine:
         if self._kv_bytes is None:
             return Waves(decoder, self._slots)
         return Arrivals(decoder, Bounded(self._context, self._slots, self._kv_bytes))
-
-    def _check_context(self, requests: Sequence[Request]) -> None:
-        for request in requests:
-            length, max_tokens = len(request.prompt_ids), request.sampling.max_tokens
-            if length + max_tokens > self._context:
-                where = "" if request.problem is None else f" (problem {request.problem.id})"
-                raise ModelError(
-                    f"a prompt of {length} tokens and sampling.max_tokens={max_tokens} exceed the model's "
-                    f"context of {self._context} tokens{where}; lower sampling.max_tokens or leave it out"
-                )
