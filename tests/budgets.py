@@ -46,7 +46,7 @@ LOOPS = ("train/loop.py", "train/sft.py", "pretrain.py", "reward_model/training.
 
 MAX_PARAMETERS = 8
 MAX_FILE_LINES = 600
-MAX_OPTIONS = 110
+MAX_OPTIONS = 115
 
 RUNS_INSIDE = ("sandbox/runner.py", "sandbox/template_process.py")
 """Files that are text for a sandbox, imported by nothing: only they may run what a model wrote."""

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from streaming import streamed
-from zerone.engine.api import Delta, Failure, Request
+from zerone.engine.api import Delta, Event, Failure, Request
 from zerone.engine.pacing import PACE_PER_ROW_S, PACE_S, Pacer
 from zerone.types import Finish
 
-Delivered = list[list[tuple[Request, Delta | Failure]]]
+Delivered = list[list[tuple[Request, Event]]]
 
 
 class _Clock:
@@ -21,14 +21,14 @@ class _Clock:
 def _pacer() -> tuple[Pacer, _Clock, Delivered]:
     delivered: Delivered = []
     clock = _Clock()
-    return Pacer(lambda deltas: delivered.append(list(deltas)), clock), clock, delivered
+    return Pacer(lambda deltas: delivered.append([*deltas]), clock), clock, delivered
 
 
 def _request(num_samples: int = 1) -> Request:
     return streamed((1,), lambda event: None, num_samples)
 
 
-def _texts(delivered: Sequence[tuple[Request, Delta | Failure]]) -> str:
+def _texts(delivered: Sequence[tuple[Request, Event]]) -> str:
     return "".join(delta.content for _, delta in delivered if isinstance(delta, Delta))
 
 

@@ -14,6 +14,7 @@ from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from model_server import Answered, completion, refusal, serving
 from serving import live_server
+from whole_groups import WholeGroups, problem_of
 from zerone.engine.api import Request, SamplingParams
 from zerone.engine.remote import Endpoint, EndpointClient
 from zerone.engine.torch.engine import TorchEngine
@@ -50,7 +51,7 @@ def question(prompt: str, seed: int = 1) -> Question:
 # A local model ------------------------------------------------------------------------------------
 
 
-class Counting:
+class Counting(WholeGroups):
     """An engine that writes as much as it may, and notes of which prompts at once."""
 
     weight_version = 0
@@ -67,7 +68,7 @@ class Counting:
         return [
             [
                 Rollout(
-                    problem=request.problem,
+                    problem=problem_of(request),
                     sample=sample,
                     prompt_ids=request.prompt_ids,
                     completion_ids=(1,) * sampling.max_tokens,

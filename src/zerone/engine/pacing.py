@@ -54,5 +54,6 @@ class Pacer:
 
 def _is_urgent(request: Request, event: Event) -> bool:
     """Whether an event is the first or the last of its completion."""
-    is_middle = isinstance(event, Delta) and event.finish is None
-    return not is_middle or event.index not in request.begun
+    if not isinstance(event, Delta) or event.finish is not None:
+        return True
+    return event.index not in request.begun

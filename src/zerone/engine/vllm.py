@@ -69,6 +69,8 @@ class VllmRequests:
         self._is_for_rollouts = spec.is_for_rollouts
         self._is_cpu = bool(current_platform.is_cpu())
         self._is_asleep = False
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        """Of the tensors that vLLM has loaded before."""
         settings: dict[str, Any] = {
             "model": str(find_directory(spec.directory)),
             "dtype": "float32" if self._is_cpu else "bfloat16",
@@ -123,6 +125,13 @@ class VllmRequests:
 
     def load(self, source: WeightSource) -> str:
         """Load weights by vLLM's own loader, and forget the prompts computed with the old ones."""
+        shapes = {meta.name: meta.shape for meta in source.metadata()}
+        # A loader that stops in the middle loads nothing any more, and one that misses a tensor says nothing.
+        if self._shapes and (others := set(shapes.items()) ^ set(self._shapes.items())):
+            raise EngineError(
+                f"the new weights have not the tensors of those before: {min(others)[0]} is missing, new or of "
+                "another shape; the engine samples from the old ones, and the run can be resumed"
+            )
         if self._is_asleep:
             self._engine.wake_up(tags=["weights"])
         given = Hashed(source)
@@ -132,15 +141,16 @@ class VllmRequests:
                 self._engine.apply_model(_pack_tied_head)
         except (RuntimeError, ValueError, KeyError) as error:
             raise EngineError(f"vLLM did not take the weights: {error}; the run can be resumed") from error
-        if given.num_read != len(source.metadata()):
+        if given.num_read != len(shapes):
             raise EngineError(
-                f"vLLM read {given.num_read} of {len(source.metadata())} tensors of the new weights and "
+                f"vLLM read {given.num_read} of {len(shapes)} tensors of the new weights and "
                 "samples from a mixture; the run can be resumed"
             )
         if self._is_asleep:
             self._engine.wake_up(tags=["kv_cache"])
             self._is_asleep = False
         self._engine.reset_prefix_cache()
+        self._shapes = shapes
         return given.hash
 
     def sleep(self) -> None:
