@@ -52,8 +52,7 @@ def engine(request: pytest.FixtureRequest, model: Model) -> Iterator[Engine]:
         pytest.skip("vLLM is not installed")
     engine = open_engine(model, 8, "fp32", EngineConfig(kind=request.param), threads=1)
     yield engine
-    if isinstance(engine, ChildEngine):
-        engine.close()
+    engine.close()
 
 
 @pytest.fixture

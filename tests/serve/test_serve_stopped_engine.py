@@ -33,7 +33,7 @@ def engines_of(live: Live) -> list[int]:
     children = Path(f"/proc/{live.process.pid}/task").glob("*/children")
     numbers = [int(number) for path in children for number in path.read_text().split()]
     return sorted(
-        number for number in numbers if b"engine_worker" in Path(f"/proc/{number}/cmdline").read_bytes()
+        number for number in numbers if b"engine.worker" in Path(f"/proc/{number}/cmdline").read_bytes()
     )
 
 

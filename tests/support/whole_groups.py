@@ -12,6 +12,9 @@ class WholeGroups:
     weight_hash = ""
     is_busy = False
 
+    def close(self) -> None:
+        pass
+
     def submit(self, requests: Sequence[Request]) -> None:
         raise AssertionError("asked by `generate` alone")
 

@@ -215,6 +215,10 @@ class Engine(Protocol):
         """Give up the weights and their memory until the next `update_weights`."""
         ...
 
+    def close(self) -> None:
+        """End what belongs to it: weights, a process, connections."""
+        ...
+
     def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
         """Return the rollouts of each request in the order of its seeds: `generate_with` this engine."""
         ...

@@ -129,8 +129,8 @@ class VllmRequests:
         # A loader that stops in the middle loads nothing any more, and one that misses a tensor says nothing.
         if self._shapes and (others := set(shapes.items()) ^ set(self._shapes.items())):
             raise EngineError(
-                f"the new weights have not the tensors of those before: {min(others)[0]} is missing, new or of "
-                "another shape; the engine samples from the old ones, and the run can be resumed"
+                f"the new weights are not the tensors of those before: {min(others)[0]} is missing, new or "
+                "of another shape; the engine samples from the old ones, and the run can be resumed"
             )
         if self._is_asleep:
             self._engine.wake_up(tags=["weights"])

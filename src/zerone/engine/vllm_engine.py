@@ -100,6 +100,10 @@ class VllmEngine:
         """Give up the memory of weights and cache until the next `update_weights`."""
         self._requests.sleep()
 
+    def close(self) -> None:
+        """Give up the memory; vLLM itself ends with this process."""
+        self.sleep()
+
     @property
     def num_active(self) -> int:
         """Completions under way; vLLM does not tell which of them wait."""

@@ -64,6 +64,9 @@ class RecordedEngine:
     def sleep(self) -> None:
         """Hold no weights, as ever."""
 
+    def close(self) -> None:
+        """Hold nothing, as ever."""
+
     def submit(self, requests: Sequence[Request]) -> None:
         """Take note of what is asked."""
         self._asked.extend(requests)

@@ -5,6 +5,7 @@ between in the run directory. Killed at any moment it goes on with `resume`, and
 weights of the whole are those of an uninterrupted run, bit for bit on the same machine.
 """
 
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +89,8 @@ def run_zero(
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
         chosen = algorithm or algorithm_of(config, session.model.module, session.dtype)
-        return _train_and_measure(session, new_state(session), display, chosen)
+        with contextlib.closing(session.engine):
+            return _train_and_measure(session, new_state(session), display, chosen)
     finally:
         run.unlock()
 

@@ -6,6 +6,7 @@ goes on with `resume`, and the metrics and weights of the whole are those of an 
 bit for bit on the same machine.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +100,8 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     try:
         environment = prepare_run(config, run, resume)
         session = _open_session(config, run, environment)
-        return _train_and_measure(session, _new_state(session), display)
+        with contextlib.closing(session.engine):
+            return _train_and_measure(session, _new_state(session), display)
     finally:
         run.unlock()
 

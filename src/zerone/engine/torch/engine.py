@@ -88,6 +88,10 @@ class TorchEngine:
         """Give up the weights and their memory until the next `update_weights`."""
         self._decoder = self._admission = None
 
+    def close(self) -> None:
+        """Give up the weights."""
+        self.sleep()
+
     def submit(self, requests: Sequence[Request]) -> None:
         """Accept requests, for a prompt and `max_tokens` that fit into the model's context.
 
