@@ -235,7 +235,7 @@ def test_after_a_step_that_fails_nobody_waits_for_ever(
 ) -> None:
     """Out of memory, the usual reason, may come when a row is neither in the queue nor in the batch."""
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory")
 
     for scheduler in running(model):
