@@ -1,6 +1,10 @@
-# What there is to do: `make zero` (install, then R1-Zero on the embedded model), `make test`.
+# `make zero` installs into .venv, then trains R1-Zero on the embedded model; `make test` runs the tests.
+# Afterwards: source .venv/bin/activate
 PYTHON ?= python3
 VENV   := .venv
+# Where torch comes from; empty is where pip is set up to look. PyTorch's own index of CPU builds:
+# make zero TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 
@@ -9,6 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 zero: install
 	$(BIN)/zerone zero
 
+# Runs programs that models write, so it needs a sandbox (apt-get install bubblewrap).
 r1: install
 	$(BIN)/zerone r1
 
@@ -18,10 +23,11 @@ test: dev
 
 install: $(VENV)/installed
 
-# torch first and pinned: any looser request brings gigabytes of CUDA packages on Linux.
+# torch first and pinned, so that nothing else chooses its version. Without TORCH_INDEX pip takes what it finds: on x86
+# Linux the CUDA build (2.8 GB of packages) unless pip is set up for a CPU build; on macOS a CPU build.
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install torch==2.13.0
+	$(PIP) install torch==2.13.0 $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
 	$(PIP) install -c constraints.txt -e .
 	touch $@
 

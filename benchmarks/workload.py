@@ -17,10 +17,11 @@ import torch
 from transformers.utils import logging
 
 from zerone.config import Config, build_config
+from zerone.data.mixture import Mixture
 from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import UserError
-from zerone.evals.suites import data_of
+from zerone.jobs.data import data_of
 from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.processes.machine import (
@@ -31,7 +32,6 @@ from zerone.processes.machine import (
     keep_freed_memory,
     known_machine,
 )
-from zerone.train.loop import Mixture
 from zerone.types import Problem
 
 SETTINGS_OF_FAMILY = {

@@ -28,7 +28,7 @@ which `zerone config show --recipe NAME` shows.
 _COMMANDS = """\
 # Commands
 
-Made from the code by `docs/write_reference.py`. Exit codes: 0 done, 1 failure, 2 something that you can mend,
+Made from the code by `docs/write_reference.py`. Exit codes: 0 done, 1 failure, 2 something that you can fix,
 130 interrupted and saved.
 """
 

@@ -8,6 +8,7 @@ reader of the code would accept; usually the better change is a smaller function
 FLOW = (
     "errors",
     "escaping",
+    "files",
     "seeding",
     "types",
     "device",
@@ -15,6 +16,7 @@ FLOW = (
     "identity",
     "processes",
     "config",
+    "hub",
     "prompts",
     "data",
     "problems",
@@ -22,14 +24,16 @@ FLOW = (
     "model",
     "engine",
     "runs",
+    "trackers",
     "sandbox",
     "rewards",
     "train",
+    "planning",
     "pretrain",
     "evals",
-    "curation",
     "reward_model",
     "jobs",
+    "curation",
     "pipeline",
     "report",
     "export",
@@ -37,7 +41,7 @@ FLOW = (
     "serve",
     "cli",
 )
-"""A module imports only from modules before it; README's map shows the same order."""
+"""A module imports only from modules before it; the map in docs/architecture.md shows the same order."""
 
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100
@@ -46,7 +50,7 @@ LOOPS = ("train/loop.py", "train/sft.py", "pretrain.py", "reward_model/training.
 
 MAX_PARAMETERS = 8
 MAX_FILE_LINES = 600
-MAX_OPTIONS = 115
+MAX_OPTIONS = 135
 
 RUNS_INSIDE = ("sandbox/runner.py", "sandbox/template_process.py")
 """Files that are text for a sandbox, imported by nothing: only they may run what a model wrote."""
@@ -59,6 +63,8 @@ FORBIDDEN_NAMES = frozenset(
 EXCEPTIONS: dict[str, str] = {
     "cli/eval.py:model: lines": "half of them are the flags of `zerone eval` with their help",
     "cli/eval.py:model: parameters": "the flags of `zerone eval`, which typer reads from the signature",
+    "cli/plan.py:plan: lines": "most of them are the flags of `zerone plan` with their help",
+    "cli/plan.py:plan: parameters": "the flags of `zerone plan`, which typer reads from the signature",
     "cli/serve.py:serve: parameters": "the flags of `zerone serve`, read from the signature",
 }
 """What exceeds a budget -> why. Keys as the test prints them: `train/optim.py:Muon.step: lines`."""

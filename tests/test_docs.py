@@ -4,16 +4,29 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+import yaml
+from typer.core import TyperGroup
+from typer.main import get_command
 
+import write_figure
 import write_notebook
 import write_reference
-from processes import environment_of_runs
+from processes import arguments_of, call_main, environment_of_runs
+from scripted import save_talking_model, write_problems
+from zerone.cli.main import app
+from zerone.config import options
+from zerone.runs.directory import RunDir
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -138,7 +151,10 @@ def test_a_broken_link_would_be_found(tmp_path: Path) -> None:
     assert "#nowhere" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md", "LOG.md"])
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
 def test_links_from_outside_of_the_site_lead_somewhere(name: str) -> None:
     page = ROOT / name
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
@@ -155,3 +171,167 @@ def test_figures_with_intervals_are_those_of_the_readme(name: str) -> None:
     readme = MEASURED.findall((ROOT / "README.md").read_text(encoding="utf-8"))
     assert len(found) >= 6
     assert set(found) <= set(readme)
+
+
+# What a reader pastes -----------------------------------------------------------------------------
+
+
+def typed_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a page's shell blocks, joined where a backslash continues them."""
+    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield from block.replace("\\\n", " ").splitlines()
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """Return the arguments of every `zerone` command of a page, without its comment."""
+    typed = (line.strip() for line in typed_lines(text))
+    lines = [re.sub(r"\s# .*$", "", line) for line in typed if line.startswith("zerone ")]
+    commands = [shlex.split(line)[1:] for line in lines]
+    return [command[: command.index("<")] if "<" in command else command for command in commands]
+
+
+# What click raises: typer brings a click of its own.
+WRONG: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+
+def complaint_of(arguments: list[str]) -> str | None:
+    """Return what the command line says against arguments, or None; nothing is run."""
+    command: Any = get_command(app)
+    name: Any = "zerone"
+    rest, context = arguments, None
+    try:
+        while isinstance(command, TyperGroup):
+            context = command.make_context(name, list(rest), parent=context)
+            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+        command.make_context(name, list(rest), parent=context)
+    except WRONG as error:
+        return str(error.format_message())
+    return next((f"no option {key}" for key in _option_keys(arguments) if not _is_option(key)), None)
+
+
+def _option_keys(arguments: list[str]) -> Iterator[str]:
+    for argument in arguments:
+        if match := re.match(r"([a-z_0-9*]+(?:\.[A-Za-z_0-9]+)+)=", argument):
+            yield match[1]
+
+
+def _is_option(key: str) -> bool:
+    """Whether a key names an option, perhaps of one stage, or of one variant of an ablation."""
+    known = options()
+    has_entries = key.startswith(("reward.functions.", "data.mixture."))
+    return key in known or key.partition(".")[2] in known or has_entries
+
+
+PASTED = {
+    (page.relative_to(ROOT).as_posix(), shlex.join(arguments)): arguments
+    for page in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+    if page.name != "lab_notebook.md"
+    for arguments in commands_of(page.read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize(("page", "command"), list(PASTED))
+def test_commands_of_the_pages_are_understood(page: str, command: str) -> None:
+    assert complaint_of(PASTED[page, command]) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("zeor", "No such command"),
+        ("zero --reusme", "No such option"),
+        ("zero rl.stpes=3", "no option rl.stpes"),
+        ("r1 dev1.rl.stpes=3", "no option dev1.rl.stpes"),
+        ("reward audit", "Missing"),
+        ("eval compare a.json", "Missing"),
+        ("sandbox run", "Missing"),
+    ],
+)
+def test_a_command_that_does_not_exist_would_be_found(command: str, complaint: str) -> None:
+    assert complaint in str(complaint_of(command.split()))
+
+
+def test_commands_are_read_from_pages() -> None:
+    page = "x\n```sh\nzerone zero a.b='#1 x' \\\n  --quiet  # why\nmake zero\n```\n`zerone r1`\n"
+    assert commands_of(page) == [["zero", "a.b=#1 x", "--quiet"]]
+    assert len(PASTED) > 60
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_environment_is_activated_before_the_first_command(page: str) -> None:
+    lines = list(typed_lines((ROOT / page).read_text(encoding="utf-8")))
+    made = next(i for i, line in enumerate(lines) if line.startswith("make zero"))
+    assert "git clone" in lines[made - 1]
+    assert lines[made + 1].startswith("source .venv/bin/activate")
+    assert not any(line.startswith("zerone") for line in lines[:made])
+
+
+def test_readme_is_short_and_says_at_once_what_it_does_not_do() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 130
+    first_screen = "\n".join(lines[:25])
+    for said in (
+        "Not for, today",
+        "no multi-GPU or multi-node training",
+        "Independent of DeepSeek",
+        "bubblewrap",
+    ):
+        assert said in first_screen
+
+
+@pytest.mark.parametrize(("given", "index"), [([], False), (["TORCH_INDEX=https://example.org/cpu"], True)])
+def test_make_takes_torch_from_an_index_if_one_is_given(
+    tmp_path: Path, given: list[str], index: bool
+) -> None:
+    """With and without an index the version is the pinned one, before anything else is installed."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    done = subprocess.run(
+        ["make", "-n", "install", *given], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    installs = [line for line in done.stdout.splitlines() if " install " in line]
+    pinned = re.search(r"^torch==\S+", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert pinned is not None
+    assert pinned[0] in installs[0]
+    assert ("--index-url https://example.org/cpu" in installs[0]) is index
+    assert "-e ." in installs[1]
+    assert "--index-url" not in installs[1]
+
+
+# Files that others read ---------------------------------------------------------------------------
+
+
+def test_the_figure_of_the_readme_stands_alone() -> None:
+    text = write_figure.FIGURE.read_text(encoding="utf-8")
+    tree = ElementTree.fromstring(text)
+    assert tree.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(text) < 40_000
+    assert not re.search(r"href|url\(|@import|<script|<image", text)
+    assert write_figure.style() in text, "run: python docs/write_figure.py RUN"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    measured = re.findall(r"(?:pass@1|cons@16) went from (\S+) to (\S+);", text)
+    assert len(measured) == 2
+    assert all(f"{share} [" in readme for shares in measured for share in shares), "the table's figures"
+
+
+def test_the_figure_is_drawn_from_a_run(tmp_path: Path) -> None:
+    save_talking_model(tmp_path / "base")
+    write_problems(tmp_path / "problems.jsonl")
+    code, out, err = call_main(tmp_path, *arguments_of(tmp_path, "run", "rl.steps=2"))
+    assert code == 0, out + err
+    text = write_figure.figure_text(RunDir(tmp_path / "run"))
+    tree = ElementTree.fromstring(text)
+    charts = [node.get("aria-label") for node in tree if node.get("class") == "chart"]
+    assert charts == ["Accuracy during training", "Response length"]
+    assert ".series path" in text and "prefers-color-scheme: dark" in text
+
+
+def test_citation_and_issue_templates_are_yaml_with_their_fields() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "version", "license"} <= set(citation)
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert {path.name for path in forms} == {"bug.yml", "config.yml", "feature.yml"}
+    for path in forms:
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert path.name == "config.yml" or {"name", "description", "body"} <= set(read)

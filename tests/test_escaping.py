@@ -187,7 +187,9 @@ def test_a_complaint_about_data_is_one_line(tmp_path: Path, text: str) -> None:
     data.write_text(json.dumps(row) + "\n", encoding="utf-8")
     code, out, err = call_main(tmp_path, "reward", "check", str(data))
     assert (code, hidden(out), hidden(err)) == (2, [], [])
-    assert sum(line.startswith(f"{data}:") for line in out.splitlines()) == len(out.splitlines()) - 1
+    complaint, reason, count = out.splitlines()
+    assert complaint.startswith(f"{data}:")
+    assert "1 unusable: " in reason and count.endswith("1 unusable")
 
 
 @pytest.mark.parametrize("text", HOSTILE)

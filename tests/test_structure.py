@@ -1,4 +1,4 @@
-"""The shape of the code, enforced: one-way imports, budgets, forbidden constructs, options, README.
+"""The shape of the code, enforced: one-way imports, budgets, forbidden constructs, options, the map.
 
 The rules read source text by `ast` and import nothing but the option tree. Each rule is also run
 on a small planted tree that breaks it, since a rule that finds nothing may just be blind.
@@ -365,20 +365,18 @@ def test_every_section_says_what_it_is_for() -> None:
     assert [section.__name__ for section in Section.__subclasses__() if not section.__doc__] == []
 
 
-def _modules_in_map(readme: str) -> list[str]:
+def _modules_in_map(page: str) -> list[str]:
     """Return the modules of the first fenced block whose lines start with module paths."""
-    for block in re.findall(r"^```[^\n]*\n(.*?)^```", readme, re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```[^\n]*\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
         modules = re.findall(r"^\s*([a-z_]+)(?:\.py|/)(?=\s|$)", block, re.MULTILINE)
         if budgets.FLOW[0] in modules:
             return [module for module in modules if module not in ("src", "zerone", "tests")]
     return []
 
 
-def test_readme_map_shows_the_flow() -> None:
-    readme = ROOT / "README.md"
-    if not readme.exists():
-        pytest.skip("README.md is not written yet")
-    assert _modules_in_map(readme.read_text(encoding="utf-8")) == list(budgets.FLOW)
+def test_map_shows_the_flow() -> None:
+    page = ROOT / "docs" / "architecture.md"
+    assert _modules_in_map(page.read_text(encoding="utf-8")) == list(budgets.FLOW)
 
 
 @pytest.mark.parametrize("edit", [lambda t: t, lambda t: t.replace("types.py ", "tpyes.py ")])

@@ -4,6 +4,8 @@ Each class is also the builtin that a caller would expect to catch, and carries 
 the command line uses: 2 for what the user can mend, 1 for what went wrong while working.
 """
 
+from types import TracebackType
+
 
 class ZeroneError(Exception):
     """The root: the message says what was given and how to mend it."""
@@ -31,6 +33,10 @@ class ModelError(UserError, ValueError):
 
 class RunDirError(UserError, OSError):
     """A run directory is in use, belongs to another configuration, or cannot be written."""
+
+
+class FileError(RunDirError, ValueError):
+    """A file cannot be read or written, or does not hold what such a file holds; the message names it."""
 
 
 class CheckpointError(ZeroneError, OSError):
@@ -81,3 +87,23 @@ class EndpointUnusable(EndpointError, UserError):
 
 class TooFewSamplesError(ZeroneError, ValueError):
     """Too few samples are good enough to learn from; the message counts the others by reason."""
+
+
+class Caught:
+    """Takes what code that is not ours raises, in `error`; only an interruption (Ctrl-C) goes on.
+
+    For two kinds of code alone, which may raise anything and must not end a run: reward functions of the
+    user's (rewards/user.py), and the packages of trackers, in their own process (trackers/worker.py).
+    """
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> "Caught":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
+    ) -> bool:
+        self.error = error if isinstance(error, Exception | SystemExit) else None
+        return self.error is not None

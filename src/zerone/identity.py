@@ -7,6 +7,7 @@ done twice has the same hash.
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ ABOUT = (LINEAGE_NAME, "provenance.json")
 
 
 def sha256_of_text(text: str) -> str:
-    """Return the digest of a text."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    """Return the digest of a text; names of files may not be UTF-8."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def sha256_of_value(value: Any) -> str:
@@ -29,11 +30,17 @@ def sha256_of_value(value: Any) -> str:
 
 def sha256_of_file(path: Path) -> str:
     """Return what `sha256sum` says."""
-    digest = hashlib.sha256()
+    return sha256_of_start(path)
+
+
+def sha256_of_start(path: Path, num_bytes: int | None = None) -> str:
+    """Return the digest of the first bytes of a file, or of all of them."""
+    digest, left = hashlib.sha256(), sys.maxsize if num_bytes is None else num_bytes
     try:
         with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
+            while chunk := file.read(min(left, 1 << 20)):
                 digest.update(chunk)
+                left -= len(chunk)
     except OSError as error:
         raise RunDirError(f"cannot read {path}: {error.strerror}") from error
     return digest.hexdigest()

@@ -130,7 +130,7 @@ def test_an_existing_pipeline_needs_resume_and_another_recipe_is_refused(folder:
     [
         ('{"prompt": "a", "answer": 1}\n{', "r1.data.path=FILE", "bad.jsonl:2: not valid JSON"),
         (None, "dev2.data.path=FILE", "bad.jsonl does not exist"),
-        (None, "dev3.model.path=FILE", "bad.jsonl is no model"),
+        (None, "dev3.model.path=FILE", "bad.jsonl is not a model"),
         (
             '{"prompt": "a", "response": "b", "is_safe": true}\n' * 30,
             "helpfulness.data.path=FILE",
@@ -171,4 +171,4 @@ def test_lineage_is_printed_as_a_tree_and_as_json(folder: Path) -> None:
     assert not found["weights_have_changed"]
     code, _, err = call_main(folder, "lineage", str(folder / "nothing"))
     assert code == 2
-    assert "is no model" in err
+    assert "is not a model" in err

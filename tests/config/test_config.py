@@ -139,7 +139,7 @@ def test_all_wrong_values_are_named_at_once() -> None:
         ),
         (["rl.reference_every=5"], "rl.reference_every has no effect while loss.kl_coef is 0"),
         (["sampling.temperature=0"], "sampling.temperature=0 makes all answers of a group equal"),
-        (["reward.accuracy=0", "reward.format=0"], "nothing would be rewarded"),
+        (["reward.accuracy=0", "reward.format=0"], "all reward weights are 0"),
     ],
 )
 def test_impossible_combination_is_refused(overrides: list[str], message: str) -> None:

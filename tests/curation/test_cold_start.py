@@ -234,4 +234,4 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("zerone.curation.settings.make_rejection_samples", interrupted)
     code, _, err = call_main(tmp_path, "data", "reject-sample", "--out=x.jsonl")
     assert code == 130
-    assert "interrupted; what is finished is kept: the same command goes on" in err
+    assert "interrupted; finished work is saved: give the same command again" in err

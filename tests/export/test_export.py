@@ -218,7 +218,7 @@ def test_what_others_wrote_stays_one_line_of_text_in_card_and_modelfile(tmp_path
     body = written.split("\n---\n", 1)[1]
     assert [line for line in body.splitlines() if line.startswith("#")] == [
         "# a \\# Forged",
-        *(f"## {title}" for title in ("Figures", "Use", "Lineage", "Licence")),
+        *(f"## {title}" for title in ("Figures", "Use", "Lineage", "License")),
     ]
     assert "| x \\| y \\# Forged \\<b\\>\\`z\\`\\</b\\> | commit 1 \\| 2 \\#\\# Forged |" in body
 

@@ -198,7 +198,7 @@ def test_a_model_of_unknown_licence_is_not_pushed(tmp_path: Path) -> None:
     save_model(tiny_model(), byte_tokenizer(), tmp_path / "model")
     where = ["--to", "hub", "--repo", REPO, "--out", str(tmp_path / "out")]
     code, _, err = call_main(tmp_path, "export", str(tmp_path / "model"), *where, "--push")
-    assert (code, "state it by --licence" in err) == (2, True)
+    assert (code, "give it with --license" in err) == (2, True)
     assert not (tmp_path / "out").exists()
     assert call_main(tmp_path, "export", str(tmp_path / "model"), *where, "--licence", "MIT")[0] == 0
     assert "license: mit" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")

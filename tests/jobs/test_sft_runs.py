@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -13,23 +12,11 @@ import torch
 from forking import fork
 from processes import call_main, metrics_of
 from scripted import save_talking_model, write_problems
+from sft_runs import arguments, demonstrations
 from zerone.model.loading import load_model
 from zerone.runs.directory import RunDir
 
 NUM_STEPS = 17
-
-
-def demonstrations(count: int = 40) -> str:
-    """Return lines of answers that are always well formed, in both forms by turns."""
-    lines: list[dict[str, Any]] = []
-    for i in range(count):
-        question, answer = f"Say {i % 10}, please ({i}).", f"<think>ab</think>\n<answer>{i % 10}</answer>"
-        if i % 2:
-            lines.append({"prompt": question, "completion": answer})
-        else:
-            turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-            lines.append({"messages": turns})
-    return "".join(json.dumps(line) + "\n" for line in lines)
 
 
 @pytest.fixture(scope="module")
@@ -40,28 +27,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_problems(path / "problems.jsonl", count=4)
     (path / "data.jsonl").write_text(demonstrations(), encoding="utf-8")
     return path
-
-
-def arguments(folder: Path, name: str, *changes: str) -> list[str]:
-    return [
-        "sft",
-        f"--run-dir={folder / name}",
-        f"model.path={folder / 'base'}",
-        f"data.path={folder / 'data.jsonl'}",
-        "data.eval_share=0.3",
-        "model.precision=fp32",
-        "model.threads=1",
-        "sft.epochs=2",
-        "sft.batch_size=4",
-        "sft.learning_rate=0.02",
-        "sft.microbatch_tokens=800",
-        f"sft.suite={folder / 'problems.jsonl'}",
-        "sampling.max_tokens=16",
-        "eval.every=3",
-        "eval.hard_samples=2",
-        "checkpoint.every=2",
-        *changes,
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +173,7 @@ def test_changed_data_is_refused_on_resume(folder: Path, finished: Path) -> None
         (["sft.max_tokens=20"], "longer than 20 tokens"),
         (["data.path=nowhere.jsonl"], "does not exist"),
         (["data.path=null"], "SFT needs data.path=FILE.jsonl"),
-        (["sft.suite=maths"], "is no suite"),
+        (["sft.suite=maths"], "is not a suite"),
         (["data.eval_share=0.0001"], "leaves none for evaluation"),
     ],
 )

@@ -68,7 +68,7 @@ def test_summary_has_all_documented_keys(finished: tuple[Path, str]) -> None:
     run, _ = finished
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     assert summary.keys() == {"base", "final", "steps", "wall_s", "peak_rss_bytes", "seed"}
-    of_all = ["pass_at_1", "format", "response_tokens", "reflection_words"]
+    of_all = ["pass_at_1", "format", "response_tokens", "reflection_words", "unparsable"]
     for moment in ("base", "final"):
         assert summary[moment].keys() == {"mixed", "hard"}
         for suite, names in (("mixed", of_all), ("hard", [*of_all, "cons_at_16"])):
@@ -226,22 +226,42 @@ def test_resuming_a_finished_run_changes_nothing(finished: tuple[Path, str], fol
         assert (folder / "again" / file).read_bytes() == (expected / file).read_bytes()
 
 
-def test_a_damaged_checkpoint_is_refused_and_the_one_before_leads_to_the_same_end(
-    finished: tuple[Path, str], folder: Path
+def _flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "model/model.safetensors", "model/tokenizer.json"])
+def test_a_flipped_bit_in_a_checkpoint_is_told_and_the_one_before_leads_to_the_same_end(
+    name: str, finished: tuple[Path, str], folder: Path, tmp_path: Path
 ) -> None:
     expected, _ = finished
-    run = folder / "damaged"
+    run = tmp_path / "damaged"
     shutil.copytree(expected, run)
     last = run / "checkpoints" / "step_000004"
-    (last / "optimizer.safetensors").write_bytes(b"damaged")
-    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), "--resume")
-    assert code == 1
-    assert f"{last} is damaged" in err
-    shutil.rmtree(last)
-    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), "--resume")
+    _flip(last / name)
+    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), f"--run-dir={run}", "--resume")
     assert code == 0, err
+    assert f"{last} is damaged ({name} is not what was written)" in err
+    assert "step_000003" in err
     for file in ("metrics.jsonl", "model/model.safetensors"):
         assert (run / file).read_bytes() == (expected / file).read_bytes()
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused_by_name(
+    finished: tuple[Path, str], folder: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "damaged"
+    shutil.copytree(finished[0], run)
+    for path in (run / "checkpoints").iterdir():
+        _flip(path / "optimizer.safetensors")
+    before = (run / "metrics.jsonl").read_bytes()
+    code, _, err = call_main(folder, *arguments_of(folder, "damaged"), f"--run-dir={run}", "--resume")
+    assert code == 1
+    assert "step_000004 is damaged" in err
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def _small_files(size: int) -> Callable[[], None]:
@@ -273,7 +293,7 @@ def test_an_existing_run_is_not_overwritten(finished: tuple[Path, str], folder: 
     before = (run / "metrics.jsonl").read_bytes()
     code, _, err = call_main(folder, *arguments_of(folder, "finished"))
     assert code == 2
-    assert f"{run} already holds a run; go on with it by --resume or choose another --run-dir" in err
+    assert f"{run} already holds a run; resume it with --resume, or choose another --run-dir" in err
     assert (run / "metrics.jsonl").read_bytes() == before
 
 

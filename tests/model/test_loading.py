@@ -233,7 +233,7 @@ SIZES: dict[str, tuple[dict[str, Any], str]] = {
     "base below 0": ({"rope_parameters": {"rope_type": "default", "rope_theta": -5.0}}, "rope_theta is -5"),
     "names that are a number": ({"id2label": 3}, "cannot use"),
     "precision that is a word": ({"dtype": "evil"}, "cannot use"),
-    "epsilon that is no number": ({"rms_norm_eps": float("nan")}, "rms_norm_eps is nan"),
+    "epsilon that is not a number": ({"rms_norm_eps": float("nan")}, "NaN is not a JSON value"),
 }
 IDS: dict[str, tuple[dict[str, Any], str]] = {
     f"{name}={token}": ({name: token}, f"{name} is {token} and vocab_size {NUM_TOKENS}")
@@ -340,6 +340,8 @@ def test_an_unsupported_architecture_is_refused_before_its_weights_are_opened(tm
 
 def test_a_name_that_is_no_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist; nothing is downloaded by that name"):
+        load_model("./Qwen/Qwen3-0.6B", torch.float32)
+    with pytest.raises(ModelError, match=r"HF_HUB_OFFLINE is set, and the model Qwen/Qwen3-0\.6B is not"):
         load_model("Qwen/Qwen3-0.6B", torch.float32)
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="is a file"):

@@ -1,14 +1,14 @@
 """Ablations: variants side by side, each done once, and one figure of what their runs recorded."""
 
 import json
-import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from killing import fork_and_kill, moment
+from killing import kill_until_done
 from pipelines import Notes, small_graph, small_pipeline
 from processes import call_main, metrics_of
 from report_runs import Page
@@ -100,17 +100,8 @@ def test_a_finished_ablation_is_not_run_again_and_a_killed_one_goes_on(folder: P
     notes = Notes()
     run_ablation(folder, "ablation", notes)
     assert notes.begun == []
-    rng, kills = Random(0), 0
-    for attempt in range(10):
-        seconds = moment(rng, attempt, 0.05, 0.75)
-        alive = fork_and_kill(lambda: run_ablation(folder, "killed", Notes()), seconds)
-        kills += alive
-        if not alive and kills >= 2:
-            break
-        if not alive:  # over before it was killed often enough: begin anew
-            shutil.rmtree(folder / "killed")
-    run_ablation(folder, "killed", Notes())
-    assert kills >= 2
+    work = partial(run_ablation, folder, "killed", Notes())
+    kill_until_done(work, folder / "killed", Random(0), 0.05, 0.75, 4)
     for name in FORMAT.variants:
         assert metrics_of(folder / "killed" / name) == metrics_of(folder / "ablation" / name)
 
@@ -122,7 +113,7 @@ def test_stages_that_are_not_done_cannot_be_started_from(folder: Path) -> None:
         RunDirError, match=r"stage first of .* is not done; finish it by `zerone r1 --resume`"
     ):
         take_over(work, late, folder / "run")
-    with pytest.raises(RunDirError, match="is no pipeline"):
+    with pytest.raises(RunDirError, match="is not a pipeline"):
         ablation_pipeline(small_graph(), FORMAT, folder / "x", Path("unused"), (), folder)
 
 

@@ -67,7 +67,7 @@ def test_a_finished_pipeline_is_not_run_again(folder: Path) -> None:
 
 
 def test_a_finished_pipeline_is_not_overwritten_without_resume(folder: Path) -> None:
-    with pytest.raises(RunDirError, match="already holds a pipeline; go on with it by --resume"):
+    with pytest.raises(RunDirError, match="already holds a pipeline; resume it with --resume"):
         small_pipeline(folder).run(False, Notes())
 
 
@@ -262,7 +262,7 @@ def test_an_interrupted_stage_goes_on_and_a_failed_one_too(folder: Path) -> None
     copy_of_run(folder, "stopped")
     graph = small_graph(answers={"run": stopping})
     pipeline = small_pipeline(folder, "stopped", graph=graph, start="answers")
-    with pytest.raises(Interrupted, match=r"stopped in stage answers; .*stopped --resume"):
+    with pytest.raises(Interrupted, match=r"stopped in stage answers; .*resume=True .*stopped"):
         pipeline.run(True, Notes())
     with pytest.raises(TrainingError):
         small_pipeline(folder, "stopped", graph=graph).run(True, Notes())
@@ -340,12 +340,12 @@ def test_a_lineage_travels_with_the_model_and_notices_other_weights(folder: Path
 def test_a_damaged_lineage_is_refused_and_a_model_without_one_is_known_by_its_hash(folder: Path) -> None:
     bare = Path(shutil.copytree(folder / "run" / "base" / "model", folder / "bare"))
     (bare / "lineage.json").write_text('{"root": "x", "nodes": {}}', encoding="utf-8")
-    with pytest.raises(ModelError, match="is no lineage"):
+    with pytest.raises(ModelError, match="is not a lineage"):
         lineage_of_model(str(bare))
     (bare / "lineage.json").unlink()
     node = lineage_of_model(str(bare)).node
     assert (node.name, node.sha256) == ("base", sha256_of_path(bare))
-    with pytest.raises(ModelError, match="is no model"):
+    with pytest.raises(ModelError, match="is not a model"):
         lineage_of_model(str(folder))
 
 

@@ -395,7 +395,7 @@ def test_two_students_of_one_name_and_a_missing_teacher_are_refused(folder: Path
     code, _, err = call_main(folder, "distill", str(folder / "talker"), "qwen_xs", "qwen_xs")
     assert (code, "two students are named qwen_xs" in err) == (2, True)
     code, _, err = call_main(folder, "distill", str(folder / "nobody"))
-    assert (code, "is no model" in err) == (2, True)
+    assert (code, "is not a model" in err) == (2, True)
     code, _, err = call_main(folder, "distill", str(folder / "talker"), "--resume")
     assert (code, "--resume needs --run-dir" in err) == (2, True)
 

@@ -1,4 +1,4 @@
-"""The measurement of a model as a stage: six suites, each asked once, gone on with after a kill."""
+"""The measurement of a model as a stage: every suite, each sampled once, resumed after a kill."""
 
 import json
 from functools import partial

@@ -107,7 +107,7 @@ def test_an_answer_without_a_thought_gets_none_but_its_own_words(content: str, t
 
 
 def test_two_different_thoughts_are_refused() -> None:
-    with pytest.raises(DataError, match="one thought in its content and another beside it"):
+    with pytest.raises(DataError, match="reasoning in its content and other reasoning beside it"):
         written("<think>u</think>\n4", TAGS, "t")
 
 

@@ -197,8 +197,8 @@ def test_a_closing_tag_alone_was_opened_by_a_prompt_that_is_not_here(
 
 
 def test_a_prompt_that_closed_the_reasoning_leaves_the_rest_to_the_answer() -> None:
-    assert streamed(list("a</think>4"), strips_answer=True, is_closed=True) == ("", "a</think>4")
-    assert streamed(list("<think>a</think>4"), strips_answer=True, is_closed=True) == ("a", "4")
+    assert streamed(list("a</think>4"), strips_answer=True, is_closed=True) == ("", "a4")
+    assert streamed(list("<think>a</think>4"), strips_answer=True, is_closed=True) == ("", "a4")
     stream = ThoughtStream(is_thinking=False, strips_answer=True, is_closed=True)
     assert stream.feed("at once") == ("", "at once")
 

@@ -212,7 +212,7 @@ def test_an_unfinished_pipeline_shows_what_there_is_and_how_to_go_on(tmp_path: P
     small_pipeline(tmp_path, only="base").run(False, Notes())
     page = Page(render(RunDir(tmp_path / "run")))
     assert "1 of 4 stages done" in page.text
-    assert f"zerone r1 --run-dir {tmp_path / 'run'} --resume" in page.text
+    assert f"zerone r1 --resume {tmp_path / 'run'}" in page.text
     assert "No step has been recorded yet" in page.text
     code, out, _ = call_main(tmp_path, "report", str(tmp_path / "run"))
     assert (code, out.strip()) == (0, str((tmp_path / "run" / "report.html").resolve()))

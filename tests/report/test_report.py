@@ -89,7 +89,7 @@ def test_directory_without_a_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("final", "claim"),
     [
-        (0.93, "raised pass@1 on the mixed suite: the 95% intervals lie apart"),
+        (0.93, "raised pass@1 on the mixed suite: the 95% intervals do not overlap"),
         (0.18, "does not show an improvement"),
         (0.02, "does not show an improvement"),
     ],
@@ -105,13 +105,16 @@ def test_page_claims_an_improvement_only_when_intervals_lie_apart(
 def test_verdicts_that_are_not_learning_are_listed_with_their_steps(tmp_path: Path) -> None:
     record = read_record(make_run(tmp_path / "a", [0.1, 0.2]))
     stuck = {
-        step: f"flat: reward -0.00{step} in 5 steps, {step}0% of groups carry signal" for step in (2, 3, 4, 7)
+        step: f"flat: reward -0.00{step} +/- 0.010 in 10 steps, {step}0% of groups have signal"
+        for step in (2, 3, 4, 7)
     }
-    full = {8: "90% of answers run out of room: raise sampling.max_tokens"}
-    verdicts = stuck | full
-    metrics = [make_metrics(i, 0.1, verdicts.get(i, "learning: reward +0.2")) for i in range(1, 9)]
+    full = {8: "learning: accuracy +3.0 points in 10 steps; truncated: 90% of completions are truncated"}
+    only = {9: "learning the format only: format +30.0 points in 10 steps"}
+    verdicts = stuck | full | only
+    learning = "learning: accuracy +20.0 points in 10 steps"
+    metrics = [make_metrics(i, 0.1, verdicts.get(i, learning)) for i in range(1, 10)]
     changed = RunRecord(**{**{name: getattr(record, name) for name in record.__slots__}, "metrics": metrics})
-    assert tables.troubles(changed) == [("2\u20134, 7", stuck[7]), ("8", full[8])]
+    assert tables.troubles(changed) == [("2\u20134, 7", stuck[7]), ("8", full[8]), ("9", only[9])]
 
 
 def test_settings_stand_beside_the_papers(tmp_path: Path) -> None:

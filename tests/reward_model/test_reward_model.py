@@ -323,7 +323,7 @@ def test_a_saved_reward_model_scores_as_before_and_is_a_transformers_directory(t
 
 
 def test_what_is_no_reward_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no reward model"):
+    with pytest.raises(ModelError, match="is not a reward model"):
         load_reward_model(tmp_path)
     save_reward_model(new_model(), tmp_path / "model")
     (tmp_path / "model" / "reward_head.safetensors").write_bytes(b"damaged")

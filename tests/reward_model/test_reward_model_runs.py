@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from fakes import Shape, byte_tokenizer, tiny_model
-from killing import fork_and_kill, moment
+from killing import kill_until_done
 from processes import call_main
 from zerone.config import Config, build_config, to_yaml
 from zerone.errors import RunDirError
@@ -78,19 +78,11 @@ def test_a_run_learns_and_says_how_well(folder: Path) -> None:
 
 
 def test_a_run_killed_ten_times_ends_with_the_same_bytes(folder: Path) -> None:
-    rng, kills = Random(0), 0
-    for attempt in range(50):
-        alive = fork_and_kill(
-            lambda: train_reward_model(config_of(folder), RunDir(folder / "killed"), True, lambda line: None),
-            moment(rng, attempt, 0.1, 0.6),
-        )
-        kills += alive
-        if not alive:
-            same_run(folder / "killed", folder / "run")
-            if kills >= 10:
-                return
-            shutil.rmtree(folder / "killed")
-    pytest.fail("never came to its end")
+    def work() -> None:
+        train_reward_model(config_of(folder), RunDir(folder / "killed"), True, lambda line: None)
+
+    kill_until_done(work, folder / "killed", Random(0), 0.1, 0.6, 10)
+    same_run(folder / "killed", folder / "run")
 
 
 def test_resuming_a_finished_run_changes_nothing(folder: Path) -> None:

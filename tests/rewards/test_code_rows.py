@@ -17,7 +17,7 @@ from zerone.config import build_config
 from zerone.data.code_tests import code_spec
 from zerone.data.jsonl import Fields, read_problems
 from zerone.errors import DataError
-from zerone.evals.suites import data_of
+from zerone.jobs.data import data_of
 from zerone.rewards.ground_truth import gold_complaint
 from zerone.rewards.scoring import score_row
 from zerone.sandbox.execution import Kind
@@ -401,7 +401,7 @@ SPECS = [
     ({"verifier": "judge", "kind": "greeting"}, "the verifier 'judge' needs 'language'"),
     ({"verifier": "judge", "kind": ["fact"], "language": "en"}, "the verifier 'judge' cannot judge"),
     ({"verifier": "number", "answer": "many"}, "cannot be read by the verifier 'number'"),
-    ({"verifier": "math", "answer": "\\frac{"}, "is no mathematics"),
+    ({"verifier": "math", "answer": "\\frac{"}, "cannot be read as mathematics"),
     ({"verifier": "choice", "choices": ["a", "b"], "answer": "D"}, "the answer 'D'"),
 ]
 

@@ -1,9 +1,12 @@
 """Answers that are built to be slow, large or deep: all end soon, and the workers go on."""
 
+import contextlib
 import time
 
 import pytest
 
+from zerone.rewards.math.answers import read_answer, read_gold
+from zerone.rewards.math.terms import Unreadable
 from zerone.rewards.math.verifier import verify_math
 from zerone.types import Outcome
 
@@ -115,6 +118,43 @@ def test_every_slow_answer_ends_in_time_and_the_pool_lives(name: str) -> None:
 
 def test_a_bomb_as_gold_answer_is_a_failure_of_ours() -> None:
     assert verify_math("1", {"answer": "9^{9^{9}}"}).outcome is Outcome.INFRASTRUCTURE_ERROR
+
+
+NESTED = [
+    r"(@, n\in\mathbb{Z})",
+    r"(n@, any integer n)",
+    r"\{x: @\}",
+    "x=(@,1)",
+    r"x\ne(@,1), y",
+    r"(@ if x>0, 1 otherwise)",
+    r"\begin{cases} @ & x>0\\1&x<0\end{cases}",
+    r"\begin{cases} 1 & @\\1&x<0\end{cases}",
+    "[x=@]",
+    "(1)(@>0)",
+    "(1 for @)",
+    r"(@\approx 1)",
+    "-(@)>x",
+    r"1\pm(@)",
+    "(x=y=@)",
+    "((1,2)=@)",
+    "(a,b)=(@,2)",
+    r"\mathbb{R}\setminus\{@\}",
+    r"\lfloor @\rfloor",
+]
+"""Notation with a place for more of it: what is read twice at each level takes for ever at thirty."""
+
+
+@pytest.mark.parametrize("outer", NESTED)
+def test_notation_within_notation_is_read_in_time(outer: str) -> None:
+    start = time.process_time()
+    for inner in NESTED:
+        text = "x"
+        while len(longer := outer.replace("@", inner.replace("@", text))) <= 2_000:
+            text = longer
+        for read in (read_answer, read_gold):
+            with contextlib.suppress(Unreadable):
+                read(text)
+    assert time.process_time() - start < BOUND_S
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,7 @@ def test_a_run_whose_verifier_never_works_stops_and_one_that_fails_later_goes_on
     assert first["accuracy"] == 1.0
     for name in ("reward_mean", "reward_std", "accuracy", "format"):
         assert second[name] is None
-    assert "the verifier failed on 32 answers" in second["verdict"]
+    assert "the verifier failed on 32 completions" in second["verdict"]
 
 
 def test_a_run_records_every_part_and_outcome(tmp_path: Path) -> None:

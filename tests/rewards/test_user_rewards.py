@@ -442,7 +442,7 @@ def test_functions_are_options(
         (["reward.functions.a={function: own.py:f, wieght: 1}"], "Extra inputs"),
         (["reward.functions.a=3"], "valid dictionary"),
         (["reward.functions=3"], "write {NAME: path.py:function}"),
-        (["reward.functions=true"], "a switch is no value here"),
+        (["reward.functions=true"], "expected a value, got a switch"),
         (["reward.functions.a b=own.py:f"], "'a b' cannot name a reward"),
     ],
 )
@@ -525,7 +525,7 @@ def test_a_run_with_functions_records_them_and_names_what_fails(tmp_path: Path) 
     assert line["verifier_errors"] == 2
     assert line["reward_failures"]["fails"]["count"] == 2
     assert "LookupError: second at" in line["reward_failures"]["fails"]["first"]
-    assert "reward 'fails' failed on 2 answers" in line["verdict"]
+    assert "reward 'fails' failed on 2 completions" in line["verdict"]
     warned = [text for text in screen.splitlines() if "warning: step 1" in text]
     assert len(warned) == 1
     assert "reward 'fails'" in warned[0]

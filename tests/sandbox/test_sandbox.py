@@ -486,7 +486,7 @@ def test_command_refuses_what_cannot_be_read(tmp_path: Path) -> None:
     tests = tmp_path / "tests.json"
     tests.write_text("{", encoding="ascii")
     code, _, err = call_main(tmp_path, "sandbox", "run", str(program), "--tests", str(tests))
-    assert (code, "is no JSON" in err) == (2, True)
+    assert (code, "is not JSON" in err) == (2, True)
 
 
 def test_doctor_tries_every_promise(pool: SandboxPool, tmp_path: Path) -> None:
@@ -577,7 +577,7 @@ def test_environment_chooses_the_remote_executor(
 
 @pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"ending": "won"}', "[" * 100_000])
 def test_answer_that_is_no_execution_is_refused(text: str) -> None:
-    with pytest.raises(SandboxError, match="no execution"):
+    with pytest.raises(SandboxError, match="not an execution"):
         read_execution(text)
 
 

@@ -160,7 +160,7 @@ def came_back(data: bytes) -> tuple[Execution, float]:
 @pytest.mark.parametrize("kind", SUITES)
 def test_the_largest_output_costs_its_judge_no_more_than_it_may(name: str, kind: str) -> None:
     spent = []
-    for _ in range(3):  # the machine may be busy, and its caches with other things
+    for _ in range(10):  # the machine may be busy, and its caches with other things
         execution, took_s = came_back(RESULTS[name]())
         report = judge(SUITES[kind], execution)
         assert report.verdict is not CodeVerdict.PASS and report.passed == 0

@@ -233,7 +233,7 @@ def with_generation_settings(path: Path, **settings: Any) -> Served:
 def test_settings_by_which_nothing_can_be_drawn_are_refused_at_the_start(
     tmp_path: Path, name: str, value: Any
 ) -> None:
-    with pytest.raises(ModelError, match=f"as {name}, by which nothing can be drawn"):
+    with pytest.raises(ModelError, match=f"as {name}, by which nothing can be sampled"):
         with_generation_settings(tmp_path / "plain", **{name: value})
 
 

@@ -171,7 +171,7 @@ def test_a_system_message_that_the_template_would_lose_is_refused() -> None:
     template = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}{{ '>' }}"
     with scripted_server(template) as server:
         for messages in ([SYSTEM], [USER, SYSTEM]):
-            with pytest.raises(openai.BadRequestError, match="leaves out a system message"):
+            with pytest.raises(openai.BadRequestError, match="leaves out what the system says"):
                 ask(server, "7", messages)
 
 

@@ -19,11 +19,11 @@ from fakes import Shape, byte_tokenizer, number_problem, tiny_model
 from training import Learner, train
 from zerone.config import Config, build_config
 from zerone.data.jsonl import Fields, read_problems
+from zerone.data.mixture import ListMixture
 from zerone.engine.api import Engine, Request, SamplingParams
 from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.model.loading import save_model
-from zerone.problems.mixture import ListMixture
 from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
 from zerone.runs.directory import RunDir
 from zerone.train.loop import Hooks

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from zerone.config import Config
+from zerone.data.mixture import Mixture
 from zerone.engine.api import Engine
 from zerone.jobs.algorithm import algorithm_of
 from zerone.runs.checkpoint import Progress, State
@@ -106,7 +107,7 @@ def train(
     config: Config,
     learner: Learner,
     engine: Engine,
-    mixture: loop.Mixture,
+    mixture: Mixture,
     to_prompt: Any,
     run: RunDir,
     hooks: loop.Hooks,

@@ -15,6 +15,8 @@ FEW = few_problems()
 DOCUMENTED = {
     "reward_mean",
     "reward_std",
+    "reward_mean_se",
+    "accuracy_se",
     "accuracy",
     "format",
     "groups_with_signal",
@@ -73,6 +75,14 @@ def test_rollout_metrics_are_what_can_be_counted() -> None:
     for name, value in expected.items():
         assert found[name] == pytest.approx(value), name
     assert found["reward_std"] == pytest.approx((3 / 5 * 2 / 5) ** 0.5)
+    # The groups' means are 1/2, 1 and 0: their deviation is 1/2.
+    assert found["reward_mean_se"] == pytest.approx(0.5 / 3**0.5)
+    assert found["accuracy_se"] == pytest.approx(0.5 / 3**0.5)
+
+
+def test_one_group_alone_tells_no_standard_error() -> None:
+    found = rollout_metrics(groups()[:1])
+    assert (found["reward_mean_se"], found["accuracy_se"]) == (None, None)
 
 
 def test_accuracy_is_split_by_family_and_level_in_order() -> None:

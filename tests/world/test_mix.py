@@ -11,7 +11,7 @@ from broken_sandbox import break_sandbox
 from processes import call_main, metrics_of
 from scripted import make_config, save_talking_model
 from zerone.errors import SandboxUnavailable
-from zerone.evals.suites import data_of
+from zerone.jobs.data import data_of
 from zerone.problems.mixture import (
     CHINESE_SHARE,
     CORPUS_SHARES,

@@ -14,6 +14,7 @@ import pytest
 
 import problem_reader
 from problem_reader import Countdown, Story
+from zerone.data.mixture import ListMixture
 from zerone.data.split import split_of
 from zerone.problems import arithmetic, countdown, sums
 from zerone.problems.mixture import (
@@ -22,7 +23,6 @@ from zerone.problems.mixture import (
     EmbeddedMixture,
     Family,
     FamilyMixture,
-    ListMixture,
     draw_any,
     hard_suite,
     mixed_suite,
@@ -193,7 +193,7 @@ def _digest(problems: Sequence[Problem]) -> str:
 def test_suites_are_fixed() -> None:
     """Pinned: figures of different versions are compared only on equal problems.
 
-    If a change of the problems is meant, pin the new digests and say so in LOG.md.
+    If a change of the problems is meant, pin the new digests and say so in docs/lab_notebook.md.
     """
     assert (_digest(mixed_suite()), _digest(hard_suite())) == ("9a49e6ccb79e98cd", "0f18c173f3b06c50")
 

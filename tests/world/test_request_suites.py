@@ -29,5 +29,5 @@ def _digest(problems: Sequence[Problem]) -> str:
 
 
 def test_suites_of_requests_are_fixed() -> None:
-    """Pinned, as the other suites are; say so in LOG.md if a change is meant."""
+    """Pinned, as the other suites are; say so in docs/lab_notebook.md if a change is meant."""
     assert (_digest(helpfulness_suite()), _digest(safety_suite())) == ("990039774bd547ce", "eb08d7587db47c67")

@@ -10,7 +10,7 @@ from scripted import make_config
 from zerone.config import Config
 from zerone.curation.settings import _problems
 from zerone.errors import ConfigError
-from zerone.evals.suites import data_of
+from zerone.jobs.data import data_of
 from zerone.problems.mixture import EmbeddedMixture
 from zerone.problems.scenarios import GENERAL_SHARE, AllScenarios
 from zerone.rewards.preference import kind_of

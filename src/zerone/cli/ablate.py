@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryPlan, Recipe
+from zerone.cli.arguments import ConfigFile, DryPlan, Recipe, tell_repeated
 from zerone.config.recipes import recipe_file, run_path
 
 
@@ -20,12 +20,16 @@ def ablate(
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[[VARIANT.]KEY=VALUE]...", help="dotted overrides, for all variants or one"),
+        typer.Argument(
+            metavar="[[VARIANT.]KEY=VALUE]...",
+            help="dotted overrides, for all variants or one",
+            callback=tell_repeated,
+        ),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where it is kept [default: runs/ablate_NAME-N]")
+        Path | None, typer.Option(help="directory of the run", show_default="runs/ablate_NAME-N")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the ablation in --run-dir")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="resume the ablation in --run-dir")] = False,
     pipeline: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="a finished `zerone r1` to start from, in place of a recipe"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryPlan, KeptIn, Recipe, Resume
+from zerone.cli.arguments import ConfigFile, DryPlan, KeptIn, Recipe, Resume, tell_repeated
 from zerone.config.recipes import recipe_file, run_path
 from zerone.config.staged import StagedRecipe, build_stage_configs, is_given, read_staged_recipe
 from zerone.errors import ConfigError
@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 
 def distill(
-    teacher: Annotated[str, typer.Argument(help="whose answers are learnt from: a directory, or `embedded`")],
+    teacher: Annotated[str, typer.Argument(help="the teacher: a directory, or `embedded`")],
     given: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[STUDENT]... [[STAGE.]KEY=VALUE]...",
-            help="students by name or directory [default: the recipe's]; dotted overrides",
+            help="students by name or directory; dotted overrides",
+            show_default="the recipe's",
+            callback=tell_repeated,
         ),
     ] = None,
     run_dir: KeptIn = None,
     resume: Resume = False,
     on_policy: Annotated[
         bool,
-        typer.Option("--on-policy", help="then go on on each student's own answers, by reverse KL"),
+        typer.Option("--on-policy", help="then train each student on its own completions, by reverse KL"),
     ] = False,
     recipe: Recipe = "distill",
     config: ConfigFile = None,

@@ -15,12 +15,13 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from zerone.cli.arguments import ConfigFile
+from zerone.cli.arguments import ConfigFile, Overrides, refuse_both
 from zerone.config import Config, build_config, parse_overrides, read_recipe
 from zerone.config.recipes import recipe_file
 from zerone.config.sections import SamplingConfig
-from zerone.errors import ConfigError, DataError, UserError
+from zerone.errors import ConfigError, DataError, FileError, UserError
 from zerone.escaping import on_one_line
+from zerone.files import read_json
 
 if TYPE_CHECKING:
     from zerone.evals.protocol import Progress
@@ -45,7 +46,6 @@ app = typer.Typer(
 )
 
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="dotted overrides")]
 SuiteData = Annotated[
     str | None, typer.Option("--data", help="file of a published suite, or `hub` to download it")
 ]
@@ -62,13 +62,18 @@ def model(  # noqa: PLR0913 - the flags of a command
     ] = "mixed",
     data: SuiteData = None,
     k: Annotated[
-        int | None, typer.Option("--k", min=1, help="samples per problem [default: the suite's, or 4]")
+        int | None, typer.Option("--k", min=1, help="samples per problem", show_default="the suite's, or 4")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="directory of answers and record; goes on there")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="directory for completions and record; an interrupted evaluation resumes there"),
+    ] = None,
     as_json: AsJson = False,
     chat: Annotated[
         bool | None,
-        typer.Option("--chat/--no-chat", help="chat template or R1-Zero template [default: as the model]"),
+        typer.Option(
+            "--chat/--no-chat", help="chat template or R1-Zero template", show_default="as the model"
+        ),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="the first N problems only")] = None,
     since: Annotated[str | None, typer.Option(help="contest problems from this date on")] = None,
@@ -79,13 +84,16 @@ def model(  # noqa: PLR0913 - the flags of a command
     concurrency: Annotated[int, typer.Option(min=1, max=1024, help="requests at once")] = 8,
     tries: Annotated[int, typer.Option(min=1, help="how often a failing request is sent")] = 6,
     judge: Annotated[str | None, typer.Option(help="address of the judge; key: ZERONE_JUDGE_KEY")] = None,
-    judge_model: Annotated[str | None, typer.Option(help="name of the model that judges")] = None,
-    baseline: Annotated[Path | None, typer.Option(help="answers to compare with (ArenaHard)")] = None,
+    judge_model: Annotated[str | None, typer.Option(help="name of the judge model")] = None,
+    baseline: Annotated[Path | None, typer.Option(help="responses to compare with (ArenaHard)")] = None,
     inspect_log: Annotated[
         Path | None, typer.Option(help="also write a log of inspect-ai, .json or .eval")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="a recipe of the package [default: as the model's run, or zero]")
+        str | None,
+        typer.Option(
+            help="a recipe of the package", show_default="as the model's run, or zero", callback=refuse_both
+        ),
     ] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -244,7 +252,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B.json", help="another record of the same suite")],
     as_json: AsJson = False,
 ) -> None:
-    """Say whether two models differ on the same problems: paired bootstrap and exact test."""
+    """Test whether two models differ on the same problems: paired bootstrap and exact test."""
     from zerone.evals.significance import compare as compare_shares
 
     record_a, record_b = _comparable(a, b)
@@ -296,17 +304,16 @@ def _read_record(path: Path) -> dict[str, Any]:
             )
         path = found[0]
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         shares = {str(key): float(value) for key, value in record["problems"].items()}
         unparsable = record.get("unparsable")
         return {"suite": str(record["suite"]), "problems": shares, "unparsable": unparsable}
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}; name a record that `zerone eval --out` wrote, or its "
-            "directory"
-        ) from error
+    except FileError as error:
+        if not isinstance(error.__cause__, OSError):
+            raise DataError(f"{path} is not a record of `zerone eval --out`: {error}") from error
+        raise DataError(f"{error}; name a record that `zerone eval --out` wrote, or its directory") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DataError(f"{path} is no record of `zerone eval --out`: {error!r}") from error
+        raise DataError(f"{path} is not a record of `zerone eval --out`: {error!r}") from error
 
 
 @app.command()

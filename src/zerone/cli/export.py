@@ -38,13 +38,19 @@ class Matrices(StrEnum):
 @app.command()
 def export(
     model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
-    to: Annotated[Form, typer.Option(help="the form of the export")],
-    out: Annotated[Path, typer.Option(help="where it is written; must not be there yet")],
-    licence: Annotated[str | None, typer.Option(help="of the model, where nothing beside it tells")] = None,
-    precision: Annotated[Matrices, typer.Option(help="of the matrices, gguf and ollama only")] = Matrices.F32,
+    to: Annotated[Form, typer.Option(help="format of the export")],
+    out: Annotated[Path, typer.Option(help="where to write it; must not exist yet")],
+    licence: Annotated[
+        str | None, typer.Option("--license", "--licence", help="license of the model, if none is found")
+    ] = None,
+    precision: Annotated[
+        Matrices, typer.Option(help="number format of matrices, for gguf and ollama")
+    ] = Matrices.F32,
     repo: Annotated[str | None, typer.Option(help="OWNER/NAME on the Hub, with --to hub")] = None,
-    push: Annotated[bool, typer.Option("--push", help="upload; else hub only says what it would")] = False,
-    public: Annotated[bool, typer.Option("--public", help="upload to where everyone can read it")] = False,
+    push: Annotated[
+        bool, typer.Option("--push", help="upload; without it, say what would be uploaded")
+    ] = False,
+    public: Annotated[bool, typer.Option("--public", help="make the uploaded model public")] = False,
 ) -> None:
     """Write a model for transformers and vLLM (hf), llama.cpp (gguf), Ollama, or the Hugging Face Hub."""
     if to is Form.HUB and repo is None:
@@ -58,10 +64,10 @@ def export(
         hub.check_name(repo)
     source = read_source(model, licence)
     if push and source.licence is None:
-        raise ExportError(f"nothing beside {model} tells its licence; state it by --licence")
+        raise ExportError(f"nothing beside {model} states its license; give it with --license")
     name = source.name if repo is None else repo.rpartition("/")[2]
     _write(source, to, out, name, precision)
-    print(f"{name}: {to.value} in {out}, licence {source.licence or 'unknown'}")
+    print(f"{name}: {to.value} in {out}, license {source.licence or 'unknown'}")
     for line in _afterwards(to, out, name):
         print(line)
     if to is Form.OLLAMA:

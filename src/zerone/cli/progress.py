@@ -20,19 +20,20 @@ from zerone.escaping import visible
 from zerone.prompts.r1 import split_reasoning
 from zerone.types import Credited, Graded
 
-_COLUMNS = (
+COLUMNS = (
     ("step", "step", "{:d}"),
     ("reward", "reward_mean", "{:.3f}"),
-    ("right", "accuracy", "{:.1%}"),
+    ("correct", "accuracy", "{:.1%}"),
     ("format", "format", "{:.1%}"),
     ("signal", "groups_with_signal", "{:.0%}"),
     ("tokens", "response_tokens", "{:.0f}"),
     ("reflect", "reflection_words", "{:.2f}"),
-    ("cut", "truncated", "{:.1%}"),
+    ("truncated", "truncated", "{:.1%}"),
     ("entropy", "entropy", "{:.3f}"),
     ("mismatch", "mismatch_kl", "{:.0e}"),
-    ("grad", "grad_norm", "{:.2f}"),
+    ("grad", "grad_norm", "{:.2g}"),
 )
+"""Columns of the live table: heading, field of metrics.jsonl, format; docs/debug.md explains each."""
 _ROWS_IN_VIEW = 12
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
@@ -54,7 +55,7 @@ def sparkline(values: Sequence[float], width: int = 32) -> str:
 
 
 def clearest(groups: Sequence[Credited]) -> Graded:
-    """Return the right answer with the longest thought of the step, or any if none is right."""
+    """Return the correct completion with the longest text of the step, or the longest if none is correct."""
     everyone = [graded for credited in groups for graded in credited.group.members]
     return max(everyone, key=lambda graded: (graded.parts["accuracy"], len(graded.rollout.text)))
 
@@ -66,7 +67,7 @@ def no_answer(figures: Mapping[str, Any]) -> str:
 
 
 def completion_text(graded: Graded) -> Text:
-    """Return a rollout as shown in the terminal, its thought dimmed."""
+    """Return a rollout as shown in the terminal, its reasoning dimmed."""
     completion = graded.rollout.text
     end = split_reasoning(completion).reasoning_end
     text = Text(f"  {visible(graded.rollout.problem.prompt)}\n", style="bold")
@@ -133,7 +134,7 @@ class TerminalDisplay:
         if self._live is not None:
             self._live.update(self._view(), refresh=True)
         else:
-            figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in _COLUMNS)
+            figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in COLUMNS)
             self._say(f"{figures}  {timing['total_s']:.1f}s  {metrics['verdict']}")
         if self._sample_every and metrics["step"] % self._sample_every == 0:
             self._say(completion_text(clearest(groups)))
@@ -144,12 +145,12 @@ class TerminalDisplay:
 
     def _view(self) -> RenderableType:
         table = Table(box=None, pad_edge=False)
-        for name, _, _ in _COLUMNS:
+        for name, _, _ in COLUMNS:
             table.add_column(name, justify="right")
         table.add_column("s", justify="right")
         seconds = list(self._timings)
         for row in self._rows:
-            cells = [_written(row[key], form) for _, key, form in _COLUMNS]
+            cells = [_written(row[key], form) for _, key, form in COLUMNS]
             table.add_row(*cells, f"{seconds[-1]:.1f}" if row is self._rows[-1] else "")
         last = self._rows[-1]
         left = (self._num_steps - last["step"]) * sum(seconds) / len(seconds)
@@ -197,7 +198,7 @@ class LossDisplay:
             left = (self._num_steps - step) * self._seconds / 60
             self._say(
                 f"step {step}/{self._num_steps}  epoch {metrics['epoch']:.2f}  loss {metrics['loss']:.4f}  "
-                f"grad {metrics['grad_norm']:.2f}  rate {metrics['learning_rate']:.1e}  "
+                f"grad {metrics['grad_norm']:.2g}  rate {metrics['learning_rate']:.1e}  "
                 f"{metrics['num_tokens'] / max(1e-9, timing['total_s']):.0f} tokens/s  {left:.1f} min left"
             )
 

@@ -5,17 +5,20 @@ table, a tree or JSON. Heavy imports wait inside the commands.
 """
 
 import json
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from zerone.cli.arguments import ConfigFile, DryPlan, Recipe
-from zerone.config.recipes import new_run_path, recipe_file
-from zerone.config.staged import build_stage_configs, read_staged_recipe
+from zerone.cli.arguments import ConfigFile, DryPlan, RunRecipe, tell_repeated
+from zerone.config.recipes import new_run_path, recipe_file, run_to_resume
+from zerone.config.staged import StagedRecipe, build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
+from zerone.runs.commands import program
 
 if TYPE_CHECKING:
     from rich.tree import Tree
@@ -26,31 +29,38 @@ if TYPE_CHECKING:
 def r1(
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[[STAGE.]KEY=VALUE]...", help="dotted overrides, for all stages or one"),
+        typer.Argument(
+            metavar="[[STAGE.]KEY=VALUE]...",
+            help="dotted overrides, for all stages or one",
+            callback=tell_repeated,
+        ),
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where the pipeline is kept [default: runs/RECIPE-N]")
+        Path | None, typer.Option(help="directory of the pipeline", show_default="runs/RECIPE-N")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the pipeline in --run-dir")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="resume a pipeline: `--resume DIR`, or the one in --run-dir")
+    ] = False,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="STAGE", help="do this stage and all after it again")
+        str | None, typer.Option("--from", metavar="STAGE", help="run this stage and all that need it again")
     ] = None,
-    only: Annotated[str | None, typer.Option(metavar="STAGE", help="do nothing but this stage")] = None,
-    recipe: Recipe = "r1_embedded",
+    only: Annotated[str | None, typer.Option(metavar="STAGE", help="run this stage alone")] = None,
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryPlan = False,
 ) -> None:
-    """R1: all stages from the base model to the last, each done once."""
+    """Run all stages of R1; the programs among its problems need a sandbox (apt-get install bubblewrap)."""
+    overrides, run_dir = run_to_resume(overrides, run_dir, resume)
     if (resume or start) and run_dir is None:
-        raise ConfigError("--resume and --from need --run-dir DIR, the pipeline to go on with")
+        raise ConfigError("--resume and --from need --run-dir DIR (or --resume DIR), the pipeline to resume")
     from zerone.cli.pipeline_progress import PipelineView, plan_table
     from zerone.pipeline.r1 import r1_graph
     from zerone.pipeline.run import Pipeline, Selection
 
-    staged = read_staged_recipe(config or recipe_file(recipe))
+    staged = _recipe_of(recipe, config, run_dir if resume else None)
     graph = r1_graph(*([staged.students] if staged.students else []))
     configs = build_stage_configs(staged, graph.names, overrides or ())
-    directory = run_dir or new_run_path(recipe)
+    directory = run_dir or new_run_path(recipe or _RECIPE)
     pipeline = Pipeline(graph, configs, directory, Selection(start=start, only=only))
     console = Console()
     if dry_run:
@@ -58,22 +68,57 @@ def r1(
         return
     with PipelineView(console) as view:
         summary = pipeline.run(resume, view)
+    _tell(console, summary, directory)
+
+
+def _tell(console: Console, summary: Mapping[str, Any], directory: Path) -> None:
+    """Say where the models are, and how to look at what came of them."""
     for stage, model in summary["models"].items():
         if "path" not in model:  # measured once, and now to be made again
             continue
         console.print(f"{stage:<10} {model['path']}", highlight=False, soft_wrap=True)
-    look = {"origins": f"zerone lineage {directory}/STAGE", "answers": f"zerone rollouts {directory}/STAGE"}
+    for what, where in _look(directory, summary["models"]).items():
+        console.print(f"{what:<10} {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+_WITH_ROLLOUTS = ("r1", "dev2", "r1_zero")
+"""The stages whose rollouts are on file, the last first."""
+
+
+def _look(directory: Path, models: Mapping[str, Any]) -> dict[str, str]:
+    """Return what there is to look at -> a file or a command, which can be pasted."""
+    look = {}
     if (directory / "summary.json").exists():
-        look = {"figures": f"{directory}/summary.json", "page": f"zerone report {directory}"} | look
-    for what, where in look.items():
-        console.print(f"{what:<10} {where}", highlight=False, soft_wrap=True)
+        look = {"figures": f"{directory}/summary.json", "report": _typed("report", directory)}
+    if (stage := next((name for name in _WITH_ROLLOUTS if name in models), None)) is not None:
+        look["lineage"] = _typed("lineage", directory / stage)
+        look["rollouts"] = _typed("rollouts", directory / stage)
+    return look
+
+
+def _typed(command: str, path: Path) -> str:
+    return f"{program()} {shlex.join([command, str(path)])}"
+
+
+_RECIPE = "r1_embedded"
+
+
+def _recipe_of(recipe: str | None, config: Path | None, resumed: Path | None) -> StagedRecipe:
+    """Return what is given, or of a pipeline that goes on its own recipe."""
+    from zerone.pipeline.students import students_of
+    from zerone.runs.directory import RECIPE_NAME
+
+    if recipe or config or resumed is None or not (resumed / RECIPE_NAME).is_file():
+        return read_staged_recipe(config or recipe_file(recipe or _RECIPE))
+    staged = read_staged_recipe(resumed / RECIPE_NAME)
+    return replace(staged, students=students_of(staged.stages))
 
 
 def lineage(
     model: Annotated[str, typer.Argument(help="a transformers directory, a run directory, or `embedded`")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Show what a model was made from: parents, data and seeds, back to the base."""
+    """Show what a model was made from: models, data and seeds, back to the base."""
     from zerone.runs.lineage import lineage_of_model, model_directory, read_lineage
 
     found, told = lineage_of_model(model), read_lineage(model_directory(model))

@@ -18,11 +18,13 @@ from zerone.config.recipes import run_path
 def replay(
     recorded: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory with rollouts.sqlite")],
     overrides: Overrides = None,
-    run_dir: Annotated[Path | None, typer.Option(help="where it is kept [default: runs/replay-N]")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="directory of the run", show_default="runs/replay-N")
+    ] = None,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a run's updates once more from its recorded answers, without sampling."""
+    """Repeat a run's updates from its recorded completions, without sampling."""
     from zerone.cli.progress import TerminalDisplay
     from zerone.jobs.replay import config_of_replay, run_replay
     from zerone.runs.directory import RunDir

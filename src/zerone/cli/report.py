@@ -18,7 +18,8 @@ def report(
     ] = None,
     core_price: Annotated[float, typer.Option(min=0.0, help="dollars per core-hour, for the costs")] = 0.04,
 ) -> None:
-    """Write a run's report, also while it goes on, or compare several runs in one file."""
+    """Write a run's report, also while it is running, or compare several runs in one file."""
+    from zerone.files import refuse_overwriting
     from zerone.report.comparison import render_comparison
     from zerone.report.page import write_report
     from zerone.report.pipeline_page import is_pipeline
@@ -28,6 +29,9 @@ def report(
     for run in runs:
         if not run.has_run and not is_pipeline(run):
             raise not_a_run(run.path)
+    if out is not None:
+        for run in runs:
+            refuse_overwriting({"--out": out}, run.files())
     if len(runs) == 1:
         print(write_report(runs[0], out, core_price).resolve())
         return

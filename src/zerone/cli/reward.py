@@ -13,12 +13,14 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TextIO
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
-from zerone.errors import UserError
+from zerone.cli.process import is_output_lost
+from zerone.errors import UserError, ZeroneError
 from zerone.escaping import on_one_line
+from zerone.files import refuse_overwriting, written_whole
 
 app = typer.Typer(help="Try, score and check rewards.", no_args_is_help=True)
 
@@ -29,14 +31,14 @@ _CHUNK = 256
 @app.command()
 def test(
     name: Annotated[str, typer.Option(help="a verifier, format, language, or path.py:function")],
-    completion: Annotated[str, typer.Option(help="what the model wrote; - reads stdin")],
-    gold: Annotated[str | None, typer.Option(help="the right answer, or the language")] = None,
+    completion: Annotated[str, typer.Option(help="the completion; - reads standard input")],
+    gold: Annotated[str | None, typer.Option(help="the ground truth, or the language")] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="the verifier's own options, KEY=JSON; may be repeated")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Judge one completion and say what was found; exit code 1 where there is no verdict."""
+    """Check one completion with a verifier; exit code 1 if there is no verdict."""
     from zerone.rewards.scoring import score_row
 
     if completion == "-":
@@ -84,6 +86,8 @@ def score(
     functions = frozenset(function or [])
     for reference in functions:
         load_user_reward(reference)  # what cannot be loaded stops here
+    sources = [None if file == "-" else file, *(reference.rpartition(":")[0] for reference in functions)]
+    refuse_overwriting({"--out": None if out == "-" else Path(out)}, sources)
     with ExitStack() as stack:
         source = _open_source(file, stack)
         target = _open_target(out, stack)
@@ -94,6 +98,8 @@ def score(
             target.write(json.dumps(scored) + "\n")
             counts[scored["outcome"]] = counts.get(scored["outcome"], 0) + 1
             progress(num_bytes)
+            if out == "-" and is_output_lost():
+                raise ZeroneError(f"standard output is closed; {sum(counts.values())} rows were scored")
         target.flush()
     summary = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
     print(f"{sum(counts.values())} rows: {summary or 'none'}", file=sys.stderr)
@@ -134,13 +140,10 @@ def _open_source(file: str, stack: ExitStack) -> BinaryIO:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
 
 
-def _open_target(out: str, stack: ExitStack) -> TextIO:
+def _open_target(out: str, stack: ExitStack) -> Any:
     if out == "-":
         return sys.stdout
-    try:
-        return stack.enter_context(Path(out).open("w", encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror}") from error
+    return stack.enter_context(written_whole(Path(out)))
 
 
 def _progress(file: str, stack: ExitStack) -> Any:
@@ -157,11 +160,11 @@ def _progress(file: str, stack: ExitStack) -> Any:
 
 @app.command()
 def check(
-    data: Annotated[Path, typer.Argument(metavar="DATA.jsonl", help="problems to train on")],
-    prompt_field: Annotated[str, typer.Option(help="field of the question")] = "prompt",
-    answer_field: Annotated[str, typer.Option(help="field of the answer")] = "answer",
+    data: Annotated[str, typer.Argument(metavar="DATA", help="problems, as data.path names them")],
+    prompt_field: Annotated[str, typer.Option(help="field of the prompt")] = "prompt",
+    answer_field: Annotated[str, typer.Option(help="field of the ground truth")] = "answer",
     answer_pattern: Annotated[
-        str | None, typer.Option(help="expression whose first group is the answer")
+        str | None, typer.Option(help="regular expression whose first group is the ground truth")
     ] = None,
     choices_field: Annotated[str, typer.Option(help="field of the list of choices")] = "choices",
     verifier: Annotated[str, typer.Option(help="auto, number, exact, choice, math or code")] = "auto",
@@ -169,7 +172,7 @@ def check(
 ) -> None:
     """List every line of a problem file that could not be trained on; exit code 2 if there is one."""
     from zerone.data.jsonl import NAMED_VERIFIERS, Fields, read_lines
-    from zerone.rewards.ground_truth import gold_complaint
+    from zerone.rewards.ground_truth import gold_complaint, reasons_of
 
     if verifier not in ("auto", *NAMED_VERIFIERS):
         known = ", ".join(("auto", *NAMED_VERIFIERS))
@@ -181,23 +184,27 @@ def check(
         choices=choices_field,
         verifier=verifier,
     )
-    found, by_verifier = list[dict[str, Any]](), dict[str, int]()
+    found, by_verifier = dict[str, dict[str, Any]](), dict[str, int]()
     num_lines = 0
-    for number, problem in read_lines(data, fields):
+    for read, problem in read_lines(data, fields):
         num_lines += 1
         if isinstance(problem, UserError):
-            complaint: str | None = str(problem).removeprefix(f"{data}:{number}: ")
+            complaint: str | None = str(problem).removeprefix(f"{read.place}: ")
         else:
             by_verifier[problem.verifier] = by_verifier.get(problem.verifier, 0) + 1
             complaint = gold_complaint(problem)
         if complaint is not None:
-            found.append({"line": number, "complaint": complaint})
-    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": found}
+            found[read.place] = {"line": read.number, "complaint": complaint}
+    unusable = list(found.values())
+    reasons = reasons_of(line["complaint"] for line in unusable)
+    result = {"lines": num_lines, "verifiers": by_verifier, "unusable": unusable, "reasons": reasons}
     if as_json:
         print(json.dumps(result))
     else:
-        for line in found:
-            print(on_one_line(f"{data}:{line['line']}: {line['complaint']}"))
+        for place, line in found.items():
+            print(on_one_line(f"{place}: {line['complaint']}"))
+        for reason, count in reasons.items():
+            print(on_one_line(f"{count:>6} unusable: {reason}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))
         print(f"{num_lines} lines ({kinds or 'no problem'}), {len(found)} unusable")
     raise typer.Exit(2 if found or not num_lines else 0)

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from zerone.cli.arguments import ConfigFile, DryRun, Overrides, Recipe, Resume
+from zerone.cli.arguments import ConfigFile, DryRun, Overrides, Resume, RunRecipe
 from zerone.config import build_config, read_recipe, to_yaml
-from zerone.config.recipes import recipe_file, run_path
+from zerone.config.recipes import RUN_OPTIONS, recipe_file, run_path
 from zerone.errors import ConfigError, DataError
 
-app = typer.Typer(help="Learn from preferences what a good answer is.", no_args_is_help=True)
+app = typer.Typer(help="Train and use reward models, which learn from preferences.", no_args_is_help=True)
 
 
 @app.command()
@@ -25,18 +25,24 @@ def train(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help="pairs, or safety examples")],
     overrides: Overrides = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="where the run is kept [default: runs/reward_model-N]")
+        Path | None, typer.Option(help="directory of the run", show_default="runs/reward_model-N")
     ] = None,
     resume: Resume = False,
-    recipe: Recipe = "zero",
+    recipe: RunRecipe = None,
     config: ConfigFile = None,
     dry_run: DryRun = False,
 ) -> None:
     """Train a helpfulness model on pairs, or a safety model on labelled responses."""
-    flat = read_recipe(config or recipe_file(recipe))
+    if any(text.removeprefix("--").startswith("data.path=") for text in overrides or ()):
+        raise ConfigError(f"the file is given twice, as {file} and as data.path; leave out data.path")
+    kept = run_dir / RUN_OPTIONS if resume and run_dir is not None and not (recipe or config) else None
+    flat = read_recipe(kept if kept and kept.is_file() else config or recipe_file(recipe or "zero"))
     resolved = build_config(flat | {"data.path": str(file)}, overrides or ())
     if dry_run:
         print(to_yaml(resolved), end="")
+        from zerone.jobs.trial import try_reward_model
+
+        print(f"# {try_reward_model(resolved)}")
         return
     path = run_path(run_dir, resume, "reward_model")
     from zerone.reward_model.run import train_reward_model
@@ -53,10 +59,8 @@ def data(
     out: Annotated[Path, typer.Option(help="where the rows are written (JSONL)")],
     kind: Annotated[str, typer.Option(help="helpfulness or safety")] = "helpfulness",
     count: Annotated[int, typer.Option(min=1, help="rows")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="of what is drawn")] = 0,
-    held_out: Annotated[
-        bool, typer.Option("--held-out", help="of requests that nothing is trained on")
-    ] = False,
+    seed: Annotated[int, typer.Option(min=0, help="random seed")] = 0,
+    held_out: Annotated[bool, typer.Option("--held-out", help="make them from held-out requests")] = False,
 ) -> None:
     """Make preferences of the embedded world: pairs, or labelled responses."""
     from zerone.reward_model.embedded import embedded_rows
@@ -75,11 +79,11 @@ def data(
 def judge(
     file: Annotated[Path, typer.Argument(metavar="FILE.jsonl", help='pairs: {"prompt", "a", "b"}')],
     by: Annotated[str, typer.Option(metavar="URL#MODEL", help="the judge, at an OpenAI-compatible endpoint")],
-    out: Annotated[Path, typer.Option(help="where judged pairs are appended (JSONL); goes on if it exists")],
+    out: Annotated[Path, typer.Option(help="where judged pairs are appended (JSONL); resumed if it exists")],
     judgments: Annotated[
         int, typer.Option(min=2, max=64, help="verdicts per pair, half with each first")
     ] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="of the judge's draws")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="random seed of the judge's sampling")] = 0,
 ) -> None:
     """Have a language model judge pairs by a rubric, in both positions."""
     from zerone.reward_model.by_endpoint import judge_endpoint
@@ -127,8 +131,8 @@ def eval_(
 @app.command()
 def score(
     model: Annotated[Path, typer.Argument(help="a reward model or its run directory")],
-    prompt: Annotated[str, typer.Option(help="what was asked")],
-    response: Annotated[str, typer.Option(help="what was answered, with the thought if there is one")],
+    prompt: Annotated[str, typer.Option(help="the prompt")],
+    response: Annotated[str, typer.Option(help="the response, with its reasoning if there is one")],
 ) -> None:
     """Score one response: the score, and the reward from 0 to 1 that RL would give."""
     from zerone.reward_model.scorer import load_reward_model

@@ -37,7 +37,7 @@ def run(
     remote: Annotated[str | None, typer.Option(help="address of a remote executor instead")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object as the last line")] = False,
 ) -> None:
-    """Run a program and judge it by its tests, outside of its reach."""
+    """Run a program in the sandbox and check its results against its tests."""
     from zerone.sandbox.unit_tests import CodeVerdict, read_suite, run_suite
 
     limits = Limits(memory_bytes=memory_mib * MIB, wall_s=wall_s, processes=processes)
@@ -147,7 +147,7 @@ def _show_output(execution: Execution) -> None:
 
 @app.command()
 def doctor(backend: Backend = "auto") -> None:
-    """Try every promise of the sandbox here, and say how to enable what is missing."""
+    """Run the sandbox's self-test on this machine, and say how to enable what is missing."""
     from zerone.sandbox.factory import BACKENDS, Nursery
     from zerone.sandbox.pool import HOW_TO_ENABLE
     from zerone.sandbox.self_test import examine_promises

@@ -12,21 +12,28 @@ def serve(  # noqa: PLR0913 - the flags of a command
     model: Model,
     compare: Annotated[str | None, typer.Option(help="a second model, shown beside the first")] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port; 0 picks a free one")] = 8000,
     api_key_file: Annotated[
         Path | None, typer.Option(help="keys, one per line: KEY or NAME KEY; needed beyond loopback")
     ] = None,
-    slots: Annotated[int, typer.Option(min=1, max=1024, help="answers decoded at once")] = 64,
-    queue: Annotated[int, typer.Option(min=0, max=100_000, help="answers that may wait beside them")] = 256,
+    slots: Annotated[int, typer.Option(min=1, max=1024, help="completions decoded at once")] = 64,
+    queue: Annotated[
+        int, typer.Option(min=0, max=100_000, help="completions that may wait beside them")
+    ] = 256,
     engine: Annotated[
         str, typer.Option(help="torch or vllm; auto takes vLLM where it is installed and there is a GPU")
     ] = "auto",
     price: Annotated[
-        str, typer.Option(metavar="IN,OUT", help="USD per million tokens for /metrics [R1's API prices]")
+        str,
+        typer.Option(
+            metavar="IN,OUT", help="USD per million tokens for /metrics", show_default="R1's API prices"
+        ),
     ] = "0.55,2.19",
     origin: Annotated[
         list[str] | None,
-        typer.Option(help="web pages that may ask from a browser, as http://localhost:3000; repeatable"),
+        typer.Option(
+            help="web pages that may send requests from a browser, as http://localhost:3000; repeatable"
+        ),
     ] = None,
 ) -> None:
     """Serve a model: OpenAI's API at /v1, a chat page at /, /health and /metrics."""
@@ -52,14 +59,18 @@ def serve(  # noqa: PLR0913 - the flags of a command
 def chat(
     model: Model,
     temperature: Annotated[
-        float | None, typer.Option(min=0, max=2, help="[default: the model's own]")
+        float | None, typer.Option(min=0, max=2, help="sampling temperature", show_default="the model's own")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=0, help="0 is up to the end of the context")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="0 draws a new one for each answer")] = 0,
-    think: Annotated[bool, typer.Option("--think/--no-think", help="whether the model thinks first")] = True,
-    fold: Annotated[bool, typer.Option("--fold", help="show of a thought only its time and tokens")] = False,
+    max_tokens: Annotated[
+        int, typer.Option(min=0, help="most tokens of a completion; 0 is up to the end of the context")
+    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="random seed; 0 takes a new one for each completion")] = 0,
+    think: Annotated[bool, typer.Option("--think/--no-think", help="whether the model reasons first")] = True,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="collapse the reasoning to its time and number of tokens")
+    ] = False,
 ) -> None:
-    """Talk to a model in the terminal, or through a pipe: one question per line, answers out."""
+    """Chat with a model in the terminal, or through a pipe: one prompt per line."""
     import sys
 
     from zerone.engine.api import SamplingParams

@@ -8,7 +8,7 @@ import typer
 
 def view(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run directory, finished or not")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port; 0 picks a free one")] = 8765,
 ) -> None:
     """Browse a run's rollouts in a page on this machine."""
     from zerone.runs.directory import RunDir, not_a_run

@@ -51,8 +51,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "gspo": _PLAIN | {"loss.ratio": "sequence", "loss.clip_low": 3e-4, "loss.clip_high": 4e-4},
     # CISPO, 2506.13585: the weight of a token is bounded above, and no token loses its gradient.
     "cispo": _PLAIN | {"loss.surrogate": "cispo", "loss.clip_high": 5.0, "loss.aggregation": "token"},
-    # RLOO, 2402.14740: REINFORCE with the mean of the others as baseline.
-    "rloo": _PLAIN | {"advantage.baseline": "leave_one_out", "advantage.scale": "none"},
+    # RLOO, 2402.14740: REINFORCE of whole completions (a sum over tokens, up to a constant), with the mean
+    # of the others as baseline.
+    "rloo": _PLAIN
+    | {
+        "advantage.baseline": "leave_one_out",
+        "advantage.scale": "none",
+        "loss.aggregation": "constant",
+    },
     # REINFORCE++, 2501.03262, with the group's mean as baseline: normalized over the whole batch.
     "reinforce_pp": _PLAIN
     | {

@@ -5,46 +5,79 @@ sets what differs from the recipe. Unknown keys are refused with a suggestion.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from zerone.config.presets import PRESETS
-from zerone.config.sections import named_functions
+from zerone.config.sections import PARTS, named_entries
 from zerone.config.tree import Config, options
-from zerone.errors import ConfigError
+from zerone.errors import ConfigError, FileError
+from zerone.files import parse_yaml, read_yaml, write_yaml
 
 SEVERAL_STAGES = "stages"
 """The section of a recipe that holds what differs from stage to stage (staged.py)."""
 
 
-_FUNCTIONS = "reward.functions"
-_ENTRY = re.compile(re.escape(_FUNCTIONS) + r"\.(?P<name>[^.]+)(?:\.(?P<leaf>function|weight))?")
-"""The one option that holds a mapping; its entries may be given one by one."""
+REFERENCES = ("model.path", "data.path", "data.pass_rates", "reward.helpfulness_model", "reward.safety_model")
+"""Options that name what a run is made from; a run keeps them relative to its directory where it can."""
+
+_NAMED = {
+    "reward.functions": ("function", PARTS, ("weight",)),
+    "data.mixture": (
+        "path",
+        (),
+        ("weight", "prompt_field", "answer_field", "answer_pattern", "choices_field", "verifier"),
+    ),
+}
+"""The options that hold mappings, whose entries may be given one by one -> what an entry is by itself, the
+names that are taken, and what else an entry may say."""
+_ENTRY = re.compile(
+    "|".join(
+        rf"{re.escape(option)}\.[^.]+(?:\.(?:{'|'.join((leaf, *others))}))?"
+        for option, (leaf, _, others) in _NAMED.items()
+    )
+)
+
+
+def _entry_of(key: str) -> tuple[str, str, str | None]:
+    """Return the option, the name and what is said of it."""
+    section, option, name, *leaf = key.split(".")
+    return f"{section}.{option}", name, leaf[0] if leaf else None
 
 
 def _with_entries(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Put `reward.functions.NAME=...` and `reward.functions.NAME.weight=...` into `reward.functions`."""
-    entries = {key: match for key in flat if (match := _ENTRY.fullmatch(key))}
-    if not entries:
-        return dict(flat)
+    entries = [key for key in flat if _ENTRY.fullmatch(key)]
     found = {key: value for key, value in flat.items() if key not in entries}
-    try:
-        functions = named_functions(found.get(_FUNCTIONS, {}))
-        for key, match in entries.items():
-            name, leaf = match["name"], match["leaf"]
-            known = functions.get(name)
-            inner = dict(known) if isinstance(known, Mapping) else {}
-            if leaf is None and isinstance(flat[key], str):
-                leaf = "function"
-            functions[name] = flat[key] if leaf is None else {**inner, leaf: flat[key]}
-        return {**found, _FUNCTIONS: named_functions(functions)}
-    except ValueError as error:
-        raise ConfigError(f"{_FUNCTIONS}: {error}") from error
+    for option in dict.fromkeys(_entry_of(key)[0] for key in entries):
+        main, taken, _ = _NAMED[option]
+        try:
+            named = named_entries(found.get(option, {}), main, taken)
+            for key in entries:
+                of, name, leaf = _entry_of(key)
+                if of != option:
+                    continue
+                known = named.get(name)
+                inner = dict(known) if isinstance(known, Mapping) else {}
+                if leaf is None and isinstance(flat[key], str):
+                    leaf = main
+                named[name] = flat[key] if leaf is None else {**inner, leaf: flat[key]}
+            found[option] = named_entries(named, main, taken)
+        except ValueError as error:
+            raise ConfigError(f"{option}: {error}") from error
+    return found
+
+
+def _is_text(key: str) -> bool:
+    """Whether an option, or an entry of one, holds free text that is taken as it is typed."""
+    if not _ENTRY.fullmatch(key):
+        return key in _text_options()
+    return _entry_of(key)[0] == "data.mixture" and _entry_of(key)[2] not in (None, "weight")
 
 
 def _text_options(section: type[BaseModel] = Config, prefix: str = "") -> set[str]:
@@ -112,16 +145,28 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
         key, equals, value = override.removeprefix("--").partition("=")
         if not equals:
             raise ConfigError(f"{override!r} is not an override; write key=value, as in rl.steps=20")
-        if key in _text_options():
+        if _is_text(key):
             flat[key] = None if value == "null" else value
             continue
         try:
-            flat[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            flat[key] = parse_yaml(value)
+        except ValueError as error:
             raise ConfigError(f"the value of {override!r} is not valid YAML") from error
         if isinstance(flat[key], str):
             flat[key] = _number_or_text(flat[key])
     return flat
+
+
+def repeated(overrides: Iterable[str]) -> list[str]:
+    """Return a line for each option that is given another value later: the last one counts."""
+    values: dict[str, str] = {}
+    lines = []
+    for override in overrides:
+        key, equals, value = override.removeprefix("--").partition("=")
+        if equals and values.get(key, value) != value:
+            lines.append(f"{key}={values[key]} is replaced by {key}={value}, which is given later")
+        values[key] = value
+    return lines
 
 
 def _number_or_text(text: str) -> float | str:
@@ -137,20 +182,81 @@ def read_recipe(path: Path) -> dict[str, Any]:
     tree = read_tree(path)
     if SEVERAL_STAGES in tree:
         raise ConfigError(f"{path} is a recipe of several stages; run it by `zerone r1`")
-    return flat_options(tree)
+    flat = flat_options(tree)
+    is_of_run = (path.parent / "environment.json").is_file()
+    return _resolved(flat, path.parent) if is_of_run else flat
+
+
+def _resolved(flat: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return a run's options with what is named relative to its directory as it is found now."""
+    return {
+        key: resolve_reference(value, directory) if key in REFERENCES and isinstance(value, str) else value
+        for key, value in flat.items()
+    }
+
+
+def resolve_reference(value: str, directory: Path) -> str:
+    """Return where the thing is that a run keeps under `value`."""
+    if value.startswith(("./", "../")) and (there := directory / value).exists():
+        return str(there.resolve())
+    return value
+
+
+def with_references(config: Config, directory: Path, root: Path) -> Config:
+    """Return a configuration as a run in `directory` keeps it: what lies in `root` is named relative to it.
+
+    What a user named relative to the working directory, and would read like that, is written out.
+    """
+    flat = flat_options(config.model_dump())
+    for key in REFERENCES:
+        if not isinstance(value := flat[key], str):
+            continue
+        path = Path(value)
+        if path.is_absolute() and path.is_relative_to(root):
+            relative = os.path.relpath(path, directory)
+            flat[key] = relative if relative.startswith("../") else f"./{relative}"
+        elif value.startswith(("./", "../")):
+            flat[key] = str(path.absolute())
+    return Config.model_validate(_nest(flat))
 
 
 def read_tree(path: Path) -> Mapping[str, Any]:
     """Read a YAML file of sections."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not a YAML file: {error}") from error
+        tree = read_yaml(path)
+    except FileError as error:
+        raise ConfigError(str(error)) from error
     if not isinstance(tree, Mapping):
         raise ConfigError(f"{path} must hold a mapping of sections, not {type(tree).__name__}")
     return tree
+
+
+def read_run_options(path: Path) -> Mapping[str, Any]:
+    """Return the sections that a run has saved, which may be of an older version, with other options.
+
+    Raises FileError where a section or an option that is known holds what it cannot.
+    """
+    try:
+        tree = read_tree(path)
+        sections = {key.split(".")[0] for key in options() if "." in key}
+        for key in sections & tree.keys():
+            if not isinstance(tree[key], Mapping):
+                raise ConfigError(f"{path}: {key} must be a section of options, not {tree[key]!r:.40}")
+        known = {key: value for key, value in flat_options(tree).items() if key in options()}
+        _refuse_kinds(known, path)
+    except ConfigError as error:
+        raise FileError(f"{error}; the file is damaged") from error
+    return tree
+
+
+def _refuse_kinds(flat: Mapping[str, Any], path: Path) -> None:
+    """Raise ConfigError for a value of the wrong kind; what goes together is the run's own affair."""
+    try:
+        Config.model_validate(_nest(flat))
+    except ValidationError as error:
+        for problem in error.errors():
+            if problem["loc"]:
+                raise ConfigError(f"{path}: {_explain(problem)}") from error
 
 
 def flat_options(tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,7 +280,7 @@ def build_config(recipe: Mapping[str, Any], overrides: Iterable[str] = ()) -> Co
         refuse_unknown(key)
         # pydantic would take true for 1; the one option that is a switch says so in its default.
         if isinstance(value, bool) and not isinstance(_default_of(key), bool):
-            raise ConfigError(f"{key}={value}: a switch is no value here ({options()[key]})")
+            raise ConfigError(f"{key}={value}: expected a value, got a switch ({options()[key]})")
     try:
         return Config.model_validate(_nest(flat))
     except ValidationError as error:
@@ -192,7 +298,7 @@ def _explain(problem: Any) -> str:
 def to_yaml(config: Config, *, with_descriptions: bool = False) -> str:
     """Write the resolved tree; with descriptions each option is explained on its line."""
     # One line per option, however long, as its description goes behind it.
-    plain = yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True, width=10**9)
+    plain = write_yaml(config.model_dump())
     if not with_descriptions:
         return plain
     described, path = [], list[str]()

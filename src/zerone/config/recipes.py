@@ -11,6 +11,9 @@ from zerone.config.reading import build_config, read_recipe
 from zerone.config.tree import Config
 from zerone.errors import ConfigError
 
+RUN_OPTIONS = "config.yaml"
+"""The options of a run, in its directory."""
+
 
 def recipe_paths() -> dict[str, Path]:
     """Return the recipes of the package by name."""
@@ -26,6 +29,35 @@ def recipe_file(name: str) -> Path:
     return known[name]
 
 
+def run_to_resume(
+    overrides: Iterable[str] | None, run_dir: Path | None, resume: bool
+) -> tuple[list[str], Path | None]:
+    """Tell the run to go on with, which may stand where overrides do (`--resume RUN`), from the overrides.
+
+    Raises ConfigError where two are named.
+    """
+    given = list(overrides or ())
+    named = [text for text in given if resume and ("=" not in text or (Path(text) / RUN_OPTIONS).is_file())]
+    runs = [*map(Path, named), *([run_dir] if run_dir else [])]
+    if len({path.resolve() for path in runs}) > 1:
+        raise ConfigError(f"--resume continues one run; {' and '.join(map(str, runs))} are named")
+    return [text for text in given if text not in named], runs[0] if runs else None
+
+
+def resolve_run(
+    recipe: str | None, config_file: Path | None, overrides: Iterable[str], resumed: Path | None, default: str
+) -> Config:
+    """Put recipe (or file) and overrides together; a run that goes on knows its own options.
+
+    `resumed` is its directory; where a recipe or a file is given, that counts instead.
+    """
+    if resumed is not None and recipe is None and config_file is None:
+        kept = resumed / RUN_OPTIONS
+        if kept.is_file():
+            return build_config(read_recipe(kept), overrides)
+    return resolve_config(recipe or default, config_file, overrides)
+
+
 def resolve_config(recipe: str, config_file: Path | None, overrides: Iterable[str] | None) -> Config:
     """Put recipe (or file) and overrides together."""
     return build_config(read_recipe(config_file or recipe_file(recipe)), overrides or ())
@@ -34,7 +66,7 @@ def resolve_config(recipe: str, config_file: Path | None, overrides: Iterable[st
 def run_path(run_dir: Path | None, resume: bool, recipe: str) -> Path:
     """Return where a run is kept; raises ConfigError for a run to go on with that is not named."""
     if resume and run_dir is None:
-        raise ConfigError("--resume needs --run-dir DIR, the run to go on with")
+        raise ConfigError("--resume needs --run-dir DIR, the run to resume")
     return run_dir or new_run_path(recipe)
 
 

@@ -98,6 +98,7 @@ def _shared_out(overrides: Iterable[str], names: Sequence[str]) -> tuple[list[st
     """Tell arguments for all stages from those for one."""
     common: list[str] = []
     of_stages: dict[str, list[str]] = {name: [] for name in names}
+    of_kinds: dict[str, list[str]] = {name: [] for name in names}
     sections = {option.split(".")[0] for option in options()}
     for override in overrides:
         given = override.removeprefix("--")
@@ -106,14 +107,15 @@ def _shared_out(overrides: Iterable[str], names: Sequence[str]) -> tuple[list[st
         key = rest.partition("=")[0]
         if named := [name for name in names if fnmatchcase(name, first)]:
             for name in named:
-                of_stages[name].append(rest)
+                # Of one stage alone counts before what is said of several.
+                (of_stages if first == name else of_kinds)[name].append(rest)
         elif is_marked or (first not in sections and key in options()):
             _refuse_unknown_stage(first, names)
         else:
             if "=" in given:
                 refuse_unknown(given.partition("=")[0])
             common.append(override)
-    return common, of_stages
+    return common, {name: [*of_kinds[name], *of_stages[name]] for name in names}
 
 
 def _refuse_unknown_stage(name: str, names: Sequence[str]) -> None:

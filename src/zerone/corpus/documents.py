@@ -8,7 +8,7 @@ Three kinds, all made from training problems only:
 
 A base trained on this can search, compare, notice a failed try ("wait") and go on, because notes
 show it; in the template it mostly does not. Reinforcement learning can then move the habit over.
-It elicits what is in the corpus; it does not create it, and README says so.
+It elicits what is in the corpus; it does not create it.
 """
 
 from collections.abc import Callable, Mapping

@@ -105,7 +105,7 @@ def _rewritten(client: EndpointClient, draft: Draft, style: Style, asking: Askin
         else:
             text = write_completion(thought, summary, Style.SUMMARY)
         if not parse_completion(text, wanted).is_well_formed:
-            raise ValueError("a thought or summary with tags, or without the box, in it")
+            raise ValueError("reasoning or a summary with tags, or without the box, in it")
         return Draft(problem=problem, source=draft.source, number=draft.number, text=text, style=wanted)
 
     return _ask(client, content, ("refine", problem.id, draft.source, draft.number), asking, read)
@@ -165,6 +165,6 @@ def json_object(text: str) -> Mapping[str, Any]:
 def _text(reply: Mapping[str, Any], name: str) -> str:
     value = reply[name]
     if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{name} is no text")
+        raise ValueError(f"{name} is not text")
     value.encode("utf-8")  # half a surrogate pair is no character, and JSON can hold one
     return value.strip()

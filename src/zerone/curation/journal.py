@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from zerone.curation.drafts import is_record
 from zerone.curation.tally import Tally
 from zerone.errors import RunDirError
+from zerone.files import parse_json, read_json
 from zerone.runs.directory import write_atomically
 
 
@@ -42,7 +43,7 @@ class Journal:
         """Return the card of this very work if it is done; raises RunDirError over another file."""
         if not self.path.exists():
             return None
-        card = _read_json(self.card_path) if self.card_path.exists() else {}
+        card: dict[str, Any] = read_json(self.card_path) if self.card_path.exists() else {}
         if card.get("made_by") != self._identity:
             raise RunDirError(
                 f"{self.path} exists already and was made otherwise"
@@ -78,7 +79,7 @@ class Journal:
 
     def _take_up(self, lines: Sequence[bytes]) -> None:
         try:
-            header, *pieces = (json.loads(line) for line in lines)
+            header, *pieces = (parse_json(line.decode("utf-8"), str(self._log_path)) for line in lines)
             begun = header["made_by"]
             for piece in pieces:
                 self.tally.update(Tally.of_rows(piece["tally"]))
@@ -98,9 +99,9 @@ class Journal:
         path = self._part_path if self._part is not None else self.path
         with path.open("rb") as file:
             for line in file:
-                record = json.loads(line)
+                record = parse_json(line.decode("utf-8", "replace"), str(path))
                 if not is_record(record):
-                    raise RunDirError(f"{path} holds a line that is no sample: {line[:80]!r}")
+                    raise RunDirError(f"{path} holds a line that is not a sample: {line[:80]!r}")
                 yield record
 
     def append(self, records: Sequence[Mapping[str, Any]], tally: Tally, num_skipped: int = 0) -> None:
@@ -161,14 +162,6 @@ def _telling(file: BinaryIO) -> Iterator[None]:
         yield
     except OSError as error:
         raise RunDirError(f"cannot write {file.name}: {error.strerror}; free some space and go on") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunDirError(f"cannot read {path}: {error}") from error
-    return value if isinstance(value, dict) else {}
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

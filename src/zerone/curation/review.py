@@ -17,8 +17,9 @@ from rich.console import Console
 from rich.text import Text
 
 from zerone.data.jsonl import objects_of
-from zerone.errors import ConfigError, DataError, RunDirError
+from zerone.errors import ConfigError, DataError, FileError, RunDirError
 from zerone.escaping import on_one_line, visible
+from zerone.files import parse_json, refuse_overwriting
 from zerone.prompts.r1 import Style, parse_completion
 from zerone.runs.directory import write_atomically
 
@@ -36,12 +37,17 @@ class Review:
     """
 
     def __init__(self, path: Path, out_path: Path) -> None:
-        if out_path.resolve() == path.resolve():
-            raise DataError(f"accepted samples cannot go to {path} itself; give another --out")
+        decisions = path.with_name(path.name + ".decisions")
+        try:
+            refuse_overwriting({"--out": out_path}, [path, decisions])
+        except FileError as error:
+            raise DataError(
+                f"accepted samples cannot go to {path} itself; give another --out: {error}"
+            ) from error
         self.path = path
         self.out_path = out_path
         self.samples = _read_samples(path)
-        self._decisions_path = path.with_name(path.name + ".decisions")
+        self._decisions_path = decisions
         self._decisions = self._read_decisions()
 
     def decide(self, index: int, verdict: Verdict, completion: str | None = None) -> None:
@@ -100,7 +106,7 @@ class Review:
                 file.write("\n")
         for line in text.split("\n"):
             try:
-                decision = json.loads(line)
+                decision = parse_json(line, str(self._decisions_path))
                 if decision["verdict"] not in ("accept", "reject"):
                     continue
                 found[decision["sample"]] = {"completion": None, **decision}

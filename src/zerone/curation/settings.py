@@ -31,8 +31,8 @@ from zerone.curation.sampler import (
 from zerone.data.jsonl import objects_of
 from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
-from zerone.evals.suites import data_at_any_time
 from zerone.identity import sha256_of_file
+from zerone.jobs.data import data_at_any_time
 from zerone.problems import requests
 from zerone.problems.mixture import FAMILIES, MIX_FAMILIES, Family, draw_of
 from zerone.prompts.r1 import THINK_OPEN, Example, Style, shown_examples
@@ -135,7 +135,7 @@ def _problems(config: Config) -> list[Problem]:
     curate, drawn = config.curate, list[Problem]()
     if curate.prompts:
         drawn += data_at_any_time(config).mixture.draw(0, curate.prompts)
-    if config.data.path is None:
+    if not config.data.is_own:
         drawn += [
             draw_of(rng_from(config.seed, "general", i), requests, "train") for i in range(curate.general)
         ]

@@ -20,7 +20,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zerone.data.jsonl import lines_of, parse_object
+from zerone.data.adapters import DEMONSTRATIONS, adapted, adapter_for
+from zerone.data.jsonl import parse_object
+from zerone.data.sources import open_source
 from zerone.errors import DataError
 from zerone.prompts.messages import REASONING, checked_text, is_absent, read_message, shown
 from zerone.types import Demonstration, Message
@@ -69,33 +71,44 @@ _Turns = dict[str, Message]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemonstrationFile:
-    """The demonstrations of a file, in its order; `num_duplicates` were left out."""
+    """The demonstrations of a source, in its order; `num_duplicates` were left out.
+
+    `read_as` is the data set whose columns were found.
+    """
 
     demonstrations: tuple[Demonstration, ...]
     num_duplicates: int
+    read_as: str | None = None
 
 
-def read_demonstrations(path: Path) -> DemonstrationFile:
-    """Read a file for SFT; blank lines are skipped.
+def read_demonstrations(path: str | Path) -> DemonstrationFile:
+    """Read a source for SFT; blank lines are skipped.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
     found: dict[tuple[Message, ...], Demonstration] = {}
+    source, adapter = open_source(path), None
     num_read = 0
-    for number, line in lines_of(path):
-        place = f"{path}:{number}"
-        record = parse_object(line, place, _EXAMPLE)
+    for line in source.lines():
+        record = parse_object(line.content, line.place, _EXAMPLE)
+        if not num_read:
+            adapter = adapter_for(DEMONSTRATIONS, source.known_by, record)
+        record = adapted(adapter, record, line.place)
         try:
             messages = _messages_of(record)
         except DataError as error:
-            raise DataError(f"{place}: {error}") from error
+            raise DataError(f"{line.place}: {error}") from error
         # Texts that are the same in two forms are the same demonstration.
         same = tuple(replace(message, takes_form=False) for message in messages)
         found.setdefault(same, Demonstration(id=_id_of(messages[:-1]), messages=messages))
         num_read += 1
     if not found:
         raise DataError(f"{path} is empty; it needs one JSON object per line, {_EXAMPLE}")
-    return DemonstrationFile(demonstrations=tuple(found.values()), num_duplicates=num_read - len(found))
+    return DemonstrationFile(
+        demonstrations=tuple(found.values()),
+        num_duplicates=num_read - len(found),
+        read_as=None if adapter is None else adapter.title,
+    )
 
 
 def _id_of(question: tuple[Message, ...]) -> str:
@@ -213,9 +226,9 @@ def _check_turns(turns: _Turns) -> None:
                 "none, user and assistant take turns"
             )
     if not said or said[-1][1].role != "assistant":
-        raise DataError("the last message must be the assistant's, as it is what is learnt")
+        raise DataError("the last message must be the assistant's, as it is what is learned")
     if not any(message.is_trained for _, message in said if message.role == "assistant"):
-        raise DataError("every message of the assistant's has weight 0, so nothing is learnt; leave it out")
+        raise DataError("every message of the assistant's has weight 0, so nothing is learned; leave it out")
 
 
 def _with_reasoning(
@@ -241,7 +254,7 @@ def _refuse_unread(messages: tuple[Message, ...], record: Mapping[str, Any], for
             f"has the field {unread[0]!r}, which is not trained on: take it away, or leave the line out"
         )
     if record.get("label") is False or record.get("weight", 1) not in (None, 1):
-        raise DataError("is marked as not to be learnt, by `label` or `weight`; leave the line out")
+        raise DataError("is marked as not to be learned, by `label` or `weight`; leave the line out")
     held = "\n".join(text for message in messages for text in (message.thought or "", message.content))
     for name in (*REASONING, *_OTHER_REASONING, *(other for other in _FORMS if other != form)):
         value = record.get(name)

@@ -9,7 +9,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -191,11 +191,17 @@ def _parquet_rows(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
         for batch in parquet.ParquetFile(file if is_plain else io.BytesIO(file.read())).iter_batches(256):
             for row in batch.to_pylist():
                 number += 1
-                yield number, json.dumps(row, default=_written).encode()
+                yield number, as_json(row, f"{name}:{number}")
     except pyarrow.ArrowException as error:
         raise DataError(f"{name} is a Parquet file that cannot be read: {error}") from error
-    except TypeError as error:
-        raise DataError(f"{name}:{number}: {error}") from error
+
+
+def as_json(row: Mapping[str, Any], place: str) -> bytes:
+    """Return a row of a table as JSON; raises DataError for what cannot be written, with its place."""
+    try:
+        return json.dumps(row, default=_written).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DataError(f"{place}: {error}") from error
 
 
 def _written(value: object) -> str:

@@ -1,15 +1,15 @@
 """Users' own problems: one JSON object per line, with a question and its answer.
 
-In: a file, the names of its fields, and where needed an expression that finds the answer in its
-field (GSM8K: `#### (.+)$`). Out: problems that are judged as exact numbers where the answer is one,
-as mathematics where it is LaTeX, as a choice where choices are given or listed in the question, as
-exact text elsewhere. Rows of verl (a chat as prompt, the answer in `reward_model`) and tests of programs
-as data sets have them (data/code_tests.py) are read too.
+In: rows by name (data/sources.py), the names of their fields, and where needed an expression that finds the
+answer in its field; published data sets need neither (data/adapters.py). Out: problems that are judged as
+exact numbers where the answer is one, as mathematics where it is LaTeX, as a choice where choices are given
+or listed in the question, as exact text elsewhere. Rows of verl (a chat as prompt, the answer in
+`reward_model`) and tests of programs as data sets have them (data/code_tests.py) are read too.
 Every complaint names the file and the line. How lines, JSON and numbers are taken here is how they are
-taken in the rows of published data sets (data/records.py) and of `zerone reward score` too; what the file
-is packed in, data/files.py undoes.
+taken in the rows of published data sets (data/records.py) and of `zerone reward score` too.
 """
 
+import difflib
 import hashlib
 import json
 import math
@@ -21,10 +21,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from zerone.data.adapters import PROBLEMS, Adapter, adapted, adapter_for
 from zerone.data.choices import LETTERS, choice_prompt, listed_choice
 from zerone.data.code_tests import code_spec, question_with_code
-from zerone.data.files import numbered_rows
 from zerone.data.numerals import plain_number
+from zerone.data.sources import Line, open_source
 from zerone.errors import DataError
 from zerone.seeding import seed_from
 from zerone.types import Problem
@@ -36,6 +37,9 @@ NAMED_VERIFIERS = ("number", "exact", "choice", "math", "code")
 
 _JUDGE = "judge"
 """A line may also say that no rule can judge it; a model must then."""
+
+_COUNTDOWN, _COUNTDOWN_SPEC = "countdown", ("numbers", "target")
+"""A line may have numbers and a target in place of an answer."""
 
 _LONGEST_NUMBER = 40
 """Digits; the verifier of numbers reads no more than that."""
@@ -51,57 +55,99 @@ class Fields:
     choices: str = "choices"
     verifier: str = "auto"
 
+    @property
+    def are_given(self) -> bool:
+        """Whether the user names a field; then no data set's own columns are looked for."""
+        return (self.prompt, self.answer, self.answer_pattern, self.choices) != (
+            "prompt",
+            "answer",
+            None,
+            "choices",
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProblemFile:
     """The problems of a file; of those with equal prompts only the first is kept, the rest counted.
 
-    `lines` holds the line that each problem stands on, counted from 1.
+    `places` holds where each problem stands, as FILE:LINE, `read_as` the data set whose columns were found.
     """
 
     problems: tuple[Problem, ...]
-    lines: tuple[int, ...]
+    places: tuple[str, ...]
     num_duplicates: int
+    num_unreadable: int = 0
+    read_as: str | None = None
 
 
-def read_problems(path: Path, fields: Fields) -> ProblemFile:
-    """Read a file of problems; blank lines are skipped.
+def read_problems(path: str | Path, fields: Fields, *, skip: bool = False) -> ProblemFile:
+    """Read the problems of a source; blank lines are skipped, and with `skip` JSON that holds no problem.
 
     Raises DataError, before anything else is done with the data, for the first thing that is wrong.
     """
-    problems: dict[str, tuple[int, Problem]] = {}
-    num_read = 0
-    for number, problem in read_lines(path, fields):
+    problems: dict[str, tuple[str, Problem]] = {}
+    num_read, unreadable = 0, list[DataError]()
+    read_as: str | None = None
+    for line, problem, adapter in _problem_lines(path, fields):
+        if isinstance(problem, _NoProblem) and skip:
+            unreadable.append(problem)
+            continue
         if isinstance(problem, DataError):
             raise problem
-        problems.setdefault(problem.id, (number, problem))
+        problems.setdefault(problem.id, (line.place, problem))
         num_read += 1
+        read_as = None if adapter is None else adapter.title
+    if unreadable and not problems:
+        raise unreadable[0]
     if not problems:
         raise DataError(f"{path} is empty; it needs one JSON object per line with a question and its answer")
     return ProblemFile(
         problems=tuple(problem for _, problem in problems.values()),
-        lines=tuple(number for number, _ in problems.values()),
+        places=tuple(place for place, _ in problems.values()),
         num_duplicates=num_read - len(problems),
+        num_unreadable=len(unreadable),
+        read_as=read_as,
     )
 
 
-def read_lines(path: Path, fields: Fields) -> Iterator[tuple[int, Problem | DataError]]:
-    """Yield the number of each line that is not blank, and its problem or what is wrong with it.
+def read_lines(path: str | Path, fields: Fields) -> Iterator[tuple[Line, Problem | DataError]]:
+    """Yield each line that is not blank, and its problem or what is wrong with it.
 
-    Raises DataError where the file or the pattern cannot be used at all.
+    Raises DataError where the source or the pattern cannot be used at all.
     """
-    if ".csv" in path.suffixes:
+    return ((line, problem) for line, problem, _ in _problem_lines(path, fields))
+
+
+def _problem_lines(
+    path: str | Path, fields: Fields
+) -> Iterator[tuple[Line, Problem | DataError, Adapter | None]]:
+    """Yield what `read_lines` does, and whose columns the rows are read by; the first row decides that."""
+    if Path(path).suffix == ".csv" or ".csv" in Path(path).suffixes[-2:]:
         raise DataError(
             f"{path}: problems of your own are read from JSONL (one object per line), a JSON list or "
             "Parquet, not CSV"
         )
     pattern = None if fields.answer_pattern is None else _compile(fields.answer_pattern)
-    for number, line in lines_of(path):
-        place = f"{path}:{number}"
+    source = open_source(path)
+    adapter, is_first = None, True
+    for line in source.lines():
         try:
-            yield number, _problem(parse_object(line, place), fields, pattern, place)
+            record = parse_object(line.content, line.place)
+            if is_first and not fields.are_given:
+                adapter = adapter_for(PROBLEMS, source.known_by, record)
+            is_first = False
         except DataError as error:
-            yield number, error
+            yield line, error, adapter
+            continue
+        try:
+            read = adapted(adapter, record, line.place)
+            yield line, _problem(read, record, fields, pattern, line.place), adapter
+        except DataError as error:
+            yield line, _NoProblem(*error.args), adapter
+
+
+class _NoProblem(DataError):
+    """A line of JSON without a problem in it, which may be left out."""
 
 
 def _compile(answer_pattern: str) -> re.Pattern[str]:
@@ -119,32 +165,19 @@ def _compile(answer_pattern: str) -> re.Pattern[str]:
     return pattern
 
 
-def lines_of(path: Path, named_by: str = "data.path") -> Iterator[tuple[int, bytes]]:
-    """Yield number and content of each row of a file; `named_by` is what names the file."""
-    try:
-        with path.open("rb") as file:
-            yield from numbered_rows(file, str(path))
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist; {named_by} must name a file of rows, as JSONL") from error
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror or error}; {named_by} must name a file of rows, as JSONL"
-        ) from error
-
-
-def objects_of(path: Path, named_by: str, example: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield place and JSON object of each line that is not blank, of a file that holds no problems.
+def objects_of(path: str | Path, named_by: str, example: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and JSON object of each line that is not blank, of a source that holds no problems.
 
     Raises DataError with the line; also for half of a surrogate pair, which no tokenizer and no file takes.
     """
-    for number, line in lines_of(path, named_by):
-        place = f"{path}:{number}"
-        record = parse_object(line, place, example)
+    for line in open_source(path, named_by).lines():
+        place = line.place
+        record = parse_object(line.content, place, example)
         try:
             record = with_floats(record)
             json.dumps(record, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError as error:
-            raise DataError(f"{place}: holds half of a surrogate pair, which is no character") from error
+            raise DataError(f"{place}: holds half of a surrogate pair, which is not a character") from error
         except RecursionError as error:
             raise DataError(f"{place}: is nested too deeply") from error
         yield place, record
@@ -273,8 +306,33 @@ def _text_of(record: Mapping[str, Any], field: str, option: str, place: str) -> 
     value = _value_of(record, field)
     if value is _NOTHING:
         present = ", ".join(map(repr, record)) or "no fields"
-        raise DataError(f"{place}: no field {field!r}; the line has {present}; choose one by {option}=NAME")
+        near = nearest_field(field, record)
+        raise DataError(
+            f"{place}: no field {field!r}; the line has {present}; choose one by {option}={near or 'NAME'}"
+        )
     return visible_text(value, lambda what: DataError(f"{place}: field {field!r} {what}"))
+
+
+_MEANT = {
+    "prompt": ("question", "problem", "instruction", "query", "input", "text"),
+    "answer": (
+        "final_answer",
+        "expected_answer",
+        "ground_truth",
+        "gold",
+        "target",
+        "solution",
+        "label",
+        "output",
+    ),
+}
+"""A field -> what others call it, the likeliest first."""
+
+
+def nearest_field(field: str, record: Mapping[str, Any]) -> str | None:
+    """Return the field of a row that is most like a missing one, by its letters or by its meaning."""
+    close = difflib.get_close_matches(field, map(str, record), n=1, cutoff=0.7)
+    return next(iter(close), next((name for name in _MEANT.get(field, ()) if name in record), None))
 
 
 def written(value: Any) -> Any:
@@ -313,7 +371,7 @@ def visible_text(value: Any, complaint: Callable[[str], DataError]) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise complaint("holds half of a surrogate pair, which is no character") from error
+        raise complaint("holds half of a surrogate pair, which is not a character") from error
     return text
 
 
@@ -337,12 +395,17 @@ _FORMULA = re.compile(
 
 
 def _problem(
-    record: Mapping[str, Any], fields: Fields, pattern: re.Pattern[str] | None, place: str
+    record: Mapping[str, Any],
+    published: Mapping[str, Any],
+    fields: Fields,
+    pattern: re.Pattern[str] | None,
+    place: str,
 ) -> Problem:
+    """Return the problem of a row; `published` is the row as it stands in its file."""
     prompt = _question_of(record, fields, place)
     language = _language(record, prompt)
     verifier = _verifier_of(record, fields)
-    row: dict[str, Any] = json.loads(json.dumps(record, default=float))
+    row: dict[str, Any] = json.loads(json.dumps(published, default=float))
     tests = _tests_of(row, fields, verifier, place)
     if verifier == "choice":
         spec = _choice_spec(record, fields, place)
@@ -350,6 +413,8 @@ def _problem(
     elif tests is not None:
         verifier, spec = "code", tests
         prompt = question_with_code(row, prompt, tests.get("entry", ""))
+    elif verifier == _COUNTDOWN:
+        spec = {name: with_floats(record[name]) for name in _COUNTDOWN_SPEC}
     elif verifier in ("code", _JUDGE):
         spec = {key: value for key, value in row.items() if key not in (fields.prompt, "verifier")}
     else:
@@ -394,6 +459,8 @@ def _verifier_of(record: Mapping[str, Any], fields: Fields) -> str:
         return fields.verifier
     if isinstance(named, str) and named in (*NAMED_VERIFIERS, _JUDGE):
         return named
+    if named == _COUNTDOWN and all(name in record for name in _COUNTDOWN_SPEC):
+        return _COUNTDOWN
     return "choice" if fields.choices in record else "auto"
 
 
@@ -426,7 +493,7 @@ class _Identified(Protocol):
     def id(self) -> str: ...
 
 
-Line = TypeVar("Line", bound=_Identified)
+Example = TypeVar("Example", bound=_Identified)
 """A problem or a demonstration."""
 
 
@@ -435,7 +502,9 @@ def _position(problem: _Identified) -> Fraction:
     return Fraction(seed_from("jsonl-split", problem.id), 2**63)
 
 
-def split_problems(problems: Sequence[Line], eval_share: float) -> tuple[tuple[Line, ...], tuple[Line, ...]]:
+def split_problems(
+    problems: Sequence[Example], eval_share: float
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
     """Return (train, eval) problems.
 
     Each problem's side follows from its own id, so it stays when the file is reordered or grows.

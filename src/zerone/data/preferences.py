@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from zerone.data.adapters import PREFERENCES, adapted, adapter_for
 from zerone.data.jsonl import objects_of
 from zerone.data.pair_judgments import JudgedPair, Judgment, PositionBias, position_bias
+from zerone.data.sources import open_source
 from zerone.errors import DataError
-from zerone.identity import sha256_of_file
 from zerone.prompts.r1 import parse_completion, visible_answer
 from zerone.seeding import seed_from
 
@@ -72,7 +73,7 @@ class PreferenceData:
 
 
 def read_preferences(
-    path: Path, *, min_margin: float, balance_lengths: bool, eval_share: float
+    path: str | Path, *, min_margin: float, balance_lengths: bool, eval_share: float
 ) -> PreferenceData:
     """Read a file, select and split it; raises DataError for a bad line or where too little is left."""
     kind, rows = _rows_of_a_kind(path)
@@ -99,11 +100,11 @@ def read_preferences(
         held_out=sides[1],
         dropped=dict(dropped),
         position_bias=position_bias(judged) if judged else None,
-        sha256=sha256_of_file(path),
+        sha256=open_source(path).sha256(),
     )
 
 
-def read_examples(path: Path) -> tuple[Kind, Sequence[Example]]:
+def read_examples(path: str | Path) -> tuple[Kind, Sequence[Example]]:
     """Read a file as it is, for measuring: only judged pairs without a clear winner are left out."""
     kind, rows = _rows_of_a_kind(path)
     if kind == "safety":
@@ -176,7 +177,7 @@ def _split(examples: Sequence[Example], eval_share: float) -> tuple[list[Example
 # Reading ------------------------------------------------------------------------------------------
 
 
-def _rows_of_a_kind(path: Path) -> tuple[Kind, list[Row]]:
+def _rows_of_a_kind(path: str | Path) -> tuple[Kind, list[Row]]:
     """Read a file, which must be about one thing."""
     rows = list(read_rows(path))
     are_safety = {isinstance(row, SafetyExample) for row in rows}
@@ -189,16 +190,20 @@ def _rows_of_a_kind(path: Path) -> tuple[Kind, list[Row]]:
 _EXAMPLE = '{"prompt": ..., "chosen": ..., "rejected": ...}'
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: str | Path) -> Iterator[Row]:
     """Yield the lines as they are; raises DataError with the line for one that cannot be read."""
     return (row for _, row in placed_rows(path))
 
 
-def placed_rows(path: Path) -> Iterator[tuple[str, Row]]:
+def placed_rows(path: str | Path) -> Iterator[tuple[str, Row]]:
     """Yield what `read_rows` does, each with its place: file and line."""
+    names, adapter, is_first = open_source(path, "the argument").known_by, None, True
     for place, row in objects_of(path, "the argument", _EXAMPLE):
+        if is_first:
+            adapter, is_first = adapter_for(PREFERENCES, names, row), False
+        read = adapted(adapter, row, place)
         try:
-            yield place, _row(row)
+            yield place, _row(read)
         except (ValueError, TypeError, LookupError) as error:
             raise DataError(f"{place}: {_explain(error)}") from error
 

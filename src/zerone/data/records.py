@@ -1,8 +1,7 @@
-"""Rows of a published data set, from JSONL, a JSON list, Parquet, CSV (each also gzipped) or the Hub.
+"""Rows of a published data set, from CSV or any source (data/sources.py), as the suites read them.
 
-In: a file, or `hub:OWNER/NAME` with the extra `hf`. Out: rows that know where they stand, so that a
-complaint names file, line and column. Nothing is fetched unless the user writes `hub:`. Lines, JSON and
-numbers are taken as in a user's own problems (data/jsonl.py).
+In: a name. Out: rows that know where they stand, so that a complaint names file, line and column. Lines, JSON
+and numbers are taken as in a user's own problems (data/jsonl.py).
 """
 
 import csv
@@ -11,12 +10,13 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
+from zerone import hub
 from zerone.data.files import text_of
-from zerone.data.jsonl import lines_of, parse_object, visible_text, with_floats, written
+from zerone.data.jsonl import parse_object, visible_text, with_floats, written
+from zerone.data.sources import open_source
 from zerone.errors import DataError
 
 HUB = "hub:"
@@ -90,20 +90,20 @@ class Row:
 
 def read_rows(source: str | Path) -> list[Row]:
     """Return the rows of a file or of a data set on the Hub; raises DataError for the first bad line."""
-    if str(source).startswith(HUB):
-        return _hub_rows(str(source).removeprefix(HUB))
-    path = Path(source)
+    name = _named(str(source))
+    path = Path(name)
     is_csv = [suffix for suffix in path.suffixes if suffix != ".gz"][-1:] == [".csv"]
-    rows = list(_csv_rows(path, text_of(path)) if is_csv else _json_rows(path))
+    is_here = not name.startswith(hub.PREFIX)
+    rows = list(_csv_rows(path, text_of(path)) if is_csv and is_here else _json_rows(name))
     if not rows:
-        raise DataError(f"{path} is empty; it needs one row per problem")
+        raise DataError(f"{name} is empty; it needs one row per problem")
     return rows
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
-    for number, line in lines_of(path, "--data"):
-        place = f"{path}:{number}"
-        yield Row(place=place, values=parse_object(line, place, '{"question": ..., "answer": ...}'))
+def _json_rows(name: str) -> Iterator[Row]:
+    for line in open_source(name, "--data", "test").lines():
+        values = parse_object(line.content, line.place, '{"question": ..., "answer": ...}')
+        yield Row(place=line.place, values=values)
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[Row]:
@@ -119,50 +119,19 @@ def _csv_rows(path: Path, text: str) -> Iterator[Row]:
         raise DataError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
 
 
-_HUB_NAME = re.compile(
+_OLD_HUB_NAME = re.compile(
     r"(?P<repository>[\w.-]+/[\w.-]+)"
-    r"(?:/(?P<files>[\w./*-]+\.jsonl?)|(?::(?P<config>[\w.-]*))?(?::(?P<split>[\w.\[\]:%-]+))?)"
+    r"(?:(?P<files>/[\w./*-]+\.jsonl?)|(?::(?P<config>[\w.-]*))?(?::(?P<split>[\w.\[\]:%-]+))?)"
 )
 
 
-def hub_arguments(name: str) -> dict[str, str | None]:
-    """Return what `load_dataset` is given for `OWNER/NAME[:CONFIG[:SPLIT]]` or `OWNER/NAME/FILES.jsonl`.
-
-    Files are named where a repository holds a program for loading, which the library runs no more.
-    """
-    match = _HUB_NAME.fullmatch(name)
+def _named(source: str) -> str:
+    """Return the name of a data set on the Hub, which `hub:` writes with colons, as data/hub.py has it."""
+    if not source.startswith(HUB):
+        return source
+    match = _OLD_HUB_NAME.fullmatch(source.removeprefix(HUB))
     if match is None:
-        raise DataError(
-            f"{HUB}{name} is no data set; write {HUB}OWNER/NAME[:CONFIG[:SPLIT]], or {HUB}OWNER/NAME/FILES "
-            "with files that end in .json or .jsonl"
-        )
-    repository, files = match["repository"], match["files"]
-    if files is not None:
-        return {"path": "json", "data_files": f"hf://datasets/{repository}/{files}", "split": "train"}
-    return {"path": repository, "name": match["config"] or None, "split": match["split"] or "test"}
-
-
-def _hub_rows(name: str) -> list[Row]:
-    """Read a data set of the Hub with the library datasets."""
-    arguments = hub_arguments(name)
-    try:
-        from datasets import load_dataset
-        from datasets.exceptions import DatasetsError
-    except ImportError as error:
-        raise DataError(
-            f"{HUB}{name} needs the library datasets; install it by `pip install 'zerone[hf]'`, or give "
-            "a local file"
-        ) from error
-    try:
-        loaded = load_dataset(**arguments)
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{HUB}{name} cannot be loaded: {error}") from error
-    return [
-        Row(place=f"{HUB}{name}:{number}", values={key: _dated(value) for key, value in values.items()})
-        for number, values in enumerate(loaded, start=1)
-    ]
-
-
-def _dated(value: Any) -> Any:
-    """Write a date out again, which the library makes of a text that looks like one."""
-    return value.isoformat() if isinstance(value, date) else value
+        return hub.PREFIX + source.removeprefix(HUB)
+    config, split = match["config"] or "", match["split"] or ""
+    part = match["files"] or (f"/{config}" if config else "")
+    return f"{hub.PREFIX}{match['repository']}{part}" + (f"#{split}" if split else "")

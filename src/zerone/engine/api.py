@@ -4,8 +4,8 @@ In: `Request`s, each a prompt as tokens, the sampling parameters and one seed pe
 Out: events. A `Completion` is whole, with its tokens and their log-probabilities; a request that
 `streams` gets its text in `Delta`s instead; a `Failure` ends all of a request. Rollouts, evaluation and
 the HTTP server use this protocol alone. Its owners: the torch engine in this process
-(torch/engine.py), one in a child process (child.py), vLLM (vllm.py), a model behind HTTP
-(endpoint_engine.py) and the rollouts of a recorded run (jobs/replay.py).
+(torch/engine.py), one in a child process (child.py), vLLM (vllm_engine.py) and the rollouts of a
+recorded run (jobs/replay.py).
 """
 
 import threading

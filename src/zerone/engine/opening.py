@@ -17,7 +17,7 @@ from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.vllm import vllm_engine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import ConfigError
-from zerone.model.loading import Model, end_ids
+from zerone.model.loading import Model, context_of, end_ids, find_directory
 from zerone.processes.machine import DTYPES, Precision, precision_for
 
 
@@ -45,11 +45,12 @@ def open_engine(
     settings = settings or EngineConfig()
     check_engine(settings)
     chosen = precision_for(model.module.config.hidden_size, precision)
-    context = int(model.module.config.max_position_embeddings)
+    context = context_of(model)
     if settings.kind == TORCH:
-        return TorchEngine(model.tokenizer, end_ids(model), context, slots, DTYPES[chosen])
+        ends, of_model = end_ids(model), model.module.config
+        return TorchEngine(model.tokenizer, ends, context, slots, DTYPES[chosen], config=of_model)
     spec = EngineSpec(
-        directory=model.path,
+        directory=str(find_directory(model.path)),  # a model of the Hub in the commit that is in use here
         context=context,
         max_rows=slots,
         max_waiting=_ANY_NUMBER,

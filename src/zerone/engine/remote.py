@@ -1,4 +1,4 @@
-"""Asks a model behind HTTP, by the OpenAI protocol that every server of models speaks.
+"""Client for OpenAI-compatible endpoints.
 
 In: an `Endpoint` (address, model, key), a conversation or a prompt, and how to draw. Out: a `Reply`.
 A server that is busy or stumbles is asked again, after the time that it names or ever longer pauses;
@@ -9,8 +9,9 @@ import email.utils
 import os
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,7 +20,10 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from zerone.errors import EndpointError, EndpointUnusable, RequestRefused
+from zerone.errors import EndpointError, EndpointUnusable, FileError, RequestRefused
+from zerone.escaping import on_one_line
+from zerone.files import parse_json
+from zerone.processes.stopping import waiting
 from zerone.prompts.messages import read_reply
 from zerone.prompts.r1 import THINK_CLOSE, THINK_OPEN
 from zerone.seeding import rng_from
@@ -35,6 +39,8 @@ _TRY_AGAIN = frozenset((408, 409, 425, 429))
 _LONGEST_PAUSE = 60.0
 _LONGEST_RETRY_AFTER = 300.0
 _SHOWN = 300
+_LARGEST_RESPONSE = 64 << 20
+"""Bytes after unpacking: a completion of 128k tokens with its log-probabilities stays below."""
 _SEEDS = 2**31
 """Seeds go out modulo this: some servers read 32 bits."""
 
@@ -128,12 +134,14 @@ class EndpointClient:
         self.endpoint = endpoint
         self.stopped = threading.Event()
         """Set to end all pauses at once, when the answers are no longer wanted."""
-        headers = {"authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+        headers = {"accept-encoding": "identity"}
+        if endpoint.api_key:
+            headers["authorization"] = f"Bearer {endpoint.api_key}"
         limits = httpx2.Limits(max_connections=endpoint.concurrency)
         try:
             url = httpx2.URL(endpoint.url)
             if url.scheme not in ("http", "https") or not url.host:
-                raise EndpointUnusable(f"{endpoint.url!r} is no address; write it as http://HOST:PORT/v1")
+                raise EndpointUnusable(f"{endpoint.url!r} is not an address; write it as http://HOST:PORT/v1")
             self._client = httpx2.Client(headers=headers, timeout=endpoint.timeout_s, limits=limits)
         except (httpx2.InvalidURL, UnicodeEncodeError) as error:
             raise EndpointUnusable(f"{endpoint.url!r} or its key cannot be used: {error}") from error
@@ -153,7 +161,7 @@ class EndpointClient:
 
     def models(self) -> list[str]:
         """Return the names of the models that the endpoint serves."""
-        body = self._ask("GET", "/models", None, lambda body: body["data"])
+        body = self._ask("GET", "/models", None, lambda body: list(body["data"]))
         return [str(model["id"]) for model in body if isinstance(model, Mapping) and "id" in model]
 
     def about_model(self) -> Mapping[str, Any]:
@@ -184,26 +192,52 @@ class EndpointClient:
         self, method: str, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], _Read]
     ) -> _Read:
         """Send a request until it is answered; raises an EndpointError of the kind that fits."""
+        with waiting():
+            return self._ask_patiently(method, path, body, read)
+
+    def _ask_patiently(
+        self, method: str, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], _Read]
+    ) -> _Read:
         complaint = ""
         for number in range(self.endpoint.tries):
             pause: float | None = None
             try:
-                response = self._client.request(method, self.endpoint.address + path, json=body)
+                url = self.endpoint.address + path
+                with self._client.stream(method, url, json=body) as response:
+                    text = self._text_of(response)
                 if response.is_success:
-                    return read(response.json())
-                self._refuse(response, path)
-                complaint = f"HTTP {response.status_code}: {_message_of(response)}"
+                    return read(parse_json(text, "the response"))
+                self._refuse(response, path, _message_of(response, text))
+                complaint = f"HTTP {response.status_code}: {_message_of(response, text)}"
                 pause = _retry_after(response)
             except httpx2.RequestError as error:
                 complaint = f"{type(error).__name__}: {error}"
-            except (ValueError, LookupError, TypeError) as error:
+            except (FileError, ValueError, LookupError, TypeError, zlib.error) as error:
                 complaint = f"its answer cannot be read ({type(error).__name__}: {error})"
             is_last = number + 1 == self.endpoint.tries or (pause or 0) > _LONGEST_RETRY_AFTER
             if is_last or self.stopped.wait(self._pause(number) if pause is None else pause):
                 break
         raise EndpointError(
-            f"{self.endpoint.address} does not answer (asked {number + 1} times; {complaint[:_SHOWN]})"
+            f"{self.endpoint.address} does not answer (asked {number + 1} times; "
+            f"{on_one_line(complaint)[:_SHOWN]})"
         )
+
+    def _text_of(self, response: httpx2.Response) -> str:
+        """Return the text of a response, within bounds of size and time that no server can exceed.
+
+        The client's own limit of time is for each read, which a server that drips a byte now and then never
+        meets. Raises ValueError beyond a bound.
+        """
+        unpack = _unpacker(response.headers.get("content-encoding", "").strip().lower())
+        end_s = time.monotonic() + self.endpoint.timeout_s
+        body = bytearray()
+        for piece in response.iter_raw():
+            body += unpack(piece, _LARGEST_RESPONSE + 1 - len(body))
+            if len(body) > _LARGEST_RESPONSE:
+                raise ValueError(f"it has more than {_LARGEST_RESPONSE >> 20} MiB")
+            if time.monotonic() > end_s:
+                raise ValueError(f"it was not complete after {self.endpoint.timeout_s:g} s")
+        return body.decode("utf-8", "replace")
 
     def _pause(self, number: int) -> float:
         """Return how long to wait after a failed try: doubling, with a part by chance so that many
@@ -211,9 +245,9 @@ class EndpointClient:
         longest = min(_LONGEST_PAUSE, self.endpoint.first_pause_s * 2.0**number)
         return longest * (0.5 + rng_from("pause", time.monotonic_ns()).random() / 2)
 
-    def _refuse(self, response: httpx2.Response, path: str) -> None:
-        """Raise for a refusal that asking again cannot mend."""
-        status, message = response.status_code, _message_of(response)
+    def _refuse(self, response: httpx2.Response, path: str, message: str) -> None:
+        """Raise for a refusal that asking again cannot change."""
+        status = response.status_code
         if status in _TRY_AGAIN or status >= 500:
             return
         where = f"{self.endpoint.address}{path} answers HTTP {status}: {message}"
@@ -226,14 +260,29 @@ class EndpointClient:
         raise RequestRefused(where)
 
 
-def _message_of(response: httpx2.Response) -> str:
-    """Return what an error's body says, in whatever shape."""
-    message: Any = response.text
-    with suppress(ValueError, LookupError, TypeError):
-        body = response.json()
+def _unpacker(encoding: str) -> Callable[[bytes, int], bytes]:
+    """Return what unpacks a body piece by piece to at most so many bytes.
+
+    We ask for none, but a server may send gzip all the same: a thousand bytes of that hold a million.
+    Raises ValueError for another packing.
+    """
+    if encoding in ("", "identity"):
+        return lambda piece, room: piece[:room]
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"it is packed as {on_one_line(encoding)[:40]}, which was not asked for")
+    unpacked = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    return lambda piece, room: unpacked.decompress(unpacked.unconsumed_tail + piece, max(1, room))
+
+
+def _message_of(response: httpx2.Response, text: str) -> str:
+    """Return what an error's body says, in whatever shape, with control characters made visible."""
+    message: Any = text
+    with suppress(FileError, ValueError, LookupError, TypeError):
+        body = parse_json(text, "the response")
         error = body.get("error", body) if isinstance(body, Mapping) else body
         message = error["message"] if isinstance(error, Mapping) else error
-    return " ".join(str(message).split())[:_SHOWN] or response.reason_phrase
+    shown = on_one_line(" ".join(str(message).split()))[:_SHOWN]
+    return shown or on_one_line(response.reason_phrase)
 
 
 def _retry_after(response: httpx2.Response) -> float | None:
@@ -275,17 +324,18 @@ def ask_many(
     A refused request is a result. Where the endpoint fails, what is still under way is yielded
     first, so that nothing answered is lost; then the EndpointError is raised.
     """
-    waiting = iter(jobs)
+    unasked = iter(jobs)
     running: dict[Future[_Done], _Job] = {}
     failure: EndpointError | None = None
-    threads = ThreadPoolExecutor(client.endpoint.concurrency)
     try:
         while True:
             room = 0 if failure else client.endpoint.concurrency - len(running)
-            running |= {threads.submit(work, job): job for job in islice(waiting, room)}
+            running |= {_begun(work, job): job for job in islice(unasked, room)}
             if not running:
                 break
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            with waiting():
+                done = wait(running, return_when=FIRST_COMPLETED).done
+            for future in done:
                 job = running.pop(future)
                 try:
                     yield job, future.result()
@@ -297,7 +347,37 @@ def ask_many(
     finally:
         if running:
             client.stopped.set()
-        # Who presses Ctrl-C does not wait for a server that thinks for minutes.
-        threads.shutdown(wait=not running, cancel_futures=True)
     if failure:
         raise failure
+
+
+class _Settling:
+    """Hands what a piece of work comes to, or fails by, to whoever waits for it."""
+
+    def __init__(self, future: "Future[Any]") -> None:
+        self._future = future
+
+    def __enter__(self) -> "Future[Any]":
+        return self._future
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._future.set_exception(error)
+        return True
+
+
+def _begun(work: Callable[[_Job], _Done], job: _Job) -> "Future[_Done]":
+    """Start a piece of work in a thread of its own.
+
+    Who presses Ctrl-C does not wait for a server that thinks for minutes: the process ends without it.
+    """
+    future: Future[_Done] = Future()
+
+    def run() -> None:
+        with _Settling(future):
+            future.set_result(work(job))
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

@@ -106,6 +106,7 @@ def load_engine(spec: EngineSpec) -> Scheduler:
         spec.max_rows,
         DTYPES[precision_for(model.module.config.hidden_size, spec.precision)],
         kv_bytes=None if spec.is_for_rollouts else spec.kv_bytes,
+        config=model.module.config,
     )
     engine.own(model.module)
     return Scheduler(engine, spec.max_rows + spec.max_waiting)

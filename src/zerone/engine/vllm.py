@@ -37,7 +37,7 @@ def load_vllm(spec: EngineSpec) -> Scheduler:
 
 def vllm_engine(spec: EngineSpec) -> VllmEngine:
     """Load a model by vLLM in this process; raises ModelError where that does not take it."""
-    files = read_model_files(spec.directory)
+    files = read_model_files(spec.directory, any_architecture=True)
     stated = read_object(files.directory / "config.json").get("tie_word_embeddings")
     if stated and not files.config.tie_word_embeddings:
         raise ModelError(

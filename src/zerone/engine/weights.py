@@ -6,7 +6,7 @@ where types are cast; an engine only loads what it is given.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from zerone.errors import EngineError
+from zerone.model.lora import merged_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,21 @@ class ModuleWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class GatheredWeights:
+    """The weights of a module wherever they lie: shards gathered on all ranks together, adapters merged."""
+
+    module: Any
+
+    def metadata(self) -> list[TensorMeta]:
+        """Return name, type and full shape of each parameter, tied ones once."""
+        return [TensorMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self]
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the parameters, tied ones once; every rank must iterate to the end."""
+        return merged_weights(self.module)
+
+
+@dataclass(frozen=True, slots=True)
 class FileWeights:
     """The weights in a safetensors file."""
 
@@ -81,21 +97,6 @@ def write_weights(source: WeightSource, path: Path) -> str:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in source}
     save_file(tensors, str(path))
     return hash_of(FileWeights(path))
-
-
-@dataclass(frozen=True, slots=True)
-class HeldWeights:
-    """Tensors by name, as a trainer has gathered or merged them."""
-
-    tensors: Mapping[str, Tensor]
-
-    def metadata(self) -> list[TensorMeta]:
-        """Return name, type and shape of each tensor."""
-        return [TensorMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in self]
-
-    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the tensors by name."""
-        yield from self.tensors.items()
 
 
 class Hashed:

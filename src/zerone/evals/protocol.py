@@ -6,7 +6,6 @@ the same command goes on: what was answered is in `DIR/answers.jsonl` and not as
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from zerone.engine.remote import EndpointClient
-from zerone.errors import EndpointError, Interrupted, RunDirError
+from zerone.errors import EndpointError, Interrupted
 from zerone.evals.answerers import Answerer, Question, Refusal
 from zerone.evals.asking import Form
 from zerone.evals.figures import details_of, figures_of, shares_of
@@ -26,6 +25,7 @@ from zerone.evals.parts import mean_parts
 from zerone.evals.rating import estimate_rating
 from zerone.evals.store import FILE_NAME, Answer, AnswerStore, key_of
 from zerone.evals.verdicts import judge_all
+from zerone.runs.directory import write_atomically
 from zerone.seeding import seed_from
 from zerone.types import Problem
 
@@ -182,14 +182,11 @@ def _write(out: Path, suite: str, record: Mapping[str, Any], answers: Sequence[S
         for one in own
     ]
     whole = {**record, "problems": shares_of(answers)}
-    _replace(out / f"{suite}.samples.jsonl", "\n".join(lines) + "\n")
-    _replace(out / f"{suite}.json", json.dumps(whole, indent=2) + "\n")
+    samples_path, record_path = files_of(out, suite)[1:]
+    write_atomically(samples_path, "\n".join(lines) + "\n")
+    write_atomically(record_path, json.dumps(whole, indent=2) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunDirError(f"cannot write {path}: {error.strerror}; the answers are kept") from error
+def files_of(out: Path, suite: str) -> tuple[Path, Path, Path]:
+    """Return what an evaluation writes: all answers, those of the suite as judged, the record."""
+    return out / FILE_NAME, out / f"{suite}.samples.jsonl", out / f"{suite}.json"

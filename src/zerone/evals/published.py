@@ -59,7 +59,7 @@ class Published:
     @property
     def repository(self) -> str:
         """The data set's name on the Hub, without which part of it is read."""
-        return "/".join(re.split("[/:]", self.hub)[:2])
+        return "/".join(re.split("[/#]", self.hub)[:2])
 
     def fits(self, row: Row) -> bool:
         """Whether a row has this suite's columns."""
@@ -246,7 +246,7 @@ PUBLISHED: Mapping[str, Published] = {
             columns=_AIME_COLUMNS,
             read=_aime,
             num_samples=64,
-            hub="HuggingFaceH4/aime_2024::train",
+            hub="HuggingFaceH4/aime_2024#train",
         ),
         Published(
             name="aime25",
@@ -269,7 +269,7 @@ PUBLISHED: Mapping[str, Published] = {
             title="GSM8K, test split",
             columns=(("question",), ("answer",)),
             read=_gsm8k,
-            hub="openai/gsm8k:main",
+            hub="openai/gsm8k/main",
         ),
         Published(
             name="gpqa",
@@ -277,14 +277,14 @@ PUBLISHED: Mapping[str, Published] = {
             columns=(("Question",), ("Correct Answer",), *((name,) for name in _INCORRECT)),
             read=_gpqa,
             num_samples=64,
-            hub="Idavidrein/gpqa:gpqa_diamond:train",
+            hub="Idavidrein/gpqa/gpqa_diamond#train",
         ),
         Published(
             name="mmlu",
             title="MMLU, zero-shot",
             columns=(("question", "Question"), ("choices", "A"), ("answer", "Answer")),
             read=_mmlu,
-            hub="cais/mmlu:all",
+            hub="cais/mmlu/all",
         ),
         Published(
             name="mmlu_pro",
@@ -322,14 +322,14 @@ PUBLISHED: Mapping[str, Published] = {
             title="MBPP, test split (tasks 11 to 510)",
             columns=(("task_id",), ("test_list",)),
             read=_program(mbpp),
-            hub="google-research-datasets/mbpp:full",
+            hub="google-research-datasets/mbpp/full",
         ),
         Published(
             name="ifeval",
             title="IFEval, verifiable instructions",
             columns=(("instruction_id_list",), ("kwargs",)),
             read=_ifeval,
-            hub="google/IFEval::train",
+            hub="google/IFEval#train",
         ),
         Published(
             name="alpaca_eval",
@@ -343,7 +343,7 @@ PUBLISHED: Mapping[str, Published] = {
             title="ArenaHard, judged against a baseline's answers",
             columns=(("uid", "question_id"), ("cluster",)),
             read=_arena,
-            hub="lmarena-ai/arena-hard-auto-v0.1::train",
+            hub="lmarena-ai/arena-hard-auto-v0.1#train",
         ),
     )
 }

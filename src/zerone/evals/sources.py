@@ -14,11 +14,12 @@ from pathlib import Path
 
 from zerone.config import Config
 from zerone.data.jsonl import Fields, read_problems
-from zerone.data.records import HUB, Row, read_rows
+from zerone.data.records import Row, read_rows
 from zerone.errors import DataError, UserError
 from zerone.evals.programs import is_mbpp_test
 from zerone.evals.published import PUBLISHED, Published, problems_of
-from zerone.evals.suites import SUITE_NAMES, suite_named
+from zerone.evals.suites import SUITE_NAMES, fields_of, suite_named
+from zerone.hub import PREFIX
 from zerone.types import Problem
 
 
@@ -70,14 +71,7 @@ def load_source(config: Config, suite: str, data: str | None, choice: Choice) ->
 
 def _source_of_file(config: Config, path: Path, choice: Choice) -> Source:
     rows = read_rows(path)
-    d = config.data
-    fields = Fields(
-        prompt=d.prompt_field,
-        answer=d.answer_field,
-        answer_pattern=d.answer_pattern,
-        choices=d.choices_field,
-        verifier=d.verifier,
-    )
+    fields = fields_of(config.data)
     published = recognise(path.name, rows[0])
     if published is not None:
         return _source_of_rows(config, published, rows, choice)
@@ -115,7 +109,7 @@ def _rows_of(published: Published, data: str | None) -> list[Row]:
             f"suite {published.name!r} needs its data: --data FILE (as published), or --data hub, which "
             f"downloads {published.repository} (extra `hf`)"
         )
-    return read_rows(f"{HUB}{published.hub}" if data == "hub" else data)
+    return read_rows(f"{PREFIX}{published.hub}" if data == "hub" else data)
 
 
 def _split(published: Published, rows: list[Row]) -> list[Row]:
@@ -136,7 +130,7 @@ def _date(text: str | None, option: str) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError as error:
-        raise UserError(f"--{option} {text!r} is no date; write YYYY-MM-DD") from error
+        raise UserError(f"--{option} {text!r} is not a date; write YYYY-MM-DD") from error
 
 
 def _date_of(row: Row) -> date:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from zerone.errors import RunDirError
+from zerone.files import parse_json
 
 FILE_NAME = "answers.jsonl"
 
@@ -27,6 +28,13 @@ class Answer:
     prompt_tokens: int
     num_tokens: int
     is_truncated: bool
+
+
+def _answer_of(row: Mapping[str, Any]) -> Answer:
+    kinds = {"key": str, "text": str, "prompt_tokens": int, "num_tokens": int, "is_truncated": bool}
+    if any(type(row[name]) is not kind for name, kind in kinds.items()):
+        raise TypeError("a field is of another kind")
+    return Answer(**{name: row[name] for name in kinds if name != "key"})
 
 
 def key_of(identity: str, prompt: object, draw: Mapping[str, Any], seed: int) -> str:
@@ -99,13 +107,8 @@ class AnswerStore:
                 break
             whole += len(line)
             try:
-                row = json.loads(line)
-                self._answers[row["key"]] = Answer(
-                    text=row["text"],
-                    prompt_tokens=row["prompt_tokens"],
-                    num_tokens=row["num_tokens"],
-                    is_truncated=row["is_truncated"],
-                )
+                row = parse_json(line.decode("utf-8"), f"{file.name}:{number}")
+                self._answers[row["key"]] = _answer_of(row)
             except (ValueError, LookupError, TypeError) as error:
                 raise RunDirError(
                     f"{file.name}:{number} is not an answer of an evaluation; remove the line or choose "

@@ -20,7 +20,7 @@ def check_name(repo: str) -> None:
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
-        raise ExportError(f"--repo {repo!r} is no name of a repository: {error}") from error
+        raise ExportError(f"--repo {repo!r} is not the name of a repository: {error}") from error
     if "/" not in repo:
         raise ExportError(f"--repo {repo!r} names no owner; give OWNER/NAME")
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from zerone.config import Config, build_config, read_recipe
-from zerone.errors import ExportError, ModelError, RunDirError
+from zerone.config.reading import resolve_reference
+from zerone.errors import ExportError, FileError, ModelError, RunDirError
 from zerone.export.template import ChatPrompt, jinja_template
+from zerone.files import parse_yaml, read_text
 from zerone.model.loading import (
     EMBEDDED,
     ModelFiles,
@@ -165,7 +165,8 @@ def _name_in_run(path: str, run: RunDir) -> str:
 def _parents(run: RunDir, depth: int = 0) -> tuple[Ancestor, ...]:
     """Follow the bases of runs; what is no longer where it was is named by the hash that the run kept."""
     environment = run.read_environment()
-    path, sha256 = str(environment.get("model", "")), str(environment.get("model_sha256", ""))
+    path = resolve_reference(str(environment.get("model", "")), run.path)
+    sha256 = str(environment.get("model_sha256", ""))
     unknown = Ancestor(
         name=Path(path).name or "unknown", sha256=sha256, licence=_LICENCE_OF.get(path), made={}
     )
@@ -237,15 +238,15 @@ def _is_lineage(value: object) -> bool:
 def _licence_of_card(path: Path) -> str | None:
     """Return the licence that the front matter of a model card names, as models from the Hub have it."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        text = read_text(path)
+    except FileError:
         return None
     opening, _, rest = text.partition("---\n")
     if opening.strip():
         return None
     try:
-        matter = yaml.safe_load(rest.partition("\n---")[0])
-    except yaml.YAMLError:
+        matter = parse_yaml(rest.partition("\n---")[0])
+    except ValueError:
         return None
     found = matter.get("license") if isinstance(matter, dict) else None
     return found if isinstance(found, str) else None

@@ -27,8 +27,9 @@ from zerone.evals.asking import Form, message_of, prompt_of
 from zerone.evals.ifeval.languages import require_detector
 from zerone.evals.inspect_log import require_inspect
 from zerone.evals.pairwise import add_references
-from zerone.evals.protocol import Evaluation, Progress, run_evaluation
+from zerone.evals.protocol import Evaluation, Progress, files_of, run_evaluation
 from zerone.evals.sources import Choice, Source, load_source
+from zerone.files import refuse_overwriting
 from zerone.model.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.model.loading import Model, load_model
 from zerone.model.tokenizer import encode_prompt, encode_written, readable
@@ -94,6 +95,12 @@ def measure_on(
 
     A model that is loaded already may be given, so that several suites load it once.
     """
+    outputs = files_of(wanted.out, source.name) if wanted.out is not None else ()
+    for path in (*outputs, wanted.inspect_log):
+        refuse_overwriting(
+            {"--inspect-log" if path is wanted.inspect_log else "--out": path},
+            [wanted.data, wanted.suite, wanted.baseline],
+        )
     with ExitStack() as stack:
         judge = _judge(wanted, source, stack)
         answerer: EndpointAnswerer | LocalAnswerer

@@ -11,12 +11,14 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.config.reading import flat_options
-from zerone.config.sections import PromptConfig
+from zerone.config.sections import DataConfig, PromptConfig
 from zerone.data.jsonl import Fields, read_problems
 from zerone.errors import ConfigError
 from zerone.evals.suites import fields_of
 from zerone.identity import sha256_of_file, sha256_of_path, sha256_of_value
+from zerone.jobs.data import data_at_any_time, sources_of
 from zerone.model.loading import hash_weights
+from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.directory import RunDir, run_of_model
 from zerone.runs.lineage import Lineage, Node, lineage_of_model
 from zerone.runs.settings import prompt_of_run, sampling_of_run
@@ -24,27 +26,48 @@ from zerone.runs.start import programs_of
 
 
 def problems_lineage(config: Config) -> Lineage:
-    """Return what the section `data` names: a file by its hash, procedural problems by how they are drawn."""
-    data = config.data
+    """Return what the section `data` names: sources by hash, procedural problems by how they are drawn."""
+    data, sources = config.data, sources_of(config)
     about: dict[str, Any]
     if data.path is not None:
-        sha256, about = sha256_of_file(Path(data.path)), {"path": data.path}
+        about, sha256 = dict(sources["data.path"].about), sources["data.path"].sha256()
+    elif sources:
+        about = {
+            option.rpartition(".")[2]: {**source.about, "weight": part.weight, "sha256": source.sha256()}
+            for (option, source), part in zip(sources.items(), data.mixture, strict=True)
+        }
+        sha256 = sha256_of_value(about)
     else:
         about = {"family": data.family, "draw": f"problem j of step i is a function of ({config.seed}, i, j)"}
         sha256 = sha256_of_value(about)
+    if data.pass_rates is not None:
+        about["pass_rates_sha256"] = sha256_of_file(Path(data.pass_rates).expanduser())
     return Lineage.of(Node(name="problems", kind="problems", sha256=sha256, about=about))
 
 
 def check_problems(config: Config) -> None:
-    """Raise DataError for a file that is not there or has a bad line."""
-    if config.data.path is not None:
-        _read_once(Path(config.data.path), fields_of(config))
+    """Raise DataError for a source that is not there or has a bad line."""
+    d = config.data
+    for name, part in ((d.path, None), *((one.path, one) for one in d.mixture)):
+        if name is not None:
+            _read_once(name, fields_of(d, part), d.skip_unreadable)
+
+
+def require_verifiers(config: Config) -> None:
+    """Raise SandboxUnavailable where the problems need a sandbox to verify programs and there is none."""
+    _prepare_once(config.data)
 
 
 @functools.cache
-def _read_once(path: Path, fields: Fields) -> None:
-    """Read a file that many stages name alike."""
-    read_problems(path, fields)
+def _prepare_once(data: DataConfig) -> None:
+    """Prepare the verifiers of problems that many stages name alike; making the problems takes seconds."""
+    prepare_verifiers(data_at_any_time(Config(data=data)).verifiers)
+
+
+@functools.cache
+def _read_once(name: str, fields: Fields, skip: bool) -> None:
+    """Read a source that many stages name alike."""
+    read_problems(name, fields, skip=skip)
 
 
 def run_lineage(config: Config, run: RunDir, does: str) -> Lineage:

@@ -21,6 +21,7 @@ from zerone import __version__
 from zerone.config import Config
 from zerone.corpus.documents import Habits
 from zerone.errors import RunDirError
+from zerone.files import read_json
 from zerone.model.loading import PROVENANCE_NAME, check_replaceable, save_model
 from zerone.pretrain import Architecture, Course, build_tokenizer, new_model, new_optimizers, pretrain
 from zerone.processes.machine import (
@@ -30,7 +31,7 @@ from zerone.processes.machine import (
     keep_freed_memory,
     known_machine,
 )
-from zerone.runs.checkpoint import ModelPart, Progress, State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import ModelPart, Progress, State, restore_newest, save_checkpoint
 from zerone.runs.directory import write_atomically
 
 STEPS_PER_CHECKPOINT = 50
@@ -92,7 +93,7 @@ class Kept:
         Steps after the last checkpoint are among them.
         """
         try:
-            kept = json.loads(self._steps_path.read_text(encoding="utf-8"))
+            kept = read_json(self._steps_path)
             found, steps = kept["command"], [Step(**step) for step in kept["steps"]]
         except (OSError, ValueError, TypeError, LookupError) as error:
             raise RunDirError(
@@ -173,8 +174,8 @@ def pretrain_from(
         "optimizer_of_the_rest": optimizers[1],
     }
     steps: list[Step] = []
-    if saved := checkpoints(kept.checkpoints):
-        steps = kept.read()[: load_checkpoint(saved[-1], state).step]
+    if found := restore_newest(kept.checkpoints, state):
+        steps = kept.read()[: found.step]
     course = Course(
         seed=config.seed,
         num_steps=config.pretrain.steps,

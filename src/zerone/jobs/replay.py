@@ -14,16 +14,17 @@ from typing import Any, Protocol
 
 from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
+from zerone.device import device_kind
 from zerone.engine.api import Completion, Event, Request, SamplingParams, generate_with
 from zerone.engine.weights import WeightSource
-from zerone.errors import RunDirError
+from zerone.errors import FileError, RunDirError
 from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import new_state, open_session
-from zerone.model.loading import save_model
 from zerone.runs.directory import RunDir, not_a_run
 from zerone.runs.lineage import write_lineage
 from zerone.runs.start import prepare_run
+from zerone.trackers.tracking import check_tracker, tracked
 from zerone.train.loop import Hooks, train
 from zerone.types import Credited, Finish, Rollout
 
@@ -114,6 +115,8 @@ class RecordedEngine:
 
 def _completion_of(row: Row) -> Completion:
     length = len(row["logprobs"]) // 4
+    if len(row["completion_ids"]) != len(row["logprobs"]):
+        raise FileError(f"step {row['step']} has a completion without a log-probability for each token")
     return Completion(
         index=row["sample"],
         token_ids=_ints(row["completion_ids"]),
@@ -140,7 +143,10 @@ def config_of_replay(recorded: RunDir, overrides: Sequence[str]) -> Config:
     if not recorded.has_run:
         raise not_a_run(recorded.path)
     environment = recorded.read_environment()
-    kept = [f"model.{key}={environment[key]}" for key in ("precision", "threads")]
+    of_machine = [key for key in ("precision", "threads", "device") if key in environment]
+    kept = [f"model.{key}={environment[key]}" for key in of_machine]
+    if found := environment.get("microbatch_tokens"):
+        kept.append(f"rl.microbatch_tokens={found}")
     return build_config(
         read_recipe(recorded.config_path), [*kept, f"rl.max_mismatch_kl={NO_BOUND}", *overrides]
     )
@@ -155,20 +161,27 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         raise RunDirError(f"{recorded.path} did not learn by reinforcement; only such runs can be replayed")
     if run.has_run:
         raise RunDirError(f"{run.path} already holds a run; choose another --run-dir")
+    check_tracker(config)
     run.lock()
     try:
-        session = open_session(config, run, prepare_run(config, run, resume=False))
+        environment = prepare_run(config, run, resume=False, kind=device_kind(config.model.device))
+        session = open_session(config, run, environment)
         state = new_state(session)
-        algorithm = algorithm_of(config, session.model.module, session.dtype)
+        algorithm = algorithm_of(config, session.model.module, session.placement.device.dtype)
         display.start(config, run.read_environment())
-        hooks = Hooks(
-            before_step=lambda step: None,
-            after_step=display.step,
-            preferences={kind: model.rewards for kind, model in session.reward_models.items()},
-        )
+        preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         engine = RecordedEngine(recorded)
-        train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
-        save_model(session.model.module, session.model.tokenizer, run.model_path)
+        with tracked(config, run) as tracking:
+
+            def after_step(
+                metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
+            ) -> None:
+                display.step(metrics, timing, groups)
+                tracking.step(metrics, timing, groups)
+
+            hooks = Hooks(before_step=lambda step: None, after_step=after_step, preferences=preferences)
+            train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
+        state.trainer.save(run.model_path, session.model.tokenizer)
         does = f"reinforcement learning from the answers recorded in {recorded.path}"
         write_lineage(run.model_path, run_lineage(config, run, does))
     finally:

@@ -6,28 +6,39 @@ weights of the whole are those of an uninterrupted run, bit for bit on the same 
 """
 
 import contextlib
-import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 import transformers
 
 from zerone.config import Config
+from zerone.device import device_kind
 from zerone.engine.api import Engine
-from zerone.engine.opening import check_engine, open_engine
-from zerone.errors import ConfigError, DataError
+from zerone.engine.opening import check_engine
+from zerone.errors import ConfigError, DataError, FileError
 from zerone.evals.evaluate import Suite, evaluate
-from zerone.evals.suites import Data, data_of
+from zerone.files import JsonObject
 from zerone.jobs.algorithm import algorithm_of
+from zerone.jobs.data import Data, data_inputs, data_of, with_epochs
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
+from zerone.jobs.training import (
+    OpenModel,
+    Placement,
+    check_can_sample,
+    engine_of,
+    new_trainer,
+    open_policy,
+    place,
+    with_microbatches,
+)
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, load_model
+from zerone.model.loading import Model, context_of
 from zerone.model.tokenizer import encode_prompt
-from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.ground_truth import is_for_a_model
@@ -35,11 +46,10 @@ from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import Algorithm, TrainState
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import Hooks, opened_by_prompt, rules_of, sampling_of, train
-from zerone.train.optim import adamw
 from zerone.types import Credited, Problem
 
 SUMMARY_KEYS = ("pass_at_1", "cons_at_16", "unparsable", "format", "response_tokens", "reflection_words")
@@ -63,15 +73,13 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Everything that a run needs besides its learner."""
+    """Everything that a run needs besides its learner and its engine."""
 
     config: Config
     run: RunDir
     model: Model
+    placement: Placement
     data: Data
-    engine: Engine
-    dtype: torch.dtype
-    """What sampling and training are computed in."""
     to_prompt: Callable[[Problem], tuple[int, ...]]
     reward_models: Mapping[str, Rewarding]
 
@@ -83,58 +91,64 @@ def run_zero(
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
+    check_tracker(config)
+    check_engine(config.engine)
     run.lock()
     try:
-        environment = prepare_run(config, run, resume)
+        keep_to_commits(run)
+        config = with_epochs(config)
+        environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
-        chosen = algorithm or algorithm_of(config, session.model.module, session.dtype)
-        with contextlib.closing(session.engine):
-            return _train_and_measure(session, new_state(session), display, chosen)
+        chosen = algorithm or algorithm_of(config, session.model.module, session.placement.device.dtype)
+        with contextlib.closing(engine_of(config, session.model, environment)) as engine:
+            state = new_state(session)
+            session = settled(session, state)
+            with tracked(config, run) as tracking:
+                return _train_and_measure(session, state, engine, display, chosen, tracking)
     finally:
         run.unlock()
 
 
 def open_session(
-    config: Config, run: RunDir, environment: dict[str, Any], *, needs_rewards: bool = True
+    config: Config,
+    run: RunDir,
+    environment: dict[str, Any],
+    *,
+    needs_rewards: bool = True,
+    open_model: OpenModel = open_policy,
 ) -> Session:
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     transformers.logging.disable_progress_bar()
     torch.set_num_threads(environment["threads"])
-    check_engine(config.engine)
     data = data_of(config)
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here
     if needs_rewards and not config.reward.preference:
         refuse_unjudged(data.listed)
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
-    model = load_model(config.model.path, torch.float32)
+    placement = place(config, environment)
+    model = open_model(config, placement)
     to_prompt = prompt_encoder(config, model)
-    context = int(model.module.config.max_position_embeddings)
+    context = context_of(model)
+    check_can_sample(config, model)
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
     inputs = {
+        **data_inputs(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
     }
     begin_run(config, run, environment, inputs, data.description)
-    engine = open_engine(
-        model,
-        config.sampling.slots,
-        environment["precision"],
-        config.engine,
-        threads=environment["threads"],
-    )
     return Session(
         config=config,
         run=run,
         model=model,
+        placement=placement,
         data=data,
-        engine=engine,
-        dtype=DTYPES[environment["precision"]],
         to_prompt=to_prompt,
         reward_models=reward_models,
     )
@@ -179,22 +193,32 @@ def check_lengths(
 
 def new_state(session: Session) -> TrainState:
     """Return the base model, about to be trained, with its optimizer and reference."""
-    config, module = session.config, session.model.module
-    o, reference = config.optim, None
-    if config.loss.kl_coef:
-        reference = copy.deepcopy(module).requires_grad_(False)
-    trainer = LocalTrainer(
-        module,
-        [adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.dtype,
-        max_grad_norm=o.max_grad_norm,
-        reference=reference,
+    config = session.config
+    trainer = new_trainer(
+        config,
+        session.model,
+        session.placement,
+        learning_rate=config.optim.learning_rate,
+        has_reference=bool(config.loss.kl_coef),
     )
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
+def settled(session: Session, state: TrainState) -> Session:
+    """Return the session with what the trainer had to try out first."""
+    config = session.config
+    problems = [*session.data.listed, *session.data.mixed.problems, *session.data.hard.problems]
+    longest = max(len(session.to_prompt(problem)) for problem in problems) + config.sampling.max_tokens
+    return replace(session, config=with_microbatches(config, session.run, state.trainer, "rl", longest))
+
+
 def _train_and_measure(
-    session: Session, state: TrainState, display: Display, algorithm: Algorithm
+    session: Session,
+    state: TrainState,
+    engine: Engine,
+    display: Display,
+    algorithm: Algorithm,
+    tracking: Tracking,
 ) -> dict[str, Any]:
     config, run = session.config, session.run
     tokenizer = session.model.tokenizer
@@ -202,12 +226,17 @@ def _train_and_measure(
     upkeep.restore(has_rollouts=True)
     state.history.extend(run.read_metrics())
     display.start(config, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, engine, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(
             metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]
         ) -> None:
             display.step(metrics, timing, groups)
+            tracking.step(metrics, timing, groups)
             attend.after_step(metrics["step"])
 
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
@@ -217,36 +246,41 @@ def _train_and_measure(
             preferences=preferences,
             failed=FailureLog(run=run, say=say_on_stderr),
         )
-        train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
+        train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        _evaluate_once(session, state, config.rl.steps, display)
+        evaluate_once(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session, state: TrainState, engine: Engine, step: int, display: Display, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     config = session.config
     if step in session.run.read_evals():
         return
     is_whole = step in (0, config.rl.steps) or config.eval.during == "both"
     suites = [session.data.mixed, session.data.hard] if is_whole else [session.data.hard]
-    session.engine.update_weights(state.trainer.weights(), state.progress.updates)
+    engine.update_weights(state.trainer.weights(), state.progress.updates)
     start = time.perf_counter()
-    figures = {suite.name: _measure(session, suite) for suite in suites}
+    figures = {suite.name: _measure(session, engine, suite) for suite in suites}
     seconds = round(time.perf_counter() - start, 3)
     took = {"seconds": seconds, "peak_rss_bytes": peak_memory()}
-    session.run.write_eval(step, {"step": step, **took, "suites": figures})
+    result = {"step": step, **took, "suites": figures}
+    session.run.write_eval(step, result)
     display.evaluation(step, figures)
+    tracking.evaluation(result)
 
 
-def _measure(session: Session, suite: Suite) -> dict[str, Any]:
+def _measure(session: Session, engine: Engine, suite: Suite) -> dict[str, Any]:
     config = session.config
     return evaluate(
-        session.engine,
+        engine,
         suite,
         sampling_of(config),
         session.to_prompt,
@@ -272,8 +306,13 @@ def summarise(run: RunDir, config: Config) -> dict[str, Any]:
 
 
 def selected(evaluation: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of an evaluation that a summary shows."""
-    return {
-        name: {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
-        for name, figures in evaluation["suites"].items()
-    }
+    """Return the figures of an evaluation that a summary shows; raises FileError for a damaged one."""
+    place = f"the evaluation of step {evaluation['step']}"
+    found = {}
+    for name, figures in evaluation["suites"].items():
+        shown = {key: value for key, value in figures.items() if key.removesuffix("_ci") in SUMMARY_KEYS}
+        for key in set(SUMMARY_KEYS) & shown.keys():
+            if shown[key] is None or shown.get(f"{key}_ci") is None:
+                raise FileError(f"{place} of {name} has no {key} with its interval; it is damaged")
+        found[name] = JsonObject(shown, place)
+    return JsonObject(found, place)

@@ -7,11 +7,9 @@ bit for bit on the same machine.
 """
 
 import contextlib
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -19,26 +17,37 @@ import torch
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
+from zerone.data.sources import open_source
+from zerone.device import device_kind
 from zerone.engine.api import Engine
-from zerone.engine.opening import check_engine, open_engine
+from zerone.engine.opening import check_engine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
+from zerone.jobs.training import (
+    OpenModel,
+    Placement,
+    check_can_sample,
+    engine_of,
+    new_trainer,
+    open_policy,
+    place,
+    with_microbatches,
+)
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, load_model, quiet_transformers
-from zerone.processes.machine import DTYPES, keep_freed_memory
+from zerone.model.loading import Model, context_of, quiet_transformers
+from zerone.processes.machine import keep_freed_memory
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.runs.lineage import write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.algorithm import TrainState
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
-from zerone.train.optim import adamw
 from zerone.train.sft import Example, Hooks, examples_of, mean_loss, num_steps_of, train
 from zerone.types import Demonstration, Problem
 
@@ -71,16 +80,14 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Everything that a run needs besides its learner; without a suite there is no engine to ask."""
+    """Everything that a run needs besides its learner and its engine."""
 
     config: Config
     run: RunDir
     model: Model
+    placement: Placement
     examples: Examples
     suite: Suite | None
-    engine: Engine
-    dtype: torch.dtype
-    """What sampling and training are computed in."""
     to_prompt: Callable[[Problem], tuple[int, ...]]
 
     @property
@@ -94,63 +101,72 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
 
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
-    if config.data.path is None:
-        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+    require_data(config)
+    check_tracker(config)
+    check_engine(config.engine)
     run.lock()
     try:
-        environment = prepare_run(config, run, resume)
-        session = _open_session(config, run, environment)
-        with contextlib.closing(session.engine):
-            return _train_and_measure(session, _new_state(session), display)
+        keep_to_commits(run)
+        environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
+        session = open_session(config, run, environment)
+        longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
+        with contextlib.ExitStack() as stack:
+            engine = None
+            if session.suite is not None:
+                engine = engine_of(config, session.model, environment)
+                stack.callback(engine.close)
+            state = _new_state(session)
+            session = replace(session, config=with_microbatches(config, run, state.trainer, "sft", longest))
+            tracking = stack.enter_context(tracked(config, run))
+            return _train_and_measure(session, state, engine, display, tracking)
     finally:
         run.unlock()
 
 
-def _open_session(config: Config, run: RunDir, environment: dict[str, Any]) -> Session:
+def require_data(config: Config) -> None:
+    """Raise ConfigError where no demonstrations are named."""
+    if config.data.path is None:
+        raise ConfigError("SFT needs data.path=FILE.jsonl, lines of prompt and completion or of messages")
+
+
+def open_session(
+    config: Config, run: RunDir, environment: dict[str, Any], open_model: OpenModel = open_policy
+) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
-    check_engine(config.engine)
     suite = suite_for_sft(config)
+    placement = place(config, environment)
     with quiet_transformers():
-        model = load_model(config.model.path, torch.float32)
+        model = open_model(config, placement)
         examples = read_examples(config, model)
     to_prompt = prompt_encoder(config, model)
-    context = int(model.module.config.max_position_embeddings)
     if suite is not None:
-        check_lengths(config, to_prompt, suite.problems, context)
-    dtype = DTYPES[environment["precision"]]
+        check_lengths(config, to_prompt, suite.problems, context_of(model))
+        check_can_sample(config, model)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
     }
     begin_run(config, run, environment, inputs, examples.description)
-    engine = open_engine(
-        model,
-        config.sampling.slots,
-        environment["precision"],
-        config.engine,
-        threads=environment["threads"],
-    )
     return Session(
         config=config,
         run=run,
         model=model,
+        placement=placement,
         examples=examples,
         suite=suite,
-        engine=engine,
-        dtype=dtype,
         to_prompt=to_prompt,
     )
 
 
 def read_examples(config: Config, model: Model) -> Examples:
     """Read `data.path` and hold a share out; raises DataError where too little is left."""
-    path = Path(str(config.data.path))
-    read = read_demonstrations(path)
-    missing = check_form(read.demonstrations, Style(config.prompt.style), path.name)
+    path = str(config.data.path)
+    source, read = open_source(path), read_demonstrations(path)
+    missing = check_form(read.demonstrations, Style(config.prompt.style), source.title)
     sides = split_problems(read.demonstrations, config.data.eval_share)
-    context = int(model.module.config.max_position_embeddings)
+    context = context_of(model)
     most = min(config.sft.max_tokens or context, context)
     trained, held_out = (_short_enough(side, config, model, most) for side in sides)
     num_answers = sum(
@@ -171,11 +187,12 @@ def read_examples(config: Config, model: Model) -> Examples:
         for number, kind in ((read.num_duplicates, "repeated"), (num_long, f"longer than {most} tokens"))
         if number
     ) + "".join(f", {number} without {part}" for part, number in missing.items() if number)
+    title = f"{source.title} (read as {read.read_as})" if read.read_as else source.title
     return Examples(
         trained=trained,
         held_out=held_out,
-        description=f"{path.name}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        description=f"{title}: {len(trained)} for training, {len(held_out)} for evaluation{left_out}",
+        sha256=source.sha256(),
     )
 
 
@@ -192,42 +209,55 @@ def _short_enough(
 
 
 def _new_state(session: Session) -> TrainState:
-    o, module = session.config.optim, session.model.module
-    rate = session.config.sft.learning_rate
-    trainer = LocalTrainer(
-        module,
-        [adamw(module.parameters(), rate, (o.beta1, o.beta2), o.weight_decay)],
-        dtype=session.dtype,
-        max_grad_norm=o.max_grad_norm,
+    trainer = new_trainer(
+        session.config,
+        session.model,
+        session.placement,
+        learning_rate=session.config.sft.learning_rate,
         rate_option="sft.learning_rate",
     )
     return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
 
 
-def _train_and_measure(session: Session, state: TrainState, display: Display) -> dict[str, Any]:
+def _train_and_measure(
+    session: Session, state: TrainState, engine: Engine | None, display: Display, tracking: Tracking
+) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
     # A best model of a later step stays: on the way back to that step it is written again.
     upkeep.restore(has_rollouts=False)
     display.start(session.num_steps, run.read_environment())
-    with upkeep.attending(lambda step: _evaluate_once(session, state, step, display)) as attend:
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(session, state, engine, step, display, tracking)
+
+    with upkeep.attending(evaluate_once) as attend:
 
         def after_step(metrics: Mapping[str, Any], timing: Mapping[str, Any]) -> None:
             display.step(metrics, timing)
+            tracking.step(metrics, timing)
             attend.after_step(metrics["step"])
 
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        _evaluate_once(session, state, session.num_steps, display)
+        evaluate_once(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)
     run.write_summary(summary)
+    tracking.finish(summary)
     return summary
 
 
-def _evaluate_once(session: Session, state: TrainState, step: int, display: Display) -> None:
+def _evaluate_once(
+    session: Session,
+    state: TrainState,
+    engine: Engine | None,
+    step: int,
+    display: Display,
+    tracking: Tracking,
+) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
     earlier = run.read_evals()
@@ -236,10 +266,10 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
     start = time.perf_counter()
     loss = mean_loss(state.trainer.evaluating(), session.examples.held_out, config.sft.microbatch_tokens)
     suites = {}
-    if session.suite is not None:
-        session.engine.update_weights(state.trainer.weights(), state.progress.updates)
+    if session.suite is not None and engine is not None:
+        engine.update_weights(state.trainer.weights(), state.progress.updates)
         suites[session.suite.name] = evaluate(
-            session.engine,
+            engine,
             session.suite,
             sampling_of(config),
             session.to_prompt,
@@ -256,6 +286,7 @@ def _evaluate_once(session: Session, state: TrainState, step: int, display: Disp
         state.trainer.save(run.best_path, session.model.tokenizer, provenance)
     run.write_eval(step, result)
     display.evaluation(result)
+    tracking.evaluation(result)
 
 
 def _provenance(session: Session, step: int | None) -> dict[str, Any]:
@@ -263,7 +294,7 @@ def _provenance(session: Session, step: int | None) -> dict[str, Any]:
     return {
         "what": "SFT by zerone",
         "step": session.num_steps if step is None else step,
-        "model": session.config.model.path,
+        "model": session.run.read_environment()["model"],
         "model_sha256": session.model.sha256,
         "data": session.examples.description,
         "data_sha256": session.examples.sha256,

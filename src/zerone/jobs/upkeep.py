@@ -4,17 +4,16 @@ In: a run directory and a learner. Out: checkpoints, an end by Ctrl-C that loses
 run took. One piece for every loop that is a stage of its own.
 """
 
-import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from zerone.config import Config
 from zerone.errors import Interrupted
-from zerone.runs.checkpoint import State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.processes.stopping import stop_requests
+from zerone.runs.checkpoint import RECORDS_NAME, RecordsPart, State, restore_newest, save_checkpoint
+from zerone.runs.commands import as_typed, command_to_resume
 from zerone.runs.directory import RunDir, peak_memory
 from zerone.train.algorithm import Algorithm, TrainState
 
@@ -39,9 +38,10 @@ class Upkeep:
 
     def restore(self, *, has_rollouts: bool) -> None:
         """Go back to the newest checkpoint, and forget what was recorded after it."""
-        found = checkpoints(self.run.checkpoints_path)
-        if found:
-            self.state.progress = load_checkpoint(found[-1], self._kept())
+        found = restore_newest(self.run.checkpoints_path, self._kept())
+        if found is not None:
+            self.run.require_steps(found.step, has_rollouts=has_rollouts)
+            self.state.progress = found
         self.run.rewind(self.state.progress.step, has_rollouts=has_rollouts)
 
     def save(self) -> None:
@@ -52,7 +52,8 @@ class Upkeep:
 
     def _kept(self) -> State:
         beside = {} if self.algorithm is None else self.algorithm.state()
-        return {**self.state.trainer.state(self.tokenizer), **beside}
+        records = {RECORDS_NAME: RecordsPart(self.run)}
+        return {**self.state.trainer.state(self.tokenizer), **beside, **records}
 
     @contextmanager
     def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
@@ -61,11 +62,7 @@ class Upkeep:
 
             def stop_if_wished() -> None:
                 if is_stopping():
-                    self.save()
-                    raise Interrupted(
-                        f"stopped after step {self.state.progress.step}; go on with the same command and "
-                        f"--run-dir {self.run.path} --resume"
-                    )
+                    raise Interrupted("stopped between two steps")
 
             def before_step(step: int) -> None:
                 every = self.config.eval.every
@@ -78,30 +75,19 @@ class Upkeep:
                     self.save()
                 stop_if_wished()
 
-            yield Attendance(before_step=before_step, after_step=after_step)
+            try:
+                yield Attendance(before_step=before_step, after_step=after_step)
+            except Interrupted as error:
+                # Also where an endpoint was asked in the middle of a step: it has changed nothing yet.
+                raise self._stopped() from error
 
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a wish that the loop honours; the second one stops."""
-    wished = False
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        nonlocal wished
-        if wished:
-            raise KeyboardInterrupt
-        wished = True
-        print("stopping after this step; once more to stop at once", file=sys.stderr)
-
-    try:
-        before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, as in a notebook server: no signals here
-        before = {}
-    try:
-        yield lambda: wished
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _stopped(self) -> Interrupted:
+        """Save, and return how to resume."""
+        self.save()
+        again = "the same call with resume=True"  # of a program that uses the package
+        if command := self.run.read_environment().get("command"):
+            again = as_typed(command_to_resume(str(command), self.run.path))
+        return Interrupted(f"stopped after step {self.state.progress.step}; resume with: {again}")
 
 
 def spent(run: RunDir) -> dict[str, Any]:

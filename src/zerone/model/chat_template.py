@@ -32,12 +32,12 @@ def check_template(tokenizer: Any, directory: Path) -> None:
         render_chat(tokenizer, [Message(role="user", content=_MARK)], thinks=True)
     except ModelError as error:
         raise ModelError(
-            f"the chat template in {directory} drops the question: {_brief(error)}; mend it in "
+            f"the chat template in {directory} drops the question: {_brief(error)}; fix it in "
             "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
         ) from error
     except (jinja2.TemplateSyntaxError, TypeError, ValueError) as error:
         raise ModelError(
-            f"the chat template in {directory} fails at any question: {_brief(error)}; mend it in "
+            f"the chat template in {directory} fails at any question: {_brief(error)}; fix it in "
             "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
         ) from error
     except TEMPLATE_FAULTS:

@@ -106,6 +106,7 @@ class Decoder:
     ) -> None:
         config = model.config
         check_supported(config)
+        check_plain(model)
         self.num_heads: int = config.num_attention_heads
         self.num_kv_heads: int = config.num_key_value_heads
         self.head_dim: int = getattr(config, "head_dim", None) or config.hidden_size // self.num_heads
@@ -213,6 +214,15 @@ def rotations(model: Any) -> Tensor:
     cos, sin = model.model.rotary_emb(weight.float()[:1, None], positions)
     half = cos.shape[-1] // 2
     return torch.complex(cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous())
+
+
+def check_plain(model: Any) -> None:
+    """Raise ModelError for a module with adapters, which this pass would leave out without a word."""
+    if any(hasattr(part, "base_layer") for part in model.modules()):
+        raise ModelError(
+            f"{type(model).__name__} has adapters (peft), which the decoder does not compute; train it with "
+            "model.trainer=parallel, or merge them first: module.merge_and_unload()"
+        )
 
 
 def check_supported(config: Any) -> None:

@@ -1,15 +1,15 @@
-"""Models come from local transformers directories and go back into them.
+"""Models come from transformers directories, local or on the Hub, and go back into local ones.
 
-In: a directory (or `embedded`) and a precision. Out: a `Model`, whose module owns the weights that
-decoder.py reads. What can be told from the small files is checked before the weights are touched.
-No code from a model directory is ever run and no pickle is opened: safetensors only.
+In: a directory (or `embedded`, or a name on the Hub, model/hub.py) and a precision. Out: a `Model`, whose
+module owns the weights that decoder.py reads. What can be told from the small files is checked before the
+weights are touched. No code from a model directory is ever run and no pickle is opened: safetensors only.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -19,10 +19,17 @@ from typing import Any
 import torch
 import transformers
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
+from transformers.initialization import no_init_weights
 
-from zerone.errors import CheckpointError, ModelError
+from zerone import hub
+from zerone.errors import CheckpointError, FileError, ModelError
+from zerone.files import read_json
 from zerone.model.configuration import brief, read_config, read_object
+from zerone.model.decoder import check_supported
+from zerone.model.hub import fetch_model, fetch_small
 from zerone.model.tokenizer import read_tokenizer
 
 EMBEDDED = "embedded"
@@ -64,12 +71,13 @@ class ModelFiles:
         return _hash_files(self.weight_paths)
 
 
-def load_model(path: str, precision: torch.dtype) -> Model:
-    """Load a local transformers directory, or the model of the package for `embedded`.
+def load_model(path: str, precision: torch.dtype, *, any_architecture: bool = False) -> Model:
+    """Load a transformers directory, the model of the package for `embedded`, or one of the Hub by its name.
 
-    Raises ModelError when something is missing, damaged or not supported.
+    `any_architecture` admits what the decoder does not compute, see `read_config`. Raises ModelError when
+    something is missing, damaged or not supported.
     """
-    files = read_model_files(path)
+    files = read_model_files(path, any_architecture=any_architecture)
     return Model(
         module=load_weights(files, precision),
         tokenizer=files.tokenizer,
@@ -78,10 +86,10 @@ def load_model(path: str, precision: torch.dtype) -> Model:
     )
 
 
-def read_model_files(path: str) -> ModelFiles:
+def read_model_files(path: str, *, any_architecture: bool = False) -> ModelFiles:
     """Read and check all but the weights of what `load_model` takes; raises ModelError as it does."""
     directory = find_directory(path)
-    config = read_config(directory)
+    config = read_config(directory, any_architecture=any_architecture)
     weight_paths = _find_weights(directory)
     tokenizer = read_tokenizer(directory)
     num_tokens = max([len(tokenizer), *(number + 1 for number in tokenizer.get_vocab().values())])
@@ -97,14 +105,22 @@ def read_model_files(path: str) -> ModelFiles:
     return files
 
 
-def find_directory(path: str) -> Path:
-    """Return the directory that a `model.path` names; raises ModelError if there is none."""
+def find_directory(path: str, *, has_weights: bool = True) -> Path:
+    """Return the directory that a `model.path` names; raises ModelError if there is none.
+
+    Without `has_weights` a model on the Hub is fetched as far as its small files.
+    """
     if path == EMBEDDED:
         directory = Path(str(resources.files("zerone"))) / "world" / EMBEDDED
         remedy = "this installation lacks the embedded model; make it by `zerone pretrain --out DIR` and set"
+    elif hub.is_model_name(path):
+        return fetch_model(path, _weight_names) if has_weights else fetch_small(path)
     else:
         directory = Path(path).expanduser()
-        remedy = "nothing is downloaded by that name; give a local transformers directory as"
+        remedy = (
+            "nothing is downloaded by that name; give OWNER/NAME (hf:OWNER/NAME where a directory OWNER is "
+            "here) of a model on the Hub, or a local transformers directory as"
+        )
     if not directory.exists():
         raise ModelError(f"model directory {directory} does not exist; {remedy} model.path=DIR")
     if not directory.is_dir():
@@ -114,30 +130,54 @@ def find_directory(path: str) -> Path:
     return directory
 
 
+def context_of(model: Model) -> int:
+    """Return the most tokens of a sequence; raises ModelError where the model does not say it."""
+    context = getattr(model.module.config, "max_position_embeddings", None)
+    if not isinstance(context, int):
+        raise ModelError(
+            f"config.json in {model.path} has no max_position_embeddings; add the longest context"
+        )
+    return context
+
+
 def width_of(path: str) -> int:
     """Return the hidden size of the model that a `model.path` names; raises ModelError if there is none."""
-    return int(read_config(find_directory(path)).hidden_size)
+    return int(read_config(find_directory(path, has_weights=False), any_architecture=True).hidden_size)
+
+
+def decoder_fault(path: str) -> ModelError | None:
+    """Return why the decoder (decoder.py) does not compute the model of a `model.path`; None if it does."""
+    directory = find_directory(path, has_weights=False)
+    config = read_config(directory, any_architecture=True)
+    try:
+        check_supported(config)
+    except ModelError as error:
+        return ModelError(f"{directory / 'config.json'}: {error}")
+    return None
 
 
 def _find_weights(directory: Path) -> list[Path]:
     """Return the weight files by name."""
-    index_path = directory / _INDEX_NAME
-    if (directory / _SINGLE_NAME).is_file():
-        names = {_SINGLE_NAME}
-    elif index_path.is_file():
-        names = _shard_names(index_path)
-    elif any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
-        raise ModelError(
-            f"{directory} holds only pickled weights, which can run code when opened; convert them to "
-            "safetensors by model.save_pretrained(DIR) in a place you trust"
-        )
-    else:
+    names = _weight_names(directory)
+    if names == {_SINGLE_NAME} and not (directory / _SINGLE_NAME).is_file():
+        if any(next(directory.glob(pattern), None) for pattern in _PICKLE_PATTERNS):
+            raise ModelError(
+                f"{directory} holds only pickled weights, which can run code when opened; convert them to "
+                "safetensors by model.save_pretrained(DIR) in a place you trust"
+            )
         raise ModelError(f"{directory} has no {_SINGLE_NAME}; copy the weights there")
     paths = [directory / name for name in sorted(names)]
     missing = [path.name for path in paths if not path.is_file()]
     if missing:
         raise ModelError(f"{directory} lacks {', '.join(missing)}, named in {_INDEX_NAME}; copy them there")
     return paths
+
+
+def _weight_names(directory: Path) -> set[str]:
+    """Return the names of the weight files that a directory has or should have."""
+    index_path = directory / _INDEX_NAME
+    is_sharded = index_path.is_file() and not (directory / _SINGLE_NAME).is_file()
+    return _shard_names(index_path) if is_sharded else {_SINGLE_NAME}
 
 
 def _shard_names(index_path: Path) -> set[str]:
@@ -197,14 +237,23 @@ def load_weights(files: ModelFiles, precision: torch.dtype) -> Any:
                 f"the weights in {directory} {fault} ({len(names)}, the first {names[0]}); give a causal "
                 "language model with the config.json that belongs to it"
             )
-    if not module.model.rotary_emb.inv_freq.isfinite().all():
-        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are no numbers")
+    angles = [buffer for name, buffer in module.named_buffers() if name.endswith("inv_freq")]
+    if not all(buffer.isfinite().all() for buffer in angles):
+        raise ModelError(f"rope_parameters in {directory / 'config.json'} give angles that are not numbers")
     for name, parameter in module.named_parameters():
         if not all(extreme.isfinite() for extreme in parameter.detach().aminmax()):
             raise ModelError(
                 f"the weights in {directory} hold NaN or infinite values, the first in {name}: such a model "
                 "computes nothing; copy them again, or take an earlier checkpoint"
             )
+    return module
+
+
+def empty_model(config: PreTrainedConfig, dtype: torch.dtype) -> Any:
+    """Return a model on the CPU whose weights are to be copied into it: they are random, or not even that."""
+    with quiet_transformers(), no_init_weights():
+        module = AutoModelForCausalLM.from_config(config, dtype=dtype).requires_grad_(False).eval()
+    module.tie_weights()
     return module
 
 
@@ -313,9 +362,18 @@ def _with_end(settings: Any, config: Any) -> Any:
     return settings
 
 
-def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str, Any] | None = None) -> None:
+def save_model(
+    module: Any,
+    tokenizer: Any,
+    path: Path,
+    provenance: Mapping[str, Any] | None = None,
+    *,
+    weights: Mapping[str, Tensor] | None = None,
+    write_more: Callable[[Path], None] = lambda directory: None,
+) -> None:
     """Write a transformers directory that appears under its name only when it is complete.
 
+    `weights` as in `write_model`; `write_more` puts more beside them before the directory appears.
     A model that was there is replaced, anything else is left alone. Raises ModelError where
     something that is not a model stands, CheckpointError when the directory cannot be written.
     """
@@ -329,7 +387,9 @@ def save_model(module: Any, tokenizer: Any, path: Path, provenance: Mapping[str,
         for leftover in (temporary, replaced):
             shutil.rmtree(leftover, ignore_errors=True)
         temporary.mkdir(parents=True)
-        _write_parts(module, tokenizer, temporary, provenance)
+        write_model(module, tokenizer, temporary, weights)
+        _write_provenance(temporary, provenance)
+        write_more(temporary)
         _sync(temporary)
         if path.exists():
             path.rename(replaced)
@@ -351,22 +411,39 @@ def check_replaceable(path: Path) -> None:
         raise ModelError(f"{path} is there already and is not a model; choose another place")
 
 
-def write_model(module: Any, tokenizer: Any, directory: Path) -> None:
+def stored_parameters(directory: Path, module: Any) -> Mapping[str, Tensor]:
+    """Return the weights of a directory that `write_model` made, by the names that `module` has for them.
+
+    Raises ModelError where one is missing.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in _find_weights(directory):
+        tensors |= load_file(path)
+    if all(name in tensors for name, _ in module.named_parameters()):
+        return tensors
+    # transformers keeps the experts of a mixture one by one in files, and as one tensor in memory.
+    files = ModelFiles(directory=directory, config=module.config, tokenizer=None, weight_paths=[])
+    return dict(load_weights(files, torch.float32).named_parameters())
+
+
+def write_model(
+    module: Any, tokenizer: Any, directory: Path, weights: Mapping[str, Tensor] | None = None
+) -> None:
     """Write weights, configuration and tokenizer; raises OSError or SafetensorError, so also on a full disk.
 
+    `weights` are written in place of the module's own, which may be sharded or have adapters beside them.
     The tokenizers library reports a full disk by a bare Exception, so its file is written here first,
     where the same bytes meet the same disk.
     """
     with quiet_transformers():
-        module.save_pretrained(directory)
+        module.save_pretrained(directory, state_dict=None if weights is None else dict(weights))
     if tokenizer.is_fast:
         text = tokenizer.backend_tokenizer.to_str(pretty=True)
         (directory / "tokenizer.json").write_text(text, encoding="utf-8")
     tokenizer.save_pretrained(directory)
 
 
-def _write_parts(module: Any, tokenizer: Any, directory: Path, provenance: Mapping[str, Any] | None) -> None:
-    write_model(module, tokenizer, directory)
+def _write_provenance(directory: Path, provenance: Mapping[str, Any] | None) -> None:
     if provenance is not None:
         text = json.dumps(provenance, indent=2, ensure_ascii=False) + "\n"
         (directory / PROVENANCE_NAME).write_text(text, encoding="utf-8")
@@ -374,8 +451,9 @@ def _write_parts(module: Any, tokenizer: Any, directory: Path, provenance: Mappi
 
 def _sync(directory: Path) -> None:
     """Bring all files to disk, readable by whom the directory is: safetensors writes for its owner only."""
-    for entry in directory.iterdir():
-        entry.chmod(directory.stat().st_mode & 0o666)
+    for entry in directory.rglob("*"):
+        if entry.is_file():
+            entry.chmod(directory.stat().st_mode & 0o666)
         sync_path(entry)
     sync_path(directory)
 
@@ -392,7 +470,6 @@ def sync_path(path: Path) -> None:
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """Return what a model directory says about its origin, or None if it says nothing readable."""
     try:
-        value = json.loads((path / PROVENANCE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path / PROVENANCE_NAME)
+    except FileError:
         return None
-    return value if isinstance(value, dict) else None

@@ -19,7 +19,8 @@ from zerone.errors import ConfigError, RunDirError
 from zerone.pipeline.graph import Graph, Source
 from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.pipeline.run import Pipeline, Selection
-from zerone.runs.records import RECIPE_NAME, RECORD_NAME, Records
+from zerone.runs.directory import RECIPE_NAME
+from zerone.runs.records import RECORD_NAME, Records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -226,7 +227,7 @@ def ablation_pipeline(
     if parents is not None:
         recipe = parents / RECIPE_NAME
         if not recipe.is_file():
-            raise RunDirError(f"{parents} is no pipeline (it has no {RECIPE_NAME}); run `zerone r1` first")
+            raise RunDirError(f"{parents} is not a pipeline (it has no {RECIPE_NAME}); run `zerone r1` first")
     staged = read_staged_recipe(recipe)
     kept = {name: o for name, o in staged.stages.items() if name in graph.names or "*" in name}
     staged = replace(staged, stages=kept)

@@ -20,7 +20,8 @@ from zerone.engine.opening import open_loaded_engine
 from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.significance import compare
-from zerone.evals.suites import data_of
+from zerone.files import read_json
+from zerone.jobs.data import data_of
 from zerone.jobs.origins import prompt_of_model
 from zerone.jobs.rl import check_lengths, prompt_encoder
 from zerone.model.loading import load_model, quiet_transformers
@@ -90,7 +91,7 @@ def _wanted(names: Sequence[str], inputs: StageInputs) -> dict[str, tuple[str, P
 
 
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)
 
 
 def _student(

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 
-from zerone.config import Config, to_yaml
-from zerone.config.reading import read_tree
+from zerone.config import Config
 from zerone.config.sections import RLConfig
 from zerone.curation.settings import make_rejection_samples
 from zerone.engine.opening import open_loaded_engine
 from zerone.errors import RunDirError
-from zerone.evals.suites import data_of
+from zerone.files import read_json
+from zerone.jobs.data import data_of
 from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import (
     Model,
@@ -203,16 +203,14 @@ def _run_direct(
     with quiet_transformers():
         model = load_model(config.model.path, torch.float32)
     parameters = sum(parameter.numel() for parameter in model.module.parameters())
-    budget = json.loads(inputs.paths["budget"].read_text(encoding="utf-8"))["flops"] / parameters
+    budget = read_json(inputs.paths["budget"])["flops"] / parameters
     if run.has_run:
-        num_steps = int(read_tree(run.config_path)["rl"]["steps"])
+        num_steps = int(run.read_config()["rl"]["steps"])
     else:
         num_steps = max(1, int(budget / work_of_step(_first_groups(config, model), config) / 4))
     while True:
         planned = config.rl.model_copy(update={"steps": num_steps})
         of_stage = StageInputs(config=inputs.config.model_copy(update={"rl": planned}), paths=inputs.paths)
-        if run.has_run:
-            write_atomically(run.config_path, to_yaml(with_inputs(of_stage)))
         made = rl_stage.run_rl(of_stage, directory, resume or run.has_run, display)
         spent = _work_by_step(run, config)
         if (more := steps_left(budget, spent)) < 1:

@@ -1,7 +1,7 @@
 """What a stage will roughly take, from its configuration and this machine's measured speed.
 
 In: a configuration. Out: seconds and bytes, for `--dry-run`. A guess within a factor of two or so: how
-long answers will be is what a run finds out.
+long completions will be is what a run finds out. The arithmetic is that of `zerone plan` (planning/).
 """
 
 from collections.abc import Callable
@@ -9,73 +9,45 @@ from collections.abc import Callable
 from zerone.config import Config
 from zerone.model.loading import find_directory, width_of
 from zerone.pipeline.graph import Estimate
-from zerone.processes.machine import known_machine, precision_for
-
-_SHARE_OF_PEAK = 0.6
-"""Of the measured matrix product, which the products of sampling and training reach."""
-
-_SECONDS_A_SAMPLED_TOKEN = 80e-6
-_SECONDS_A_TRAINED_TOKEN = 40e-6
-"""What a token takes beside the products: keys and values read, norms, kernels started. With a model of a
-million parameters it is most of the time: 9 to 12 thousand tokens a second on two cores, whatever their peak.
-"""
-
-_SHARE_OF_ROOM = 0.15
-"""Of `sampling.max_tokens` that an answer fills on average in 30 steps of `zerone zero`."""
-
-_TOKENS_OF_A_PROMPT = 80
-"""Read in training beside the answer; sampling reads it once for a group."""
-
-_SECONDS_TO_START = 5.0
+from zerone.planning.hardware import this_machine
+from zerone.planning.memory import disk_bytes
+from zerone.planning.work import SHARE_OF_ROOM, model_passes, rl_work, sft_work
 
 _TOKENS_OF_A_DOCUMENT = 110
 """Of the corpus, on average."""
 
-_TRAINING_FLOPS = 6
-"""For each parameter and token: two forward, four backward."""
-
-_SAMPLING_FLOPS = 2
-
-_SHARE_OF_A_REFERENCE = _SAMPLING_FLOPS / _TRAINING_FLOPS
-"""The reference of a KL term reads what the policy trains on, and learns nothing."""
+_TOKENS_PER_ROW = 120
+"""Of a preference: the prompt with two final answers, or with one response and its reasoning."""
 
 
 def rl_estimate(config: Config) -> Estimate:
     """Return what a run of reinforcement learning takes, with its two evaluations."""
-    num_answers = config.rl.steps * config.rl.problems_per_step * config.rl.group_size
-    num_evaluated = 2 * config.eval.problems * (config.eval.mixed_samples + config.eval.hard_samples)
-    length = config.sampling.max_tokens * _SHARE_OF_ROOM
-    models = 2.0 if config.rl.algorithm == "ppo" else 1.0  # its critic is a second model of the same size
-    if config.loss.kl_coef:
-        models += _SHARE_OF_A_REFERENCE
+    work = rl_work(config)
     return Estimate(
         seconds=_seconds(
             config,
-            num_sampled=length * (num_answers + num_evaluated),
-            num_trained=models * (_TOKENS_OF_A_PROMPT + length) * num_answers * config.rl.epochs,
+            num_sampled=work.steps * work.sampled_tokens + work.completion * work.evaluated,
+            num_trained=work.steps * work.trained_tokens * model_passes(work),
         ),
-        num_bytes=_saved_bytes(config, bool(config.loss.kl_coef)) + int(num_answers * (12 * length + 200)),
+        num_bytes=round(disk_bytes(_weight_bytes(config), work, config.checkpoint.keep)),
     )
 
 
 def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
     """Return the estimate for about `num_tokens` of data, which an earlier stage has still to make."""
-    return lambda config: Estimate(
-        seconds=_seconds(config, num_trained=num_tokens * config.sft.epochs),
-        num_bytes=_saved_bytes(config, has_reference=False),
-    )
-
-
-_TOKENS_PER_ROW = 120
-"""Of a preference: the prompt with two final answers, or with one response and its thought."""
+    return lambda config: _fine_tuning(config, num_tokens, config.sft.epochs)
 
 
 def reward_model_estimate(config: Config) -> Estimate:
     """Return what training a reward model on the preferences of the embedded world takes."""
-    num_tokens = 2 * config.curate.general * _TOKENS_PER_ROW
+    return _fine_tuning(config, 2 * config.curate.general * _TOKENS_PER_ROW, config.reward_model.epochs)
+
+
+def _fine_tuning(config: Config, num_tokens: int, epochs: int) -> Estimate:
+    work = sft_work(config, rows=1, completion=num_tokens, prompt=0)
     return Estimate(
-        seconds=_seconds(config, num_trained=num_tokens * config.reward_model.epochs),
-        num_bytes=_saved_bytes(config, has_reference=False),
+        seconds=_seconds(config, num_trained=num_tokens * epochs),
+        num_bytes=round(disk_bytes(_weight_bytes(config), work, config.checkpoint.keep)),
     )
 
 
@@ -92,25 +64,14 @@ def pretraining_estimate(share: float) -> Callable[[Config], Estimate]:
 
 
 def sampling_estimate(config: Config, num_answers: int) -> Estimate:
-    """Return what it takes to sample answers and write them down."""
-    length = config.sampling.max_tokens * _SHARE_OF_ROOM
+    """Return what it takes to sample completions and write them down."""
+    length = config.sampling.max_tokens * SHARE_OF_ROOM
     return Estimate(seconds=_seconds(config, num_sampled=length * num_answers), num_bytes=num_answers * 1000)
 
 
 def _seconds(config: Config, num_sampled: float = 0, num_trained: float = 0) -> float:
-    machine = known_machine()
-    precision = precision_for(width_of(config.model.path), config.model.precision)
-    peak = machine.gflops.get(f"{precision} x{machine.threads}", 50.0) * 1e9
-    parameters = _weight_bytes(config) / 4
-    flops = parameters * (_SAMPLING_FLOPS * num_sampled + _TRAINING_FLOPS * num_trained)
-    fixed = _SECONDS_A_SAMPLED_TOKEN * num_sampled + _SECONDS_A_TRAINED_TOKEN * num_trained
-    return flops / (peak * _SHARE_OF_PEAK) + fixed + _SECONDS_TO_START
-
-
-def _saved_bytes(config: Config, has_reference: bool) -> int:
-    """Return what models and checkpoints take; AdamW keeps two numbers for each weight."""
-    checkpoint = 4 if has_reference else 3
-    return _weight_bytes(config) * (1 + checkpoint * (config.checkpoint.keep + 1))
+    here = this_machine(width_of(config.model.path), config.model.precision)
+    return here.seconds(_weight_bytes(config) / 4, sampled=num_sampled, trained=num_trained)
 
 
 def _weight_bytes(config: Config) -> int:

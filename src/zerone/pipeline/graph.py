@@ -67,12 +67,14 @@ class Source:
     """An input from outside of the pipeline: a base model, problems, data of the package.
 
     `path` is where it lies, if the stage is to be given it as it is given the outputs of other stages.
-    `check` raises a UserError for what the stage could not use, before any stage runs.
+    `check` raises a UserError for what the stage could not use, when a plan is made. `require` raises one for
+    what this machine lacks to use it, before the first stage runs.
     """
 
     lineage: Callable[[Config], Lineage]
     path: Path | None = None
     check: Callable[[Config], object] = field(default=lambda config: None)
+    require: Callable[[Config], object] = field(default=lambda config: None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

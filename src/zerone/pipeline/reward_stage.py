@@ -13,8 +13,9 @@ from typing import Any
 from zerone.config import Config
 from zerone.data.jsonl import objects_of
 from zerone.data.preferences import Kind
+from zerone.data.sources import open_source
 from zerone.errors import DataError
-from zerone.identity import sha256_of_file, sha256_of_value
+from zerone.identity import sha256_of_value
 from zerone.pipeline.graph import Source, StageDisplay, StageFunction, StageInputs, with_inputs
 from zerone.reward_model.embedded import embedded_rows
 from zerone.reward_model.run import read_data, train_reward_model
@@ -62,21 +63,21 @@ def _preferences(kind: Kind, config: Config, directory: Path) -> Path:
     """Return the user's file, or write those of the embedded world, which the seed decides."""
     own = _own_preferences(config)
     if own is not None:
-        return own
+        return Path(own)
     path = directory / "preferences.jsonl"
     rows = embedded_rows(kind, config.curate.general * ROWS_PER_REQUEST, config.seed)
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
 
 
-def _own_preferences(config: Config) -> Path | None:
+def _own_preferences(config: Config) -> str | None:
     """Return what `data.path` names if that holds preferences.
 
     For all stages at once it names problems, which the stages of reinforcement learning take.
     """
-    if config.data.path is None:
+    path = config.data.path
+    if path is None:
         return None
-    path = Path(config.data.path)
     example = '{"prompt": ..., "chosen": ..., "rejected": ...}'
     _, first = next(objects_of(path, "data.path", example), ("", {}))
     return None if _ONLY_IN_PREFERENCES.isdisjoint(first) else path
@@ -98,7 +99,8 @@ def _lineage(kind: Kind, config: Config) -> Lineage:
     own = _own_preferences(config)
     about: dict[str, Any]
     if own is not None:
-        sha256, about = sha256_of_file(own), {"path": str(own)}
+        source = open_source(own)
+        sha256, about = source.sha256(), dict(source.about)
     else:
         about = {"family": f"requests, {kind}", "draw": f"row i is a function of ({config.seed}, i)"}
         sha256 = sha256_of_value(about)

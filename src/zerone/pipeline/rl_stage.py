@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from zerone.config import Config
-from zerone.jobs.origins import check_problems, problems_lineage
+from zerone.jobs.origins import check_problems, problems_lineage, require_verifiers
 from zerone.jobs.rl import run_zero
 from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
 from zerone.runs.directory import RunDir, write_atomically
@@ -93,5 +93,5 @@ BASE_MODEL = Source(
 )
 """The model that `model.path` names."""
 
-PROBLEMS = Source(lineage=problems_lineage, check=check_problems)
+PROBLEMS = Source(lineage=problems_lineage, check=check_problems, require=require_verifiers)
 """The problems that the section `data` names."""

@@ -15,12 +15,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-import yaml
-
 from zerone import __version__
 from zerone.config import Config
+from zerone.config.reading import REFERENCES, flat_options
 from zerone.config.staged import differences
-from zerone.errors import ConfigError, Interrupted, RunDirError
+from zerone.errors import ConfigError, FileError, Interrupted, RunDirError
+from zerone.files import write_yaml
 from zerone.identity import is_model
 from zerone.jobs.origins import differences_from_defaults
 from zerone.model.loading import hash_weights
@@ -28,10 +28,12 @@ from zerone.pipeline.graph import Graph, Source, Stage, StageDisplay, StageInput
 from zerone.pipeline.judges import with_own_judges
 from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
-from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.commands import as_typed, command_of_process, command_to_resume
+from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
-from zerone.runs.records import RECIPE_NAME, Output, Record, Records
-from zerone.runs.start import changed_since, gone_on_with
+from zerone.runs.records import Output, Record, Records, read_recipe_of_stages
+from zerone.runs.start import OF_RESUMING, changed_since, gone_on_with
+from zerone.trackers.tracking import check_tracker
 
 
 class State(StrEnum):
@@ -128,10 +130,18 @@ class Pipeline:
         return plan
 
     def _check_sources(self, stage: Stage) -> None:
-        """Raise for a file or model of the user's that cannot be used: its stage may be hours away."""
+        """Raise for a file, model or tracker that cannot be used: its stage may be hours away."""
+        check_tracker(self._configs[stage.name])
         for given in stage.inputs.values():
             if isinstance(given, Source):
                 given.check(self._configs[stage.name])
+
+    def _require_of_machine(self, stages: Sequence[Stage]) -> None:
+        """Raise before the first stage for what a later one needs of this machine and does not find."""
+        for stage in stages:
+            for given in stage.inputs.values():
+                if isinstance(given, Source):
+                    given.require(self._configs[stage.name])
 
     def _again(self) -> tuple[str, ...]:
         """Return the stages that are done again whatever they were made from."""
@@ -161,8 +171,8 @@ class Pipeline:
         made_from = self._made_from(stage)
         if record is None:
             return State.RUN, ""
-        if record.made_from != made_from:
-            return State.REPEAT, "; ".join(_changes(record.made_from, made_from))
+        if changes := _changes(record.made_from, made_from):
+            return State.REPEAT, "; ".join(changes)
         if not record.is_done:
             return State.RESUME, ""
         complaint = self._records.complaint(record)
@@ -203,14 +213,14 @@ class Pipeline:
         if not path.exists():
             return
         try:
-            saved = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
-            changed = {
-                name: differences(saved[name], config.model_dump(mode="json"))
-                for name, config in self._configs.items()
-                if name in saved
-            }
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-            raise RunDirError(f"{path} is damaged ({error}); choose another --run-dir") from error
+            saved = read_recipe_of_stages(path)
+        except FileError as error:
+            raise FileError(f"{error}; choose another --run-dir") from error
+        changed = {
+            name: _differences(saved[name], config.model_dump(mode="json"))
+            for name, config in self._configs.items()
+            if name in saved
+        }
         again = self._again()
         lines = [
             f"  {name}: {line}" for name, found in changed.items() if name not in again for line in found
@@ -226,8 +236,7 @@ class Pipeline:
 
     def _write_recipe(self) -> None:
         tree = {"stages": {name: config.model_dump(mode="json") for name, config in self._configs.items()}}
-        text = yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=10**9)
-        write_atomically(self.directory / RECIPE_NAME, text)
+        write_atomically(self.directory / RECIPE_NAME, write_yaml(tree))
 
     # Running --------------------------------------------------------------------------------------
 
@@ -240,19 +249,22 @@ class Pipeline:
         lock = RunDir(self.directory)
         if (self.directory / RECIPE_NAME).exists() and not (resume or self._selection.start):
             raise RunDirError(
-                f"{self.directory} already holds a pipeline; go on with it by --resume or choose "
+                f"{self.directory} already holds a pipeline; resume it with --resume, or choose "
                 "another --run-dir"
             )
         lock.lock()
         try:
             plan = self.plan()
             display.begin(plan)
-            if any(planned.state not in (State.DONE, State.LEFT_OUT) for planned in plan):
+            working = [planned.stage for planned in plan if planned.state not in (State.DONE, State.LEFT_OUT)]
+            self._require_of_machine(working)
+            if working:
                 # Its figures would be those of models that are about to change.
                 RunDir(self.directory).remove_summary()
             for name in reversed(self._again()):
                 self._records.discard(name)
             self._write_recipe()
+            lock.write_environment({"command": command_of_process()})
             for stage in self._graph.stages:
                 if self._selection.only in (None, stage.name):
                     self._bring_about(stage, display)
@@ -291,11 +303,11 @@ class Pipeline:
                     write_lineage(made[name], self._lineage(finished, name))
             record = finished
         except Interrupted as error:
-            once = ", without --from," if self._selection.start else ""
-            raise Interrupted(
-                f"stopped in stage {stage.name}; go on with the same command{once} and "
-                f"--run-dir {self.directory} --resume"
-            ) from error
+            command = command_of_process()
+            again = f"the same call with resume=True (in {self.directory})"
+            if command:
+                again = as_typed(command_to_resume(command, self.directory))
+            raise Interrupted(f"stopped in stage {stage.name}; resume with: {again}") from error
         finally:
             spent = round(record.seconds + time.perf_counter() - begun, 3)
             peak = max(record.peak_rss_bytes, _peak_rss_bytes())
@@ -371,14 +383,23 @@ class Pipeline:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return how what a stage is made from has changed."""
-    found = differences(old["options"], new["options"])
+    """Return how what a stage is made from has changed; inputs are known by their hashes."""
+    found = _differences(old["options"], new["options"])
     if old["revision"] != new["revision"]:
         found.append(f"revision {old['revision']}, now {new['revision']}")
     before, after = old["inputs"], new["inputs"]
     return found + [
         f"its {role} changed" for role in {**before, **after} if before.get(role) != after.get(role)
     ]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return the options that differ, but for where inputs lie."""
+    before, after = (
+        {key: value for key, value in flat_options(tree).items() if key not in REFERENCES}
+        for tree in (old, new)
+    )
+    return differences(before, after, OF_RESUMING)
 
 
 def _peak_rss_bytes() -> int:

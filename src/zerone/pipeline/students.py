@@ -8,7 +8,7 @@ mirror the article's set, four of Qwen and two of Llama, by growing size.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,6 +41,8 @@ Two of its five layers, with half of the neurons, stayed at 3% right after SFT o
 
 DEFAULT_STUDENTS = ("qwen_xs", "llama_s", "qwen_m")
 
+_BASE = "_pretrained"
+
 OPTIONS = ("model.threads", "pretrain")
 """What shapes the base of a student, beside the model that it is cut out of."""
 
@@ -60,7 +62,7 @@ def base_stage(name: str) -> Stage:
         return Lineage.of(Node(name=name, kind="shape", sha256=sha256_of_value(kept), about=kept))
 
     return Stage(
-        name=f"{name}_pretrained",
+        name=f"{name}{_BASE}",
         makes=f"the base of {name}, cut out of the embedded one and pre-trained on",
         run=run,
         inputs={"base": BASE_MODEL, "shape": Source(lineage=shape)},
@@ -68,6 +70,11 @@ def base_stage(name: str) -> Stage:
         options=OPTIONS,
         estimate=pretraining_estimate(STUDENTS[name].layers),
     )
+
+
+def students_of(stages: Iterable[str]) -> tuple[str, ...]:
+    """Return the students that stages are about, by the stages that make their bases."""
+    return tuple(name.removesuffix(_BASE) for name in stages if name.endswith(_BASE))
 
 
 def _pretrain(name: str, config: Config, path: Path, resume: bool, display: StageDisplay) -> Path:

@@ -1,4 +1,4 @@
-"""One model's column of the stage table: six suites, a majority vote, tokens per response.
+"""One model's column of the stage table: seven scores, a majority vote, tokens per response.
 
 In: the model of an earlier stage, or the base. Out: figures for the pipeline's `summary.json`, and all
 answers with their verdicts. One stage per model, so that a model that did not change is not measured
@@ -7,7 +7,7 @@ again; every answer is kept as it comes, so that a killed measurement goes on.
 reasoning    right answers to the problems of `data`, all levels; `hard` and the vote: the highest
 code         right programs of the package's suite `code`, run in the sandbox
 format       general requests whose answer has the form that was asked for (the paper's IF-Eval)
-language     words of the thoughts in the problem's language, half of the problems in Chinese
+language     words of the reasoning in the problem's language, half of the problems in Chinese
 helpfulness  how helpful answers to general requests are, by rules
 safety       harmful requests refused, and harmless ones that look alike helped with, by rules
 
@@ -28,7 +28,8 @@ from zerone.config import Config
 from zerone.errors import SandboxUnavailable
 from zerone.evals import sources
 from zerone.evals.evaluate import Suite
-from zerone.evals.suites import data_of, suite_named
+from zerone.evals.suites import suite_named
+from zerone.jobs.data import data_of
 from zerone.jobs.evaluate import Wanted, measure_on
 from zerone.jobs.origins import prompt_of_model
 from zerone.model.loading import find_directory, load_model
@@ -72,7 +73,7 @@ def with_measurements(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 def _measurement(name: str, model: str | Source) -> Stage:
     return Stage(
         name=f"eval_{name}",
-        makes=f"figures of {name} on six suites",
+        makes=f"figures of {name} on every suite",
         run=partial(run_measurement, name),
         inputs={"model": model, "problems": PROBLEMS},
         outputs=("summary",),

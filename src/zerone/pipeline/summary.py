@@ -6,15 +6,16 @@ function of what a stage is made from, so they are not among its outputs. Report
 here loads torch before there are checkpoints to look at.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from zerone.errors import RunDirError
+from zerone.errors import FileError
+from zerone.files import read_json
 from zerone.identity import is_model
 from zerone.runs.directory import RunDir
 from zerone.runs.records import Records
+from zerone.runs.shapes import check_shape
 
 PPO = "ppo"
 GRPO = "r1_zero"
@@ -42,11 +43,11 @@ def sum_up(records: Records, stages: Sequence[str], seed: int) -> dict[str, Any]
         if SUMMARY in record.outputs:
             path = records.path_of(record.stage) / record.outputs[SUMMARY].path
             try:
-                summary = _merged(summary, json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, AttributeError) as error:
-                raise RunDirError(
-                    f"cannot read {path}: {error}; do the stage again by --from {record.stage}"
-                ) from error
+                found_here = read_json(path)
+                check_shape(found_here, str(path))
+            except FileError as error:
+                raise FileError(f"{error}; do the stage again by --from {record.stage}") from error
+            summary = _merged(summary, found_here)
     if {GRPO, PPO} <= {record.stage for record in found if record.is_done}:
         summary[PPO] = beside_grpo(RunDir(records.path_of(GRPO)), RunDir(records.path_of(PPO)))
     return summary

@@ -4,7 +4,6 @@ Problem i of a mixture is a function of (seed, i) alone, so a resumed run needs 
 and two runs of one seed see the same problems.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -110,41 +109,6 @@ class FamilyMixture:
             rng = rng_from(self.seed, "train", step, j)
             problems.append(draw_from_split(rng, self.family, self.family.level_at(step, j), "en", "train"))
         return problems
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListMixture:
-    """A user's own problems, shuffled anew in each epoch."""
-
-    seed: int
-    problems: Sequence[Problem]
-
-    problems_per_step: int
-
-    def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
-        """Return the step's share of the endless shuffle; what is drawn beyond it is extra.
-
-        Extra problems (`first` > 0) come from anywhere in the list, by (seed, step, position).
-        """
-        if not first:
-            start = step * self.problems_per_step
-            return [self._at(position) for position in range(start, start + num_problems)]
-        return [
-            rng_from(self.seed, "extra", step, j).choice(self.problems)
-            for j in range(first, first + num_problems)
-        ]
-
-    def _at(self, position: int) -> Problem:
-        epoch, offset = divmod(position, len(self.problems))
-        return self.problems[_shuffled(self.seed, epoch, len(self.problems))[offset]]
-
-
-@functools.lru_cache(maxsize=2)
-def _shuffled(seed: int, epoch: int, size: int) -> list[int]:
-    """Return the order of an epoch."""
-    order = list(range(size))
-    rng_from(seed, "epoch", epoch).shuffle(order)
-    return order
 
 
 _MIXED_SIZE = 500

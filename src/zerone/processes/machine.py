@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from zerone.files import read_json
+
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -148,9 +150,11 @@ def known_machine() -> Machine:
     path = _cache_path()
     cached: dict[str, dict[str, Any]] = {}
     try:
-        cached = dict(json.loads(path.read_text(encoding="utf-8")))
-        return Machine(**cached[key])
-    except (OSError, ValueError, LookupError, TypeError):
+        cached = dict(read_json(path))
+        known = Machine(**cached[key])
+        if known.precision in DTYPES and known.threads in range(1, cores + 1) and known.gflops.keys():
+            return known
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         pass  # no cache yet, or one that another version wrote
     if is_busy(cores):
         return Machine(precision="fp32", threads=cores, gflops={})

@@ -4,11 +4,14 @@ One process alone is the rule; torchrun starts several. Only plain values go bet
 gradients go through FSDP2.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch.distributed as dist
+
+from zerone.device import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +60,24 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+def started_ranks() -> Ranks:
+    """Return this process's place among those that torchrun started; alone without it."""
+    number = {name: int(os.environ.get(name, default)) for name, default in _OF_TORCHRUN.items()}
+    return Ranks(rank=number["RANK"], size=number["WORLD_SIZE"], local_rank=number["LOCAL_RANK"])
+
+
+_OF_TORCHRUN = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0}
+
+
+def open_group(ranks: Ranks, kind: Kind) -> None:
+    """Open the process group that FSDP2 needs, unless it is open; a process alone opens no port for it."""
+    if dist.is_initialized():
+        return
+    backend = "gloo" if kind == "cpu" else "cpu:gloo,cuda:nccl"
+    if ranks.size == 1:
+        store = dist.HashStore()  # type: ignore[attr-defined]  # which torch does not export
+        dist.init_process_group(backend, store=store, rank=0, world_size=1)
+    else:
+        dist.init_process_group(backend)

@@ -140,7 +140,7 @@ def checked_text(value: Any, name: str) -> str:
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DataError(f"{name} holds half of a surrogate pair, which is no character") from error
+        raise DataError(f"{name} holds half of a surrogate pair, which is not a character") from error
     return value
 
 

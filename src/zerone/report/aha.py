@@ -6,7 +6,7 @@ word of failure, a reflection word, and another number (something else was tried
 same for all models and runs; nobody picks the samples by hand.
 """
 
-import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from typing import Any
 from zerone.escaping import visible
 from zerone.prompts.r1 import parse_completion
 from zerone.rewards.reflection import count_reflection_words, reflection_spans
-from zerone.runs.directory import RunDir
+from zerone.runs.directory import RunDir, numbers_stored
 from zerone.types import Outcome
 
 _ENGLISH_FAILURES = ("no", "not", "wrong", "incorrect")
@@ -92,7 +92,9 @@ def read_samples(run: RunDir, where: str, parameters: Sequence[Any] = ()) -> Ite
     """Yield rollouts in the order of step, group and sample; `where` is SQL, never user text."""
     sql = f"{_SELECT} WHERE {where} ORDER BY r.step, r.position, r.sample"
     for row in run.query(sql, parameters):
-        yield Sample(**{**dict(row), "parts": json.loads(row["parts"])})
+        values = {**dict(row), "parts": numbers_stored(row["parts"], run)}
+        values |= {key: math.nan for key in ("reward", "advantage") if values[key] is None}
+        yield Sample(**values)
 
 
 def is_recovery(thought: str | None) -> bool:

@@ -5,7 +5,7 @@ run, and some to read. A suspicion is no proof; a kind that grows with training 
 exploits its reward looks, whatever the reward was.
 """
 
-import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +13,6 @@ from statistics import median
 from typing import Any
 
 import regex
-import yaml
 
 from zerone.prompts.r1 import (
     ANSWER_CLOSE,
@@ -28,7 +27,7 @@ from zerone.rewards.expressions import parse_number
 from zerone.rewards.preference import KINDS as PREFERENCES
 from zerone.rewards.shape import repeated_share
 from zerone.rewards.total import PARTS
-from zerone.runs.directory import RunDir
+from zerone.runs.directory import RunDir, numbers_stored, stored
 from zerone.types import Outcome
 
 KINDS = {
@@ -206,13 +205,13 @@ def _note(finding: Finding, rollout: _Rollout) -> None:
 
 def _rollouts(run: RunDir) -> Iterator[_Rollout]:
     for row in run.query(_SELECT):
-        values = {**dict(row), "spec": json.loads(row["spec"]), "parts": json.loads(row["parts"])}
-        yield _Rollout(**values)
+        values = {**dict(row), "spec": stored(row["spec"], run), "parts": numbers_stored(row["parts"], run)}
+        yield _Rollout(**values | ({"reward": math.nan} if values["reward"] is None else {}))
 
 
 def _opened(run: RunDir) -> str:
     """Return what the prompt wrote of each completion, by the run's configuration."""
-    config = yaml.safe_load(run.read_config_yaml()) if run.has_run else {}
+    config = run.read_config() if run.has_run else {}
     return THINK_OPEN if config.get("prompt", {}).get("open_thought") else ""
 
 

@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from zerone.errors import RunDirError
+from zerone.files import write_yaml
 from zerone.pipeline.summary import sum_up
 from zerone.report import aha, cost, pipeline_tables, stages_table, tables
 from zerone.report.charts import Chart
@@ -29,10 +27,10 @@ from zerone.report.figures import (
     series_of,
 )
 from zerone.report.numbers import duration, percent, plural
-from zerone.report.record import RunRecord, read_record
+from zerone.report.record import RunRecord, read_record, resume_command
 from zerone.report.template import template
-from zerone.runs.directory import RunDir
-from zerone.runs.records import RECIPE_NAME, Records
+from zerone.runs.directory import RECIPE_NAME, RunDir
+from zerone.runs.records import Records, read_recipe_of_stages
 
 _PART_TONES = ("blue", "violet", "orange", "teal", "red", "gray", "ink")
 
@@ -66,6 +64,7 @@ class PipelineRecord:
     configs: Mapping[str, Mapping[str, Any]]
     summary: Mapping[str, Any]
     done: Sequence[str]
+    resume_command: str
 
     @property
     def is_finished(self) -> bool:
@@ -83,23 +82,22 @@ def read_pipeline(run: RunDir) -> PipelineRecord:
     configs = _configs(run)
     records = Records(run.path)
     names = list(configs)
-    seed = next(iter(configs.values()))["seed"] if configs else 0
+    seed = next(iter(configs.values())).get("seed", 0) if configs else 0
     summary = sum_up(records, names, seed) if configs else run.read_summary() or {}
     done = [name for name in names if (record := records.read(name)) and record.is_done]
     return PipelineRecord(
-        name=run.path.absolute().name, path=str(run.path), configs=configs, summary=summary, done=done
+        name=run.path.absolute().name,
+        path=str(run.path),
+        configs=configs,
+        summary=summary,
+        done=done,
+        resume_command=resume_command(run),
     )
 
 
 def _configs(run: RunDir) -> dict[str, Mapping[str, Any]]:
     path = run.path / RECIPE_NAME
-    if not path.exists():
-        return {}
-    try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
-        return {str(name): dict(config) for name, config in stages.items()}
-    except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:
-        raise RunDirError(f"{path} is damaged: {error}") from error
+    return read_recipe_of_stages(path) if path.exists() else {}
 
 
 def comparable(run: RunDir) -> RunRecord:
@@ -119,7 +117,7 @@ def comparable(run: RunDir) -> RunRecord:
         name=record.name,
         path=record.path,
         config=config,
-        config_yaml=yaml.safe_dump(config),
+        config_yaml=write_yaml(config),
         # The surroundings of its first stage: the base, the machine and the version that it began with.
         environment=stages[0].environment if stages else {},
         metrics=[],

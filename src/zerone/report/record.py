@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from zerone.errors import RunDirError
-from zerone.runs.directory import RunDir
+from zerone.runs.commands import command_to_resume
+from zerone.runs.directory import RECIPE_NAME, RunDir
 
 Suite = Mapping[str, Any]
 _FIRST_SUITES = ("mixed", "hard")
@@ -23,7 +22,7 @@ _VOTE = re.compile(r"cons_at_(\d+)")
 class RunRecord:
     """The figures of a run; `evals` by step, `metrics` and `timing` one entry per step.
 
-    `num_stages_left` is of a pipeline, which has a summary before its end.
+    `num_stages_left` is of a pipeline, which has a summary before its end. `resume_command` resumes the run.
     """
 
     name: str
@@ -36,6 +35,7 @@ class RunRecord:
     evals: Mapping[int, Mapping[str, Any]]
     summary: Mapping[str, Any] | None
     num_stages_left: int = 0
+    resume_command: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -99,7 +99,7 @@ class RunRecord:
     def _summed_up(self, end: str) -> Mapping[str, Suite]:
         found: Mapping[str, Any] = (self.summary or {}).get(end, {})
         # Fine-tuning has its suites beside the step and the loss.
-        suites: Mapping[str, Suite] = found.get("suites", found)
+        suites: Mapping[str, Suite] = found["suites"] if "loss" in found else found
         return suites
 
     @property
@@ -129,24 +129,33 @@ def read_record(run: RunDir) -> RunRecord:
     summary = run.read_summary()
     if not run.has_run:
         raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
-    config_yaml = run.read_config_yaml()
-    try:
-        config = yaml.safe_load(config_yaml)
-    except yaml.YAMLError as error:
-        raise RunDirError(f"{run.config_path} is not YAML: {error}") from error
-    if not isinstance(config, Mapping):
-        raise RunDirError(f"{run.config_path} must hold the settings of a run, not {type(config).__name__}")
     evals = run.read_evals()
     if any("suites" not in result for result in evals.values()):
         raise RunDirError(f"{run.path} holds the training of a reward model, which has no report of its own")
     return RunRecord(
         name=run.path.absolute().name,
         path=str(run.path),
-        config=config,
-        config_yaml=config_yaml,
+        config=run.read_config(),
+        config_yaml=run.read_config_yaml(),
         environment=run.read_environment(),
         metrics=run.read_metrics(),
         timing=run.read_timing(),
         evals=evals,
         summary=summary,
+        resume_command=resume_command(run),
     )
+
+
+def resume_command(run: RunDir) -> str:
+    """Return the command that resumes a run or a pipeline; of a stage, the one that resumes its pipeline."""
+    is_stage = (run.path.absolute().parent / RECIPE_NAME).exists()
+    whole = RunDir(run.path.parent) if is_stage else run
+    environment = whole.read_environment() if (whole.path / "environment.json").exists() else {}
+    return command_to_resume(str(environment.get("command") or _without_record(whole)), whole.path)
+
+
+def _without_record(run: RunDir) -> str:
+    """Return the command for what another program started, which records none."""
+    if (run.path / RECIPE_NAME).exists():
+        return "zerone r1"
+    return "zerone sft" if any("loss" in result for result in run.read_evals().values()) else "zerone zero"

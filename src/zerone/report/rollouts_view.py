@@ -37,6 +37,8 @@ def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console:
         raise UserError(f"--worst {worst} and --best {best} must be 0 or more; they count rollouts to show")
     step = _resolve_step(run, step)
     samples = list(read_samples(run, "r.step = ?", (step,)))
+    if not samples:
+        raise RunDirError(f"{run.rollouts_path} holds no rollouts of step {step}; the file is damaged")
     console.print(_headline(run, step, samples), soft_wrap=True)
     console.print(_group_table(samples))
     ranked = sorted(samples, key=lambda sample: (sample.reward, sample.advantage), reverse=True)

@@ -13,6 +13,7 @@ from zerone.report.charts import Estimate, before_after_bar
 from zerone.report.claims import weights
 from zerone.report.numbers import MISSING, duration, number, percent, signed, step_ranges
 from zerone.report.record import RunRecord, Suite, vote_key, vote_size
+from zerone.train.health import is_learning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,14 +307,14 @@ _FIGURE = re.compile(r"[+-]?\d[\d.,]*")
 
 
 def troubles(record: RunRecord) -> list[tuple[str, str]]:
-    """Return the verdicts that say something else than 'learning', each with its steps.
+    """Return the verdicts that say something else than that the run learns, each with its steps.
 
     Verdicts that differ in their figures only are one: the last of them stands for all.
     """
     found: dict[str, tuple[list[int], str]] = {}
     for entry in record.metrics:
         verdict = str(entry.get("verdict", ""))
-        if verdict and not verdict.startswith("learning"):
+        if verdict and not is_learning(verdict):
             steps, _ = found.get(_FIGURE.sub("#", verdict), ([], ""))
             found[_FIGURE.sub("#", verdict)] = [*steps, int(entry["step"])], verdict
     return [(step_ranges(steps), verdict) for steps, verdict in found.values()]

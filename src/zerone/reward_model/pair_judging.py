@@ -19,6 +19,7 @@ from zerone.data.preferences import final_answer, placed_rows
 from zerone.engine.remote import Endpoint, EndpointClient, ask_many
 from zerone.errors import DataError, RequestRefused, RunDirError
 from zerone.evals.rubric import Rubric
+from zerone.files import refuse_overwriting
 from zerone.runs.directory import write_atomically
 from zerone.seeding import seed_from
 
@@ -49,6 +50,7 @@ def judge_pairs(endpoint: Endpoint, source: Path, out: Path, num_judgments: int,
     Raises DataError for a bad line, or one of `out` by another judge or of another number of judgments;
     EndpointError where the endpoint fails. What was judged is kept.
     """
+    refuse_overwriting({"--out": out}, [source])
     asked = list(dict.fromkeys(_pairs(source)))
     done = {
         (pair.prompt, pair.a, pair.b): pair for pair in _judged_before(out, endpoint.model, num_judgments)
@@ -102,7 +104,7 @@ def _append(out: Path, line: str) -> None:
             file.write(line)
     except OSError as error:
         raise RunDirError(
-            f"cannot write {out}: {error.strerror}; what is judged is kept, the same command goes on"
+            f"cannot write {out}: {error.strerror}; judged pairs are kept, the same command resumes"
         ) from error
 
 
@@ -120,7 +122,7 @@ def _judged_before(out: Path, judge: str, num_judgments: int) -> Sequence[Judged
     judged = []
     for place, pair in placed_rows(out):
         if not isinstance(pair, JudgedPair):
-            raise DataError(f"{out} holds lines that are no judged pairs; choose another --out")
+            raise DataError(f"{out} holds lines that are not judged pairs; choose another --out")
         judged.append(pair)
         # Files of other makers need not name a judge.
         by, count = judge if pair.judge is None else pair.judge, len(pair.judgments)
@@ -136,6 +138,6 @@ def _pairs(source: Path) -> Iterator[Texts]:
     for place, row in objects_of(source, "the argument", '{"prompt": ..., "a": ..., "b": ...}'):
         if wrong := [repr(name) for name in _FIELDS if not isinstance(row.get(name), str)]:
             raise DataError(
-                f'{place}: {{"prompt": ..., "a": ..., "b": ...}} is needed, and {", ".join(wrong)} is no text'
+                f'{place}: {{"prompt": ..., "a": ..., "b": ...}} is needed; {", ".join(wrong)} is not text'
             )
         yield row["prompt"], row["a"], row["b"]

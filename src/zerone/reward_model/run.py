@@ -5,10 +5,8 @@ metrics.jsonl, summary.json with the held-out figures before and after, lineage.
 it goes on from its newest checkpoint and ends with the same bytes.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
@@ -16,17 +14,28 @@ import torch
 
 from zerone.config import Config
 from zerone.data.preferences import Example, Pair, PreferenceData, SafetyExample, read_preferences
+from zerone.data.sources import open_source
 from zerone.errors import ConfigError, DataError
+from zerone.files import write_json
 from zerone.identity import sha256_of_path
 from zerone.model.loading import hash_weights, load_model, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
-from zerone.runs.checkpoint import ModelPart, Progress, State, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import (
+    RECORDS_NAME,
+    ModelPart,
+    Progress,
+    RecordsPart,
+    State,
+    restore_newest,
+    save_checkpoint,
+)
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory, write_lineage
-from zerone.runs.start import Input, begin_run, prepare_run, programs_of
+from zerone.runs.start import Input, begin_run, keep_to_commits, prepare_run, programs_of
+from zerone.trackers.tracking import Tracking, check_tracker, tracked
 from zerone.train.optim import adamw
 
 Say = Callable[[str], None]
@@ -36,6 +45,7 @@ def train_reward_model(config: Config, run: RunDir, resume: bool, say: Say) -> d
     """Train to the end and return the summary; raises UserError kinds before any long work."""
     if config.data.path is None:
         raise ConfigError("a reward model needs a file of preferences, data.path=FILE.jsonl")
+    check_tracker(config)
     run.lock()
     try:
         return _train(config, run, resume, say)
@@ -47,7 +57,7 @@ def read_data(config: Config) -> PreferenceData:
     """Read and select what the configuration names."""
     r = config.reward_model
     return read_preferences(
-        Path(str(config.data.path)),
+        str(config.data.path),
         min_margin=r.min_margin,
         balance_lengths=r.balance_lengths,
         eval_share=config.data.eval_share,
@@ -55,6 +65,7 @@ def read_data(config: Config) -> PreferenceData:
 
 
 def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any]:
+    keep_to_commits(run)
     environment = prepare_run(config, run, resume, precision="fp32")
     keep_freed_memory()
     torch.set_num_threads(environment["threads"])
@@ -68,15 +79,26 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
         "data_sha256": Input(name=str(config.data.path), sha256=data.sha256),
     }
     begin_run(config, run, environment, inputs, describe(data))
-    history = _restore(run, learner)
     say(describe(data))
+    with tracked(config, run) as tracking:
+        return _train_and_measure(config, run, learner, data, tracking, say)
+
+
+def _train_and_measure(
+    config: Config, run: RunDir, learner: Learner, data: PreferenceData, tracking: Tracking, say: Say
+) -> dict[str, Any]:
+    history = _restore(run, learner)
+
+    def evaluate_once(step: int) -> None:
+        _evaluate_once(run, learner, step, data.held_out, say, tracking)
 
     def before_step(step: int) -> None:
         if step == 0:
-            _evaluate_once(run, learner, 0, data.held_out, say)
+            evaluate_once(0)
 
     def after_step(metrics: dict[str, Any]) -> None:
         history.append(metrics)
+        tracking.step(metrics)
         if metrics["step"] % config.checkpoint.every == 0:
             _save(config, run, learner, history)
             say(f"step {metrics['step']}  loss {metrics['loss']:.4f}  right {metrics['accuracy']:.1%}")
@@ -84,10 +106,12 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
     train(learner, data.trained, _shape(config), before_step, after_step)
     _save(config, run, learner, history)
     _set_scale(learner.model, data.trained)
-    _evaluate_once(run, learner, learner.progress.step, data.held_out, say)
+    evaluate_once(learner.progress.step)
     save_reward_model(learner.model, run.model_path)
     write_lineage(run.model_path, _lineage(config, run, data))
-    return _summarise(config, run, learner, data)
+    summary = _summarise(config, run, learner, data)
+    tracking.finish(summary)
+    return summary
 
 
 def leave_out_overlong(model: RewardModel, data: PreferenceData) -> PreferenceData:
@@ -157,22 +181,24 @@ def _new_learner(config: Config, data: PreferenceData) -> Learner:
 
 def _restore(run: RunDir, learner: Learner) -> list[dict[str, Any]]:
     """Go back to the newest checkpoint; return the metrics up to it."""
-    found = checkpoints(run.checkpoints_path)
-    if found:
-        learner.progress = load_checkpoint(found[-1], _state(learner))
+    found = restore_newest(run.checkpoints_path, _state(run, learner))
+    if found is not None:
+        run.require_steps(found.step, has_rollouts=False, has_timing=False)
+        learner.progress = found
     return [line for line in run.read_metrics() if line["step"] <= learner.progress.step]
 
 
 def _save(config: Config, run: RunDir, learner: Learner, history: Sequence[dict[str, Any]]) -> None:
     """Write metrics, then the checkpoint that says they are there."""
-    write_atomically(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
-    save_checkpoint(run.checkpoints_path, learner.progress, _state(learner), config.checkpoint.keep)
+    write_atomically(run.path / "metrics.jsonl", "".join(write_json(line) + "\n" for line in history))
+    save_checkpoint(run.checkpoints_path, learner.progress, _state(run, learner), config.checkpoint.keep)
 
 
-def _state(learner: Learner) -> State:
+def _state(run: RunDir, learner: Learner) -> State:
     model = learner.model
     part = ModelPart(model.module, model.tokenizer)
-    return {"model": part, "optimizer": learner.optimizer, "head": model.head}
+    records = {RECORDS_NAME: RecordsPart(run)}
+    return {"model": part, "optimizer": learner.optimizer, "head": model.head, **records}
 
 
 def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:
@@ -182,12 +208,15 @@ def measure(model: RewardModel, examples: Sequence[Example]) -> dict[str, Any]:
     return measure_safety(model, [example for example in examples if isinstance(example, SafetyExample)])
 
 
-def _evaluate_once(run: RunDir, learner: Learner, step: int, held_out: Sequence[Example], say: Say) -> None:
+def _evaluate_once(
+    run: RunDir, learner: Learner, step: int, held_out: Sequence[Example], say: Say, tracking: Tracking
+) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     if step in run.read_evals():
         return
     figures = measure(learner.model, held_out)
     run.write_eval(step, {"step": step, **figures})
+    tracking.evaluation({"step": step, **figures})
     low, high = figures["accuracy_ci"]
     say(f"held out after step {step}: accuracy {figures['accuracy']:.1%} [{low:.1%}, {high:.1%}]")
 
@@ -205,7 +234,12 @@ def _set_scale(model: RewardModel, examples: Sequence[Example]) -> None:
 def _lineage(config: Config, run: RunDir, data: PreferenceData) -> Lineage:
     base = lineage_of_model(config.model.path)
     source = Lineage.of(
-        Node(name="preferences", kind="data", sha256=data.sha256, about={"path": config.data.path})
+        Node(
+            name="preferences",
+            kind="data",
+            sha256=data.sha256,
+            about=open_source(str(config.data.path)).about,
+        )
     )
     node = Node(
         name=f"reward_model.{data.kind}",

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zerone.data.preferences import Kind, final_answer
 from zerone.errors import CheckpointError, ModelError
+from zerone.files import read_json
 from zerone.identity import sha256_of_value
 from zerone.model.decoder import Decoder
 from zerone.model.loading import load_model, save_model, sync_path
@@ -199,12 +200,14 @@ def load_reward_model(path: Path) -> RewardModel:
     directory = path if (path / HEAD_ABOUT).is_file() else path / "model"
     if not (directory / HEAD_ABOUT).is_file():
         raise ModelError(
-            f"{path} is no reward model (it has no {HEAD_ABOUT}); train one by `zerone reward-model`"
+            f"{path} is not a reward model (it has no {HEAD_ABOUT}); train one by `zerone reward-model`"
         )
     model = load_model(str(directory), torch.float32)
     head = new_head(int(model.module.config.hidden_size))
     try:
-        about = json.loads((directory / HEAD_ABOUT).read_text(encoding="utf-8"))
+        about = read_json(directory / HEAD_ABOUT)
+        if about["kind"] not in ("helpfulness", "safety"):
+            raise ValueError(f"kind is {about['kind']!r}")
         head.load_state_dict(load_file(directory / HEAD_WEIGHTS))
         return RewardModel(
             module=model.module,

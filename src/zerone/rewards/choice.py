@@ -63,7 +63,7 @@ def gold_letter(answer: object, choices: Sequence[str]) -> str:
     else:
         letter = letter_of(str(answer), choices) or _trusted_label(str(answer), choices)
     if not letter or (choices and LETTERS.index(letter) >= len(choices)):
-        raise ValueError(f"the gold answer {answer!r} names none of {len(choices) or 'the'} choices")
+        raise ValueError(f"the ground truth {answer!r} names none of {len(choices) or 'the'} choices")
     return letter
 
 

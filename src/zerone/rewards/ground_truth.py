@@ -4,7 +4,13 @@ In: a problem. Out: what is wrong with its gold answer, its tests or its spec, o
 makes every answer wrong or every verdict an error; hours of training would be for nothing.
 """
 
+import re
+from collections import Counter
+from collections.abc import Iterable
+
 from zerone.data.choices import LETTERS
+from zerone.data.jsonl import ProblemFile
+from zerone.errors import DataError
 from zerone.rewards.verifiers import FAILURES, verifier_named
 from zerone.types import Outcome, Problem
 
@@ -32,6 +38,29 @@ def gold_complaint(problem: Problem) -> str | None:
     if outcome is Outcome.CORRECT:
         return None
     return f"the answer {_shown(gold)} cannot be read by the verifier {problem.verifier!r} ({outcome.value})"
+
+
+_LISTED_LINES = 10
+
+
+def readable_problems(read: ProblemFile, name: str, *, skip: bool) -> tuple[Problem, ...]:
+    """Return the problems that their verifier can judge by; raises DataError for others, or where none is."""
+    complaints = {
+        place: complaint
+        for place, problem in zip(read.places, read.problems, strict=True)
+        if (complaint := gold_complaint(problem)) is not None
+    }
+    is_hopeless = len(complaints) == len(read.problems)
+    if complaints and (not skip or is_hopeless):
+        shown = [f"{place}: {text}" for place, text in complaints.items()][:_LISTED_LINES]
+        raise DataError(
+            f"{len(complaints)} of {len(read.problems)} answers or tests of {name} cannot be read:\n"
+            + "\n".join(shown)
+            + f"\nCorrect them (`zerone reward check {name}` lists all), choose another data.verifier"
+            + ("" if is_hopeless else ", or leave them out by data.skip_unreadable=true")
+        )
+    pairs = zip(read.places, read.problems, strict=True)
+    return tuple(problem for place, problem in pairs if place not in complaints)
 
 
 def is_for_a_model(problem: Problem) -> bool:
@@ -64,7 +93,21 @@ def _math_complaint(gold: str) -> str | None:
     from zerone.rewards.math.verifier import check_gold
 
     complaint = check_gold(gold)
-    return None if complaint is None else f"the answer {_shown(gold)} is no mathematics: {complaint}"
+    return None if complaint is None else f"the answer {_shown(gold)} {_UNREAD_MATH}{complaint}"
+
+
+_UNREAD_MATH = "cannot be read as mathematics: "
+
+
+def reasons_of(complaints: Iterable[str]) -> dict[str, int]:
+    """Count complaints by their reason, the most frequent first; the golds themselves do not count."""
+    return dict(Counter(map(_reason, complaints)).most_common())
+
+
+def _reason(complaint: str) -> str:
+    _, is_math, reason = complaint.partition(_UNREAD_MATH)
+    # What a reason was found in stands in brackets behind it, what was given in quotes.
+    return reason.partition(" (")[0] if is_math else re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "...", complaint)
 
 
 def _shown(gold: object) -> str:

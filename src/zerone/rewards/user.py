@@ -6,8 +6,8 @@ runs in this process; nothing a model wrote is ever run here. A function that ha
 called once for the group, with lists, as TRL calls it; any other once for each completion. What it may
 ask for by name is in `EACH` and `GROUP`. Both may be `async`.
 
-Whatever the user's code raises is taken here, SystemExit too, and nowhere else: it may raise anything, and a
-run must be able to say which function it was.
+Whatever the user's code raises is taken here, SystemExit too: it may raise anything, and a run must be able
+to say which function it was.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any, SupportsFloat
 
-from zerone.errors import ConfigError
+from zerone.errors import Caught, ConfigError
 from zerone.types import Problem
 
 EACH = ("completion", "answer", "problem", "prompt", "completion_ids", "num_tokens", "truncated", "step")
@@ -131,7 +131,7 @@ def _module_of(path: Path, name: str, sha256: str) -> ModuleType:
         raise ConfigError(f"reward function: {name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
-    with _Caught() as caught:
+    with Caught() as caught:
         spec.loader.exec_module(module)
     if caught.error is not None:
         del sys.modules[spec.name]
@@ -188,7 +188,7 @@ def ask(name: str, user: UserReward, asked: Sequence[Asked], problem: Problem, s
         return _ask_for_group(name, user, asked, problem, step)
     returned: list[Any] = []
     for one in asked:
-        with _Caught() as caught:
+        with Caught() as caught:
             returned.append(_call_for_one(user, one, problem, step))
         if caught.error is not None:
             returned.append(_failure(name, user, caught.error))
@@ -199,7 +199,7 @@ def _ask_for_group(
     name: str, user: UserReward, asked: Sequence[Asked], problem: Problem, step: int
 ) -> list[Value]:
     returned: Any = None
-    with _Caught() as caught:
+    with Caught() as caught:
         (returned,) = _settled(name, user, [user.function(**_group_arguments(user, asked, problem, step))])
         if not isinstance(returned, RewardFailure):
             returned = _spread(returned, len(asked))
@@ -314,7 +314,7 @@ def _spread(returned: Any, number: int) -> list[Any]:
 def _value(name: str, user: UserReward, returned: Any) -> Value:
     if returned is None or isinstance(returned, RewardFailure):
         return returned
-    with _Caught() as caught:
+    with Caught() as caught:
         return number_of(returned)
     assert caught.error is not None
     return _failure(name, user, caught.error)
@@ -345,22 +345,6 @@ def _shown(value: Any) -> str:
 # What the user's code raises ----------------------------------------------------------------------
 
 
-class _Caught:
-    """Takes what a piece of the user's code raises; only an interruption (Ctrl-C) goes on."""
-
-    def __init__(self) -> None:
-        self.error: BaseException | None = None
-
-    def __enter__(self) -> "_Caught":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, frames: TracebackType | None
-    ) -> bool:
-        self.error = error if isinstance(error, Exception | SystemExit) else None
-        return self.error is not None
-
-
 def _failure(name: str, user: UserReward, error: BaseException) -> RewardFailure:
     path = user.reference.rpartition(":")[0]
     return RewardFailure(
@@ -374,7 +358,7 @@ def _failure(name: str, user: UserReward, error: BaseException) -> RewardFailure
 def _described(error: BaseException, path: str) -> str:
     """Return an exception as one line, with the last line of the user's file that it went through."""
     text = ""
-    with _Caught():  # an exception of the user's may fail to say what it is
+    with Caught():  # an exception of the user's may fail to say what it is
         text = " ".join(str(error).split())
     lines = [
         frame.lineno
@@ -396,7 +380,7 @@ def _settled(name: str, user: UserReward, returned: list[Any]) -> list[Any]:
     async def settle(one: Any) -> Any:
         if not inspect.isawaitable(one):
             return one
-        with _Caught() as caught:
+        with Caught() as caught:
             return await one
         assert caught.error is not None
         return _failure(name, user, caught.error)

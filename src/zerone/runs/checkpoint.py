@@ -1,12 +1,13 @@
 """Checkpoints: weights, optimizer state, reference, and how far a run was.
 
 A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
-all. Weights are a transformers directory that other tools load; tensors are safetensors, the rest
-is JSON. Randomness is a function of (seed, step, ...), so no generator state is needed.
+all. A manifest holds the checksum of every file: one that was damaged since is told by name and set
+aside, and the one before is used. Weights are a transformers directory that other tools load; tensors are
+safetensors, the rest is JSON. Randomness is a function of (seed, step, ...), so no generator state is needed.
 """
 
-import json
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from zerone.errors import CheckpointError
-from zerone.model.loading import sync_path, write_model
+from zerone.errors import CheckpointError, FileError
+from zerone.files import read_json, write_json
+from zerone.identity import sha256_of_file
+from zerone.model.loading import stored_parameters, sync_path, write_model
+from zerone.model.lora import full_weights
+from zerone.model.sharding import copy_full, full_of, sharded_like
+from zerone.runs.directory import RunDir
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,15 @@ class ModelPart:
 
     def write(self, path: Path) -> None:
         """Write the directory."""
-        write_model(self.module, self.tokenizer, path)
+        write_model(self.module, self.tokenizer, path, full_weights(self.module))
 
     def read(self, path: Path) -> None:
         """Load the weights into the module."""
-        _load_into(self.module, load_file(path / "model.safetensors"))
+        _load_into(self.module, stored_parameters(path, self.module))
+
+
+_MANIFEST_NAME = "manifest.json"
+_PROGRESS_NAME = "progress.json"
 
 
 class Part(Protocol):
@@ -48,6 +58,24 @@ class Part(Protocol):
         """Take back what was written."""
         ...
 
+
+@dataclass(frozen=True, slots=True)
+class RecordsPart:
+    """What a run has recorded up to a checkpoint, by checksum: it goes on from figures that are its own."""
+
+    run: RunDir
+
+    def write(self, path: Path) -> None:
+        """Write the checksums."""
+        path.write_text(write_json(self.run.sums()), encoding="utf-8")
+
+    def read(self, path: Path) -> None:
+        """Compare the checksums, which a checkpoint of an older version has not."""
+        if path.exists():
+            self.run.compare_sums(read_json(path))
+
+
+RECORDS_NAME = "records.json"
 
 State = Mapping[str, Part | nn.Module | torch.optim.Optimizer]
 """What a run resumes from, by name; modules and optimizers are kept as NAME.safetensors."""
@@ -67,7 +95,7 @@ def _path_of(directory: Path, step: int) -> Path:
 
 def checkpoints(directory: Path) -> list[Path]:
     """Return the complete checkpoints, oldest first."""
-    return sorted(path for path in directory.glob("step_*") if (path / "progress.json").exists())
+    return sorted(path for path in directory.glob("step_*") if (path / _PROGRESS_NAME).exists())
 
 
 def save_checkpoint(
@@ -82,7 +110,7 @@ def save_checkpoint(
     step holds the same. Replacing it would mean a moment without any.
     """
     final = _path_of(directory, progress.step)
-    if (final / "progress.json").exists():
+    if (final / _PROGRESS_NAME).exists():
         return
     temporary = directory / f".{final.name}.tmp"
     try:
@@ -95,8 +123,9 @@ def save_checkpoint(
                 save_file(_optimizer_tensors(part), temporary / f"{name}.safetensors")
             else:
                 part.write(temporary / name)
-        text = json.dumps({"step": progress.step, "updates": progress.updates})
-        (temporary / "progress.json").write_text(text, encoding="utf-8")
+        text = write_json({"step": progress.step, "updates": progress.updates})
+        (temporary / _PROGRESS_NAME).write_text(text, encoding="utf-8")
+        (temporary / _MANIFEST_NAME).write_text(write_json({"sha256": _sums(temporary)}), encoding="utf-8")
         _sync(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -111,10 +140,49 @@ def save_checkpoint(
         shutil.rmtree(old, ignore_errors=True)
 
 
+def restore_newest(directory: Path, state: State) -> Progress | None:
+    """Put the newest sound checkpoint's state into the given objects; None where there is no checkpoint.
+
+    Damaged ones are told of and set aside, so that their steps are made again. Raises CheckpointError where
+    none is sound.
+    """
+    found = checkpoints(directory)
+    # They appear whole, so one without its last file was damaged too.
+    damaged = [
+        (path, CheckpointError(f"checkpoint {path} is damaged (it has no {_PROGRESS_NAME}); remove it"))
+        for path in sorted(directory.glob("step_*"))
+        if path not in found
+    ]
+    progress = None
+    while found and progress is None:
+        try:
+            progress = load_checkpoint(found[-1], state)
+        except CheckpointError as error:
+            damaged.append((found.pop(), error))
+    if damaged and progress is None:
+        raise CheckpointError(
+            f"no checkpoint of {directory} can be used: {damaged[0][1]}; with none before it, put back what "
+            "is damaged or begin anew in another directory"
+        )
+    for path, fault in damaged:
+        aside = path.with_name(f".{path.name}.damaged")
+        print(f"warning: {fault}; going on from {found[-1].name}; it is kept as {aside}", file=sys.stderr)
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+        except OSError as problem:
+            raise CheckpointError(f"cannot move the damaged {path} away: {problem.strerror}") from problem
+    return progress
+
+
 def load_checkpoint(path: Path, state: State) -> Progress:
-    """Put a checkpoint's state into the given objects; raises CheckpointError if it is damaged."""
+    """Put a checkpoint's state into the given objects; raises CheckpointError if it is damaged.
+
+    One of a version without manifests is taken as it is.
+    """
     try:
-        progress = Progress(**json.loads((path / "progress.json").read_text(encoding="utf-8")))
+        _compare_sums(path)
+        progress = _progress_of(path)
         for name, part in state.items():
             if isinstance(part, nn.Module):
                 _load_into(part, load_file(path / f"{name}.safetensors"))
@@ -129,9 +197,38 @@ def load_checkpoint(path: Path, state: State) -> Progress:
     return progress
 
 
+def _progress_of(path: Path) -> Progress:
+    found = read_json(path / _PROGRESS_NAME)
+    progress = Progress(step=found["step"], updates=found["updates"])
+    if not all(type(count) is int and count >= 0 for count in (progress.step, progress.updates)):
+        raise FileError(f"{path / _PROGRESS_NAME} holds no counts")
+    if path.name != _path_of(path.parent, progress.step).name:
+        raise FileError(f"{path / _PROGRESS_NAME} is of step {progress.step}")
+    return progress
+
+
+def _sums(directory: Path) -> dict[str, str]:
+    """Return the checksum of every file of a checkpoint by its name, but for the manifest's own."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != _MANIFEST_NAME)
+    return {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in files}
+
+
+def _compare_sums(directory: Path) -> None:
+    """Raise FileError for a file that is missing, or other than when the checkpoint was written."""
+    path = directory / _MANIFEST_NAME
+    if not path.exists():
+        return
+    sums = read_json(path)["sha256"]
+    if not isinstance(sums, dict) or _PROGRESS_NAME not in sums:
+        raise FileError(f"{path} holds no checksums")
+    for name, sha256 in sums.items():
+        if sha256_of_file(directory / name) != sha256:
+            raise FileError(f"{name} is not what was written")
+
+
 def _distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters by name, tied ones once."""
-    return {name: parameter.detach().contiguous() for name, parameter in module.named_parameters()}
+    return {name: full_of(parameter).contiguous() for name, parameter in module.named_parameters()}
 
 
 def _load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -141,26 +238,52 @@ def _load_into(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         raise KeyError(f"no tensor named {sorted(missing)[0]}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])
+            copy_full(parameter, tensors[name])
+
+
+_CODES = ("codes", "scale", "qmap")
+"""The tensors of a state that torchao keeps in 8 bits; `is_signed` stands beside them."""
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return AdamW's state by parameter number."""
-    state = optimizer.state_dict()["state"]
-    return {
-        f"{number}.{name}": value.detach().contiguous() if value.ndim else value.detach().reshape(1)
-        for number, values in state.items()
-        for name, value in values.items()
-    }
+    """Return AdamW's state by parameter number; a state in 8 bits as the tensors that it consists of."""
+    found: dict[str, Tensor] = {}
+    for number, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            full: Any = full_of(value)
+            key = f"{number}.{name}"
+            if hasattr(full, "codes"):
+                found |= {f"{key}.{part}": getattr(full, part).contiguous() for part in _CODES}
+                found[f"{key}.is_signed"] = torch.tensor([full.signed])
+            else:
+                found[key] = full.contiguous() if full.ndim else full.reshape(1)
+    return found
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
     tree = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
+    parts: dict[tuple[int, str], dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, name = key.split(".", 1)
-        state.setdefault(int(number), {})[name] = value.squeeze() if name == "step" else value
+        number, name, *part = key.split(".")
+        if part:
+            parts.setdefault((int(number), name), {})[part[0]] = value
+        elif name == "step":
+            state.setdefault(int(number), {})[name] = value.squeeze()
+        else:
+            state.setdefault(int(number), {})[name] = sharded_like(value, parameters[int(number)])
+    for (index, name), found in parts.items():
+        state.setdefault(index, {})[name] = sharded_like(_in_8_bits(found), parameters[index])
     optimizer.load_state_dict({"state": state, "param_groups": tree["param_groups"]})
+
+
+def _in_8_bits(parts: Mapping[str, Tensor]) -> Tensor:
+    """Return the state of torchao's AdamW that `parts` are of."""
+    from torchao.optim.subclass_8bit import OptimState8bit
+
+    tensors = [parts[name] for name in _CODES]
+    return OptimState8bit(*tensors, bool(parts["is_signed"]), torch.float32)  # type: ignore[no-any-return]  # without types
 
 
 def _sync(directory: Path) -> None:

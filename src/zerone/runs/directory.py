@@ -6,13 +6,13 @@
   checkpoints/step_N/ what `--resume` goes back to      model/            the final model
   summary.json        base and final figures            report.html       the report
   run.log             tracebacks of the user's reward functions, where any failed
+  tracker/            what log.tracker keeps here, and its log; with log.tracker=none there is none
   best/               SFT: the model of the lowest held-out loss; an SFT run has no rollouts
 
 Files are replaced whole (temporary name, sync, rename) or appended and cut back on resume, so a
 run that is killed at any instant can go on.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -21,10 +21,24 @@ import sqlite3
 import struct
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-from zerone.errors import RunDirError
+from zerone.config.reading import read_run_options
+from zerone.config.recipes import RUN_OPTIONS
+from zerone.errors import FileError, RunDirError
+from zerone.files import (
+    JsonObject,
+    parse_json,
+    read_json,
+    read_json_lines,
+    read_text,
+    write_json,
+    written_whole,
+)
+from zerone.identity import sha256_of_start
+from zerone.runs.shapes import check_columns, check_shape
 from zerone.types import Credited
 
 _SCHEMA = """
@@ -46,27 +60,19 @@ CREATE INDEX IF NOT EXISTS rollouts_figures
 # The last holds what is shown of many rollouts at once, which their texts and tokens would make slow to read.
 
 
+RECIPE_NAME = "recipe.yaml"
+"""The configurations of all stages, in the directory of a pipeline."""
+
+_OTHER_NAMES = frozenset(("environment.json", "timing.jsonl", "evals", "summary.json", ".lock"))
+
 _DEEPEST_MODEL = 3
 """Directories between a run and a model in it, with the run: RUN/checkpoints/step_N/model."""
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a file so that a reader (or a crash) sees the old text or the new one."""
-    if not path.name:
-        raise RunDirError(f"cannot write {path}: it is a directory; name a file")
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise RunDirError(
-            f"cannot write {path}: {error.strerror}; nothing already written is lost"
-        ) from error
+    with written_whole(path) as file:
+        file.write(text)
 
 
 def peak_memory() -> int:
@@ -87,7 +93,7 @@ def not_a_run(path: Path) -> RunDirError:
     """Return the error for what is no run directory; where it holds runs (a pipeline), it names them."""
     inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
     if inside:
-        return RunDirError(f"{path} is no run itself; name one of the runs in it: {', '.join(inside)}")
+        return RunDirError(f"{path} is not a run itself; name one of the runs in it: {', '.join(inside)}")
     return RunDirError(f"{path} is not a run directory (it has no config.yaml)")
 
 
@@ -101,7 +107,7 @@ class RunDir:
     @property
     def config_path(self) -> Path:
         """The resolved configuration (YAML)."""
-        return self.path / "config.yaml"
+        return self.path / RUN_OPTIONS
 
     @property
     def model_path(self) -> Path:
@@ -128,6 +134,11 @@ class RunDir:
         """The tracebacks of what failed in the user's own code."""
         return self.path / "run.log"
 
+    @property
+    def tracker_path(self) -> Path:
+        """The folder of the run's tracker (trackers/)."""
+        return self.path / "tracker"
+
     def log(self, text: str) -> None:
         """Append to run.log."""
         try:
@@ -144,6 +155,10 @@ class RunDir:
     @property
     def _metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
+
+    def files(self) -> Iterator[Path]:
+        """Yield every file that a run or its stages have written, but for the pages made from them."""
+        return (path for path in self.path.rglob("*") if path.is_file() and path.suffix != ".html")
 
     def lock(self) -> Self:
         """Take the directory for this process, making it where needed.
@@ -180,10 +195,26 @@ class RunDir:
 
     def read_config_yaml(self) -> str:
         """Return the configuration as saved."""
-        try:
-            return self.config_path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RunDirError(f"cannot read {self.config_path}: {error.strerror}") from error
+        return read_text(self.config_path)
+
+    def read_config(self) -> Mapping[str, Any]:
+        """Return the configuration as saved, in sections; raises FileError where it is damaged.
+
+        What it names relative to the run stays so.
+        """
+        return read_run_options(self.config_path)
+
+    def writes(self, name: str) -> bool:
+        """Whether a run writes something of this name into its directory."""
+        models = (self.model_path, self.best_path, self.checkpoints_path)
+        own = (*models, self.config_path, self.rollouts_path, self._metrics_path, self.report_path)
+        return name in {path.name for path in own} | _OTHER_NAMES
+
+    @property
+    def root(self) -> Path:
+        """The directory that is moved as a whole: the run's own, or that of its pipeline."""
+        above = self.path.absolute().parent
+        return above if (above / RECIPE_NAME).is_file() else self.path.absolute()
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
         """Write environment.json."""
@@ -191,7 +222,51 @@ class RunDir:
 
     def read_environment(self) -> dict[str, Any]:
         """Return the environment that the run was started in, and what has changed since (`resumed`)."""
-        return _read_json(self.path / "environment.json")
+        return _read(self.path / "environment.json")
+
+    def sums(self) -> dict[str, dict[str, Any]]:
+        """Return length and checksum of what is recorded so far: figures and evaluations, no rollouts."""
+        paths = [self._metrics_path] if self._metrics_path.exists() else []
+        return {
+            path.relative_to(self.path).as_posix(): {
+                "bytes": path.stat().st_size,
+                "sha256": sha256_of_start(path, path.stat().st_size),
+            }
+            for path in (*paths, *self._eval_paths())
+        }
+
+    def compare_sums(self, sums: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raise FileError where what was recorded by then is another now; more may have come since."""
+        for name, known in sums.items():
+            if sha256_of_start(self.path / name, known["bytes"]) != known["sha256"]:
+                raise FileError(f"{self.path / name} is not what the run has recorded")
+
+    def require_steps(self, step: int, *, has_rollouts: bool, has_timing: bool = True) -> None:
+        """Raise FileError unless all that a run records of its first `step` steps is there to go on from."""
+        paths = [self._metrics_path, *([self.path / "timing.jsonl"] if has_timing else [])]
+        recorded = {path: {entry["step"] for _, entry in _entries(path)} for path in paths}
+        if has_rollouts:
+            recorded[self.rollouts_path] = self._steps_of_groups()
+        for path, steps in recorded.items():
+            if missing := sorted(set(range(1, step + 1)) - steps):
+                raise FileError(
+                    f"{path} lacks step {missing[0]}, and the checkpoint is of step {step}; put it back, "
+                    f"or remove the checkpoints after step {missing[0] - 1} to make the steps again"
+                )
+        if step and 0 not in self.read_evals():
+            raise FileError(
+                f"{self.path / 'evals'} lacks the evaluation of step 0; put it back, or begin anew"
+            )
+
+    def _steps_of_groups(self) -> set[int]:
+        """Return the steps in the database, opened to write: a kill may have left a journal to roll back."""
+        if not self.rollouts_path.exists():
+            return set()
+        try:
+            with closing(self._database()) as database:
+                return {row["step"] for row in database.execute("SELECT DISTINCT step FROM groups")}
+        except sqlite3.Error as error:
+            raise FileError(f"cannot read {self.rollouts_path}: {error}") from error
 
     def rewind(self, step: int, *, has_rollouts: bool = True) -> None:
         """Drop everything recorded after `step` steps, as the checkpoint of that step is used."""
@@ -263,7 +338,11 @@ class RunDir:
 
     def read_evals(self) -> dict[int, dict[str, Any]]:
         """Return the evaluations by step."""
-        return {_step_of(path): _read_json(path) for path in self._eval_paths()}
+        found: dict[int, dict[str, Any]] = {_step_of(path): _read(path) for path in self._eval_paths()}
+        for step, result in found.items():
+            if result.get("step", step) != step or result.get("loss", 0.0) is None:
+                raise FileError(f"{self.path / 'evals'}: that of step {step} is damaged")
+        return found
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
@@ -279,20 +358,40 @@ class RunDir:
     def read_summary(self) -> dict[str, Any] | None:
         """Return summary.json, or None while the run is not finished."""
         path = self.path / "summary.json"
-        return _read_json(path) if path.exists() else None
+        return _read(path) if path.exists() else None
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[sqlite3.Row]:
         """Read from rollouts.sqlite (tables `groups` and `rollouts`, joined by step and position)."""
         if not self.rollouts_path.exists():
             raise RunDirError(f"{self.path} has no rollouts.sqlite; is it a run directory?")
-        database = sqlite3.connect(f"{self.rollouts_path.absolute().as_uri()}?mode=ro", uri=True)
-        database.row_factory = sqlite3.Row
         try:
-            yield from database.execute(sql, parameters)
-        except sqlite3.Error as error:
-            raise RunDirError(f"cannot read {self.rollouts_path}: {error}") from error
-        finally:
-            database.close()
+            with closing(
+                sqlite3.connect(f"{self.rollouts_path.absolute().as_uri()}?mode=ro", uri=True)
+            ) as database:
+                database.row_factory = sqlite3.Row
+                rows = database.execute(sql, parameters)
+                names = [column[0] for column in rows.description]
+                yield from check_columns(rows, names, self.rollouts_path)
+        except (sqlite3.Error, OverflowError) as error:
+            is_cut = self.rollouts_path.with_name(f"{self.rollouts_path.name}-journal").exists()
+            hint = "; it was killed while it wrote, and --resume puts that in order" if is_cut else ""
+            raise RunDirError(f"cannot read {self.rollouts_path}: {error}{hint}") from error
+
+
+def stored(text: str, run: RunDir) -> dict[str, Any]:
+    """Return what a column of JSON holds (`spec`, `parts`); raises FileError for anything but an object."""
+    value = parse_json(text, str(run.rollouts_path))
+    if not isinstance(value, dict):
+        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} is not a JSON object")
+    return value
+
+
+def numbers_stored(text: str, run: RunDir) -> dict[str, float]:
+    """Return what a column of numbers by name holds; raises FileError for anything else."""
+    value = stored(text, run)
+    if not all(isinstance(number, int | float) for number in value.values()):
+        raise FileError(f"{run.rollouts_path} is damaged: {text[:40]!r} holds something that is not a number")
+    return value
 
 
 _INSERT_GROUP = "INSERT OR REPLACE INTO groups VALUES (?,?,?,?,?,?,?,?,?)"
@@ -338,46 +437,34 @@ def _rollout_rows(step: int, position: int, credited: Credited) -> Iterator[tupl
 
 
 def _pretty(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return write_json(value, indent=2) + "\n"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunDirError(f"cannot read {path}: {error}") from error
-    if not isinstance(value, dict):
-        raise RunDirError(f"cannot read {path}: it must hold a JSON object, not {type(value).__name__}")
+def _read(path: Path) -> JsonObject:
+    value = read_json(path)
+    check_shape(value, str(path))
     return value
 
 
-def _entries(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _entries(path: Path) -> list[tuple[str, JsonObject]]:
     """Return the complete lines of a file, as text and read; a last one without an end was cut by a crash."""
     if not path.exists():
         return []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunDirError(f"cannot read {path}: {error}") from error
-    whole = enumerate((line for line in lines if line.endswith("\n")), start=1)
-    return [(line, _entry(line, f"{path}:{number}")) for number, line in whole]
-
-
-def _entry(line: str, place: str) -> dict[str, Any]:
-    """Return what a line tells of a step."""
-    try:
-        entry = json.loads(line)
-    except ValueError as error:
-        raise RunDirError(f"{place}: not JSON, the file is damaged: {error}") from error
-    if not isinstance(entry, dict) or not isinstance(entry.get("step"), int):
-        raise RunDirError(f"{place}: tells of no step, the file is damaged")
-    return entry
+    found: list[tuple[str, JsonObject]] = []
+    for number, (line, entry) in enumerate(read_json_lines(path), start=1):
+        if not isinstance(entry.get("step"), int):
+            raise FileError(f"{path}:{number}: tells of no step, the file is damaged")
+        if found and entry["step"] <= found[-1][1]["step"]:
+            raise FileError(f"{path}:{number}: step {entry['step']} comes after {found[-1][1]['step']}")
+        check_shape(entry, f"{path}:{number}")
+        found.append((line, entry))
+    return found
 
 
 def _append(path: Path, value: Mapping[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value) + "\n")
+            file.write(write_json(value) + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -385,4 +472,7 @@ def _append(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def _step_of(path: Path) -> int:
-    return int(path.stem.removeprefix("step_"))
+    number = path.stem.removeprefix("step_")
+    if not (number.isascii() and number.isdigit()):
+        raise FileError(f"{path} is not named after a step (step_000010.json); move it away")
+    return int(number)

@@ -12,8 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from zerone import hub
 from zerone.errors import ModelError
-from zerone.identity import LINEAGE_NAME, is_model, sha256_of_path
+from zerone.files import read_json
+from zerone.identity import LINEAGE_NAME, is_model, sha256_of_path, sha256_of_text
 from zerone.model.loading import EMBEDDED, find_directory, hash_weights, read_provenance
 from zerone.runs.directory import write_atomically
 
@@ -84,13 +86,23 @@ def read_lineage(directory: Path) -> Lineage | None:
     if not path.exists():
         return None
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        nodes = {key: Node(**node) for key, node in value["nodes"].items()}
+        value = read_json(path)
+        nodes = {key: _node(node) for key, node in value["nodes"].items()}
         lineage = Lineage(root=value["root"], nodes=nodes)
         lineage.as_dict()  # every key that is named is there
     except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ModelError(f"{path} is no lineage ({error}); remove it or put it back") from error
+        raise ModelError(f"{path} is not a lineage ({error}); remove it or put it back") from error
     return lineage
+
+
+def _node(value: Mapping[str, Any]) -> Node:
+    node = Node(**value)
+    told = (node.about, node.made_by, node.inputs)
+    if not all(isinstance(one, dict) for one in told) or not all(
+        isinstance(one, str) for one in (node.name, node.kind, node.sha256, *node.inputs.values())
+    ):
+        raise TypeError("a node of it is damaged")
+    return node
 
 
 def lineage_of_model(path: str, name: str = "base") -> Lineage:
@@ -102,13 +114,17 @@ def lineage_of_model(path: str, name: str = "base") -> Lineage:
     known = read_lineage(directory)
     if known is not None and not weights_have_changed(directory, known):
         return known
-    about = {"path": path, "weights_sha256": hash_weights(directory)}
+    about: dict[str, Any] = {"path": path, "weights_sha256": hash_weights(directory)}
+    commit = hub.pinned([path]).get("model", {}).get(path)
+    if commit is not None:
+        about["revision"] = commit
     if known is not None:
         about["edited"] = f"other weights than {LINEAGE_NAME} tells of"
     node = Node(
         name=name if known is None else known.node.name,
         kind="model",
-        sha256=sha256_of_path(directory),
+        # What else lies in the cache is not the model's: the commit says all.
+        sha256=sha256_of_path(directory) if commit is None else sha256_of_text(f"{path} {commit}"),
         about=about,
         made_by=(read_provenance(directory) or {}) if known is None else {},
         inputs={} if known is None else {"before": known.root},
@@ -118,14 +134,14 @@ def lineage_of_model(path: str, name: str = "base") -> Lineage:
 
 def model_directory(path: str) -> Path:
     """Return the directory of a model, which may be named by its run; raises ModelError if there is none."""
-    if path == EMBEDDED:
+    if path == EMBEDDED or hub.is_model_name(path):
         return find_directory(path)
     directory = Path(path).expanduser()
     for candidate in (directory, directory / "model"):
         if is_model(candidate):
             return candidate
     raise ModelError(
-        f"{directory} is no model: neither it nor {directory / 'model'} holds config.json and weights"
+        f"{directory} is not a model: neither it nor {directory / 'model'} holds config.json and weights"
     )
 
 

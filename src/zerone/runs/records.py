@@ -12,12 +12,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from zerone.errors import RunDirError
+from zerone.errors import FileError, RunDirError
+from zerone.files import read_json, read_yaml
 from zerone.identity import is_model, sha256_of_path, sha256_of_value
 from zerone.runs.directory import write_atomically
 
-RECIPE_NAME = "recipe.yaml"
-"""The configurations of all stages, in the pipeline's directory."""
 RECORD_NAME = "stage.json"
 
 
@@ -56,6 +55,38 @@ class Record:
         return sha256_of_value(self.made_from)
 
 
+def read_recipe_of_stages(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the options of every stage of a pipeline; raises FileError for a damaged recipe."""
+    tree = read_yaml(path)
+    stages = tree.get("stages") if isinstance(tree, Mapping) else None
+    if not isinstance(stages, Mapping) or not all(isinstance(one, Mapping) for one in stages.values()):
+        raise FileError(f"{path} is damaged: it must map the names of stages to their options")
+    return {str(name): dict(options) for name, options in stages.items()}
+
+
+def _check(record: Record, stage: str) -> None:
+    """Raise TypeError for what a record of a stage cannot hold."""
+    kinds = {
+        "made_from": (record.made_from, dict),
+        "by": (record.by, dict),
+        "options": (record.made_from.get("options", {}), dict),
+        "inputs": (record.made_from.get("inputs", {}), dict),
+        "revision": (record.made_from.get("revision", 0), int),
+        "seconds": (record.seconds, int | float),
+        "peak_rss_bytes": (record.peak_rss_bytes, int),
+        **{f"{name}.path": (output.path, str) for name, output in record.outputs.items()},
+        **{f"{name}.sha256": (output.sha256, str) for name, output in record.outputs.items()},
+    }
+    for name, (value, kind) in kinds.items():
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {str(value)[:40]!r}")
+    if record.stage != stage:
+        raise TypeError(f"it is of stage {record.stage!r}")
+    for output in record.outputs.values():
+        if Path(output.path).is_absolute() or ".." in Path(output.path).parts:
+            raise TypeError(f"{output.path!r} lies elsewhere")
+
+
 class Records:
     """The stages of one pipeline's directory."""
 
@@ -73,11 +104,10 @@ class Records:
         if not path.exists():
             return None
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = dict(read_json(path))
             outputs = {name: Output(**output) for name, output in value.pop("outputs").items()}
             record = Record(**value, outputs=outputs)
-            if not isinstance(record.made_from, dict) or not isinstance(record.by, dict):
-                raise TypeError("made_from and by must be objects")
+            _check(record, stage)
             return record
         except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
             raise RunDirError(f"{path} is damaged ({error}); remove {path.parent} to do it again") from error
@@ -91,7 +121,7 @@ class Records:
         """Make the stage's directory, with its record in it."""
         path = self.path_of(record.stage)
         if path.exists():
-            raise RunDirError(f"{path} is there already and is no stage of a pipeline; move it away")
+            raise RunDirError(f"{path} exists already and is not a stage of a pipeline; move it away")
         new = path.with_name(f".{path.name}.new")
         try:
             shutil.rmtree(new, ignore_errors=True)

@@ -130,7 +130,7 @@ def read_execution(text: str, backend: str | None = None) -> Execution:
     Raise `SandboxError` for anything that is not an execution.
     """
     if weigh(text) > MAX_WEIGHT:
-        raise SandboxError(f"the executor's answer is no execution, it holds too many values: {text[:200]!r}")
+        raise SandboxError(f"the executor's reply is not an execution, too many values: {text[:200]!r}")
     try:
         fields: Mapping[str, Any] = json.loads(text)
         execution = Execution(
@@ -144,5 +144,5 @@ def read_execution(text: str, backend: str | None = None) -> Execution:
             backend=str(fields["backend"]),
         )
     except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise SandboxError(f"the executor's answer is no execution ({error!r}): {text[:200]!r}") from error
+        raise SandboxError(f"the executor's reply is not an execution ({error!r}): {text[:200]!r}") from error
     return execution if backend is None else replace(execution, backend=backend)

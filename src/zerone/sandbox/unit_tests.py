@@ -92,7 +92,7 @@ def read_suite(path: Path) -> Suite:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON: {error}") from error
+        raise DataError(f"{path} is not JSON: {error}") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -44,7 +44,7 @@ class Opaque:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise Malformed(f"{constant} is no JSON")
+    raise Malformed(f"{constant} is not JSON")
 
 
 _TEXT = re.compile(r'"[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?')
@@ -87,7 +87,7 @@ def parse_line(line: str) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from error
     if not isinstance(parsed, list) or not parsed:
-        raise Malformed("a line of results is no list")
+        raise Malformed("a line of results is not a list")
     return parsed
 
 
@@ -137,7 +137,7 @@ def check_keys(keys: Sequence[Any]) -> None:
     so there may not be many. The hash of a text is salted.
     """
     if sum(not isinstance(key, str) for key in keys) > _MAX_UNSALTED:
-        raise Malformed(f"more than {_MAX_UNSALTED} keys that are no texts")
+        raise Malformed(f"more than {_MAX_UNSALTED} keys that are not text")
     hashes = sorted(map(hash, keys))
     # Of a sorted list, equal ones lie side by side.
     if any(map(operator.eq, hashes, hashes[_MAX_COLLISIONS:])):

@@ -154,7 +154,7 @@ def _own_sampling(files: ModelFiles) -> tuple[float, float, int]:
         if not isinstance(value, int | float) or not is_usable(value):
             raise ModelError(
                 f"generation_config.json in {files.directory} has {value!r} as {name}, by which nothing can "
-                "be drawn; mend it there, or take it out"
+                "be sampled; correct it there, or remove it"
             )
         return value
 

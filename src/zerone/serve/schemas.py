@@ -34,7 +34,7 @@ def _check_characters(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ValueError("a lone surrogate is no character; send valid Unicode") from error
+        raise ValueError("a lone surrogate is not a character; send valid Unicode") from error
     return text
 
 

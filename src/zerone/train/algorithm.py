@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from zerone.config import Config
 from zerone.runs.checkpoint import Progress, State
+from zerone.train.health import Plan
 from zerone.train.optim import warmup_then_constant
 from zerone.train.trainer import Trainer
 from zerone.types import Credited, Group
@@ -43,7 +44,7 @@ class Algorithm(Protocol):
         """Make the updates of a step, which counts from 0."""
         ...
 
-    def health(self, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    def health(self, config: Config, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
         """Return a sentence on the run from the figures of the steps before and of this one."""
         ...
 
@@ -55,3 +56,9 @@ class Algorithm(Protocol):
 def learning_rate_of(config: Config, update: int) -> float:
     """Return the learning rate of an update, which counts from 0."""
     return warmup_then_constant(update, config.optim.learning_rate, config.optim.warmup_updates)
+
+
+def plan_of(config: Config) -> Plan:
+    """Return what the sentence on a run needs to know of what is planned."""
+    checkpoint = config.checkpoint
+    return Plan(steps=config.rl.steps, checkpoint_every=checkpoint.every, checkpoint_keep=checkpoint.keep)

@@ -130,7 +130,7 @@ class OnPolicyDistillation:
         figures = sums.metrics(learning_rate_of(config, updates - 1), updates)
         return StepResult(credited=credited, updates=updates, figures=figures)
 
-    def health(self, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    def health(self, config: Config, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
         """Return how far the student is from its teacher."""
         return f"{now['kl']:.4f} nats per token from the teacher"
 

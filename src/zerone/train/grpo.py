@@ -14,7 +14,7 @@ from zerone.config import Config
 from zerone.errors import TrainingError
 from zerone.runs.checkpoint import State
 from zerone.train.advantage import credit
-from zerone.train.algorithm import StepResult, TrainState, learning_rate_of
+from zerone.train.algorithm import StepResult, TrainState, learning_rate_of, plan_of
 from zerone.train.batch import Batch, make_batches, split_minibatches
 from zerone.train.health import verdict
 from zerone.train.loss import LossTerms, Objective, grpo_loss
@@ -51,9 +51,9 @@ class Grpo:
         make_updates(config, state, credited, step, sums, batches, objective_of(config))
         return sums.stats(None)
 
-    def health(self, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    def health(self, config: Config, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
         """Return whether the run is learning, and if not, why and what to change."""
-        return verdict(history, now)
+        return verdict(history, now, plan_of(config))
 
     def state(self) -> State:
         """Return nothing: the group's mean is the baseline."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from zerone.engine.weights import ModuleWeights
+from zerone.model.decoder import check_plain
 from zerone.model.loading import save_model
 from zerone.runs.checkpoint import ModelPart, State
 from zerone.train.optim import apply_update
@@ -22,7 +23,8 @@ from zerone.train.trainer import A, Objective
 class LocalTrainer:
     """A transformers module trained through the decoder; the `Trainer` of one process.
 
-    `rate_option` names the option of the learning rate in messages.
+    `rate_option` names the option of the learning rate in messages. Raises ModelError for a module with
+    adapters, which the decoder would leave out.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class LocalTrainer:
         reference: nn.Module | None = None,
         rate_option: str = "optim.learning_rate",
     ) -> None:
+        check_plain(module)
         self.module = module
         self.optimizers = tuple(optimizers)
         self.dtype = dtype

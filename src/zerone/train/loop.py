@@ -8,9 +8,10 @@ here a step is one rollout phase, followed by `minibatches * epochs` updates.
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 from zerone.config import Config
+from zerone.data.mixture import Mixture
 from zerone.engine.api import Engine, Request, SamplingParams
 from zerone.errors import TrainingError
 from zerone.prompts.r1 import THINK_OPEN, Style
@@ -25,14 +26,6 @@ from zerone.train.advantage import credit
 from zerone.train.algorithm import Algorithm, TrainState
 from zerone.train.metrics import failure_metrics, rollout_metrics
 from zerone.types import Credited, Group, Problem
-
-
-class Mixture(Protocol):
-    """A source of training problems; what it draws depends on nothing but its arguments."""
-
-    def draw(self, step: int, num_problems: int, first: int = 0) -> Sequence[Problem]:
-        """Return problems `first` .. `first + num_problems - 1` of a step."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +77,7 @@ def train(
         metrics |= rollout_metrics(result.credited, style, opened_by_prompt(config))
         metrics |= result.figures
         metrics |= failure_metrics(failures)
-        metrics["verdict"] = algorithm.health(state.history, metrics)
+        metrics["verdict"] = algorithm.health(config, state.history, metrics)
         state.history.append(metrics)
         timing = {"step": step + 1, **clock.seconds, "total_s": clock.total, **between.seconds}
         between = Clock()

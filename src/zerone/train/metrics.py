@@ -4,10 +4,11 @@ In: the graded groups of a step, and the terms of its updates' losses, which are
 micro-batches. Out: a flat mapping without any clock value, so that a resumed run writes the same bytes.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, pstdev
+from statistics import fmean, pstdev, stdev
 from typing import Any
 
 from zerone.prompts.r1 import Style, parse_completion, style_for
@@ -21,6 +22,12 @@ from zerone.types import Credited, Finish, Graded, Outcome, StepStats
 def _mean(values: Iterable[float]) -> float | None:
     listed = list(values)
     return fmean(listed) if listed else None
+
+
+def _error(groups: Sequence[Sequence[float]]) -> float | None:
+    """Return the standard error of a mean over completions, over groups: those of one problem are alike."""
+    means = [fmean(values) for values in groups if values]
+    return stdev(means) / math.sqrt(len(means)) if len(means) > 1 else None
 
 
 def _length(graded: Graded) -> int:
@@ -47,10 +54,13 @@ def rollout_metrics(
         problem = graded.rollout.problem
         by_cell[f"{problem.family}/{problem.level}"].append(graded.parts["accuracy"])
     rewards = [graded.reward for graded in counted]
+    judged = [[graded for graded in c.group.members if graded.is_judged] for c in groups]
     return {
         "reward_mean": _mean(rewards),
         "reward_std": pstdev(rewards) if rewards else None,
+        "reward_mean_se": _error([[graded.reward for graded in members] for members in judged]),
         "accuracy": _mean(graded.parts["accuracy"] for graded in counted),
+        "accuracy_se": _error([[graded.parts["accuracy"] for graded in members] for members in judged]),
         "format": _mean(graded.parts["format"] for graded in counted),
         "groups_with_signal": fmean(float(credited.has_signal) for credited in groups),
         "groups_all_right": fmean(float(bool(flags) and all(flags)) for flags in is_right),

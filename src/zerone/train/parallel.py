@@ -6,74 +6,122 @@ carry global denominators, so gradients only have to be summed. A rank with less
 passes, as every rank must take part in every gathering of weights.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    MixedPrecisionPolicy,
+    OffloadPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 
 from zerone.device import Device
-from zerone.engine.weights import ModuleWeights, TensorMeta, WeightSource
+from zerone.engine.weights import GatheredWeights, ModuleWeights, WeightSource
 from zerone.errors import ModelError
 from zerone.model.loading import save_model
+from zerone.model.lora import ADAPTER, AdapterPart, Base, base_of, full_weights, has_adapters, write_adapter
 from zerone.model.packed import pack
-from zerone.processes.ranks import ALONE, Ranks
+from zerone.processes.ranks import ALONE, Ranks, open_group
 from zerone.runs.checkpoint import ModelPart, State
+from zerone.train.memory import Resident, advised, held_by
 from zerone.train.optim import apply_update
 from zerone.train.trainer import A, Objective
 from zerone.train.transformers_forward import Attention, TransformersForward, add_methods, computes_packed
+
+Offload = Literal["none", "reference", "all"]
+MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+def _plain_adamw(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParallelSettings:
+    """How a model is trained, whatever it learns.
+
+    `recompute` keeps of each block only its input and computes it again in the backward pass; `offload`
+    keeps on the CPU, between uses, the reference or all fp32 weights with gradients and optimizer.
+    """
+
+    make_optimizer: MakeOptimizer = _plain_adamw
+    max_grad_norm: float = 1.0
+    rate_option: str = "optim.learning_rate"
+    recompute: bool = False
+    offload: Offload = "none"
 
 
 class ParallelTrainer:
     """A transformers causal language model in training; a `Trainer`.
 
-    `module` holds fp32 weights on its device, not sharded yet; `reference` likewise.
+    `module` holds its weights on the CPU or its device, not sharded yet: fp32, or those of the device's type
+    frozen below fp32 adapters (model/lora.py), which then belong to `base`. `reference` likewise, or is
+    `module` itself, whose adapters are off then.
     """
 
     def __init__(
         self,
         module: Any,
         device: Device,
+        settings: ParallelSettings = ParallelSettings(),
         *,
         ranks: Ranks = ALONE,
         reference: Any = None,
-        max_grad_norm: float = 1.0,
-        rate_option: str = "optim.learning_rate",
-        recompute: bool = False,
+        base: Base | None = None,
     ) -> None:
         self.device = device
         self.ranks = ranks
-        self._max_grad_norm = max_grad_norm
-        self._rate_option = rate_option
+        self._settings = settings
+        self._base = base
         self._loss: float | None = None
-        self.is_sharded = ranks.size > 1 or device.dtype is not torch.float32
-        if recompute:
-            module.gradient_checkpointing_enable({"use_reentrant": False})
-        self.module = self._placed(module)
-        self.reference_module = None if reference is None else self._placed(reference.requires_grad_(False))
+        self.has_adapters = has_adapters(module)
+        if self.has_adapters and base is None:
+            raise AssertionError("adapters are kept with the name and hash of their base model")
+        is_in_fp32 = device.dtype is torch.float32 or self.has_adapters
+        self.is_sharded = ranks.size > 1 or not is_in_fp32 or settings.offload == "all"
+        self._has_base_reference = reference is module
+        self.module = self._placed(module, is_offloaded=settings.offload == "all")
+        if settings.recompute:
+            recompute_blocks(self.module)
+        self.reference_module = None
+        if reference is not None and not self._has_base_reference:
+            self.reference_module = self._placed(
+                reference.requires_grad_(False), is_offloaded=settings.offload != "none"
+            )
         self.attention = self._attention()
-        self.optimizers: tuple[torch.optim.Optimizer, ...] = ()
+        trained = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
+        self.optimizers = (settings.make_optimizer(trained),)
 
-    def _placed(self, module: Any) -> Any:
+    def _placed(self, module: Any, *, is_offloaded: bool) -> Any:
         """Move a model to the device, shard it where that is needed, and give it the methods of a pass."""
         module = module.to(self.device.torch).eval()
         names = add_methods(module)
-        if self.is_sharded:
-            _shard(module, self.device)
+        if self.is_sharded or is_offloaded:
+            open_group(self.ranks, self.device.kind)
+            shard(module, self.device, is_offloaded=is_offloaded)
             for name in names:
                 register_fsdp_forward_method(module, name)
         return module
 
     def _attention(self) -> Attention:
         """Return how this model takes packed batches: found out, not looked up."""
-        wanted: Attention = "flex" if self.device.kind == "cuda" else "dense"
         device, dtype = self.device.torch, self.device.dtype
-        return wanted if computes_packed(self.module, device, dtype, wanted) else "unpacked"
+        modules = [self.module] if self.reference_module is None else [self.module, self.reference_module]
+        ways: tuple[Attention, ...] = ("flex", "dense") if self.device.kind == "cuda" else ("dense",)
+        for way in ways:
+            for module in modules:
+                use_attention(module, way)
+            if computes_packed(self.module, device, dtype, way):
+                return way
+        return "unpacked"
 
     @property
     def dtype(self) -> torch.dtype:
@@ -82,8 +130,8 @@ class ParallelTrainer:
 
     @property
     def has_reference(self) -> bool:
-        """Whether a reference model is kept."""
-        return self.reference_module is not None
+        """Whether there is a reference model."""
+        return self._has_base_reference or self.reference_module is not None
 
     def evaluating(self) -> TransformersForward:
         """Return the model as it is now, to be used without gradients."""
@@ -91,25 +139,32 @@ class ParallelTrainer:
 
     def reference(self) -> TransformersForward | None:
         """Return the reference model, to be used without gradients, or None."""
+        if self._has_base_reference:
+            return replace(self._pass(self.module), is_base=True)
         return None if self.reference_module is None else self._pass(self.reference_module)
 
     def _pass(self, module: Any) -> TransformersForward:
         return TransformersForward(module, self.device.torch, self.device.dtype, self.attention)
 
     def forward_backward(self, batches: Iterable[A], objective: Objective[A]) -> float:
-        """Add the gradients of a minibatch's micro-batches; return the loss, their sum over all ranks."""
+        """Add the gradients of a minibatch's micro-batches; return the loss, their sum over all ranks.
+
+        Raises TrainingError where the memory does not do.
+        """
         every = list(batches)
-        shares = deal([len(batch.packed.tokens_N) for batch in every], self.ranks.size)
+        sizes = [len(batch.packed.tokens_N) for batch in every]
+        shares = deal(sizes, self.ranks.size)
         mine = shares[self.ranks.rank]
         policy, reference = self.evaluating(), self.reference()
         found: list[tuple[int, float, Any]] = []
-        for index in mine:
-            loss, terms = objective.loss(policy, reference, on_device(every[index], self.device.torch))
-            (loss * self.ranks.size).backward()  # FSDP2 takes the mean over ranks
-            found.append((index, loss.item(), terms))
-        for _ in range(max(map(len, shares)) - len(mine)):
-            loss, _ = objective.loss(policy, reference, on_device(emptied(every[0]), self.device.torch))
-            loss.backward()
+        with advised(self.resident, max(sizes, default=0)):
+            for index in mine:
+                loss, terms = objective.loss(policy, reference, on_device(every[index], self.device.torch))
+                (loss * self.ranks.size).backward()  # FSDP2 takes the mean over ranks
+                found.append((index, loss.item(), terms))
+            for _ in range(max(map(len, shares)) - len(mine)):
+                loss, _ = objective.loss(policy, reference, on_device(emptied(every[0]), self.device.torch))
+                loss.backward()
         total = 0.0
         for _, loss_of_batch, terms in sorted(self.ranks.each(found), key=lambda part: part[0]):
             total += loss_of_batch
@@ -123,48 +178,106 @@ class ParallelTrainer:
         loss, self._loss = self._loss, None
         if loss is None:
             return 0.0
-        return apply_update(
-            [self.module],
+        with advised(self.resident, 0):
+            return apply_update(
+                [self.module],
+                self.optimizers,
+                loss=loss,
+                learning_rate=learning_rate,
+                max_grad_norm=self._settings.max_grad_norm,
+                rate_option=self._settings.rate_option,
+                of_all_ranks=self.ranks.largest,
+            )
+
+    def forget(self) -> None:
+        """Leave a pass out of the next update; its gradients are cleared already."""
+        self._loss = None
+
+    def resident(self) -> Resident:
+        """Return what the model, its gradients and its optimizer hold, and how the model computes."""
+        return held_by(
+            self.module,
             self.optimizers,
-            loss=loss,
-            learning_rate=learning_rate,
-            max_grad_norm=self._max_grad_norm,
-            rate_option=self._rate_option,
-            of_all_ranks=self.ranks.largest,
+            self.reference_module,
+            device=self.device,
+            recomputes=self._settings.recompute,
+            has_adapters=self.has_adapters,
         )
 
     def replace_reference(self) -> None:
         """Make the reference the present policy."""
+        if self._has_base_reference:
+            raise AssertionError("the reference of adapters is their base model, which does not change")
         if self.reference_module is not None:
             self.reference_module.load_state_dict(self.module.state_dict())
 
     def weights(self) -> WeightSource:
         """Return the weights for an engine; all ranks read them together where they are sharded."""
-        return ShardedWeights(self.module) if self.is_sharded else ModuleWeights(self.module)
+        is_plain = not self.is_sharded and not self.has_adapters
+        return ModuleWeights(self.module) if is_plain else GatheredWeights(self.module)
 
     def state(self, tokenizer: Any) -> State:
-        """Return what a checkpoint keeps, by file name."""
+        """Return what a checkpoint keeps, by file name; of a model with adapters these alone."""
         (optimizer,) = self.optimizers
+        if self._base is not None:
+            return {ADAPTER: AdapterPart(self.module, self._base), "optimizer": optimizer}
         reference = {} if self.reference_module is None else {"reference": self.reference_module}
         return {"model": ModelPart(self.module, tokenizer), "optimizer": optimizer, **reference}
 
     def save(self, directory: Path, tokenizer: Any, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write the model as a transformers directory."""
-        save_model(self.module, tokenizer, directory, provenance)
+        """Write the model as a transformers directory; adapters are merged, and lie in it besides."""
+
+        def write_more(path: Path) -> None:
+            if self._base is not None:
+                write_adapter(self.module, path / ADAPTER, self._base)
+
+        save_model(
+            base_of(self.module),
+            tokenizer,
+            directory,
+            provenance,
+            weights=full_weights(self.module),
+            write_more=write_more,
+        )
 
 
-def _shard(module: Any, device: Device) -> None:
-    """Shard each block and then the root over all ranks, fp32 with computation in the device's type."""
+def shard(module: Any, device: Device, *, is_offloaded: bool = False) -> None:
+    """Shard each block and then the root over all ranks, fp32 with computation in the device's type.
+
+    The root too gives its gathered parameters up after a forward pass (FSDP2 would keep them): whoever reads
+    the module next, as optimizer, engine or checkpoint, finds the shards of the fp32 weights.
+    """
     mesh = init_device_mesh(device.kind, (dist.get_world_size(),))
     policy = MixedPrecisionPolicy(param_dtype=device.dtype, reduce_dtype=torch.float32)
+    offload = CPUOffloadPolicy(pin_memory=device.kind == "cuda") if is_offloaded else OffloadPolicy()
     for block in blocks_of(module):
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-    fully_shard(module, mesh=mesh, mp_policy=policy)
+        fully_shard(block, mesh=mesh, mp_policy=policy, offload_policy=offload)
+    fully_shard(module, mesh=mesh, mp_policy=policy, offload_policy=offload, reshard_after_forward=True)
+
+
+def recompute_blocks(module: Any) -> None:
+    """Have each block keep only its input, and compute it again in the backward pass."""
+    base = base_of(module)
+    if not base.supports_gradient_checkpointing:
+        raise ModelError(
+            f"{type(base).__name__} cannot compute its blocks again; set model.gradient_checkpointing=false"
+        )
+    newer = getattr(base, "activation_checkpointing_enable", None)  # its name from transformers 5.20 or so on
+    (newer or base.gradient_checkpointing_enable)({"use_reentrant": False})
+    for block in blocks_of(module):
+        block.training = True  # of the block itself: dropout inside of it stays off
+
+
+def use_attention(module: Any, attention: Attention) -> None:
+    """Have a model's layers take the mask of a way to attend; eager ones stay as they are."""
+    base = base_of(module)
+    if base.config._attn_implementation != "eager":
+        base.set_attn_implementation("flex_attention" if attention == "flex" else "sdpa")
 
 
 def blocks_of(module: Any) -> list[nn.Module]:
     """Return the layers of a transformers model; raises ModelError where it keeps them elsewhere."""
-    inner = module.get_base_model() if hasattr(module, "get_base_model") else module
+    inner = base_of(module)
     layers = getattr(getattr(inner, inner.base_model_prefix), "layers", None)
     if not isinstance(layers, nn.ModuleList):
         raise ModelError(
@@ -172,26 +285,6 @@ def blocks_of(module: Any) -> list[nn.Module]:
             "model.precision=fp32"
         )
     return list(layers)
-
-
-class ShardedWeights:
-    """The full tensors of a sharded model, gathered one by one on all ranks together."""
-
-    def __init__(self, module: Any) -> None:
-        self._module = module
-
-    def metadata(self) -> list[TensorMeta]:
-        """Return name, type and full shape of each parameter, tied ones once."""
-        return [
-            TensorMeta(name, parameter.dtype, tuple(parameter.shape))
-            for name, parameter in self._module.named_parameters()
-        ]
-
-    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield the parameters, tied ones once; every rank must iterate to the end."""
-        for name, parameter in self._module.named_parameters():
-            full = parameter.detach()
-            yield name, full.full_tensor() if hasattr(full, "full_tensor") else full
 
 
 def deal(sizes: Sequence[int], num_ranks: int) -> list[list[int]]:

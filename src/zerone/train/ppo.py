@@ -6,7 +6,7 @@ from typing import Any
 from zerone.config import Config
 from zerone.runs.checkpoint import State
 from zerone.train.advantage import credit
-from zerone.train.algorithm import StepResult, TrainState
+from zerone.train.algorithm import StepResult, TrainState, plan_of
 from zerone.train.batch import Batch
 from zerone.train.critic import Critic
 from zerone.train.grpo import (
@@ -53,9 +53,9 @@ class Ppo:
         make_updates(config, state, credited, step, sums, batches, objective, update_critic)
         return sums.stats(estimates)
 
-    def health(self, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
+    def health(self, config: Config, history: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> str:
         """Return whether the run is learning, and if not, why and what to change."""
-        return verdict(history, now)
+        return verdict(history, now, plan_of(config))
 
     def state(self) -> State:
         """Return the critic and its optimizer."""

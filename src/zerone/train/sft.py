@@ -135,7 +135,8 @@ def mean_loss(policy: ModelPass, examples: Sequence[Example], microbatch_tokens:
 
 def loss_sum(logits_CV: Tensor, microbatch: MicroBatch) -> Tensor:
     """Return the negative log-likelihood of a micro-batch's completions, summed over their tokens."""
-    return functional.cross_entropy(logits_CV, microbatch.targets_C, reduction="sum")
+    targets_C = microbatch.targets_C.to(logits_CV.device)
+    return functional.cross_entropy(logits_CV, targets_C, reduction="sum")
 
 
 # Examples and batches -----------------------------------------------------------------------------

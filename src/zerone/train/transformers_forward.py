@@ -8,6 +8,8 @@ that does not is given each sequence by itself.
 Dimensions: C completion tokens, D width, N packed tokens, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import MethodType
 from typing import Any, Literal
@@ -15,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from zerone.model.lora import adapters_off, base_of
 from zerone.model.packed import pack
 from zerone.model.visibility import Places, block_mask, dense_mask, places_of, sequences_of
 from zerone.train.logprobs import read_logprobs
@@ -31,22 +34,32 @@ class TransformersForward:
     device: torch.device
     dtype: torch.dtype
     attention: Attention
+    is_base: bool = False
+    """Whether adapters are off, as for the reference of a LoRA training."""
 
     def logits(self, batch: Targets) -> Tensor:
         """Return the head's output for each target, [C, V] in fp32."""
         places = places_of(batch.packed, self.device)
         sources_C = batch.sources_C.to(self.device) + places.num_before
-        found: Tensor = self.module.zerone_logits(places, sources_C, self.dtype, self.attention)
+        with self._model() as module:
+            found: Tensor = module.zerone_logits(places, sources_C, self.dtype, self.attention)
         return found
 
     def logprobs(self, batch: Targets, temperature: float) -> tuple[Tensor, Tensor]:
         """Return log pi of each target and, without gradient, the entropy there, both [C] in fp32."""
         places = places_of(batch.packed, self.device)
         sources_C = batch.sources_C.to(self.device) + places.num_before
-        found: tuple[Tensor, Tensor] = self.module.zerone_logprobs(
-            places, sources_C, batch.targets_C.to(self.device), self.dtype, self.attention, temperature
-        )
+        targets_C = batch.targets_C.to(self.device)
+        with self._model() as module:
+            found: tuple[Tensor, Tensor] = module.zerone_logprobs(
+                places, sources_C, targets_C, self.dtype, self.attention, temperature
+            )
         return found
+
+    @contextmanager
+    def _model(self) -> Iterator[Any]:
+        with adapters_off(self.module) if self.is_base else nullcontext():
+            yield self.module
 
 
 def add_methods(module: Any) -> tuple[str, ...]:
@@ -78,7 +91,10 @@ def _logprobs(
 ) -> tuple[Tensor, Tensor]:
     hidden_CD = _hidden(module, places, dtype, attention).index_select(0, sources_C)
     vocab_size = text_config(module).vocab_size
-    return read_logprobs(hidden_CD, targets_C, lambda hidden: _head(module, hidden), vocab_size, temperature)
+    logprobs_C, entropy_C = read_logprobs(
+        hidden_CD, targets_C, lambda hidden: _head(module, hidden), vocab_size, temperature
+    )
+    return logprobs_C.clone(), entropy_C  # FSDP2 hangs its hook on the output, which must not be a view
 
 
 def text_config(module: Any) -> Any:
@@ -104,7 +120,7 @@ def _hidden(module: Any, places: Places, dtype: torch.dtype, attention: Attentio
 
 def _body(module: Any) -> Any:
     """Return the model without its head, below an adapter where there is one."""
-    inner = module.get_base_model() if hasattr(module, "get_base_model") else module
+    inner = base_of(module)
     return getattr(inner, inner.base_model_prefix)
 
 

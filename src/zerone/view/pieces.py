@@ -5,16 +5,16 @@ but for characters that several tokens make up. The tokenizer is the tokenizers 
 read without transformers, whose import takes longer than the whole first view.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-import yaml
 from tokenizers import Tokenizer
 
+from zerone.config.reading import resolve_reference
 from zerone.escaping import visible
+from zerone.files import read_json
 from zerone.runs.directory import RunDir
 
 Piece = tuple[str, int]
@@ -71,10 +71,9 @@ def find_tokenizer(run: RunDir) -> Tokenizer | None:
     """
     for directory in _model_directories(run):
         try:
-            text = (directory / "tokenizer.json").read_text(encoding="utf-8")
             # Looked at first: of a file that was cut off the library complains by a bare Exception.
-            if isinstance(json.loads(text), dict):
-                return Tokenizer.from_str(text)
+            read_json(directory / "tokenizer.json")
+            return Tokenizer.from_file(str(directory / "tokenizer.json"))
         except (OSError, ValueError):
             continue
     return None
@@ -83,10 +82,8 @@ def find_tokenizer(run: RunDir) -> Tokenizer | None:
 def _model_directories(run: RunDir) -> Iterator[Path]:
     yield run.model_path
     yield from (path / "model" for path in sorted(run.checkpoints_path.glob("step_*"), reverse=True))
-    config = yaml.safe_load(run.read_config_yaml())
-    model = config.get("model") if isinstance(config, dict) else None
-    path = model.get("path") if isinstance(model, dict) else None
+    path = run.read_config().get("model", {}).get("path")
     if path == "embedded":
         yield Path(str(resources.files("zerone") / "world" / "embedded"))
     elif isinstance(path, str):
-        yield Path(path)
+        yield Path(resolve_reference(path, run.path))

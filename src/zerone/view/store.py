@@ -6,7 +6,6 @@ step, so a look at the whole run is many short statements, never a long one. The
 with the tables (runs/directory.py); on runs older than them the same statements work and are slower.
 """
 
-import json
 import math
 import struct
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 from zerone.escaping import visible
 from zerone.rewards.reflection import count_reflection_words
-from zerone.runs.directory import RunDir
+from zerone.runs.directory import RunDir, numbers_stored
 
 Json = dict[str, Any]
 
@@ -123,23 +122,23 @@ def group(run: RunDir, step: int, position: int) -> tuple[Json, list[tuple[Json,
         return None
     head = {key: rows[0][key] for key in rows[0].keys() if key != "prompt_ids"}  # noqa: SIM118
     found = run.query(f"{_ROLLOUT} ORDER BY sample", (step, position))
-    return _shown(head), [_rollout(dict(row)) for row in found]
+    return _shown(head), [_rollout(run, dict(row)) for row in found]
 
 
 def rollout(run: RunDir, step: int, position: int, sample: int) -> tuple[Json, Tokens] | None:
     """Return one rollout, or None where there is none."""
     rows = list(run.query(f"{_ROLLOUT} AND sample = ?", (step, position, sample)))
-    return _rollout(dict(rows[0])) if rows else None
+    return _rollout(run, dict(rows[0])) if rows else None
 
 
-def _rollout(row: Json) -> tuple[Json, Tokens]:
+def _rollout(run: RunDir, row: Json) -> tuple[Json, Tokens]:
     ids, logprobs = row.pop("completion_ids"), row.pop("logprobs")
     tokens = Tokens(
         ids=struct.unpack(f"<{len(ids) // 4}i", ids),
         logprobs=struct.unpack(f"<{len(logprobs) // 4}f", logprobs),
     )
     row["reflection_words"] = count_reflection_words(row["text"])
-    return _shown(row) | {"parts": json.loads(row["parts"])}, tokens
+    return _shown(row) | {"parts": numbers_stored(row["parts"], run)}, tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,6 @@ Prefill runs through the trainer's packed forward pass. A draw depends on a comp
 position alone, whatever is decoded beside it.
 """
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +17,7 @@ from zerone.engine.torch.admission import Admission, Arrivals, Waves
 from zerone.engine.torch.batch import Bounded
 from zerone.engine.weights import ModuleWeights, WeightSource, load_into
 from zerone.model.decoder import Decoder
+from zerone.model.loading import empty_model
 from zerone.types import Rollout
 
 
@@ -25,7 +25,8 @@ class TorchEngine:
     """Samples with the weights of a transformers module; see the module's docstring.
 
     `slots` rows are decoded at once. With `kv_bytes` requests are taken as they arrive and the cache is
-    bounded by it; without, each submission is a wave whose memory is set aside at once.
+    bounded by it; without, each submission is a wave whose memory is set aside at once. `config` is the
+    model's transformers configuration, needed for weights that do not lie in a module on the CPU here.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TorchEngine:
         dtype: torch.dtype,
         *,
         kv_bytes: int | None = None,
+        config: Any = None,
     ) -> None:
         self.weight_version = -1
         self.weight_hash = ""
@@ -48,9 +50,9 @@ class TorchEngine:
         self._slots = slots
         self._kv_bytes = kv_bytes
         self._decoder: Decoder | None = None
-        self._module: Any = None
-        self._is_own = False
-        """Whether nobody else uses the module."""
+        self._config = config
+        self._own: Any = None
+        """A module that nobody else uses, into which weights from elsewhere are copied."""
         self._admission: Admission | None = None
         self._has_cancelled = False
 
@@ -59,25 +61,27 @@ class TorchEngine:
         """Take the weights as they are now, to be called again after each update.
 
         In fp32 some matrices of a module in this process are its own, not copies: sampling between an
-        update and the next call would mix old and new weights.
+        update and the next call would mix old and new weights. Weights from elsewhere (sharded, on a GPU,
+        with adapters, in a file) are copied into a module of the engine.
         """
-        if isinstance(source, ModuleWeights):
-            self._module, self._is_own = source.module, False
+        if isinstance(source, ModuleWeights) and source.module.device.type == "cpu":
+            module = source.module
         else:
-            self._copy_in(source)
-        self.use(Decoder.for_sampling(self._module, self.dtype), version)
+            module = self._copied(source)
+        self.use(Decoder.for_sampling(module, self.dtype), version)
 
     def own(self, module: Any) -> None:
-        """Hold a module that nobody else uses, into which the tensors of other sources are copied."""
-        self._module, self._is_own = module, True
+        """Hold a module that nobody else uses."""
+        self._own = module
         self.use(Decoder.for_sampling(module, self.dtype), 0)
 
-    def _copy_in(self, source: WeightSource) -> None:
-        if self._module is None:
-            raise AssertionError("an engine without a model takes weights from a module alone")
-        if not self._is_own:  # the trainer's
-            self._module, self._is_own = copy.deepcopy(self._module), True
-        load_into(self._module, source)
+    def _copied(self, source: WeightSource) -> Any:
+        if self._own is None:
+            if self._config is None:
+                raise AssertionError("without a configuration an engine takes weights from a module alone")
+            self._own = empty_model(self._config, self.dtype)
+        load_into(self._own, source)
+        return self._own
 
     def use(self, decoder: Decoder, version: int) -> None:
         """Sample with a decoder from now on."""
@@ -86,7 +90,7 @@ class TorchEngine:
 
     def sleep(self) -> None:
         """Give up the weights and their memory until the next `update_weights`."""
-        self._decoder = self._admission = None
+        self._decoder = self._admission = self._own = None
 
     def close(self) -> None:
         """Give up the weights."""

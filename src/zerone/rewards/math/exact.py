@@ -272,7 +272,7 @@ def _factorial(form: Form) -> Form:
     if value is None:
         raise NotExact
     if value.denominator != 1 or value < 0:
-        raise Unreadable("a factorial of what is no natural number")
+        raise Unreadable("a factorial of something other than a natural number")
     if value > MAX_FACTORIAL:
         raise Unreadable("a factorial is too large")
     return _constant(Fraction(math.factorial(int(value))))
@@ -283,7 +283,7 @@ def _binomial(upper: Form, lower: Form) -> Form:
     if top is None or bottom is None:
         raise NotExact
     if top.denominator != 1 or bottom.denominator != 1 or min(top, bottom) < 0:
-        raise Unreadable("a binomial of what are no natural numbers")
+        raise Unreadable("a binomial of something other than natural numbers")
     if top > MAX_FACTORIAL:
         raise Unreadable("a binomial is too large")
     return _constant(Fraction(math.comb(int(top), int(bottom))))
@@ -296,6 +296,16 @@ def _absolute(form: Form) -> Form:
     return _constant(abs(value))
 
 
+def _whole(form: Form, rounded: Callable[[Fraction], int]) -> Form:
+    """Return a constant rounded down or up; raise NotExact where it may be the whole number beside it."""
+    value = form.rational
+    if value is None:
+        value = Fraction(approximate(form))
+        if abs(value - round(value)) < Fraction(1, 10**30):
+            raise NotExact
+    return _constant(Fraction(rounded(value)))
+
+
 _OPERATIONS: dict[str, Callable[..., Form]] = {
     "+": _add,
     "*": _multiply,
@@ -306,6 +316,8 @@ _OPERATIONS: dict[str, Callable[..., Form]] = {
     "!": _factorial,
     "binom": _binomial,
     "abs": _absolute,
+    "floor": lambda form: _whole(form, math.floor),
+    "ceil": lambda form: _whole(form, math.ceil),
 }
 
 

@@ -1,5 +1,7 @@
 """Finds the answer in a completion: the last complete `\\boxed{...}` or answer block.
 
+Boxes side by side, with nothing but a comma or `and` and names between them, are one answer.
+
 In: a completion, or the text of an answer block. Out: the whole content of the box, or None. Only
 what stands outside the reasoning counts. The content is taken whole, and so is what touches the box:
 `-\\boxed{42}` and `\\boxed{4}2` are not the answer 42, and a box within an expression is no answer.
@@ -7,9 +9,13 @@ One pass over the text, whatever it holds.
 """
 
 import re
+from collections.abc import Sequence
 
 from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, box_spans, split_reasoning
 from zerone.rewards.math.guards import MAX_CHARACTERS
+
+Span = tuple[int, int, int]
+"""Start of the command, start of the content, end of the content."""
 
 _STYLE = re.compile(
     r"(?:\\(?:math|text)(?:bf|rm|it|sf|tt)|\\text|\\mathbf|\\bm|\\displaystyle|\\color\{\w+\})?\s*$"
@@ -51,6 +57,22 @@ _FACTOR_AFTER = re.compile(
 _LETTER_AFTER = re.compile(r"\s+(?![aAImgshlLJNWVKCF]\b)[A-Za-z](?![A-Za-z'\u2019])")
 """In prose a letter is a factor unless it is a word or a unit."""
 
+_MAX_BOXES = 20
+_LONGEST_LINK = 60
+_LINK_NAME = r"(?:\\?[A-Za-z]+(?:_(?:\w|\{\w{1,4}\}))?'*(?:\([a-z]\))?)"
+_LINK_OPEN = r"(?:\$\$?|\\\(|\\\[|\*\*|&)?\s*"
+_LINK_CLOSE = r"\s*(?:\$\$?|\\\)|\\\]|\*\*)?\s*"
+_LINK = re.compile(
+    rf"{_LINK_CLOSE}(?:[,;]?\s*(?:\\text\s*\{{\s*)?(?:and|or|\\lor|\\land|\\vee|\\wedge|或|和)(?:\s*\}})?|[,;\u3001\uff0c]|[,;]?\s*\\\\)"
+    rf"(?:\s|\\[ ,;:]|\\q?quad|~)*{_LINK_OPEN}(?:{_LINK_NAME}\s*&?=\s*&?)?\s*{_LINK_OPEN}"
+)
+_NEW_LINE = re.compile(
+    rf"{_LINK_CLOSE}[.,;]?\s*{_LINK_CLOSE}\n\s*(?:[-*]\s+)?{_LINK_OPEN}{_LINK_NAME}\s*&?=\s*&?\s*{_LINK_OPEN}"
+)
+_NAME_BEFORE = re.compile(rf"(?:(?<![\\A-Za-z0-9_])|(?<=\\\\))({_LINK_NAME})\s*&?=\s*&?\s*{_LINK_OPEN}$")
+_LISTED = re.compile(r"^[^(\[{]*[,;]|\b(?:and|or)\b|^\s*\\\{")
+"""A box that holds several values is an answer by itself."""
+
 _WORDS = re.compile(r"\\(?:text|mbox|textbf|textrm)\s*\{[^\\{}\d]*\}")
 _MAGNITUDE = re.compile(
     r"[\s~]*(?:\$\$?|\\[)\]])?[\s~]*(?:\\(?:text|mbox)\s*\{\s*)?(?:(?:hundred|thousand|million|billion|trillion|dozen)s?\b"
@@ -70,8 +92,8 @@ def extract_math_answer(completion: str) -> str | None:
     start += len(ANSWER_OPEN)
     end = tail.index(ANSWER_CLOSE, start)
     after = tail[end + len(ANSWER_CLOSE) :]
-    if (later := _last_box(after)) is not None:
-        return _whole(after, *later)
+    if _last_box(after) is not None:
+        return find_box(after)
     return read_answer_block(tail[start:end])
 
 
@@ -81,13 +103,48 @@ def read_answer_block(text: str) -> str | None:
 
 
 def find_box(text: str) -> str | None:
-    """Return the content of the last complete box; None if there is none or it is a part of more."""
-    box = _last_box(text)
-    return None if box is None else _whole(text, *box)
+    """Return the content of the last complete box, with those beside it as a list.
+
+    None if there is none, or if one of them is a part of more.
+    """
+    spans, _ = box_spans(text)
+    group = _side_by_side(text, spans)
+    if not group or len(group) > _MAX_BOXES:
+        return None
+    contents = [_whole(text, *box) for box in group]
+    if len(set(contents)) == 1 or any(content and _LISTED.search(content) for content in contents):
+        return contents[-1]
+    if None in contents:
+        return None
+    names = [_NAME_BEFORE.search(text[max(0, start - _LONGEST_LINK) : start]) for start, _, _ in group]
+    return ", ".join(
+        f"{name[1]}={content}" if name else str(content)
+        for name, content in zip(names, contents, strict=True)
+    )
 
 
-def _last_box(text: str) -> tuple[int, int, int] | None:
-    """Return (start of the command, start of the content, end of the content) of the last outermost box."""
+def _side_by_side(text: str, spans: Sequence[Span]) -> list[Span]:
+    """Return the last box and those before it that nothing but a separator and names part from it."""
+    group = list(spans[-1:])
+    for box in reversed(spans[:-1]):
+        between = text[box[2] + 1 : group[0][0]]
+        if len(between) > _LONGEST_LINK or len(group) > _MAX_BOXES:
+            break
+        if not _LINK.fullmatch(between):
+            # On lines of their own only values of different names belong together: `x = 2` corrects `x = 1`.
+            names = [
+                _NAME_BEFORE.search(text[max(0, box[0] - _LONGEST_LINK) : box[0]]),
+                _NAME_BEFORE.search(between),
+            ]
+            found = {name[1] for name in names if name}
+            if len(found) < 2 or not _NEW_LINE.fullmatch(between):
+                break
+        group.insert(0, box)
+    return group
+
+
+def _last_box(text: str) -> Span | None:
+    """Return the span of the last outermost box."""
     found, _ = box_spans(text)
     return found[-1] if found else None
 

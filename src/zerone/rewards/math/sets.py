@@ -20,7 +20,7 @@ def without_points(whole: Answer, removed: Answer) -> UnionOf | None:
     """Return an interval without some points inside it, as the union of what is left."""
     if not (isinstance(whole, Bracketed) and isinstance(removed, Listing) and removed.items):
         return None
-    places = [_place(item) for item in (*whole.items, *removed.items)]
+    places = [place_of(item) for item in (*whole.items, *removed.items)]
     if len(whole.items) != 2 or whole.opening not in "([" or any(place is None for place in places):
         return None
     low, high, *points = [place for place in places if place is not None]
@@ -40,13 +40,13 @@ def overlap(one: Bracketed, other: Bracketed) -> Bracketed | None:
     low, high = (one, other) if one.items[1] == INFINITY else (other, one)
     if low.items[1] != INFINITY or high.items[0] != MINUS_INFINITY:
         return None
-    start, end = _place(low.items[0]), _place(high.items[1])
+    start, end = place_of(low.items[0]), place_of(high.items[1])
     if start is None or end is None or not start < end:
         return None
     return Bracketed(low.opening, high.closing, (low.items[0], high.items[1]))
 
 
-def _place(answer: Answer) -> Fraction | float | None:
+def place_of(answer: Answer) -> Fraction | float | None:
     """Return where a number is on the line; None for what is no number."""
     match answer:
         case Scalar(Symbol("infinity"), ""):

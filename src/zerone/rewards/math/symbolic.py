@@ -15,10 +15,18 @@ import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 from sympy.polys.polyerrors import BasePolynomialError
 
-from zerone.rewards.math.comparison import ExactJudge, decimal_places, stands_for
 from zerone.rewards.math.exact import NotExact
 from zerone.rewards.math.guards import MAX_BITS, MAX_EXPONENT, MAX_FACTORIAL
+from zerone.rewards.math.judge import (
+    ExactJudge,
+    decimal_places,
+    is_rounded,
+    looks_rounded,
+    stands_for,
+    written_places,
+)
 from zerone.rewards.math.kinds import Relation
+from zerone.rewards.math.rounding import agree_rounded, has_rounding
 from zerone.rewards.math.terms import Number, Operation, Symbol, Term, Unreadable
 from zerone.rewards.math.text import ROW_END
 
@@ -65,6 +73,8 @@ _FUNCTIONS = {
     "coth": sympy.coth,
     "exp": sympy.exp,
     "abs": sympy.Abs,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
 }
 _CONSTANTS = {"pi": sympy.pi, "e": sympy.E, "i": sympy.I, "infinity": sympy.oo}
 _COMMAND = re.compile(r"\\[A-Za-z]+")
@@ -87,8 +97,26 @@ class SymbolicJudge:
         places = decimal_places(answer)
         if places is not None and not one.free_symbols:
             return _stands_for(one, other, places)
+        places = decimal_places(gold)
+        if places is not None and not other.free_symbols:
+            given = Fraction(int(one.p), int(one.q))
+            if looks_rounded(given, places) and _is_rounded(other, given, places):
+                return True
+        if has_rounding(one, other):
+            return agree_rounded(one, other, _agree)
         found = _agree(one, other)
         return _ask_math_verify(one, other) if found is None else found
+
+    def rounds(self, decimal: Term, value: Term) -> bool:
+        """Whether a decimal is a value, or that value rounded to the decimal's own places."""
+        try:
+            return self._exact.rounds(decimal, value)
+        except NotExact:
+            given, number = to_sympy(decimal), to_sympy(value)
+        places = written_places(decimal)
+        if places is None or number.free_symbols or not given.is_Rational:
+            return False
+        return _is_rounded(number, Fraction(int(given.p), int(given.q)), places)
 
     def relations(self, gold: Relation, answer: Relation) -> bool:
         """Whether the differences of both sides are equal up to a constant factor."""
@@ -97,20 +125,27 @@ class SymbolicJudge:
         except NotExact:
             one = _gold_to_sympy(gold.left) - _gold_to_sympy(gold.right)
             other = to_sympy(answer.left) - to_sympy(answer.right)
+        if has_rounding(one, other):
+            return gold.operator == answer.operator and agree_rounded(one, other, _agree)
         if gold.operator != answer.operator:
             return False
         values = list(_values((one, other)))
         if len(values) < _MIN_POINTS or any(b == 0 for _, b in values):
             return False
         first = values[0][0] / values[0][1]
+        if first == 0:
+            # `\\ln e = 1` holds always: it is no multiple of an equation.
+            return False
         is_constant = all(_close(a / b, first) for a, b in values)
         return is_constant and (not gold.operator.startswith("<") or bool(first > 0))
 
-    def texts(self, gold: str, answer: str) -> bool:
+    def texts(self, gold: str, answer: str, *, is_foreign: bool) -> bool:
         """Whether math-verify reads the same in two texts."""
         one, other = _read(gold), _read(answer)
-        if one is None:
+        if one is None and is_foreign:
             raise GoldUnreadable
+        if one is None:
+            raise Unreadable("notation that math-verify cannot compare with the ground truth")
         if other is None:
             raise Unreadable("math-verify cannot read it")
         # It lowers the case of all symbols.
@@ -220,12 +255,22 @@ _OPERATIONS: dict[str, Callable[..., Expression]] = {
 
 
 def _stands_for(gold: Expression, answer: Expression, places: int) -> bool:
-    value = sympy.N(gold, _DIGITS)
+    value = _value(gold)
+    return value is not None and stands_for(value, Fraction(int(answer.p), int(answer.q)), places)
+
+
+def _is_rounded(number: Expression, given: Fraction, places: int) -> bool:
+    value = _value(number)
+    return value is not None and is_rounded(value, given, places)
+
+
+def _value(number: Expression) -> Fraction | None:
+    """Return a real constant to fifty digits; None for anything else."""
+    value = sympy.N(number, _DIGITS)
     if not (value.is_Float or value.is_Integer) or not value.is_finite:
-        return False
+        return None
     exact = sympy.Rational(value)
-    given = Fraction(int(answer.p), int(answer.q))
-    return stands_for(Fraction(int(exact.p), int(exact.q)), given, places)
+    return Fraction(int(exact.p), int(exact.q))
 
 
 def _agree(one: Expression, other: Expression) -> bool | None:

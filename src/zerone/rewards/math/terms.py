@@ -41,7 +41,7 @@ class Symbol:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """`+ * / ^ neg ! root binom abs degree log` or a function's name, applied to terms."""
+    """`+ * / ^ neg ! root binom abs floor ceil degree log` or a function's name, applied to terms."""
 
     name: str
     arguments: tuple["Term", ...]
@@ -54,14 +54,14 @@ sin cos tan cot sec csc arcsin arccos arctan arccot sinh cosh tanh coth ln log l
 """
 _SYMBOL_NAMES = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau phi chi psi omega
-Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar
+Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar boundA boundB boundC boundD
 """
 _DECORATION_NAMES = """
 overline vec hat bar mathbf mathbb mathcal tilde overrightarrow boldsymbol
 """
 _OTHER_COMMANDS = """
-text pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv approx sim pmod
-emptyset infty
+text rfloor rceil rvert notin pm mp le ge ne in cup cap circ end begin or and lor land vee wedge mid to equiv
+approx sim pmod emptyset infty rangle rbrace
 """
 FUNCTIONS = frozenset(_FUNCTION_NAMES.split())
 _GREEK = frozenset(_SYMBOL_NAMES.split())
@@ -71,7 +71,14 @@ _NO_FACTOR = frozenset(_OTHER_COMMANDS.split())
 
 _CONSTANTS = {"pi": "pi", "infty": "infinity", "infinity": "infinity", "oo": "infinity", "imath": "i"}
 PLAIN_NAMES = FUNCTIONS | {"sqrt", "pi", "infinity", "oo", "theta", "alpha", "beta", "lambda"}
-_CLOSES = {"(": ")", "{": "}", "[": "]", "\\{": "\\}"}
+_ENCLOSED = {"(": (")", ""), "{": ("}", ""), "[": ("]", ""), "\\{": ("\\}", ""), "|": ("|", "abs")} | {
+    f"\\{opening}": (f"\\{closing}", name)
+    for opening, closing, name in map(
+        str.split, ("mid mid abs", "lvert rvert abs", "lfloor rfloor floor", "lceil rceil ceil")
+    )
+}
+"""Opening sign -> what closes it, and what it does."""
+_LETTERS = re.compile(r"\\mathrm\s*\{\s*([A-Za-z]{1,4})\s*\}")  # where no unit can stand
 
 
 def has_variables(term: Term) -> bool:
@@ -117,11 +124,12 @@ class _Parser:
         self._tokens = list(tokens)
         self._position = 0
         self._depth = 0
+        self._num_bars = 0
 
     def parse(self) -> Term:
         term = self._sum()
         if self._peek():
-            raise Unreadable(f"cannot read on from {self._peek()[:20]!r}")
+            raise Unreadable(f"it does not go on as a formula ({self._peek()[:20]})")
         return term
 
     def _peek(self, ahead: int = 0) -> str:
@@ -135,7 +143,7 @@ class _Parser:
 
     def _expect(self, token: str) -> None:
         if self._next() != token:
-            raise Unreadable(f"{token!r} is missing")
+            raise Unreadable(f"a bracket is not closed ({token} is missing)")
 
     def _sum(self) -> Term:
         terms = [self._product()]
@@ -171,11 +179,21 @@ class _Parser:
 
     def _starts_factor(self) -> bool:
         token = self._peek()
-        # Two numbers side by side are no product: `3 4`, `1.2.3`.
+        if token[:1].isdigit() or token[:1] == ".":
+            return self._multiplies_number()
+        if token == "|":
+            # Where none is open, a bar opens.
+            return not self._num_bars
         return token in ("(", "{", "[", "\\sqrt", "\\frac", "\\binom") or (
             token[:1].isalpha()
             or (token[:1] == "\\" and token[1:2].isalpha() and token[1:] not in _NO_FACTOR)
         )
+
+    def _multiplies_number(self) -> bool:
+        """Whether the number that follows is a factor: `(n-2) 2`, `n 2^{k}`; never `3 4` or `1.2.3`."""
+        before = self._peek(-1)
+        has_power = self._peek(1) == "^" and (before in ("}", "!") or before[-1:].isalpha())
+        return before == ")" or has_power
 
     def _factor(self) -> Term:
         term = self._atom()
@@ -233,19 +251,22 @@ class _Parser:
             raise Unreadable("it breaks off")
         if (number := read_number(token)) is not None:
             return self._mixed(number)
-        if token in _CLOSES:
-            inner = self._sum()
-            self._expect(_CLOSES[token])
-            return inner
-        if token == "|":
-            inner = self._sum()
-            self._expect("|")
-            return Operation("abs", (inner,))
+        if token in _ENCLOSED:
+            return self._enclosed(token)
+        letters = _LETTERS.fullmatch(token)
+        if letters or (token[0].isalpha() and token.isascii()):
+            return self._word(letters[1] if letters else token)
         if token[0] == "\\":
             return self._command(token[1:])
-        if token[0].isalpha() and token.isascii():
-            return self._word(token)
-        raise Unreadable(f"cannot read {token[:20]!r}")
+        raise Unreadable(f"a sign that begins nothing ({token[:20]})")
+
+    def _enclosed(self, token: str) -> Term:
+        closing, name = _ENCLOSED[token]
+        self._num_bars += token == "|"
+        inner = self._sum()
+        self._expect(closing)
+        self._num_bars -= token == "|"
+        return Operation(name, (inner,)) if name else inner
 
     def _mixed(self, whole: Number) -> Term:
         """Return a number, taken together with a fraction of integers right behind it."""
@@ -272,9 +293,9 @@ class _Parser:
             return self._command(word)
         known = next((name for name in PLAIN_NAMES if len(name) > 2 and word.startswith(name)), None)
         if known and len(word) == len(known) + 1:
-            raise Unreadable(f"the word {word!r}")
+            raise Unreadable(f"a word in a formula ({word})")
         if len(word) > 4 or word.lower() in ("nan", "inf"):
-            raise Unreadable(f"the word {word[:20]!r}")
+            raise Unreadable(f"a word in a formula ({word[:20]})")
         # Only the last letter takes what follows (a subscript, an exponent).
         self._tokens[self._position - 1 : self._position] = list(word)
         return self._subscripted(word[0])
@@ -294,8 +315,8 @@ class _Parser:
         if name in _DECORATIONS:
             return self._decorated(name)
         if not name.startswith("begin{") and (not name.isalpha() or name in _NO_FACTOR):
-            raise Unreadable(f"cannot read \\{name[:20]} here")
-        raise ForeignNotation(f"cannot read \\{name[:20]}")
+            raise Unreadable(f"a command that cannot stand there (\\{name[:20]})")
+        raise ForeignNotation(f"a command that is not known (\\{name[:20]})")
 
     def _argument(self) -> Term:
         """Return an argument as TeX takes it: a group, or a single digit or sign."""
@@ -329,7 +350,7 @@ class _Parser:
             self._expect("}")
             token = "".join(inside)
         if not re.fullmatch(r"[A-Za-z0-9,+-]{1,12}|\\text\s*\{[A-Za-z0-9 ]*\}", token):
-            raise Unreadable("a subscript that is no name")
+            raise Unreadable("a subscript that is not a name")
         return Symbol(f"{name}_{token}")
 
     def _decorated(self, name: str) -> Term:
@@ -338,7 +359,7 @@ class _Parser:
             token = self._next()
             self._expect("}")
         if not (token.isalpha() or token[1:] in _GREEK):
-            raise ForeignNotation(f"cannot read \\{name}")
+            raise ForeignNotation(f"a command on what is not a letter (\\{name})")
         return self._subscripted(f"{name}.{token}")
 
     def _function(self, name: str) -> Term:
@@ -353,7 +374,7 @@ class _Parser:
         if name == "log" and subscript is not None:
             term = Operation("log", (argument, subscript))
         elif subscript is not None:
-            raise Unreadable(f"\\{name} with a subscript")
+            raise Unreadable(f"a function with a subscript (\\{name})")
         elif power == Operation("neg", (Number(Fraction(1)),)) and f"arc{name}" in FUNCTIONS:
             return Operation(f"arc{name}", (argument,))
         else:
@@ -362,13 +383,17 @@ class _Parser:
 
     def _function_argument(self) -> Term:
         """Return what a function applies to: a group, or the factors up to a sign or a function."""
-        if self._peek() in ("(", "{", "["):
+        if self._peek() in ("(", "{", "[", "\\{"):
             return self._atom()
         if self._peek() == "-":
             self._next()
             return Operation("neg", (self._function_argument(),))
         argument = self._factor()
-        while self._starts_factor() and self._peek().lstrip("\\") not in FUNCTIONS and self._peek() != "(":
+        while (
+            self._starts_factor()
+            and self._peek().lstrip("\\") not in FUNCTIONS
+            and not (self._peek() == "(" or self._peek()[0].isdigit())
+        ):
             argument = Operation("*", (argument, self._factor()))
         if self._peek() == "/" and self._peek(1)[:1].isdigit() and isinstance(argument, Symbol):
             raise Unreadable("a function of a quotient without brackets")

@@ -46,6 +46,29 @@ _SYNONYMS = {
     "mph": "mi/h",
     "kph": "km/h",
     "kmh": "km/h",
+    "newton": "N",
+    "joule": "J",
+    "watt": "W",
+    "pascal": "Pa",
+    "volt": "V",
+    "amp": "A",
+    "ampere": "A",
+    "ohm": "\\Omega",
+    "coulomb": "C",
+    "kelvin": "K",
+    "hertz": "Hz",
+    "radian": "rad",
+    "angstrom": "\\AA",
+    "celsius": "degC",
+    "degree celsius": "degC",
+    "degrees celsius": "degC",
+    "fahrenheit": "degF",
+    "degree fahrenheit": "degF",
+    "degrees fahrenheit": "degF",
+    "pound": "lb",
+    "lbs": "lb",
+    "ounce": "oz",
+    "yard": "yd",
 }
 _CHINESE = {
     "美元": "$",
@@ -88,7 +111,8 @@ _CHINESE = {
 _UNIT_WORDS = """
 cm mm km kg mph inch inches feet foot ft mile yard cent dollar euro usd percent degree deg unit hour hr minute
 min second sec day week month year meter metre centimeter centimetre kilometer kilometre millimeter gram
-kilogram liter litre point square people student way time page
+kilogram liter litre volt watt joule newton pascal ampere hertz kelvin radian pound ounce gallon
+point square people student way time page
 """
 _PLAIN = frozenset(_UNIT_WORDS.split())
 """Words that count as a unit without \\text; in a formula letters side by side are a product."""
@@ -99,14 +123,36 @@ more million billion trillion no none not of or over per plus minus same thousan
 undefined where which with
 """
 _NO_UNITS = frozenset(_OTHER_WORDS.split())
-_UNIT_TEXT = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,2}\.?(?:\^?[23])?")
-_PER = re.compile(r"\s*/\s*| per |每")
+_UNIT_TEXT = re.compile(r"[A-Za-z]+(?: [A-Za-z]+){0,2}\.?")
+_PER = re.compile(r"\s*/\s*|\s+per\s+|每")
 _SHORT = (frozenset(["m", "g", "l", "L", "N", "J"]), frozenset(["s", "h", "m", "l", "L"]))
 """Letters that are units in a quotient of two, above and below: `5 m/s`."""
+
+_PREFIXES = ("", "f", "p", "n", "\\mu", "m", "c", "d", "h", "k", "M", "G", "T")
+_PREFIXED = "m s g A K mol cd Hz N Pa J W C V F S Wb T H lm lx Bq Gy Sv L l eV bar cal Wh B b \\Omega"
+_UNPREFIXED = "min h d rad sr deg u amu atm lb oz gal ft in yd mi ha rpm psi dB \\AA degC degF"
+_SYMBOLS = frozenset(_UNPREFIXED.split()) | {
+    prefix + symbol for symbol in _PREFIXED.split() for prefix in _PREFIXES
+}
+"""Symbols whose case counts: mW is no MW."""
+
+_LONGEST = 24
+"""Tokens of a unit."""
+
+_FACTOR_SIGN = re.compile(r"\s*(?:\*|(?<!\^)-)\s*")
+_POWERED = re.compile(r"(.*?[A-Za-z.}])\s*\^?\s*(-?[1-9])", re.DOTALL)
+_MINUTES = re.compile(
+    r"(-? ?)(\d+) \^ (?:\\circ|\{ \\circ \}) (\d+(?:\.\d+)?) (?:'|\^ (?:\\prime|\{ \\prime \}))"
+    r"(?: (\d+(?:\.\d+)?) (?:' '|\"|\^ \{ \\prime \\prime \}))?"
+)
 
 
 def split_unit(tokens: Sequence[str]) -> tuple[list[str], str]:
     """Return the tokens of the value and the unit around them."""
+    if (angle := _MINUTES.fullmatch(" ".join(tokens))) is not None:
+        sign, degrees, minutes, seconds = angle.groups()
+        value = f"{sign} ( {degrees} + {minutes} / 60 + {seconds or 0} / 3600 )"
+        return value.split(), "deg"
     rest, currency = _without_currency(list(tokens))
     units: list[str] = []
     while len(rest) > 1:
@@ -126,6 +172,8 @@ def _without_currency(tokens: list[str]) -> tuple[list[str], str]:
 
 
 _Found = tuple[list[str], str]
+Powers = dict[str, int]
+"""Units with their powers; those below a fraction line have negative ones."""
 
 
 def _without_last(tokens: list[str]) -> _Found:
@@ -143,12 +191,14 @@ def _sign(tokens: list[str]) -> _Found | None:
 
 
 def _degree(tokens: list[str]) -> _Found | None:
-    """Read a closing degree sign; within a function it belongs to the value."""
+    """Read a closing degree sign, of Celsius too; within a function it belongs to the value."""
     if any(token.lstrip("\\") in FUNCTIONS for token in tokens):
         return None
-    for sign in (["^", "\\circ"], ["^", "{", "\\circ", "}"]):
-        if tokens[-len(sign) :] == sign:
-            return tokens[: -len(sign)], "deg"
+    scale = _inside(tokens[-1]).strip()[:1]
+    for rest, unit in ((tokens, "deg"), (tokens[:-1], f"deg{scale}")):
+        for sign in (["^", "\\circ"], ["^", "{", "\\circ", "}"]):
+            if rest[-len(sign) :] == sign and unit in ("deg", "degC", "degF"):
+                return rest[: -len(sign)], unit
     return None
 
 
@@ -165,32 +215,73 @@ def _subscript(tokens: list[str]) -> _Found | None:
 
 
 def _word(tokens: list[str]) -> _Found | None:
-    """Read `\\text{cm}`, `cm`, `km/h`, and all with ^2 or ^3."""
-    tail, power = tokens, ""
-    if len(tail) > 2 and tail[-2] == "^" and tail[-1] in ("2", "3"):
-        power, tail = f"^{tail[-1]}", tail[:-2]
-    elif len(tail) > 4 and tail[-4:-2] == ["^", "{"] and tail[-2] in ("2", "3"):
-        power, tail = f"^{tail[-2]}", tail[:-4]
-    if (quotient := _quotient(tail)) is not None:
-        return tail[:-3], _spelled(quotient, power)
-    if tail[-1].startswith("\\text"):
-        return tail[:-1], _spelled(_inside(tail[-1]), power)
-    if len(tail) > 1 and (_is_plain(tail[-1]) or CHINESE.fullmatch(tail[-1])):
-        return tail[:-1], _spelled(tail[-1], power)
+    """Read `\\text{cm}`, `cm`, `km/h`, `\\mathrm{m\\,s^{-1}}` and `\\text{N}-\\text{m}`, all with powers."""
+    for start in range(max(1, len(tokens) - _LONGEST), len(tokens)):
+        if (exponents := _unit_from(tokens, start)) is not None:
+            return tokens[:start], _written(exponents)
     return None
 
 
-def _quotient(tokens: list[str]) -> str | None:
-    """Return the unit that the last three tokens are: `km/h`, `miles per hour`, `\\text{m}/\\text{s}`."""
-    if len(tokens) < 4 or tokens[-2] not in ("/", "per"):
-        return None
+def _unit_from(tokens: list[str], start: int) -> Powers | None:
+    """Return the unit that all tokens from a place on are, with its powers; None where they are none."""
+    found: Powers = {}
+    place, depth, has_letters = start, 0, False
     # In a formula m/s is a quotient of variables; only behind a number it is a unit.
-    is_number = not any(token[0].isalpha() for token in tokens[:-3])
-    for token, letters in zip((tokens[-3], tokens[-1]), _SHORT, strict=True):
-        is_known = token.startswith("\\text") or _is_plain(token) or token in _CHINESE
-        if not is_known and not (is_number and token in letters):
+    is_number = not any(token[0].isalpha() for token in tokens[:start])
+    while place < len(tokens):
+        sign = 1
+        if tokens[place] in ("/", "per", "*", "-"):
+            is_above = tokens[place] in ("*", "-")
+            if place == start and (is_above or not _is_text(tokens[place + 1 : place + 2])):
+                return None
+            sign, place = 1 if is_above else -1, place + 1
+        opened = sign < 0 and tokens[place : place + 1] == ["("]
+        depth, place = (-1, place + 1) if opened else (depth, place)
+        length = _atom_length(tokens, place, is_number=is_number, is_below=sign * (depth or 1) < 0)
+        if not length:
             return None
-    return f"{_inside(tokens[-3])}/{_inside(tokens[-1])}"
+        power, power_length = _power_at(tokens, place + length)
+        has_letters |= length == 1 and tokens[place][0].isalpha() and not _is_word(tokens[place])
+        *words, last = _factors("".join(map(_inside, tokens[place : place + length])))
+        for (name, exponent), outer in (*((word, 1) for word in words), (last, power)):
+            _multiply(found, _named(name), exponent * outer * (depth or sign))
+        place += length + power_length
+        if depth and tokens[place : place + 1] == [")"]:
+            depth, place = 0, place + 1
+    # Letters alone are a product of variables: `5 m`.
+    return None if depth or (has_letters and min(found.values(), default=0) >= 0) else found
+
+
+def _atom_length(tokens: list[str], place: int, *, is_number: bool, is_below: bool) -> int:
+    """Return how many tokens the name of a unit takes, 0 where there is none."""
+    token = tokens[place] if place < len(tokens) else ""
+    if token == "\\mu" and is_number and place + 1 < len(tokens):
+        return 2 if _inside(tokens[place + 1]).strip() in _PREFIXED.split() else 0
+    if token in ("\\Omega", "\\AA"):
+        return int(is_number)
+    if tokens[place + 1 : place + 2] == ["\\Omega"] and _inside(token).strip() in ("k", "M", "m"):
+        return 2 * is_number
+    if _is_word(token):
+        return 1
+    has_power = tokens[place + 1 : place + 4] == ["^", "{", "-"]
+    is_short = token in _SHORT[is_below or has_power] or (len(token) > 1 and token in _SYMBOLS)
+    return int(is_number and is_short)
+
+
+def _is_text(tokens: list[str]) -> bool:
+    return bool(tokens) and tokens[0].startswith(("\\text", "\\mathrm"))
+
+
+def _is_word(token: str) -> bool:
+    """Whether a token is a unit wherever it stands; upright letters may be those of a formula."""
+    if token.startswith("\\mathrm"):
+        word = _inside(token).strip()
+        return _is_known(word) or _is_plain(word)
+    return token.startswith("\\text") or _is_plain(token) or CHINESE.fullmatch(token) is not None
+
+
+def _is_known(word: str) -> bool:
+    return word in _SYMBOLS or {word.lower(), word.lower().removesuffix("s")} & _SYNONYMS.keys() != set()
 
 
 def _is_plain(token: str) -> bool:
@@ -198,24 +289,74 @@ def _is_plain(token: str) -> bool:
     return word in _PLAIN or word.removesuffix("s") in _PLAIN
 
 
+def _power_at(tokens: list[str], place: int) -> tuple[int, int]:
+    """Return the power that stands at a place, and how many tokens it takes."""
+    match tokens[place : place + 5]:
+        case ["^", "{", "-", power, "}"] if power.isdigit():
+            return -int(power), 5
+        case ["^", "{", power, "}", *_] if power.isdigit():
+            return int(power), 4
+        case ["^", power, *_] if power in ("2", "3", "4"):
+            return int(power), 2
+    return 1, 0
+
+
 def _inside(token: str) -> str:
     """Return the words of `\\text{words}`, and any other token as it is."""
-    return token.partition("{")[2].rstrip("}") if token.startswith("\\text") else token
+    return token.partition("{")[2].removesuffix("}") if _is_text([token]) else token
 
 
-def _spelled(text: str, power: str) -> str:
-    """Return a unit in one spelling; raise Unreadable for words that are none."""
-    words = " ".join(text.lower().replace(".", "").split())
-    if not words:
-        return ""
-    return "/".join(_spelled_part(part) for part in _PER.split(words)) + power
+def _factors(text: str) -> list[tuple[str, int]]:
+    """Return the units in a text such as `km/h`, `kg m^2 / s^2` or `square miles`, with their powers."""
+    found = []
+    for number, side in enumerate(_PER.split(" ".join(text.replace("\\mu ", "\\mu").split()))):
+        for word in _words(side.strip(" ()" if number else " ")):
+            name, power = _part(word)
+            found.append((name, -power if number else power))
+    return found
+
+
+def _words(side: str) -> list[str]:
+    """Return the factors of a product; words in a row are one unit unless all of them are known."""
+    words = [word for factor in _FACTOR_SIGN.split(side) for word in factor.split(" ") if word]
+    names = [_part(word)[0] for word in words]
+    are_known = all(map(_is_known, names)) and not {"square", "cubic"} & {name.lower() for name in names}
+    return words if words and are_known else [side]
+
+
+def _part(word: str) -> tuple[str, int]:
+    match = _POWERED.fullmatch(word)
+    return (match[1].strip(), int(match[2])) if match else (word, 1)
+
+
+def _named(name: str) -> Powers:
+    """Return a unit by its symbol, with the powers that its words bring along."""
+    spelled = name if name in _SYMBOLS else _spelled_part(" ".join(name.lower().replace(".", "").split()))
+    found: Powers = {}
+    for number, part in enumerate(spelled.split("/")):
+        symbol, _, power = part.partition("^")
+        found[symbol] = int(power or 1) * (-1 if number else 1)
+    return found if spelled else {}
+
+
+def _multiply(product: Powers, factor: Powers, power: int) -> None:
+    for name, exponent in factor.items():
+        product[name] = product.get(name, 0) + power * exponent
+
+
+def _written(powers: Powers) -> str:
+    return " ".join(
+        name if power == 1 else f"{name}^{power}" for name, power in sorted(powers.items()) if power
+    )
 
 
 def _spelled_part(words: str) -> str:
     if CHINESE.fullmatch(words) and words in _CHINESE:
         return _CHINESE[words]
+    if words in ("", "in"):
+        return words
     if not _UNIT_TEXT.fullmatch(words) or set(words.split()) & _NO_UNITS:
-        raise Unreadable(f"the words {words[:30]!r}")
+        raise Unreadable(f"words that are not a unit ({words[:30]})")
     power = ""
     for opening in ("square ", "sq "):
         if words.startswith(opening):

@@ -18,13 +18,26 @@ from typing import Any
 from zerone.errors import VerifierError
 from zerone.processes.worker_pool import WorkerPool, WorkerTimeout
 from zerone.rewards.accuracy import NO_VERDICT, UNPARSABLE, Verdict, verdict_of
-from zerone.rewards.math.answers import read_answer
-from zerone.rewards.math.comparison import ExactJudge, is_same
+from zerone.rewards.math.answers import read_answer, read_gold
+from zerone.rewards.math.comparison import is_same
 from zerone.rewards.math.exact import NotExact, evaluate
 from zerone.rewards.math.extraction import read_answer_block
-from zerone.rewards.math.kinds import Answer, Bracketed, Listing, Named, Reading, Scalar, UnionOf, Words
+from zerone.rewards.math.judge import ExactJudge
+from zerone.rewards.math.kinds import (
+    Answer,
+    Approximate,
+    Bracketed,
+    Chain,
+    Conditional,
+    Listing,
+    Named,
+    Reading,
+    Scalar,
+    UnionOf,
+    Words,
+)
 from zerone.rewards.math.terms import Unreadable
-from zerone.rewards.math.text import tokenise
+from zerone.rewards.math.text import plain_form, tokenise
 from zerone.types import Outcome
 
 DEADLINE_SECONDS = 2.0
@@ -42,6 +55,9 @@ _LONGEST_NUMBER = 60
 """Characters of an answer that is tried as a plain number, and so may stay in a cache."""
 
 _LONGEST_FORM = 200
+_LONGEST_TEXT = 10_000
+"""Characters of an answer that is compared as text."""
+
 _JUDGE = ExactJudge()
 
 
@@ -51,18 +67,21 @@ def verify_math(answer: str, spec: Mapping[str, Any]) -> Verdict:
     if (quick := _judge_numbers(answer.strip(), gold)) is not None:
         return quick
     gold_reading, content = _read_gold(gold), read_answer_block(answer)
-    if gold_reading is None:
-        return NO_VERDICT
     if content is None:
-        return UNPARSABLE
+        return UNPARSABLE if gold_reading is not None else NO_VERDICT
+    if gold_reading is None:
+        return _judge_text(gold, content) or NO_VERDICT
     try:
         reading = read_answer(content)
         form = canonical(reading)
-        return verdict_of(is_same(gold_reading, reading, _JUDGE), form)
+        is_right = is_same(gold_reading, reading, _JUDGE)
+        return (None if is_right else _judge_text(gold, content)) or verdict_of(is_right, form)
     except Unreadable:
-        return UNPARSABLE
+        return _judge_text(gold, content) or UNPARSABLE
     except NotExact:
-        return _ask_worker(gold, content, form)
+        verdict = _ask_worker(gold, content, form)
+        is_right = verdict.outcome is Outcome.CORRECT
+        return (None if is_right else _judge_text(gold, content)) or verdict
 
 
 async def verify_math_async(answer: str, spec: Mapping[str, Any]) -> Verdict:
@@ -77,7 +96,7 @@ def check_gold(gold: str) -> str | None:
     """
     gold = _gold_text(gold)
     try:
-        _canonical(read_answer(gold).answer)
+        _canonical(read_gold(gold).answer)
         return None
     except Unreadable as error:
         return str(error)
@@ -101,8 +120,14 @@ def canonical(reading: Reading) -> str:
         form = _canonical(reading.answer)
     except NotExact:
         form = " ".join(tokenise(reading.source))
-    # Long forms vote by their hash: a factorial may have thousands of digits.
-    return form if len(form) <= _LONGEST_FORM else hashlib.blake2b(form.encode(), digest_size=12).hexdigest()
+    return _shortened(form)
+
+
+def _shortened(form: str) -> str:
+    """Return a form, or its hash where it is long: a factorial may have thousands of digits."""
+    if len(form) <= _LONGEST_FORM:
+        return form
+    return hashlib.blake2b(form.encode("utf-8", "replace"), digest_size=12).hexdigest()
 
 
 def _canonical(answer: Answer) -> str:
@@ -111,7 +136,7 @@ def _canonical(answer: Answer) -> str:
             return evaluate(term).canonical
         case Words(text):
             return text
-        case Named(_, value):
+        case Named(_, value) | Conditional(value) | Approximate(value) | Chain((value, *_)):
             return _canonical(value)
         case Listing(items) | UnionOf(items):
             return ",".join(sorted(set(map(_canonical_part, items))))
@@ -136,11 +161,21 @@ def _gold_text(gold: str) -> str:
 def _read_gold(gold: str) -> Reading | None:
     """Read a gold answer; None where it cannot be read or has no value."""
     try:
-        reading = read_answer(gold)
+        reading = read_gold(gold)
         canonical(reading)
     except Unreadable:
         return None
     return reading
+
+
+def _judge_text(gold: str, answer: str) -> Verdict | None:
+    """Judge an answer that is the gold's text, which no grammar need read; None for any other."""
+    if not 0 < len(answer) <= min(_LONGEST_TEXT, 2 * len(gold) + _LONGEST_NUMBER):
+        return None
+    form = plain_form(answer)
+    if not form or form != plain_form(gold):
+        return None
+    return verdict_of(True, _shortened(" ".join(form)))
 
 
 def _judge_numbers(answer: str, gold: str) -> Verdict | None:
@@ -153,8 +188,8 @@ def _judge_numbers(answer: str, gold: str) -> Verdict | None:
             break
     if (given := _read_number(answer)) is None:
         return None
-    if given != wanted and "." in answer:
-        # It may stand for a value that no decimal has.
+    if given != wanted and ("." in answer or "." in gold):
+        # It may stand for a value that no decimal has, or the gold for one.
         return None
     return verdict_of(given == wanted, str(given))
 

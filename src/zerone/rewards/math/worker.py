@@ -11,7 +11,7 @@ import math
 import resource
 import sys
 
-from zerone.rewards.math.answers import read_answer
+from zerone.rewards.math.answers import read_answer, read_gold
 from zerone.rewards.math.comparison import is_same
 from zerone.rewards.math.terms import Unreadable
 from zerone.types import Outcome
@@ -35,7 +35,7 @@ def main() -> None:
 
     def decide(gold: str, answer: str) -> Outcome:
         try:
-            gold_reading = read_answer(gold)
+            gold_reading = read_gold(gold)
         except Unreadable:
             return Outcome.INFRASTRUCTURE_ERROR
         try:

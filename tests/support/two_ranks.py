@@ -1,0 +1,142 @@
+"""One rank of trainings that torchrun starts, and the same trainings alone: `two_ranks.py OUT CASE...`.
+
+Each makes three updates by GRPO with a KL term and one by SFT, over an odd number of micro-batches, and
+writes losses, gradients and the weights that an engine would get.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+
+from architectures import PACKED, build
+from fakes import random_tokens
+from scripted import credited, member
+from zerone.device import Device
+from zerone.engine.weights import hash_of
+from zerone.model.lora import Adapters, Base, with_adapters
+from zerone.model.sharding import full_of
+from zerone.processes.ranks import Ranks, open_group, started_ranks
+from zerone.train.batch import Batch, make_batches
+from zerone.train.grpo import GrpoObjective
+from zerone.train.loss import Objective
+from zerone.train.metrics import StepSums
+from zerone.train.optim import adamw
+from zerone.train.parallel import ParallelSettings, ParallelTrainer
+from zerone.train.sft import Example, forward_backward
+from zerone.types import Credited
+
+CASES = ("qwen3_tied", "llama", "gemma3", "lora")
+OBJECTIVE = Objective(clip_low=0.2, clip_high=0.2, kl_coef=0.1, kl_estimator="k3")
+
+
+def groups() -> list[Credited]:
+    """Return groups of three members with advantages."""
+    found = []
+    for number in range(4):
+        prompt = (*random_tokens(6, "template"), *random_tokens(3 + number, "prompt", number))
+        members = [
+            member(
+                prompt=prompt,
+                completion=random_tokens(2 + 3 * i + number, "completion", number, i),
+                logprobs=[-3.0] * (2 + 3 * i + number),
+                sample=i,
+            )
+            for i in range(3)
+        ]
+        found.append(credited(members, (1.0, -0.5, -0.5)))
+    return found
+
+
+def batches(microbatch_tokens: int) -> list[Batch]:
+    """Return the micro-batches of all groups."""
+    return list(
+        make_batches(
+            groups(),
+            aggregation="token",
+            max_tokens=32,
+            mask_truncated=False,
+            keep_silent=True,
+            microbatch_tokens=microbatch_tokens,
+        )
+    )
+
+
+def examples() -> list[Example]:
+    """Return demonstrations of different lengths."""
+    return [
+        Example(prompt_ids=random_tokens(4, "p", i), completion_ids=random_tokens(2 + 2 * i, "c", i))
+        for i in range(5)
+    ]
+
+
+def objective_of(sums: StepSums) -> GrpoObjective:
+    """Return the objective of the batches, which adds its figures up in `sums`."""
+    return GrpoObjective(OBJECTIVE, 1.0, sums, lambda terms: None)
+
+
+def new_trainer(case: str, ranks: Ranks) -> ParallelTrainer:
+    """Return the trainer of a case."""
+    module, base = build(PACKED["qwen3_tied" if case == "lora" else case]()), None
+    reference: Any = build(PACKED["qwen3_tied" if case == "lora" else case](), seed=1)
+    if case == "lora":
+        base = Base("tiny", "0" * 64)
+        reference = module = with_adapters(
+            module, Adapters(rank=4, alpha=8, targets=("all-linear",)), base, 0
+        )
+    settings = ParallelSettings(make_optimizer=lambda p: adamw(p, 0.0, (0.9, 0.95), 0.0))
+    return ParallelTrainer(module, Device(), settings, ranks=ranks, reference=reference, base=base)
+
+
+def train(case: str, ranks: Ranks) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Make the updates; return figures, and gradients and weights by name."""
+    trainer = new_trainer(case, ranks)
+    figures: dict[str, Any] = {"losses": [], "norms": [], "sums": []}
+    tensors: dict[str, torch.Tensor] = {}
+    for update in range(3):
+        sums = StepSums()
+        parts = batches(44)
+        figures["num_batches"] = len(parts)
+        figures["losses"].append(trainer.forward_backward(parts, objective_of(sums)))
+        figures["sums"].append([sums.num_tokens, sums.kl, sums.entropy, sums.ratio_max])
+        tensors |= gradients(trainer, f"grpo{update}")
+        figures["norms"].append(trainer.step(0.01))
+    figures["losses"].append(forward_backward(trainer, examples(), 24))
+    tensors |= gradients(trainer, "sft")
+    figures["norms"].append(trainer.step(0.01))
+    tensors |= {f"weights.{name}": tensor.clone().contiguous() for name, tensor in trainer.weights()}
+    figures["hash"] = hash_of(trainer.weights())
+    return figures, tensors
+
+
+def gradients(trainer: ParallelTrainer, name: str) -> dict[str, torch.Tensor]:
+    """Return the gradients as they are, whole."""
+    return {
+        f"{name}.{parameter_name}": full_of(parameter.grad).clone().contiguous()
+        for parameter_name, parameter in trainer.module.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+def main(folder: Path, cases: Sequence[str]) -> None:
+    """Train as one of several ranks; the first writes."""
+    torch.set_num_threads(1)
+    ranks = started_ranks()
+    open_group(ranks, "cpu")
+    for case in cases:
+        figures, tensors = train(case, ranks)
+        assert len(set(ranks.each([figures["hash"]]))) == 1  # every rank sees the same full weights
+        if ranks.is_first:
+            (folder / f"{case}.json").write_text(json.dumps(figures), encoding="utf-8")
+            save_file(tensors, folder / f"{case}.safetensors")
+    ranks.wait()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
