@@ -58,6 +58,18 @@ def test_a_dry_run_and_a_replay_start_no_engine(folder: Path, monkeypatch: pytes
         call_main(folder, *arguments_of(folder, "started", "engine.kind=process"))
 
 
+def test_a_run_goes_on_with_more_patience_or_memory_and_not_with_another_engine(folder: Path) -> None:
+    run = arguments_of(folder, "patient", "rl.steps=1")
+    code, _, err = call_main(folder, *run)
+    assert code == 0, err
+    for changes in (["engine.timeout=900"], ["engine.gpu_share=0.3", "rl.steps=2"]):
+        code, _, err = call_main(folder, *run, "--resume", *changes)
+        assert code == 0, err
+    code, _, err = call_main(folder, *run, "--resume", "rl.steps=2", "engine.kind=process")
+    assert code == 2
+    assert "engine.kind: torch  (now: process)" in err
+
+
 def test_fine_tuning_is_measured_by_the_engine_that_is_asked_for_and_by_none_without_a_suite(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
