@@ -34,7 +34,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 dev: $(VENV)/installed-dev
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) install -c constraints.txt -e '.[eval,gguf,parquet,docs]' pytest pytest-xdist hypothesis openai schemathesis ruff mypy types-pyyaml types-regex
+	$(PIP) install -c constraints.txt -e '.[eval,gguf,parquet,docs,lora]' pytest pytest-xdist hypothesis openai schemathesis ruff mypy types-pyyaml types-regex
 	touch $@
 
 lint: dev

@@ -72,6 +72,8 @@ def test_numbers_are_what_people_mean(text: str, value: object) -> None:
         ("a: !!python/object/apply:os.getpid []", "could not determine a constructor"),
         ("a: [1", "expected"),
         ("a: b: c", "not allowed"),
+        ("\x00\x00", "special characters are not allowed"),
+        ("a: 1\n\x07", "special characters are not allowed"),
         ("a: " + "x" * (1 << 21), "larger than"),
     ],
 )

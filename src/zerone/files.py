@@ -205,7 +205,10 @@ def parse_yaml(text: str) -> Any:
     """Return what a YAML text says; raises ValueError with what is wrong with it."""
     if len(text) > _LARGEST_YAML:
         raise ValueError(f"larger than {_LARGEST_YAML} characters")
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # characters that no YAML may hold
+        raise ValueError(str(error)) from error
     try:
         node = loader.get_single_node()
         if node is None:

@@ -273,6 +273,16 @@ def test_a_checkpoint_of_a_run_is_asked_as_the_run_was(tmp_path: Path, base: Pat
     assert (source.name, source.prompt.style, source.summary) == ("one-step_000001", Style.BOXED, None)
 
 
+def test_a_figure_that_nothing_was_judged_for_is_left_out_of_the_card(tmp_path: Path, base: Path) -> None:
+    run = finished_run(tmp_path / "one", base)
+    moments = {"base": {"hard": FIGURES}, "final": {"hard": FIGURES | {"cons_at_16": None, "format": None}}}
+    run.write_summary(moments | {"steps": 2, "seed": 3})
+    card = write_card(read_source(str(run.path)), "one")
+    assert "| hard | pass@1 |" in card
+    assert "cons@16" not in card
+    assert "well formed" not in card
+
+
 def test_the_best_model_of_fine_tuning_has_its_name_and_the_final_one_its_figures(
     tmp_path: Path, base: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,45 @@ def test_what_a_run_would_refuse_is_refused(fault: str, folder: Path) -> None:
     code, _, err = call_main(folder, *arguments, "--dry-run")
     assert code == 2 and message in " ".join(err.split()), err
     assert not (folder / "never").exists()
+
+
+@pytest.mark.parametrize("kind", ["zero", "sft"])
+@pytest.mark.parametrize(
+    ("package", "option", "message"),
+    [
+        ("peft", "lora.rank=4", "pip install 'zerone[lora]'"),
+        ("torchao.optim", "optim.kind=adamw_8bit", "pip install 'zerone[quantized]'"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    package: str, option: str, message: str, kind: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    arguments = arguments_of(folder, "never", option) if kind == "zero" else sft(folder, option)
+    code, _, err = call_main(folder, *arguments, "--dry-run")
+    assert (code, message in err) == (2, True), err
+
+
+@pytest.mark.parametrize("kind", ["zero", "sft"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("lora.rank=4",), ""),
+        (("lora.rank=4", "lora.targets=[q_proj]"), ""),
+        (
+            ("lora.rank=4", "lora.targets=[nowhere]"),
+            "lora.targets names 'nowhere', and the model's linear maps",
+        ),
+    ],
+)
+def test_adapters_are_tried_on_the_model(
+    options: tuple[str, ...], message: str, kind: str, folder: Path
+) -> None:
+    pytest.importorskip("peft")
+    arguments = arguments_of(folder, "never", *options) if kind == "zero" else sft(folder, *options)
+    code, out, err = call_main(folder, *arguments, "--dry-run")
+    assert code == (2 if message else 0) and message in err, err
+    assert bool(ESTIMATE.search(out)) == (not message)
 
 
 def test_a_training_of_the_base_is_estimated(folder: Path) -> None:

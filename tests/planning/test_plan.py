@@ -28,7 +28,7 @@ from zerone.planning.work import Work, rl_work, sft_work
 
 SMALL = "Qwen/Qwen2.5-0.5B"
 LARGE = "deepseek-ai/DeepSeek-V3-Base"
-ON_GPU = Place(num_bytes=2, is_local=False, is_recomputed=True)
+ON_GPU = Place(num_bytes=2, is_gpu=True, is_local=False, is_recomputed=True)
 
 
 def work_of(*overrides: str, completion: float = 300.0) -> Work:
@@ -158,13 +158,22 @@ def test_recomputing_saves_most_of_the_activations() -> None:
     assert bytes_of(again.training, "activations") < 0.3 * bytes_of(kept.training, "activations")
 
 
-def test_logits_are_held_in_pieces_in_rl_and_whole_in_sft() -> None:
-    shape = shape_of_model(SMALL)
-    config = build_config({}, ["sft.microbatch_tokens=65536", "sft.batch_size=512"])
-    whole = memory_of(shape, sft_work(config, 10_000, 300), ON_GPU)
-    pieces = memory(ON_GPU, "rl.microbatch_tokens=65536")
-    assert bytes_of(pieces.training, "logits") == 16 * 2**24
-    assert bytes_of(whole.training, "logits") > 50 * bytes_of(pieces.training, "logits")
+@pytest.mark.parametrize("tokens", [16384, 65536])
+def test_logits_are_held_in_pieces_which_are_larger_on_a_gpu(tokens: int) -> None:
+    config = build_config({}, [f"sft.microbatch_tokens={tokens}", "sft.batch_size=512"])
+    rl, sft = work_of(f"rl.microbatch_tokens={tokens}"), sft_work(config, 10_000, 300)
+    for work in (rl, sft):
+        for is_gpu, cells in ((False, 2**24), (True, 2**27)):
+            found = memory_of(shape_of_model(SMALL), work, replace(ON_GPU, is_gpu=is_gpu))
+            assert bytes_of(found.training, "logits") == 16 * cells
+
+
+def test_logits_below_a_piece_grow_with_the_micro_batch() -> None:
+    found = (
+        memory(ON_GPU, f"rl.microbatch_tokens={tokens}", "sampling.max_tokens=128") for tokens in (400, 800)
+    )
+    small, large = (bytes_of(one.training, "logits") for one in found)
+    assert large == pytest.approx(2 * small) and large < 16 * 2**27
 
 
 def test_experts_that_stay_are_not_gathered() -> None:

@@ -4,17 +4,22 @@ Each ends without a traceback and in time, with the very results of an undamaged
 says what is damaged. The default suite takes a sample of it.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from damage import Damage, damages_of
 from processes import arguments_of, call_main
 from scripted import save_talking_model, write_problems
+from zerone.errors import FileError
+from zerone.files import parse_json
+from zerone.runs.shapes import check_shape
 
 LONGEST_S = 10.0
 
@@ -135,6 +140,40 @@ def test_a_sample_of_damages_ends_in_sentences(run_name: str, folder: Path, tmp_
     cases = matrix(folder / run_name)
     assert len(cases) > 500
     check(folder, tmp_path / "place", run_name, Random(0).sample(cases, 8))
+
+
+def numbers_of(tree: Any, keys: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the place of every number in objects, as keys from the top."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if isinstance(value, dict):
+            yield from numbers_of(value, (*keys, key))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield (*keys, key)
+
+
+@pytest.mark.parametrize("run_name", ["rl", "sft"])
+def test_no_number_of_a_run_may_be_anything_else(run_name: str, folder: Path) -> None:
+    """Each field that a run writes a number into is one that the readers check."""
+    run = folder / run_name
+    texts = {path.name: path.read_text("utf-8") for path in (run / "evals").glob("*.json")}
+    for name in ("summary.json", "environment.json"):
+        texts[name] = (run / name).read_text("utf-8")
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        texts[name] = (run / name).read_text("utf-8").splitlines()[0]
+    accepted = set()
+    for name, text in texts.items():
+        for *above, last in numbers_of(json.loads(text)):
+            tree = parse_json(text, name)
+            node = tree
+            for key in above:
+                node = node[key]
+            node[last] = [[]]
+            try:
+                check_shape(tree, name)
+            except FileError:
+                continue
+            accepted.add((name, *above, last))
+    assert not accepted
 
 
 @pytest.mark.slow

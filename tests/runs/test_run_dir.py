@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fakes import credited, few_problems, number_problem
-from zerone.errors import RunDirError
+from zerone.errors import FileError, RunDirError
 from zerone.runs.directory import RunDir, write_atomically
 
 
@@ -28,7 +28,7 @@ def _recorded(path: Path, num_steps: int) -> RunDir:
 _HOLD = """
 import sys
 from pathlib import Path
-from zerone.errors import RunDirError
+from zerone.errors import FileError, RunDirError
 from zerone.runs.directory import RunDir
 try:
     RunDir(Path(sys.argv[1])).lock()
@@ -276,10 +276,18 @@ def test_rollouts_that_cannot_be_written_are_a_run_dir_error(tmp_path: Path) -> 
     assert not (tmp_path / "metrics.jsonl").exists()
 
 
-def test_rewind_that_cannot_be_done_is_a_run_dir_error(tmp_path: Path) -> None:
-    (tmp_path / "rollouts.sqlite").mkdir()
+@pytest.mark.parametrize("name", ["rollouts.sqlite", "summary.json"])
+def test_rewind_that_cannot_be_done_is_a_run_dir_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
     with pytest.raises(RunDirError):
         RunDir(tmp_path).rewind(0)
+
+
+@pytest.mark.parametrize("precision", ["null", '"fp16"', "1", "[]"])
+def test_an_environment_of_no_known_precision_is_refused(tmp_path: Path, precision: str) -> None:
+    (tmp_path / "environment.json").write_text(f'{{"precision": {precision}}}')
+    with pytest.raises(FileError, match=r"environment\.json: precision holds .*, not fp32 or bf16"):
+        RunDir(tmp_path).read_environment()
 
 
 @pytest.mark.parametrize("text", ["", "{", "\x00", "[]", "1"])

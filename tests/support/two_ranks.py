@@ -5,14 +5,17 @@ writes losses, gradients and the weights that an engine would get.
 """
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from architectures import PACKED, build
 from fakes import random_tokens
@@ -136,6 +139,41 @@ def main(folder: Path, cases: Sequence[str]) -> None:
             save_file(tensors, folder / f"{case}.safetensors")
     ranks.wait()
     dist.destroy_process_group()
+
+
+# Seen from the test --------------------------------------------------------------------------------
+
+
+def run_ranks(folder: Path, cases: Sequence[str]) -> None:
+    """Have two ranks of torchrun train the cases, and write to the folder."""
+    here = Path(__file__)
+    roots = [str(here.parent), str(here.parents[2] / "src"), os.environ.get("PYTHONPATH", "")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(here), str(folder), *cases],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(roots), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def assert_same_as_one(folder: Path, case: str) -> None:
+    """Compare what two ranks wrote with the same training in this process: equal but for sums' order."""
+    found = json.loads((folder / f"{case}.json").read_text(encoding="utf-8"))
+    figures, tensors = train(case, Ranks())
+    assert found["num_batches"] == figures["num_batches"] == 3
+    for name in ("losses", "norms"):
+        assert found[name] == pytest.approx(figures[name], rel=1e-4)
+    for mine, theirs in zip(figures["sums"], found["sums"], strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-4)
+    written = load_file(folder / f"{case}.safetensors")
+    assert written.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        tolerance = 1e-3 * max(1e-3, tensor.abs().max().item())
+        assert (written[name] - tensor).abs().max().item() <= tolerance, name
 
 
 if __name__ == "__main__":

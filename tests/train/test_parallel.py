@@ -1,9 +1,5 @@
 """The trainer of any transformers model: it computes what the local one does, alone and on two ranks."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,20 +9,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 import two_ranks
 from architectures import PACKED, UNPACKED, build
 from fakes import Shape, byte_tokenizer, random_tokens, tiny_model
 from scripted import copies, forced_logprobs, make_engine
-from two_ranks import batches, examples, groups, objective_of
+from two_ranks import assert_same_as_one, batches, examples, groups, objective_of, run_ranks
 from zerone.device import Device
 from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import GatheredWeights, ModuleWeights, hash_of
 from zerone.errors import ModelError
 from zerone.model.loading import load_model, save_model
 from zerone.model.sharding import full_of
-from zerone.processes.ranks import Ranks
 from zerone.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from zerone.train.batch import make_batches
 from zerone.train.distill import DistillObjective, Sums
@@ -185,6 +179,26 @@ def with_template(credited: Any, template: tuple[int, ...]) -> Any:
         yield replace(graded, rollout=replace(graded.rollout, prompt_ids=prompt))
 
 
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(local, {}), (parallel, {}), (parallel, {"offload": "all"})],
+    ids=["local", "parallel", "sharded"],
+)
+def test_logits_in_pieces_change_no_loss_and_no_gradient(
+    make: Any, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of RL's log-probabilities and of SFT's cross entropy, with pieces of two tokens."""
+    found = []
+    for largest in (2**24, 2 * 261):
+        monkeypatch.setattr("zerone.train.logprobs.LARGEST_LOGITS", largest)
+        trainer = make(tiny_model(), **options)
+        losses = [forward_backward(trainer, examples(), 1000)]
+        losses.append(trainer.forward_backward(batches(1000), objective_of(StepSums())))
+        found.append((losses, gradients(trainer.module)))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-6)
+    assert_equal_to_rounding(found[1][1], found[0][1])
+
+
 # Empty passes and shares --------------------------------------------------------------------------
 
 
@@ -232,32 +246,14 @@ def test_micro_batches_are_dealt_out_once_each_and_evenly(sizes: list[int], num_
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder with what two ranks of torchrun computed."""
     folder = tmp_path_factory.mktemp("ranks")
-    roots = [Path(two_ranks.__file__).parent, Path(two_ranks.__file__).parents[2] / "src"]
-    path = os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*command, two_ranks.__file__, str(folder), *two_ranks.CASES[:3]],
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_ranks(folder, two_ranks.CASES[:3])
     return folder
 
 
 @pytest.mark.parametrize("case", two_ranks.CASES[:3])
 def test_two_ranks_have_the_losses_gradients_and_weights_of_one(two: Path, case: str) -> None:
     """Embeddings are tied and sharded in one of the cases, and three micro-batches go to two ranks."""
-    found = json.loads((two / f"{case}.json").read_text(encoding="utf-8"))
-    figures, tensors = two_ranks.train(case, Ranks())
-    assert found["num_batches"] == figures["num_batches"] == 3
-    for name in ("losses", "norms"):
-        assert found[name] == pytest.approx(figures[name], rel=1e-4)
-    for mine, theirs in zip(figures["sums"], found["sums"], strict=True):
-        assert theirs == pytest.approx(mine, rel=1e-4)
-    assert_equal_to_rounding(load_file(two / f"{case}.safetensors"), tensors)
+    assert_same_as_one(two, case)
 
 
 # Sharded on one device ----------------------------------------------------------------------------

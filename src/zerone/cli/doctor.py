@@ -23,7 +23,12 @@ from zerone.processes.machine import (
     measure,
 )
 
-_EXTRAS = {"gguf": "SmolLM2-135M (`zerone model smollm2-135m`)", "datasets": "data from the Hub"}
+_EXTRAS = {
+    "gguf": "SmolLM2-135M (`zerone model smollm2-135m`)",
+    "datasets": "data from the Hub",
+    "peft": "LoRA (lora.rank)",
+    "torchao": "AdamW with moments in 8 bits (optim.kind=adamw_8bit)",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,7 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     narrow = f", fp32 for models narrower than {NARROW}" if machine.precision == "bf16" else ""
     detail = f"{machine.precision} on {machine.threads} threads{narrow} ({basis})"
     yield Finding(is_fine=True, subject="choice", detail=detail)
+    yield _gpu()
     kept = keep_freed_memory()
     yield Finding(is_fine=True, subject="allocator", detail="keeps freed memory" if kept else "left as it is")
     free = shutil.disk_usage(Path.cwd()).free / 1e9
@@ -64,6 +70,18 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     for module, purpose in _EXTRAS.items():
         state = "installed" if importlib.util.find_spec(module) else "not installed"
         yield Finding(is_fine=True, subject=module, detail=f"{state}; needed for {purpose}")
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        number, memory = torch.cuda.device_count(), torch.cuda.get_device_properties(0).total_memory
+        detail = f"{number} x {torch.cuda.get_device_name(0)}, {memory / 1e9:.0f} GB: RL and SFT train there"
+    else:
+        why = "this torch is built without CUDA" if torch.version.cuda is None else "torch sees none"
+        detail = f"{why}: RL and SFT train on the CPU"
+    return Finding(is_fine=True, subject="GPU", detail=detail)
 
 
 def _embedded_model() -> Finding:

@@ -23,7 +23,10 @@ SEVERAL_STAGES = "stages"
 """The section of a recipe that holds what differs from stage to stage (staged.py)."""
 
 
-REFERENCES = ("model.path", "data.path", "data.pass_rates", "reward.helpfulness_model", "reward.safety_model")
+REFERENCES = (
+    *("model.path", "lora.path", "data.path", "data.pass_rates"),
+    *("reward.helpfulness_model", "reward.safety_model"),
+)
 """Options that name what a run is made from; a run keeps them relative to its directory where it can."""
 
 _NAMED = {

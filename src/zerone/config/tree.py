@@ -83,6 +83,11 @@ class Config(Section):
                 "rl.reference_every has no effect with lora: the reference is the base model below the "
                 "adapters; set it to 0"
             )
+        if self.lora.path and self.loss.kl_coef:
+            raise ValueError(
+                "lora.path begins elsewhere than at the base model, which would be the reference; set "
+                "loss.kl_coef=0, or begin with lora.rank at the merged model"
+            )
         if self.lora.rank and self.lora.path:
             raise ValueError("lora.path has a rank of its own; leave lora.rank out")
 

@@ -91,7 +91,7 @@ def _results(summary: Mapping[str, Any] | None) -> list[EvalResult]:
         )
         for suite, figures in _suites(summary, "final").items()
         for key in _MODEL_INDEX
-        if key in figures
+        if figures.get(key) is not None
     ]
 
 
@@ -101,7 +101,7 @@ def _rows(summary: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str, st
     for suite, final in _suites(summary, "final").items():
         base = bases.get(suite, {})
         for key, (measure, form) in _MEASURES.items():
-            if key in final:
+            if final.get(key) is not None:  # null is what nothing could be judged for
                 yield suite, measure, _figure(base, key, form), _figure(final, key, form)
 
 
@@ -113,7 +113,7 @@ def _suites(summary: Mapping[str, Any] | None, moment: str) -> Mapping[str, Any]
 
 
 def _figure(figures: Mapping[str, Any], key: str, form: str) -> str:
-    if key not in figures:
+    if figures.get(key) is None:
         return ""
     interval = figures.get(f"{key}_ci")
     text = form.format(figures[key])

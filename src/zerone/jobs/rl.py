@@ -28,6 +28,7 @@ from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_fu
 from zerone.jobs.training import (
     OpenModel,
     Placement,
+    adapter_inputs,
     check_can_sample,
     engine_of,
     new_trainer,
@@ -139,6 +140,7 @@ def open_session(
     inputs = {
         **data_inputs(config),
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        **adapter_inputs(config),
         "reward_models": Input(name="what judges preferences", sha256=judges),
         **hashes_of(rules, config.reward.if_function_changed),
     }

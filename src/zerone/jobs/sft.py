@@ -29,6 +29,7 @@ from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
     OpenModel,
     Placement,
+    adapter_inputs,
     check_can_sample,
     engine_of,
     new_trainer,
@@ -146,6 +147,7 @@ def open_session(
         check_can_sample(config, model)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
+        **adapter_inputs(config),
         "data_sha256": Input(name=str(config.data.path), sha256=examples.sha256),
     }
     begin_run(config, run, environment, inputs, examples.description)

@@ -7,7 +7,7 @@ cannot be trained or sampled is refused before long work.
 import copy
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from zerone.engine.api import Engine
 from zerone.engine.opening import open_engine
 from zerone.engine.serving import VLLM
 from zerone.errors import ConfigError, ModelError
+from zerone.identity import sha256_of_path
 from zerone.model.decoder import check_supported
 from zerone.model.loading import Model, decoder_fault, load_model, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
@@ -28,6 +29,7 @@ from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
 from zerone.processes.ranks import started_ranks
 from zerone.runs.directory import RunDir
+from zerone.runs.start import Input
 from zerone.train.local import LocalTrainer
 from zerone.train.memory import MOST_TOKENS, fitting_tokens, free_memory, gigabytes, peak_of
 from zerone.train.optim import adamw, adamw_8bit
@@ -73,10 +75,15 @@ def open_policy(config: Config, placement: Placement) -> Model:
 
 
 def open_without_weights(config: Config, placement: Placement) -> Model:
-    """Check the model to train and return it without memory for weights, which stay on disk."""
+    """Check the model to train, its adapters and optimizer; return it without memory for weights."""
     files = read_model_files(config.model.path, any_architecture=placement.trainer == "parallel")
     with torch.device("meta"):
         module = AutoModelForCausalLM.from_config(files.config)
+        trained = module
+        if config.has_adapters:
+            adapters = replace(_adapters(config), path=None)  # whose tensors belong to weights
+            trained = with_adapters(module, adapters, Base(config.model.path, sha256=""), config.seed)
+    _optimizer_maker(config, config.optim.learning_rate)(trained.parameters())
     return Model(module=module, tokenizer=files.tokenizer, path=config.model.path, sha256="")
 
 
@@ -166,6 +173,15 @@ def _parallel_trainer(
             file=sys.stderr,
         )
     return trainer
+
+
+def adapter_inputs(config: Config) -> dict[str, Input]:
+    """Return the adapters that a run begins from, if any; raises ModelError for what is not plain LoRA."""
+    if config.lora.path is None:
+        return {}
+    path = Path(config.lora.path).expanduser()
+    adapters_at(path)
+    return {"adapter_sha256": Input(name=config.lora.path, sha256=sha256_of_path(path))}
 
 
 def _adapters(config: Config) -> Adapters:

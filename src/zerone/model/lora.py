@@ -27,7 +27,10 @@ from zerone.model.sharding import copy_full, full_of
 from zerone.seeding import seed_from
 
 ALL_LINEAR = "all-linear"
-"""The target that stands for every linear map of the blocks."""
+"""The target that stands for every linear map of the blocks; of a mixture of experts, of its attention."""
+
+_OF_EXPERTS = frozenset({"gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3"})
+"""Names under which experts are targets for peft, which then puts adapters of another form on them."""
 
 ADAPTER = "adapter"
 """The directory of the adapters, beside the merged weights of a run's model and in its checkpoints."""
@@ -97,13 +100,12 @@ def with_adapters(module: Any, wanted: Adapters, base: Base, seed: int) -> Any:
         from peft import LoraConfig, TaskType, get_peft_model
     except ImportError as error:
         raise ConfigError("lora.rank needs peft: pip install 'zerone[lora]'") from error
-    _check_targets(module, wanted.targets)
     settings = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=wanted.rank,
         lora_alpha=wanted.alpha,
         lora_dropout=0.0,
-        target_modules=ALL_LINEAR if wanted.targets == (ALL_LINEAR,) else [*wanted.targets],
+        target_modules=_targets_of(module, wanted.targets),
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks by a name that transformers gives up
@@ -112,21 +114,35 @@ def with_adapters(module: Any, wanted: Adapters, base: Base, seed: int) -> Any:
             adapted = get_peft_model(module, settings)
         except ValueError as error:
             raise ConfigError(f"lora.targets={[*wanted.targets]}: {brief(error)}") from error
+    if any(hasattr(part, "parameter_name") for part in adapted.modules()):
+        raise ConfigError(
+            f"lora.targets={[*wanted.targets]} reaches the experts of a mixture, whose adapters cannot be "
+            f"trained here; leave {', '.join(sorted(_OF_EXPERTS & {*wanted.targets}))} out"
+        )
     adapted.peft_config[_NAME].base_model_name_or_path = base.name
     if wanted.path is not None:
         read_adapter(adapted, wanted.path, base)
     return adapted
 
 
-def _check_targets(module: nn.Module, targets: Sequence[str]) -> None:
-    """Raise ConfigError for a target that names no linear map: peft leaves it out without a word."""
+def _targets_of(module: Any, targets: Sequence[str]) -> list[str]:
+    """Return the names that peft is given.
+
+    Raises ConfigError for a target that names no linear map: peft leaves it out without a word.
+    """
+    head = module.get_output_embeddings()
+    linear = [
+        name for name, part in module.named_modules() if isinstance(part, nn.Linear) and part is not head
+    ]
     if tuple(targets) == (ALL_LINEAR,):
-        return
-    linear = [name for name, part in module.named_modules() if isinstance(part, nn.Linear)]
+        has_experts = any(parameter.ndim == 3 for parameter in module.parameters())
+        names = {name.rpartition(".")[2] for name in linear}
+        return sorted(names - _OF_EXPERTS if has_experts else names)
     for target in targets:
         if not any(name == target or name.endswith(f".{target}") for name in linear):
-            names = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
-            raise ConfigError(f"lora.targets names {target!r}, and the model's linear maps are {names}")
+            own = ", ".join(sorted({name.rpartition(".")[2] for name in linear}))
+            raise ConfigError(f"lora.targets names {target!r}, and the model's linear maps are {own}")
+    return [*targets]
 
 
 def has_adapters(module: Any) -> bool:

@@ -394,10 +394,10 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the options that differ, but for where inputs lie."""
+    """Return the options that differ, but for where inputs lie; adapters are not an input of any stage."""
+    inputs = set(REFERENCES) - {"lora.path"}
     before, after = (
-        {key: value for key, value in flat_options(tree).items() if key not in REFERENCES}
-        for tree in (old, new)
+        {key: value for key, value in flat_options(tree).items() if key not in inputs} for tree in (old, new)
     )
     return differences(before, after, OF_RESUMING)
 

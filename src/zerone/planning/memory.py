@@ -13,7 +13,7 @@ from typing import Literal
 
 from zerone.planning.shapes import ModelShape
 from zerone.planning.work import Work
-from zerone.train.logprobs import LARGEST_LOGITS
+from zerone.train.logprobs import largest_logits
 
 _MASTER = 4
 """Bytes of a weight as it is learned, and of its gradient."""
@@ -47,17 +47,18 @@ class Part:
 class Place:
     """How a model lies on processors: `shards` of the trained one, `engine_shards` of the engine's copy.
 
-    `num_bytes` are those of a number in computation. `is_local` is our own forward pass on a CPU, whose
-    attention keeps its weights; any other goes through fused kernels that do not. With `is_recomputed` a
-    layer keeps only its input and is computed again in the backward pass. With `are_experts_kept` tokens
-    travel to the experts, which stay where they are (zerone's own trainer gathers all weights). `rank` is
-    that of adapters, 0 for none; `optimizer_bytes` are AdamW's two averages of a weight; what `offload`
-    names waits in the memory of the CPU.
+    `num_bytes` are those of a number in computation. With `is_gpu` larger pieces of logits are held.
+    `is_local` is our own forward pass on a CPU, whose attention keeps its weights; any other goes through
+    fused kernels that do not. With `is_recomputed` a layer keeps only its input and is computed again in
+    the backward pass. With `are_experts_kept` tokens travel to the experts, which stay where they are
+    (zerone's own trainer gathers all weights). `rank` is that of adapters, 0 for none; `optimizer_bytes`
+    are AdamW's two averages of a weight; what `offload` names waits in the memory of the CPU.
     """
 
     shards: int = 1
     engine_shards: int = 1
     num_bytes: int = 4
+    is_gpu: bool = False
     is_local: bool = True
     is_recomputed: bool = False
     are_experts_kept: bool = False
@@ -155,7 +156,7 @@ def _of_backward(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
             formula=f"{b} bytes x (2 N / L + V D){experts}: layers gathered for use",
         )
     yield _activations(shape, work, place)
-    yield _logits(shape, work)
+    yield _logits(shape, work, place)
 
 
 def gathered_parameters(shape: ModelShape, place: Place) -> float:
@@ -211,15 +212,15 @@ def _kept_by_allocator(backward: Iterable[Part], work: Work, place: Place) -> It
         )
 
 
-def _logits(shape: ModelShape, work: Work) -> Part:
+def _logits(shape: ModelShape, work: Work, place: Place) -> Part:
     t = microbatch_tokens(work)
     share = work.completion / (work.completion + (work.prompt - work.template) / work.group)
-    cells, limit = t * share * shape.vocabulary, LARGEST_LOGITS
-    if work.is_sampled:
-        cells, formula = min(cells, limit), f"{4 * _CELLS_OF_LOGITS} bytes x min(t V, {limit:.3g})"
-    else:
-        formula = f"{4 * _CELLS_OF_LOGITS} bytes x t V"
-    return Part(name="logits", num_bytes=4 * _CELLS_OF_LOGITS * cells, formula=formula)
+    limit = largest_logits(place.is_gpu)
+    return Part(
+        name="logits",
+        num_bytes=4 * _CELLS_OF_LOGITS * min(t * share * shape.vocabulary, limit),
+        formula=f"{4 * _CELLS_OF_LOGITS} bytes x min(t V, {limit:.3g})",
+    )
 
 
 def _of_engine(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:

@@ -119,6 +119,7 @@ def place_of(config: Config, shards: int = 1, engine_shards: int = 1) -> Place:
         shards=shards,
         engine_shards=engine_shards,
         num_bytes=2,
+        is_gpu=True,
         is_local=False,
         is_recomputed=m.gradient_checkpointing,
         rank=adapter_rank(config),
@@ -131,7 +132,7 @@ def place_here(config: Config, width: int) -> Place:
     """Return how this machine's processor computes a model of this width."""
     num_bytes = 2 if precision_for(width, config.model.precision) == "bf16" else 4
     is_local = config.model.trainer != "parallel" and not config.needs_parallel
-    return replace(place_of(config), num_bytes=num_bytes, is_local=is_local)
+    return replace(place_of(config), num_bytes=num_bytes, is_gpu=False, is_local=is_local)
 
 
 def adapter_rank(config: Config) -> int:

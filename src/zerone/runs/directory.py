@@ -277,7 +277,7 @@ class RunDir:
         for path in self._eval_paths():
             if _step_of(path) > step:
                 path.unlink()
-        (self.path / "summary.json").unlink(missing_ok=True)
+        self.remove_summary()
         if not has_rollouts:
             return
         try:

@@ -61,16 +61,14 @@ accuracy accuracy_grpo accuracy_ppo clip_high clip_low consistent deviation diff
 explained_variance first_wins format grad_norm groups_all_right groups_all_wrong groups_with_signal kl
 learning_rate loss mean mismatch_kl no_answer num_updates p_value pass_at_1 ratio_max reflection_words
 response_tokens response_tokens_right response_tokens_wrong reward_mean reward_std state_bytes_ratio
-total_s_ratio train_s_ratio truncated value_loss verifier_errors weight_version
+total_s_ratio train_s_ratio truncated unparsable value_loss verifier_errors weight_version
 """
 _MEASURED = "between_s generate_s peak_rss_bytes record_s reward_s seconds total_s train_s wall_s"
 _COUNTS = """
 cores num_examples num_held_out num_problems num_sampled_tokens num_samples num_tokens num_trained
 num_trained_tokens parameters seed step steps threads updates
 """
-_TEXTS = (
-    "architecture command commit cpu data_sha256 model model_sha256 platform precision python started verdict"
-)
+_TEXTS = "architecture command commit cpu data_sha256 model model_sha256 platform python started verdict"
 _FIELDS: Mapping[str, tuple[_Check, str]] = {
     **dict.fromkeys(_NUMBERS.split(), (_is_number, "a number")),
     **dict.fromkeys(_MEASURED.split(), (_is_measured, "a number")),
@@ -79,6 +77,7 @@ _FIELDS: Mapping[str, tuple[_Check, str]] = {
     **dict.fromkeys(("accuracy_by", "outcomes", "parts", "pass_at_k"), (_are_numbers, "numbers by name")),
     **dict.fromkeys(("suites", "levels", "models", "stages"), (_are_mappings, "objects by name")),
     **dict.fromkeys(("base", "final", "best", "reward_models"), (_is_mapping, "an object")),
+    "precision": (lambda value: value in ("fp32", "bf16"), "fp32 or bf16"),
     "score": (
         lambda value: _is_number(value) or _is_mapping(value),
         "a number, with or without its interval",
@@ -112,7 +111,7 @@ def check_shape(value: Any, place: str, *, is_naming: bool = False) -> None:
 def _kind_of(name: str) -> tuple[_Check, str]:
     if name == "ci" or name.endswith("_ci"):
         return _is_interval, "an interval"
-    if name.startswith("cons_at_"):
+    if name.startswith("cons_at_") or name.endswith("_se"):
         return _is_number, "a number"
     return _FIELDS.get(name, (lambda value: True, ""))
 

@@ -30,6 +30,7 @@ from zerone.runs.directory import RunDir, write_atomically
 
 _HASHES = {
     "model.path": "model_sha256",
+    "lora.path": "adapter_sha256",
     "data.path": "data_sha256",
     "data.pass_rates": "pass_rates_sha256",
     "reward.helpfulness_model": "reward_models",
@@ -66,7 +67,7 @@ def prepare_run(
             )
         return environment
     if kind == "cpu" and config.model.device == "cuda":
-        raise ConfigError("this command computes on the CPU; leave model.device out")
+        print("note: model.device=cuda is for RL and SFT; this computes on the CPU", file=sys.stderr)
     wanted = config.model.precision
     if kind == "cuda" and wanted == "auto":
         wanted = "bf16"

@@ -156,7 +156,7 @@ class DistillObjective:
         """Return a micro-batch's part of the loss, with gradient, and its terms."""
         student_CV = policy.logits(batch) / self.temperature
         with torch.no_grad():
-            teacher_CV = self.teacher.logits(batch) / self.temperature
+            teacher_CV = self.teacher.logits(batch).to(student_CV.device) / self.temperature
         kl_C = reverse_kl(student_CV, teacher_CV)
         with torch.no_grad():
             sampled_C = sampled_reverse_kl(student_CV, teacher_CV, batch.targets_C)

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from zerone.device import Device
 from zerone.engine.weights import ModuleWeights
 from zerone.model.decoder import check_plain
 from zerone.model.loading import save_model
 from zerone.runs.checkpoint import ModelPart, State
+from zerone.train.memory import Resident, advised, held_by
 from zerone.train.optim import apply_update
 from zerone.train.shared_forward import SharedForward
 from zerone.train.trainer import A, Objective
@@ -54,14 +56,17 @@ class LocalTrainer:
     def forward_backward(self, batches: Iterable[A], objective: Objective[A]) -> float:
         """Add the gradients of a minibatch's micro-batches; return the loss, their sum."""
         policy, reference = SharedForward(self.module, self.dtype), self.reference()
-        total = 0.0
+        total, most = 0.0, 0
         for batch in batches:
-            loss, terms = objective.loss(policy, reference, batch)
-            loss.backward()
+            most = max(most, len(batch.packed.tokens_N))
+            with advised(self.resident, most):
+                loss, terms = objective.loss(policy, reference, batch)
+                loss.backward()
             total += loss.item()
             objective.record(terms)
             self._loss = total
-        policy.finish()
+        with advised(self.resident, most):
+            policy.finish()
         return total
 
     def step(self, learning_rate: float) -> float:
@@ -76,6 +81,17 @@ class LocalTrainer:
             learning_rate=learning_rate,
             max_grad_norm=self._max_grad_norm,
             rate_option=self._rate_option,
+        )
+
+    def resident(self) -> Resident:
+        """Return what the model, its gradients and its optimizers hold."""
+        return held_by(
+            self.module,
+            self.optimizers,
+            self.reference_module,
+            device=Device(dtype=self.dtype),
+            recomputes=False,
+            has_adapters=False,
         )
 
     @torch.no_grad()

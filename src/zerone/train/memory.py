@@ -105,7 +105,7 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 def advice(held: Resident, num_tokens: int, total: int) -> str:
-    """Return what was held and the three options that free most, each with about how much."""
+    """Return what was held and three options to change: smaller micro-batches, and what frees most."""
     rest = max(0, total - held.total)
     parts = {
         "weights": held.weights,
@@ -116,8 +116,11 @@ def advice(held: Resident, num_tokens: int, total: int) -> str:
     listed = ", ".join(f"{name} {gigabytes(size)}" for name, size in parts.items() if size)
     where = f"{held.device.torch} ({gigabytes(total)})"
     what = f"a micro-batch of {num_tokens:,} tokens" if num_tokens else "an update of the weights"
-    options = sorted(_options(held, num_tokens, rest), key=lambda option: -option[1])[:3]
-    advised = "; ".join(f"{text} (about {gigabytes(size)} less)" for text, size in options)
+    options = sorted(_options(held, rest), key=lambda option: -option[1])
+    if num_tokens > 1:
+        half = f"rl.microbatch_tokens={num_tokens // 2} (sft.microbatch_tokens in SFT)"
+        options.insert(0, (half, rest // 2))
+    advised = "; ".join(f"{text} (about {gigabytes(size)} less)" for text, size in options[:3])
     return (
         f"out of memory on {where} in {what}. Held were {listed}; the rest, at most {gigabytes(rest)}, was "
         f"for the pass. Change one of: {advised}. The last checkpoint is untouched; rl.microbatch_tokens, "
@@ -126,10 +129,8 @@ def advice(held: Resident, num_tokens: int, total: int) -> str:
     )
 
 
-def _options(held: Resident, num_tokens: int, rest: int) -> Iterator[tuple[str, int]]:
-    """Yield what can be changed, with the bytes that it frees."""
-    if num_tokens > 1:
-        yield f"rl.microbatch_tokens={max(1, num_tokens // 2)} (sft.microbatch_tokens in SFT)", rest // 2
+def _options(held: Resident, rest: int) -> Iterator[tuple[str, int]]:
+    """Yield what can be changed beside the size of micro-batches, with the bytes that it frees."""
     if not held.recomputes:
         yield "model.gradient_checkpointing=true", rest - rest // max(2, held.num_blocks)
     if not held.has_adapters:

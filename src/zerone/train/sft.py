@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from zerone.config import Config
 from zerone.model.packed import Packed, common_prefix, pack
@@ -119,7 +118,7 @@ class CrossEntropy:
 
     def loss(self, policy: ModelPass, reference: ModelPass | None, batch: MicroBatch) -> tuple[Tensor, None]:
         """Return a micro-batch's part of the loss, with gradient."""
-        return loss_sum(policy.logits(batch), batch) / self.num_targets, None
+        return policy.cross_entropy(batch) / self.num_targets, None
 
     def record(self, terms: None) -> None:
         """Record nothing: the loss says it all."""
@@ -129,14 +128,8 @@ class CrossEntropy:
 def mean_loss(policy: ModelPass, examples: Sequence[Example], microbatch_tokens: int) -> float:
     """Return the mean loss per completion token, as for examples that are held out."""
     num_targets = sum(len(example.completion_ids) for example in examples)
-    parts = (loss_sum(policy.logits(part), part).item() for part in microbatches(examples, microbatch_tokens))
+    parts = (policy.cross_entropy(part).item() for part in microbatches(examples, microbatch_tokens))
     return math.fsum(parts) / num_targets
-
-
-def loss_sum(logits_CV: Tensor, microbatch: MicroBatch) -> Tensor:
-    """Return the negative log-likelihood of a micro-batch's completions, summed over their tokens."""
-    targets_C = microbatch.targets_C.to(logits_CV.device)
-    return functional.cross_entropy(logits_CV, targets_C, reduction="sum")
 
 
 # Examples and batches -----------------------------------------------------------------------------

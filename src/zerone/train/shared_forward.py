@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from zerone.model.decoder import Decoder
 from zerone.model.packed import packed_hidden, prefix_kv
-from zerone.train.logprobs import read_logprobs
+from zerone.train.logprobs import read_cross_entropy, read_logprobs
 from zerone.train.trainer import Targets
 
 _SMALL = 2**14
@@ -88,7 +88,7 @@ class SharedForward:
     def hidden(self, batch: Targets) -> Tensor:
         """Return what the head reads for each target, [C, D]."""
         hidden_ND = packed_hidden(self.decoder, batch.packed, self.kv(batch.packed.apart))
-        return hidden_ND.index_select(0, batch.sources_C)
+        return hidden_ND.index_select(0, batch.sources_C.to(hidden_ND.device))
 
     def logits(self, batch: Targets) -> Tensor:
         """Return the head's output for each target, [C, V] in fp32."""
@@ -100,6 +100,11 @@ class SharedForward:
         return read_logprobs(
             self.hidden(batch), batch.targets_C, decoder.logits, decoder.vocab_size, temperature
         )
+
+    def cross_entropy(self, batch: Targets) -> Tensor:
+        """Return the sum of -log pi of the targets, in fp32."""
+        decoder = self.decoder
+        return read_cross_entropy(self.hidden(batch), batch.targets_C, decoder.logits, decoder.vocab_size)
 
     def finish(self) -> None:
         """Carry the gradient that all backward passes have added up to the module's parameters."""

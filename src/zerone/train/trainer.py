@@ -53,6 +53,10 @@ class ModelPass(Protocol):
         """Return log pi of each target and, without gradient, the entropy there, both [C] in fp32."""
         ...
 
+    def cross_entropy(self, batch: Targets) -> Tensor:
+        """Return the sum of -log pi of the targets, in fp32."""
+        ...
+
 
 class Objective(Protocol[B]):
     """A loss that is a sum over micro-batches.

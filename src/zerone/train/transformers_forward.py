@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from zerone.model.lora import adapters_off, base_of
 from zerone.model.packed import pack
 from zerone.model.visibility import Places, block_mask, dense_mask, places_of, sequences_of
-from zerone.train.logprobs import read_logprobs
+from zerone.train.logprobs import read_cross_entropy, read_logprobs
 from zerone.train.trainer import Targets
 
 Attention = Literal["dense", "flex", "unpacked"]
@@ -56,6 +56,17 @@ class TransformersForward:
             )
         return found
 
+    def cross_entropy(self, batch: Targets) -> Tensor:
+        """Return the sum of -log pi of the targets, in fp32."""
+        places = places_of(batch.packed, self.device)
+        sources_C = batch.sources_C.to(self.device) + places.num_before
+        targets_C = batch.targets_C.to(self.device)
+        with self._model() as module:
+            found: Tensor = module.zerone_cross_entropy(
+                places, sources_C, targets_C, self.dtype, self.attention
+            )
+        return found
+
     @contextmanager
     def _model(self) -> Iterator[Any]:
         with adapters_off(self.module) if self.is_base else nullcontext():
@@ -70,7 +81,8 @@ def add_methods(module: Any) -> tuple[str, ...]:
     """
     module.zerone_logits = MethodType(_logits, module)
     module.zerone_logprobs = MethodType(_logprobs, module)
-    return ("zerone_logits", "zerone_logprobs")
+    module.zerone_cross_entropy = MethodType(_cross_entropy, module)
+    return ("zerone_logits", "zerone_logprobs", "zerone_cross_entropy")
 
 
 def _logits(
@@ -95,6 +107,19 @@ def _logprobs(
         hidden_CD, targets_C, lambda hidden: _head(module, hidden), vocab_size, temperature
     )
     return logprobs_C.clone(), entropy_C  # FSDP2 hangs its hook on the output, which must not be a view
+
+
+def _cross_entropy(
+    module: Any,
+    places: Places,
+    sources_C: Tensor,
+    targets_C: Tensor,
+    dtype: torch.dtype,
+    attention: Attention,
+) -> Tensor:
+    hidden_CD = _hidden(module, places, dtype, attention).index_select(0, sources_C)
+    vocab_size = text_config(module).vocab_size
+    return read_cross_entropy(hidden_CD, targets_C, lambda hidden: _head(module, hidden), vocab_size)
 
 
 def text_config(module: Any) -> Any:
