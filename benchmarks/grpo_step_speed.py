@@ -38,7 +38,7 @@ from transformers import PrinterCallback
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, config_of, open_workload, print_table, write_json
 from zerone.config import Config
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import load_model
 from zerone.rewards.total import RewardWeights, grade
 from zerone.runs.checkpoint import Progress
