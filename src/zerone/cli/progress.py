@@ -18,6 +18,7 @@ from rich.text import Text
 from zerone.config import Config
 from zerone.escaping import visible
 from zerone.prompts.r1 import split_reasoning
+from zerone.runs.directory import shown_suites
 from zerone.types import Credited, Graded
 
 COLUMNS = (
@@ -88,6 +89,7 @@ class TerminalDisplay:
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=_ROWS_IN_VIEW)
         self._timings: deque[float] = deque(maxlen=5)
         self._rewards: list[float] = []
+        self._config: Mapping[str, Any] = {}
         self._num_steps = 0
         self._sample_every = 0
         self._live: Live | None = None
@@ -101,11 +103,12 @@ class TerminalDisplay:
 
     def start(self, config: Config, environment: Mapping[str, Any]) -> None:
         """Say what is about to run and where."""
+        self._config = config.model_dump()
         self._num_steps = config.rl.steps
         self._sample_every = config.log.sample_every
         self._say(
             f"R1-Zero on {environment['model']}: {config.rl.steps} steps of {config.rl.problems_per_step} "
-            f"problems x {config.rl.group_size} answers ({environment['data']}), seed {config.seed}, "
+            f"problems x {config.rl.group_size} completions ({environment['data']}), seed {config.seed}, "
             f"{environment['precision']} on {environment['threads']} threads -> {self._run_path}"
         )
         if self._is_live and not self._is_quiet:
@@ -114,7 +117,7 @@ class TerminalDisplay:
 
     def evaluation(self, step: int, suites: Mapping[str, Any]) -> None:
         """Show the figures of an evaluation."""
-        for name, figures in suites.items():
+        for name, figures in shown_suites(suites, self._config).items():
             low, high = figures["pass_at_1_ci"]
             consensus = figures.get("cons_at_16")
             self._say(

@@ -250,7 +250,7 @@ def _train_and_measure(
         )
         train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
-        evaluate_once(config.rl.steps)
+        attend.evaluate(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
     write_lineage(run.model_path, run_lineage(config, run, "reinforcement learning"))
     summary = summarise(run, config)

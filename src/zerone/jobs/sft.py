@@ -243,7 +243,7 @@ def _train_and_measure(
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        evaluate_once(session.num_steps)
+        attend.evaluate(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)

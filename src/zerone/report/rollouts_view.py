@@ -27,11 +27,14 @@ _OUTCOME_STYLES = {
 }
 
 
-def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console: Console) -> None:
+def show_rollouts(
+    run: RunDir, step: int | None, worst: int, best: int, console: Console, group: int | None = None
+) -> None:
     """Print the groups of a step (the last by default) and its best and worst rollouts.
 
-    Raises UserError for a step that is not recorded or a negative count, RunDirError for a
-    directory without rollouts.
+    With `group` only that one, without a table of the others: all of its completions unless `worst` or
+    `best` says how many. Raises UserError for a step or group that is not recorded or a negative count,
+    RunDirError for a directory without rollouts.
     """
     if worst < 0 or best < 0:
         raise UserError(f"--worst {worst} and --best {best} must be 0 or more; they count rollouts to show")
@@ -39,9 +42,34 @@ def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console:
     samples = list(read_samples(run, "r.step = ?", (step,)))
     if not samples:
         raise RunDirError(f"{run.rollouts_path} holds no rollouts of step {step}; the file is damaged")
+    if group is not None:
+        _show_group(run, step, group, samples, (worst, best), console)
+        return
     console.print(_headline(run, step, samples), soft_wrap=True)
     console.print(_group_table(samples))
     ranked = sorted(samples, key=lambda sample: (sample.reward, sample.advantage), reverse=True)
+    _show_ranked("Best", ranked[:best], console)
+    _show_ranked("Worst", list(reversed(ranked))[:worst], console)
+
+
+def _show_group(
+    run: RunDir,
+    step: int,
+    position: int,
+    samples: Sequence[Sample],
+    counts: tuple[int, int],
+    console: Console,
+) -> None:
+    """Print the completions of one group, the best first."""
+    members = [sample for sample in samples if sample.position == position]
+    if not members:
+        last = max(sample.position for sample in samples)
+        raise UserError(f"step {step} of {run.path} has no group {position}; its groups are 0 to {last}")
+    console.print(_headline(run, step, members), soft_wrap=True)
+    ranked = sorted(members, key=lambda sample: (sample.reward, sample.advantage), reverse=True)
+    worst, best = counts
+    if not any(counts):
+        best = len(ranked)
     _show_ranked("Best", ranked[:best], console)
     _show_ranked("Worst", list(reversed(ranked))[:worst], console)
 
