@@ -31,7 +31,7 @@ import torch
 
 from machine_peak import matmul_peak
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.jobs.algorithm import algorithm_of
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import peak_memory

@@ -51,7 +51,7 @@ from workload import (
     write_json,
 )
 from zerone.config import Config
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import load_model
 from zerone.rewards.total import RewardWeights, grade
 from zerone.runs.checkpoint import Progress

@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from zerone.config import Config, build_config
 from zerone.data.mixture import Mixture
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import UserError
 from zerone.jobs.data import data_of

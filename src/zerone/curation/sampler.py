@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 
 from zerone.curation.drafts import Draft
-from zerone.engine.api import Engine, Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine, Request, SamplingParams
+from zerone.engine.opening import open_loaded_engine
 from zerone.identity import sha256_of_value
 from zerone.model.loading import load_model, quiet_transformers
 from zerone.model.tokenizer import encode, encode_prompt
@@ -33,7 +33,7 @@ class ModelAtWork:
     engine: Engine
     tokenizer: Any
     context: int
-    sampling: Sampling
+    sampling: SamplingParams
     sha256: str
 
     def answer(self, requests: Sequence[Request], stops: tuple[str, ...] = ()) -> list[list[Rollout] | None]:
@@ -58,7 +58,7 @@ class ModelAtWork:
 
 
 def open_model(
-    path: str, sampling: Sampling, slots: int, precision: Precision | Literal["auto"], threads: int
+    path: str, sampling: SamplingParams, slots: int, precision: Precision | Literal["auto"], threads: int
 ) -> ModelAtWork:
     """Load a transformers directory; precision `auto` and 0 threads are what the machine is best at."""
     keep_freed_memory()
@@ -66,7 +66,7 @@ def open_model(
     with quiet_transformers():
         model = load_model(path, torch.float32)
     return ModelAtWork(
-        engine=TorchEngine.of_model(model, slots, precision),
+        engine=open_loaded_engine(model, slots, precision),
         tokenizer=model.tokenizer,
         context=int(model.module.config.max_position_embeddings),
         sampling=sampling,

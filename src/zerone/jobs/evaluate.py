@@ -18,9 +18,9 @@ import torch
 from zerone.config import Config
 from zerone.config.sections import SamplingConfig
 from zerone.data.records import read_rows
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
+from zerone.engine.opening import open_loaded_engine
 from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
 from zerone.evals.asking import Form, message_of, prompt_of
@@ -266,7 +266,7 @@ def _local(
     sampling = _within(context if wanted.fits_budget else None, _sampling(wanted.drawing))
     precision = precision_for(model.module.config.hidden_size, config.model.precision)
     slots = _slots(config, model, sampling)
-    engine = TorchEngine.of_model(model, slots, precision)
+    engine = open_loaded_engine(model, slots, precision, config.engine, threads=config.model.threads)
     answerer = LocalAnswerer(
         identity=f"sha256:{model.sha256} {precision}",
         engine=engine,
@@ -319,8 +319,8 @@ def _encoder(model: Model, is_chat: bool) -> Callable[[str], tuple[int, ...]]:
     return partial(encode_written if is_chat else encode_prompt, model.tokenizer)
 
 
-def _sampling(drawing: SamplingConfig) -> Sampling:
-    return Sampling(
+def _sampling(drawing: SamplingConfig) -> SamplingParams:
+    return SamplingParams(
         temperature=drawing.temperature,
         top_p=drawing.top_p,
         top_k=drawing.top_k,
@@ -329,12 +329,12 @@ def _sampling(drawing: SamplingConfig) -> Sampling:
     )
 
 
-def _within(context: int | None, sampling: Sampling) -> Sampling:
+def _within(context: int | None, sampling: SamplingParams) -> SamplingParams:
     """Return how to draw, with no more tokens than a context has."""
     return sampling if context is None else replace(sampling, max_tokens=min(sampling.max_tokens, context))
 
 
-def _slots(config: Config, model: Model, sampling: Sampling) -> int:
+def _slots(config: Config, model: Model, sampling: SamplingParams) -> int:
     """Return how many answers are written at once: their keys and values get a quarter of the memory."""
     c = model.module.config
     heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads

@@ -16,7 +16,7 @@ import torch
 
 from zerone.config import Config
 from zerone.config.sections import PromptConfig
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.opening import open_loaded_engine
 from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.significance import compare
@@ -138,7 +138,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     to_prompt = prompt_encoder(config, model)
     context = int(model.module.config.max_position_embeddings)
     check_lengths(config, to_prompt, suite.problems, context)
-    engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
+    engine = open_loaded_engine(model, config.sampling.slots, config.model.precision)
     answers = judged_answers(
         engine,
         suite,

@@ -20,7 +20,7 @@ import torch
 from zerone.config import Config
 from zerone.config.sections import RLConfig
 from zerone.curation.settings import make_rejection_samples
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.opening import open_loaded_engine
 from zerone.errors import RunDirError
 from zerone.files import read_json
 from zerone.jobs.data import data_of
@@ -237,7 +237,7 @@ def _first_groups(config: Config, model: Model) -> list[Credited]:
     """Return what the first step will sample."""
     keep_freed_memory()
     use_threads(threads_for(config.model.threads))
-    engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
+    engine = open_loaded_engine(model, config.sampling.slots, config.model.precision)
     groups = collect(config, engine, data_of(config).mixture, prompt_encoder(config, model), 0, Clock())
     return credit(groups, config.advantage.scale)
 

@@ -117,12 +117,12 @@ def _program() -> dict[str, Any]:
 
 OF_MEMORY = (
     *("rl.microbatch_tokens", "sft.microbatch_tokens"),
-    *("model.gradient_checkpointing", "model.offload"),
+    *("model.gradient_checkpointing", "model.offload", "engine.gpu_share"),
 )
 """Options of memory and time, which change nothing but the last bits of sums."""
 
 OF_RESUMING = (
-    *("reward.if_function_changed", *OF_MEMORY),
+    *("reward.if_function_changed", "engine.timeout", *OF_MEMORY),
     *("log.sample_every", "log.tracker", "log.project", "log.name", "log.online"),
 )
 """Options that say how a run is resumed or shown, and so may be others than at its beginning."""
