@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,19 +37,8 @@ def test_a_crowd_is_threads_that_come_and_go() -> None:
     before = num_threads_of_process()
     for _ in range(3):
         seen = [team.is_there]
-<<<<<<< HEAD
         for _ in range(2):
             team.gather(cores=2, threads=2)
-=======
-        gather = partial(team.gather, 2, 2)
-        changes: tuple[Callable[[], None], ...] = (gather, gather, team.disperse)
-            partial(team.gather, 2, 2),
-            partial(team.gather, 2, 2),
-            team.disperse,
-        ]
-        for change in changes:
-            change()
->>>>>>> main
             seen.append(team.is_there)
             assert num_threads_of_process() == before + 2
         team.disperse()
