@@ -40,10 +40,6 @@ def test_a_crowd_is_threads_that_come_and_go() -> None:
         seen = [team.is_there]
         gather = partial(team.gather, 2, 2)
         changes: tuple[Callable[[], None], ...] = (gather, gather, team.disperse)
-            partial(team.gather, 2, 2),
-            partial(team.gather, 2, 2),
-            team.disperse,
-        ]
         for change in changes:
             change()
             seen.append(team.is_there)
