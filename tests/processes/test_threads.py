@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -37,12 +38,13 @@ def test_a_crowd_is_threads_that_come_and_go() -> None:
     before = num_threads_of_process()
     for _ in range(3):
         seen = [team.is_there]
-        for _ in range(2):
-            team.gather(cores=2, threads=2)
+        gather = partial(team.gather, 2, 2)
+        changes: tuple[Callable[[], None], ...] = (gather, gather, team.disperse)
+        for change in changes:
+            change()
             seen.append(team.is_there)
-            assert num_threads_of_process() == before + 2
-        team.disperse()
-        seen.append(team.is_there)
+            if team.is_there:
+                assert num_threads_of_process() == before + 2
         assert seen == [False, True, True, False]
         wait_until(lambda: num_threads_of_process() == before, "the threads stay")
     team.disperse()
