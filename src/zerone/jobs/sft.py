@@ -26,15 +26,14 @@ from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
+from zerone.jobs.ranked import engine_of, new_trainer, open_policy, require_shared
 from zerone.jobs.training import (
     OpenModel,
     Placement,
     adapter_inputs,
     check_can_sample,
-    engine_of,
-    new_trainer,
-    open_policy,
     place,
+    require_enough,
     with_microbatches,
 )
 from zerone.jobs.upkeep import Upkeep, spent
@@ -138,6 +137,8 @@ def open_session(
     torch.set_num_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
+    require_enough(placement, "sft.batch_size", config.sft.batch_size)
+    require_shared(run)
     with quiet_transformers():
         model = open_model(config, placement)
         examples = read_examples(config, model)
