@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from zerone.engine.torch.engine import TorchEngine
 
 from architectures import PACKED, build
 from fakes import Shape, byte_tokenizer, tiny_model
@@ -30,6 +29,7 @@ from scripted import (
 from two_ranks import assert_same_as_one, batches, examples, objective_of, run_ranks
 from zerone.config import build_config
 from zerone.device import Device
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import hash_of
 from zerone.errors import ConfigError, ModelError
 from zerone.identity import sha256_of_path

@@ -25,8 +25,8 @@ from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
-from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.ranked import engine_of, new_trainer, open_policy, require_shared
+from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
     OpenModel,
     Placement,

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -137,8 +138,8 @@ class Group:
             self._store.wait([f"hello/{rank}"], timedelta(seconds=self._patience.join))
         except RuntimeError as error:
             raise RankError(
-                f"rank {rank} of {self.ranks.size} has not come within {self._patience.join:g} s; look at what "
-                "its machine says, and whether torchrun was started on all of them with the same --nnodes "
+                f"rank {rank} of {self.ranks.size} has not come within {self._patience.join:g} s; look at "
+                "what its machine says, and whether torchrun was started on all of them with the same --nnodes "
                 "and --rdzv-endpoint"
             ) from error
         hello: Json = json.loads(self._store.get(f"hello/{rank}"))
@@ -176,7 +177,7 @@ class Group:
         return note, Message.from_bytes(blob.numpy().tobytes())
 
     def _wait(self, key: str, source: int) -> bool:
-        """Wait until a rank has set a key; return False where rank 0 has let all end, raise Cut for a fault."""
+        """Wait for a key of a rank; return False where rank 0 has let all end, raise Cut for a fault."""
         while True:
             with self._exchange(), suppress(dist.DistStoreError):
                 self._store.wait([key], timedelta(seconds=self._patience.slice))
@@ -246,15 +247,22 @@ class Group:
         )
 
     def close(self) -> None:
-        """Let all ranks end."""
+        """End; rank 0 lets all others end first, as the store may be its own."""
         self._is_ending.set()
         with suppress(RuntimeError):
-            if self.ranks.is_first:
-                self._store.set("stop", "1")
+            if not self.ranks.is_first:
+                self._store.set(f"bye/{self.ranks.rank}", "")
+                return
+            self._store.set("stop", "")
+            end = time.monotonic() + _LAST_WORDS_S
+            left = set(range(1, self.ranks.size))
+            while left and time.monotonic() < end:
+                left = {r for r in left if not self._store.check([f"bye/{r}"]) and self.lost([r]) is None}
+                time.sleep(0.01)
 
 
 _LAST_WORDS_S = 3.0
-"""How long a rank is waited for that failed, to say why."""
+"""How long a rank is waited for that ends, to say why."""
 
 
 def is_cut(error: RuntimeError) -> bool:
@@ -265,12 +273,22 @@ def is_cut(error: RuntimeError) -> bool:
 
 
 def _is_alive(process: int) -> bool:
+    """Whether a process of this machine runs; one that has ended and is not yet collected does not."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except (ProcessLookupError, FileNotFoundError):
+        return not Path("/proc/self/stat").exists() and _can_be_signalled(process)
+    except PermissionError:  # somebody's, so it is there
+        return True
+    return state not in ("Z", "X")
+
+
+def _can_be_signalled(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody's, so it is there
-        return True
     return True
 
 
@@ -363,3 +381,4 @@ def follow(group: Group, actions: Mapping[str, Action]) -> None:
             kind = sys.exc_info()[0]
             name = "an error" if kind is None else kind.__name__
             group.tell_fault(RankError(f"{name}, a fault of the program; its traceback is on the screen"))
+        group.close()

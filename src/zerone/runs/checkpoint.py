@@ -4,7 +4,8 @@ A checkpoint is written under a temporary name, synced, and renamed, so it exist
 all. A manifest holds the checksum of every file: one that was damaged since is told by name and set
 aside, and the one before is used. Weights are a transformers directory that other tools load; tensors are
 safetensors, the rest is JSON. Of a training on several ranks each writes its own rows (`write_shards`),
-and any number of ranks reads them. Randomness is a function of (seed, step, ...), so no generator state is needed.
+and any number of ranks reads them. Randomness is a function of (seed, step, ...), so no generator state
+is needed.
 """
 
 import shutil
@@ -193,7 +194,7 @@ def load_checkpoint(path: Path, state: State) -> Progress:
 
 
 def read_state(path: Path, state: State) -> None:
-    """Put into this rank's objects what a checkpoint has for them; raises CheckpointError if it is damaged."""
+    """Put what a checkpoint has into this rank's objects; raises CheckpointError if it is damaged."""
     try:
         _read_parts(path, state)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:

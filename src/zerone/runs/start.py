@@ -74,8 +74,10 @@ def prepare_run(
         wanted = "bf16"
     precision = precision or precision_for(width_of(config.model.path), wanted)
     threads = config.model.threads or max(1, known_machine().threads // started_ranks().local_size)
+    ranks = started_ranks()
     return {
         **_program(),
+        **({"ranks": ranks.size} if ranks.size > 1 else {}),
         "platform": sys.platform,
         "cores": available_cores(),
         "precision": precision,
@@ -187,7 +189,8 @@ def begin_run(
     changing = {key: given.sha256 for key, given in inputs.items() if given.may_change}
     now = _of_memory(flat_options(config.model_dump(mode="json")))
     began = _of_memory(flat_options(read_tree(run.config_path)))
-    _go_on(run, {**began, **known}, {**_program(), **changing, **now})
+    size = {"ranks": started_ranks().size}
+    _go_on(run, {"ranks": 1, **began, **known}, {**_program(), **changing, **now, **size})
     if run.read_config_yaml() != kept:
         write_atomically(run.config_path, kept)
 
@@ -227,6 +230,8 @@ def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) ->
     other = "program" if set(changed) <= set(_program()) else "program or reward"
     if set(changed) <= set(OF_MEMORY):
         other = "use of memory"
+    if set(changed) == {"ranks"}:
+        other = "number of ranks"
     print(
         f"warning: {run.path} goes on after step {step} with another {other} than before, so that it may end "
         f"otherwise than a run left alone: {what}",
