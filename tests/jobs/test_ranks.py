@@ -3,18 +3,25 @@
 import json
 import shutil
 import signal
+import socket
 import sqlite3
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 from safetensors.torch import load_file
 
 from processes import arguments_of, call_main, metrics_of, wait_until
-from ranked_runs import fork_ranks, run_ranks_of
+from ranked_runs import fork_ranks, run_ranks_of, torchrun
 from scripted import save_talking_model, write_problems
+from sft_runs import arguments as sft_arguments
 from sft_runs import demonstrations
+from zerone.jobs import ranked
+from zerone.processes import orders
 
 STEPS = 10
 TOLERANCE = 2e-3
@@ -86,7 +93,9 @@ def assert_same_to_rounding(found: Path, expected: Path, steps: int = STEPS) -> 
 
 def completions_of(run: Path, step: int) -> list[Any]:
     with sqlite3.connect(run / "rollouts.sqlite") as database:
-        query = "SELECT position, sample, text, reward, tokens FROM rollouts WHERE step = ? ORDER BY 1, 2"
+        query = (
+            "SELECT position, sample, text, reward, completion_ids FROM rollouts WHERE step = ? ORDER BY 1, 2"
+        )
         return database.execute(query, (step,)).fetchall()
 
 
@@ -165,10 +174,8 @@ def wait_for_steps(run: Path, count: int) -> None:
     path = run / "metrics.jsonl"
     wait_until(
         lambda: (
-            (run / ".lock").exists()
-            and not count
-            or path.exists()
-            and path.read_bytes().count(b"\n") >= count
+            ((run / ".lock").exists() and not count)
+            or (path.exists() and path.read_bytes().count(b"\n") >= count)
         ),
         "no step",
         60,
@@ -312,3 +319,131 @@ def test_what_several_ranks_cannot_do_is_refused(
     assert complaints[0].count("error: ") == 1 and message in complaints[0]
     assert complaints[1] == ""
     assert not (folder / "refused" / "config.yaml").exists()
+
+
+def refuse(
+    folder: Path, before: Callable[[int], object], *changes: str, port: int | None = None
+) -> list[str]:
+    """Start two ranks that cannot work together; return what each says."""
+    arguments = zero(folder, "apart", *changes)
+    codes, _, complaints = fork_ranks(folder, *arguments, before=before, port=port).finish(60)
+    assert codes[0] in (1, 2), complaints
+    assert complaints[0].count("error: ") == 1 and "Traceback" not in "".join(complaints), complaints
+    return complaints
+
+
+def test_ranks_of_other_arguments_or_versions_are_refused(folder: Path) -> None:
+    def other_arguments(rank: int) -> None:
+        if rank:
+            sys.argv.append("rl.steps=11")
+
+    said = refuse(folder, other_arguments)
+    assert "rank 1 (" in said[0] and "has arguments" in said[0] and "rl.steps=11" in said[0]
+    assert said[1] == ""
+
+    def other_version(rank: int) -> None:
+        if rank:
+            transformers.__version__ = "0.0"
+
+    said = refuse(folder, other_version)
+    assert "has transformers 0.0, and rank 0 has" in said[0] and said[1] == ""
+
+
+def test_a_rank_that_does_not_come_is_waited_for_in_vain(folder: Path) -> None:
+    def hang(*_: Any) -> None:
+        time.sleep(4)
+        sys.exit(0)
+
+    def late(rank: int) -> None:
+        orders.join.__defaults__ = (orders.Patience(join=2.0 if rank == 0 else 30.0),)
+        if rank:
+            orders.Group.join = hang  # type: ignore[method-assign]  # of this process alone
+
+    said = refuse(folder, late)
+    assert "rank 1 of 2 has not come within 2 s" in said[0]
+
+
+def test_a_port_that_is_taken_is_said(folder: Path) -> None:
+    def hasty(rank: int) -> None:
+        orders.join.__defaults__ = (orders.Patience(join=3.0),)
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = refuse(folder, hasty, port=taken.getsockname()[1])
+    assert "the ranks cannot meet at 127.0.0.1:" in said[0] and "--master-port" in said[0]
+
+
+def test_a_run_directory_that_not_all_see_is_refused(folder: Path) -> None:
+    def blind(rank: int) -> None:
+        if rank:
+            ranked.Path = lambda path: Path("/nowhere") / Path(path).name  # type: ignore[attr-defined, misc, assignment]  # another file system
+
+    said = refuse(folder, blind)
+    assert "rank 1 does not see" in said[0] and "share" in said[0]
+    assert not (folder / "apart" / "config.yaml").exists()
+    assert not (folder / "apart" / ".ranks").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "must be numbers"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, "describe no rank"),
+        ({"RANK": "0", "WORLD_SIZE": "0"}, "describe no rank"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "1"}, "describe no rank"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}, "cannot meet"),
+    ],
+)
+def test_odd_variables_of_torchrun_are_refused(
+    folder: Path, variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    code, _, err = call_main(folder, *zero(folder, "odd"))
+    assert code in (1, 2) and message in err and "Traceback" not in err
+
+
+def test_a_command_of_one_process_is_refused(folder: Path) -> None:
+    codes, _, complaints = fork_ranks(folder, "eval", "model", str(folder / "base")).finish(60)
+    assert codes == [2, 0]
+    assert "`zerone eval` works in one process" in complaints[0] and complaints[1] == ""
+
+
+# Several machines ---------------------------------------------------------------------------------
+
+
+def test_shards_are_the_same_on_each_machine(folder: Path, two: Path) -> None:
+    """Two machines of one rank each: every one has all rows, and the first writes them."""
+    codes, _, complaints = fork_ranks(folder, *zero(folder, "nodes", "rl.steps=2"), nodes=2).finish()
+    assert codes == [0, 0], complaints
+    lines, expected = metrics_of(folder / "nodes"), metrics_of(two)[:2]
+    for line, other in zip(lines, expected, strict=True):
+        for key in ("loss", "grad_norm", "reward_mean", "entropy"):
+            assert line[key] == pytest.approx(other[key], rel=TOLERANCE), key
+    shards = folder / "nodes" / "checkpoints" / "step_000002" / "shards"
+    sizes = [(shards / f"model.0000{rank}.safetensors").stat().st_size for rank in (0, 1)]
+    assert sizes[1] < 200 < sizes[0]
+
+
+@pytest.mark.slow
+def test_four_ranks_on_two_machines_have_the_metrics_of_two_ranks(folder: Path, two: Path) -> None:
+    codes, _, complaints = fork_ranks(folder, *zero(folder, "four"), size=4, nodes=2).finish(300)
+    assert codes == [0, 0, 0, 0], complaints
+    assert_same_to_rounding(folder / "four", two)
+
+
+# torchrun itself ----------------------------------------------------------------------------------
+
+
+def test_torchrun_trains_and_resumes(folder: Path, two: Path) -> None:
+    process = torchrun(folder, *zero(folder, "by-torchrun"), "--quiet")
+    wait_for_steps(folder / "by-torchrun", 3)
+    process.terminate()
+    _, complaints = process.communicate(timeout=60)
+    assert complaints.count("interrupted: stopped after step") == 1, complaints
+    process = torchrun(folder, *zero(folder, "by-torchrun", "--resume"), "--quiet")
+    out, complaints = process.communicate(timeout=120)
+    assert process.returncode == 0, complaints
+    assert out.count("report: ") == 1
+    assert (folder / "by-torchrun" / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()

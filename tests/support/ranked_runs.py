@@ -27,10 +27,15 @@ class Team:
     def finish(self, timeout: float = 120) -> tuple[list[int | None], list[str], list[str]]:
         """Wait for all; return their exit codes, and what they wrote to either stream."""
         end = time.monotonic() + timeout
+        hung: list[int] = []
         while any([rank.poll() is None for rank in self.ranks]):  # noqa: C419  # each of them is asked
-            assert time.monotonic() < end, "a rank hangs"
+            if time.monotonic() > end:
+                hung = [number for number, rank in enumerate(self.ranks) if rank.returncode is None]
+                for number in hung:
+                    self.kill(number)
             time.sleep(0.01)
         told = [rank.communicate() for rank in self.ranks]
+        assert not hung, (hung, told)
         codes = [rank.returncode for rank in self.ranks]
         return codes, [out for out, _ in told], [_without_notices(err) for _, err in told]
 

@@ -21,9 +21,8 @@ def run_ranked(command: Callable[[], None]) -> None:
     from zerone.processes.ranks import started_ranks
 
     ranks = started_ranks()
-    if ranks.size == 1 or not _trains(sys.argv[1:]):
-        if ranks.is_first:
-            command()
+    if ranks.size == 1 or (ranks.is_first and not _trains(sys.argv[1:])):
+        command()
         return
     from zerone.jobs.ranked import Rank, about_this_rank, leading
     from zerone.processes.orders import Cut, follow, join
@@ -31,15 +30,22 @@ def run_ranked(command: Callable[[], None]) -> None:
     if ranks.is_first:
         with leading(join(ranks, about_this_rank())):
             command()
-    else:
+    elif _command_of(sys.argv[1:]) in COMMANDS:  # else rank 0 says why not
         with suppress(Cut):
             follow(join(ranks, about_this_rank()), Rank().actions())
 
 
+def _command_of(arguments: list[str]) -> str | None:
+    """Return the name of the command, None where help is asked for."""
+    if {"--help", "--version"} & {*arguments}:
+        return None
+    return next((word for word in arguments if not word.startswith("-")), None)
+
+
 def _trains(arguments: list[str]) -> bool:
     """Whether the command trains; raises ConfigError for one that does other long work."""
-    asked = next((word for word in arguments if not word.startswith("-")), None)
-    if asked is None or {"--help", "--dry-run", "--version"} & {*arguments}:
+    asked = _command_of(arguments)
+    if asked is None:
         return False
     if asked not in COMMANDS:
         raise ConfigError(

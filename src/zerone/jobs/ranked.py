@@ -27,7 +27,7 @@ from zerone.processes.orders import Action, Group, Message, Orders
 from zerone.runs.directory import RunDir
 from zerone.train.parallel import ParallelTrainer
 from zerone.train.ranked import Own, RankedTrainer, trainer_actions
-from zerone.train.trainer import Trainer
+from zerone.train.trainer import ModelPass, Trainer
 
 
 def about_this_rank() -> dict[str, Any]:
@@ -56,6 +56,7 @@ class Rank:
         return {
             **trainer_actions(self.own),
             "see": _see,
+            "teacher": self._teacher,
             "open": self._open,
             "trainer": self._trainer,
             "try": self._try,
@@ -65,7 +66,15 @@ class Rank:
             "generate": self._generate,
         }
 
+    def _teacher(self, message: Message) -> Message:
+        path, dtype = message.values["path"], DTYPES[message.values["precision"]]
+        self.own.teacher = training.open_teacher(path, dtype)
+        return Message()
+
     def _open(self, message: Message) -> Message:
+        if self.engine is not None:
+            self.engine.close()
+        self.model = self.engine = self.own.trainer = None  # of an earlier stage, which has ended
         keep_freed_memory()
         transformers.logging.disable_progress_bar()
         config = Config.model_validate(message.values["config"])
@@ -156,8 +165,7 @@ def open_policy(config: Config, placement: Placement) -> Model:
         return training.open_policy(config, placement)
     orders, rank = _leading[-1]
     device = placement.device
-    (precision,) = (name for name, dtype in DTYPES.items() if dtype == device.dtype)
-    environment = {"precision": precision, "threads": device.threads}
+    environment = {"precision": _name_of(device.dtype), "threads": device.threads}
     values = {"config": config.model_dump(mode="json"), "environment": environment}
     replies = orders("open", Message(values))
     assert rank.model is not None
@@ -167,6 +175,21 @@ def open_policy(config: Config, placement: Placement) -> Model:
                 f"rank {number} has another model at {config.model.path} than rank 0; copy it there again"
             )
     return rank.model
+
+
+def _name_of(wanted: torch.dtype) -> str:
+    (name,) = (precision for precision, dtype in DTYPES.items() if dtype == wanted)
+    return name
+
+
+def open_teacher(path: str, dtype: torch.dtype) -> ModelPass:
+    """Load the teacher of on-policy distillation, on all ranks."""
+    if not _leading:
+        return training.open_teacher(path, dtype)
+    orders, rank = _leading[-1]
+    orders("teacher", Message({"path": path, "precision": _name_of(dtype)}))
+    assert rank.own.teacher is not None
+    return rank.own.teacher
 
 
 def engine_of(config: Config, model: Model, environment: Mapping[str, Any]) -> Engine:

@@ -95,6 +95,7 @@ def run_zero(
     check_engine(config.engine)
     run.lock()
     try:
+        require_shared(run)
         keep_to_commits(run)
         config = with_epochs(config)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
@@ -130,7 +131,6 @@ def open_session(
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     placement = place(config, environment)
     require_enough(placement, "rl.problems_per_step", config.rl.problems_per_step)
-    require_shared(run)
     model = open_model(config, placement)
     to_prompt = prompt_encoder(config, model)
     context = context_of(model)

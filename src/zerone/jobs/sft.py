@@ -106,6 +106,7 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     check_engine(config.engine)
     run.lock()
     try:
+        require_shared(run)
         keep_to_commits(run)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         session = open_session(config, run, environment)
@@ -138,7 +139,6 @@ def open_session(
     suite = suite_for_sft(config)
     placement = place(config, environment)
     require_enough(placement, "sft.batch_size", config.sft.batch_size)
-    require_shared(run)
     with quiet_transformers():
         model = open_model(config, placement)
         examples = read_examples(config, model)

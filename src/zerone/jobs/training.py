@@ -23,7 +23,7 @@ from zerone.engine.serving import VLLM
 from zerone.errors import ConfigError, ModelError
 from zerone.identity import sha256_of_path
 from zerone.model.decoder import check_supported
-from zerone.model.loading import Model, decoder_fault, load_model, read_model_files
+from zerone.model.loading import Model, decoder_fault, load_model, load_weights, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
 from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
@@ -37,7 +37,8 @@ from zerone.train.optim import adamw, adamw_8bit
 from zerone.train.parallel import MakeOptimizer, ParallelSettings, ParallelTrainer
 from zerone.train.ranked import RankedTrainer
 from zerone.train.sft import CrossEntropy, MicroBatch
-from zerone.train.trainer import Trainer
+from zerone.train.shared_forward import SharedForward
+from zerone.train.trainer import ModelPass, Trainer
 
 Kind = Literal["local", "parallel"]
 
@@ -124,6 +125,13 @@ def open_without_weights(config: Config, placement: Placement) -> Model:
 
 
 OpenModel = Callable[[Config, Placement], Model]
+
+
+def open_teacher(path: str, dtype: torch.dtype) -> ModelPass:
+    """Load the teacher of on-policy distillation, computed in `dtype`."""
+    teacher = load_weights(read_model_files(path), torch.float32).requires_grad_(False)
+    with torch.no_grad():
+        return SharedForward(teacher, dtype)
 
 
 def check_can_sample(config: Config, model: Model) -> None:

@@ -28,7 +28,6 @@ from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import (
     Model,
     load_model,
-    load_weights,
     quiet_transformers,
     read_model_files,
 )
@@ -44,7 +43,6 @@ from zerone.runs.records import RECORD_NAME, Records
 from zerone.train.advantage import credit
 from zerone.train.distill import OnPolicyDistillation, check_same_vocabulary
 from zerone.train.loop import Clock, collect
-from zerone.train.shared_forward import SharedForward
 from zerone.types import Credited
 
 SAMPLES = "teacher_samples"
@@ -305,10 +303,8 @@ def _run_on_policy(
 ) -> Mapping[str, Path]:
     files = read_model_files(str(inputs.paths["teacher"]))
     check_same_vocabulary(read_model_files(str(inputs.paths["model"])), files)
-    teacher = load_weights(files, torch.float32).requires_grad_(False)
     dtype = DTYPES[precision_for(files.config.hidden_size, inputs.config.model.precision)]
-    with torch.no_grad():
-        algorithm = OnPolicyDistillation(SharedForward(teacher, dtype))
+    algorithm = OnPolicyDistillation(open_teacher(str(inputs.paths["teacher"]), dtype))
     made = rl_stage.run_rl(inputs, directory, resume, display, algorithm)
     return {"student": made["model"], "prompts": made["prompts"]}
 

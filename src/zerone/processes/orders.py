@@ -307,7 +307,11 @@ def join(ranks: Ranks, about: Mapping[str, Any], patience: Patience = Patience()
             "one is taken"
         ) from error
     group = Group(store, ranks, patience)
-    group.join(about, kind)
+    try:
+        group.join(about, kind)
+    except (RankError, Cut):
+        group.close()
+        raise
     return group
 
 
