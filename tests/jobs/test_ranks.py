@@ -368,8 +368,12 @@ def test_a_port_that_is_taken_is_said(folder: Path) -> None:
         orders.join.__defaults__ = (orders.Patience(join=3.0),)
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        said = refuse(folder, hasty, port=taken.getsockname()[1])
-    assert "the ranks cannot meet at 127.0.0.1:" in said[0] and "--master-port" in said[0]
+        team = fork_ranks(folder, *zero(folder, "port"), before=hasty, port=taken.getsockname()[1])
+        wait_until(lambda: team.ranks[0].poll() is not None, "rank 0 hangs", 60)
+    team.kill(1)  # it waits for an answer of whoever has the port; torchrun ends it with rank 0
+    codes, _, complaints = team.finish(60)
+    assert codes == [1, -signal.SIGKILL]
+    assert "the ranks cannot meet at 127.0.0.1:" in complaints[0] and "--master-port" in complaints[0]
 
 
 def test_a_run_directory_that_not_all_see_is_refused(folder: Path) -> None:
@@ -436,6 +440,7 @@ def test_four_ranks_on_two_machines_have_the_metrics_of_two_ranks(folder: Path, 
 # torchrun itself ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_torchrun_trains_and_resumes(folder: Path, two: Path) -> None:
     process = torchrun(folder, *zero(folder, "by-torchrun"), "--quiet")
     wait_for_steps(folder / "by-torchrun", 3)

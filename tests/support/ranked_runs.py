@@ -42,7 +42,7 @@ class Team:
 
 def _without_notices(text: str) -> str:
     """Leave out what torch says of waits: a command of its own turns that off before it loads torch."""
-    return "".join(line for line in text.splitlines(True) if not re.match(r"\[rank\d+\]:\[W", line))
+    return "".join(line for line in text.splitlines(True) if not re.match(r"(\[rank\d+\]:)?\[W\d+ ", line))
 
 
 def free_port() -> int:

@@ -24,6 +24,7 @@ from zerone.engine.opening import open_loaded_engine
 from zerone.errors import RunDirError
 from zerone.files import read_json
 from zerone.jobs.data import data_of
+from zerone.jobs.ranked import open_teacher
 from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import (
     Model,

@@ -106,6 +106,7 @@ class Group:
         self._store.set(f"hello/{self.ranks.rank}", json.dumps(own))
         if self.ranks.is_first:
             hellos = [self._hello(rank) for rank in range(self.ranks.size)]
+            self._places = [(hello["place"][0], hello["place"][1]) for hello in hellos]
             for rank, hello in enumerate(hellos):
                 for key in about:
                     if hello[key] != own[key]:
@@ -113,7 +114,6 @@ class Group:
                             f"rank {rank} ({hello['place'][0]}) has {key} {hello[key]}, and rank 0 has "
                             f"{own[key]}; give all machines the same program and command"
                         )
-            self._places = [(hello["place"][0], hello["place"][1]) for hello in hellos]
             self._store.set("welcome", json.dumps(self._places))
         else:
             first = self._hello(0)["place"]
@@ -139,8 +139,8 @@ class Group:
         except RuntimeError as error:
             raise RankError(
                 f"rank {rank} of {self.ranks.size} has not come within {self._patience.join:g} s; look at "
-                "what its machine says, and whether torchrun was started on all of them with the same --nnodes "
-                "and --rdzv-endpoint"
+                "what its machine says, and whether torchrun was started on all of them with the same "
+                "--nnodes and --rdzv-endpoint"
             ) from error
         hello: Json = json.loads(self._store.get(f"hello/{rank}"))
         return hello
@@ -208,6 +208,8 @@ class Group:
         """Return one of the ranks that has ended without a word or hangs, None where all are well."""
         own_host = socket.gethostname()
         for rank in ranks:
+            if rank >= len(self._places):  # one that has not come
+                continue
             host, process = self._places[rank]
             if host == own_host and not _is_alive(process):
                 return rank
