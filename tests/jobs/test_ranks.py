@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import transformers
 from safetensors.torch import load_file
 
 from processes import arguments_of, call_main, metrics_of, wait_until
@@ -71,7 +70,7 @@ def one(folder: Path) -> Path:
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found
@@ -256,6 +255,24 @@ def test_an_error_of_another_rank_is_said_once_and_ends_all(
     assert "Traceback" not in complaints[0]
 
 
+@pytest.mark.parametrize("steps", [1, 5])
+def test_a_rank_that_hangs_is_given_up(folder: Path, steps: int) -> None:
+    """Stopped, not killed: its connections stay open."""
+    name = f"hung-{steps}"
+
+    def impatient(rank: int) -> None:
+        orders.join.__defaults__ = (orders.Patience(lost=6.0, collective=6.0, beat=0.5),)
+
+    team = fork_ranks(folder, *zero(folder, name), before=impatient)
+    wait_for_steps(folder / name, steps)
+    team.kill(1, signal.SIGSTOP)
+    wait_until(lambda: team.ranks[0].poll() is not None, "rank 0 waits for ever", 60)
+    team.kill(1)
+    codes, _, complaints = team.finish(20)
+    assert codes == [1, -signal.SIGKILL]
+    assert complaints[0].count("error: ") == 1 and "or hangs" in complaints[0], complaints
+
+
 def test_a_wish_to_stop_saves_and_ends_all(folder: Path, two: Path) -> None:
     team = fork_ranks(folder, *zero(folder, "stopped"))
     wait_for_steps(folder / "stopped", 2)
@@ -343,10 +360,10 @@ def test_ranks_of_other_arguments_or_versions_are_refused(folder: Path) -> None:
 
     def other_version(rank: int) -> None:
         if rank:
-            transformers.__version__ = "0.0"
+            ranked.__version__ = "0.0"
 
     said = refuse(folder, other_version)
-    assert "has transformers 0.0, and rank 0 has" in said[0] and said[1] == ""
+    assert "has zerone 0.0, and rank 0 has" in said[0] and said[1] == ""
 
 
 def test_a_rank_that_does_not_come_is_waited_for_in_vain(folder: Path) -> None:
@@ -357,7 +374,7 @@ def test_a_rank_that_does_not_come_is_waited_for_in_vain(folder: Path) -> None:
     def late(rank: int) -> None:
         orders.join.__defaults__ = (orders.Patience(join=2.0 if rank == 0 else 30.0),)
         if rank:
-            orders.Group.join = hang  # type: ignore[method-assign]  # of this process alone
+            orders.Group.join = hang  # type: ignore[assignment, method-assign]  # of this process alone
 
     said = refuse(folder, late)
     assert "rank 1 of 2 has not come within 2 s" in said[0]

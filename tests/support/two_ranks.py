@@ -125,8 +125,7 @@ def gradients(trainer: ParallelTrainer | RankedTrainer, name: str) -> dict[str, 
     """Return the gradients as they are, whole."""
     if isinstance(trainer, ParallelTrainer):
         return gradients_of(trainer, name)
-    tensors: dict[str, torch.Tensor] = trainer.orders("gradients", Message({"name": name}))[0].tensors
-    return tensors
+    return dict(trainer.orders("gradients", Message({"name": name}))[0].tensors)
 
 
 def gradients_of(trainer: ParallelTrainer, name: str) -> dict[str, torch.Tensor]:

@@ -71,7 +71,7 @@ class Patience:
 
     join: float = 300.0
     """For all to have come."""
-    collective: float = 1800.0
+    collective: float = 600.0
     """For the others inside of one exchange of tensors."""
     beat: float = 2.0
     """Between two signs of life."""
@@ -125,7 +125,7 @@ class Group:
         try:
             dist.init_process_group(
                 backend_of(kind),
-                store=dist.PrefixStore("group", self._store),
+                store=dist.PrefixStore("group", self._store),  # type: ignore[attr-defined]  # which torch does not export
                 rank=self.ranks.rank,
                 world_size=self.ranks.size,
                 timeout=timedelta(seconds=self._patience.collective),
@@ -336,7 +336,7 @@ class Orders:
         after which no more orders are taken.
         """
         if self._is_cut:
-            raise RankError("the ranks do not work together any more; the run goes on with --resume")
+            raise RankError("the ranks do not work together any more; resume the run")
         size, number = self.ranks.size, self._number
         every = [messages] * size if isinstance(messages, Message) else list(messages)
         self._number, self._is_cut = number + 1, True

@@ -203,13 +203,13 @@ def read_state(path: Path, state: State) -> None:
 
 def _read_parts(path: Path, state: State) -> None:
     shards = path / SHARDS_NAME
+    is_sharded = shards.is_dir()
     for name, part in state.items():
-        is_sharded = shards.is_dir() and isinstance(part, _OF_TENSORS)
         if isinstance(part, torch.optim.Optimizer):
             tensors = Shards(shards, name) if is_sharded else load_file(path / f"{name}.safetensors")
             _load_optimizer(part, tensors)
-        elif is_sharded:
-            _load_into(part if isinstance(part, nn.Module) else part.module, Shards(shards, name))
+        elif isinstance(part, _OF_MODULES) and is_sharded:
+            _load_into(_module_of(part), Shards(shards, name))
         elif isinstance(part, nn.Module):
             _load_into(part, load_file(path / f"{name}.safetensors"))
         else:
@@ -221,7 +221,7 @@ def _read_parts(path: Path, state: State) -> None:
 SHARDS_NAME = "shards"
 """The directory of what several ranks wrote, in place of model, optimizer and reference."""
 
-_OF_TENSORS = (nn.Module, torch.optim.Optimizer, ModelPart, AdapterPart)
+_OF_MODULES = (nn.Module, ModelPart, AdapterPart)
 _INDEX = "rows"
 
 
@@ -258,10 +258,14 @@ def _as_they_lie(part: Any) -> Iterator[tuple[str, Tensor]]:
                     raise CheckpointError("optim.kind=adamw_8bit is trained on one rank")
                 yield f"{number}.{name}", value
         return
-    module = part if isinstance(part, nn.Module) else part.module
-    for name, parameter in module.named_parameters():
+    for name, parameter in _module_of(part).named_parameters():
         if not isinstance(part, AdapterPart) or ".lora_" in name:
             yield name, parameter
+
+
+def _module_of(part: Any) -> nn.Module:
+    module: nn.Module = part if isinstance(part, nn.Module) else part.module
+    return module
 
 
 class Shards(Mapping[str, Tensor]):

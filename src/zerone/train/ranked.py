@@ -59,7 +59,7 @@ def batches_in(message: Message) -> list[Any]:
     """Return the micro-batches of a message; those of GRPO without their members, which stay at rank 0."""
     found: list[Any] = []
     for number, about in enumerate(message.values["batches"]):
-        own = {
+        own: dict[str, Any] = {
             name.partition(".")[2]: tensor
             for name, tensor in message.tensors.items()
             if name.startswith(f"{number}.")
@@ -307,7 +307,8 @@ class RankedTrainer:
             return 0.0
         size = self.orders.ranks.size
         shares = deal([len(batch.packed.tokens_N) for batch in every], size)
-        about = {"objective": described(objective), "num_passes": max(map(len, shares))}
+        told = described(objective)
+        about = {"objective": told, "num_passes": max(map(len, shares))}
         spare = emptied(every[0])
         messages = [
             batch_message([*(every[index] for index in share), spare], {**about, "indices": share})
@@ -318,7 +319,7 @@ class RankedTrainer:
         total = 0.0
         for _, loss, terms in parts:
             total += loss
-            objective.record(None if terms is None else _TERMS[about["objective"]["kind"]](**terms))
+            objective.record(None if terms is None else _TERMS[told["kind"]](**terms))
         self._loss = total
         return total
 
