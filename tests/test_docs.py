@@ -272,7 +272,7 @@ def test_readme_is_short_and_says_at_once_what_it_does_not_do() -> None:
     first_screen = "\n".join(lines[:25])
     for said in (
         "Not for, today",
-        "no multi-GPU or multi-node training",
+        "no run on a GPU\nhas been measured",
         "Independent of DeepSeek",
         "bubblewrap",
     ):

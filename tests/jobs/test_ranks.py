@@ -280,7 +280,8 @@ def test_a_wish_to_stop_saves_and_ends_all(folder: Path, two: Path) -> None:
         team.kill(rank, signal.SIGTERM)
     codes, _, complaints = team.finish(60)
     assert codes == [130, 0], complaints
-    assert "resume with" in complaints[0] and complaints[1] == ""
+    again = f"resume with: torchrun --nproc-per-node 2 -m zerone zero --resume {folder / 'stopped'}"
+    assert again in complaints[0] and complaints[1] == ""
     steps = len(metrics_of(folder / "stopped"))
     assert (folder / "stopped" / "checkpoints" / f"step_{steps:06d}" / "shards").is_dir()
     run_ranks_of(folder, *zero(folder, "stopped", "--resume"))

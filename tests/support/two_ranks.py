@@ -1,7 +1,7 @@
 """One rank of trainings that torchrun starts, and the same trainings alone: `two_ranks.py OUT CASE...`.
 
-Each makes three updates by GRPO with a KL term and one by SFT, over an odd number of micro-batches, and
-writes losses, gradients and the weights that an engine would get.
+Each makes three updates by GRPO with a KL term, one by SFT and one by distillation, over an odd number of
+micro-batches, and writes losses, gradients and the weights that an engine would get.
 """
 
 import json
@@ -26,6 +26,8 @@ from zerone.model.sharding import full_of
 from zerone.processes.orders import Message, Orders, follow, join
 from zerone.processes.ranks import ALONE, Ranks, started_ranks
 from zerone.train.batch import Batch, make_batches
+from zerone.train.distill import DistillObjective
+from zerone.train.distill import Sums as DistillSums
 from zerone.train.grpo import GrpoObjective
 from zerone.train.loss import Objective
 from zerone.train.metrics import StepSums
@@ -33,6 +35,7 @@ from zerone.train.optim import adamw
 from zerone.train.parallel import ParallelSettings, ParallelTrainer
 from zerone.train.ranked import Own, RankedTrainer, trainer_actions
 from zerone.train.sft import Example, forward_backward, mean_loss
+from zerone.train.trainer import ModelPass
 from zerone.types import Credited
 
 CASES = ("qwen3_tied", "llama", "gemma3", "lora")
@@ -97,7 +100,9 @@ def new_trainer(case: str, ranks: Ranks) -> ParallelTrainer:
     return ParallelTrainer(module, Device(), settings, ranks=ranks, reference=reference, base=base)
 
 
-def train(trainer: ParallelTrainer | RankedTrainer) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def train(
+    trainer: ParallelTrainer | RankedTrainer, teacher: ModelPass
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Make the updates; return figures, and gradients and weights by name."""
     figures: dict[str, Any] = {"losses": [], "norms": [], "sums": []}
     tensors: dict[str, torch.Tensor] = {}
@@ -111,6 +116,11 @@ def train(trainer: ParallelTrainer | RankedTrainer) -> tuple[dict[str, Any], dic
         figures["norms"].append(trainer.step(0.01))
     figures["losses"].append(forward_backward(trainer, examples(), 24))
     tensors |= gradients(trainer, "sft")
+    figures["norms"].append(trainer.step(0.01))
+    distilled = DistillSums()
+    objective = DistillObjective(teacher, 0.7, distilled)
+    figures["losses"].append(trainer.forward_backward(batches(44), objective))
+    figures["sums"].append([distilled.kl, distilled.sampled_kl, distilled.entropy, distilled.num_tokens])
     figures["norms"].append(trainer.step(0.01))
     figures["held_out"] = mean_loss(trainer.evaluating(), examples(), 24)
     reference = trainer.reference()
@@ -145,6 +155,7 @@ def main(folder: Path, cases: Sequence[str]) -> None:
 
     def make(message: Message) -> Message:
         own.trainer = new_trainer(message.values["case"], ranks)
+        own.teacher = own.trainer.reference()
         return Message()
 
     def gather(message: Message) -> Message:
@@ -160,7 +171,8 @@ def main(folder: Path, cases: Sequence[str]) -> None:
     orders = Orders(group, actions)
     for case in cases:
         orders("make", Message({"case": case}))
-        figures, tensors = train(RankedTrainer(orders, own.parallel))
+        assert own.teacher is not None
+        figures, tensors = train(RankedTrainer(orders, own.parallel), own.teacher)
         hashes = {reply.values["hash"] for reply in orders("hash")}
         assert hashes == {figures["hash"]}  # every rank sees the same full weights
         (folder / f"{case}.json").write_text(json.dumps(figures), encoding="utf-8")
@@ -190,7 +202,10 @@ def run_ranks(folder: Path, cases: Sequence[str]) -> None:
 def assert_same_as_one(folder: Path, case: str) -> None:
     """Compare what two ranks wrote with the same training in this process: equal but for sums' order."""
     found = json.loads((folder / f"{case}.json").read_text(encoding="utf-8"))
-    figures, tensors = train(new_trainer(case, ALONE))
+    trainer = new_trainer(case, ALONE)
+    teacher = trainer.reference()
+    assert teacher is not None
+    figures, tensors = train(trainer, teacher)
     assert found["num_batches"] == figures["num_batches"] == 3
     for name in ("losses", "norms", "held_out", "reference"):
         assert found[name] == pytest.approx(figures[name], rel=1e-4)

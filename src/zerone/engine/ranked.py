@@ -33,10 +33,10 @@ def completed(engine: Engine, message: Message) -> Message:
     requests = [
         Request(prompt_ids=tuple(prompt), seeds=tuple(seeds)) for prompt, seeds in message.values["requests"]
     ]
-    return _message(complete_with(engine, requests, SamplingParams(**sampling)))
+    return completions_message(complete_with(engine, requests, SamplingParams(**sampling)))
 
 
-def _message(found: Sequence[Sequence[Completion]]) -> Message:
+def completions_message(found: Sequence[Sequence[Completion]]) -> Message:
     """Return the completions of several requests as a message."""
     every = [completion for own in found for completion in own]
     told = [
@@ -51,7 +51,7 @@ def _message(found: Sequence[Sequence[Completion]]) -> Message:
     return Message({"completions": told}, {"tokens": tokens, "logprobs": logprobs})
 
 
-def _completions_in(message: Message) -> list[list[Completion]]:
+def completions_in(message: Message) -> list[list[Completion]]:
     """Return the completions of a message."""
     tokens, logprobs = (message.tensors[name].tolist() for name in ("tokens", "logprobs"))
     found, place = [], 0
@@ -148,6 +148,6 @@ class RankedEngine:
         ]
         found: dict[int, list[Rollout]] = {}
         for share, reply in zip(shares, self._orders("generate", messages), strict=True):
-            for index, own in zip(share, _completions_in(reply), strict=True):
+            for index, own in zip(share, completions_in(reply), strict=True):
                 found[index] = [rollout_of(requests[index], completion) for completion in own]
         return [found[index] for index in range(len(requests))]
