@@ -352,6 +352,7 @@ def test_check_lists_every_line_that_cannot_be_used(tmp_path: Path) -> None:
     shown = call(tmp_path, "check", "data.jsonl")
     assert b"data.jsonl:6: the answer 'C'" in shown.stdout
     assert b"9 lines (2 choice, 1 exact, 1 number), 6 unusable" in shown.stdout
+    assert b"the embedded model knows only its own world" in shown.stderr
 
 
 def test_check_by_a_verifier_that_cannot_read_the_answers(tmp_path: Path) -> None:

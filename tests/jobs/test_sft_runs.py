@@ -13,7 +13,10 @@ from forking import fork
 from processes import call_main, metrics_of
 from scripted import save_talking_model, write_problems
 from sft_runs import arguments, demonstrations
+from zerone.config import build_config
+from zerone.evals.suites import suite_for_sft
 from zerone.model.loading import load_model
+from zerone.pipeline.estimates import sft_estimate
 from zerone.runs.directory import RunDir
 
 NUM_STEPS = 17
@@ -201,3 +204,23 @@ def test_dry_run_prints_the_configuration_and_writes_nothing(folder: Path) -> No
     assert code == 0
     assert "batch_size: 4" in out
     assert not (folder / "dry").exists()
+
+
+def test_the_suite_has_its_own_number_of_completions(folder: Path) -> None:
+    changes = [f"data.path={folder / 'problems.jsonl'}", "eval.hard_samples=16", "eval.mixed_samples=2"]
+    for name in ("hard", "mixed", "sums", str(folder / "problems.jsonl")):
+        config = build_config({}, [*changes, f"sft.suite={name}", "sft.samples=3"])
+        suite = suite_for_sft(config)
+        assert suite is not None
+        assert suite.num_samples == 3
+
+
+def test_its_evaluations_are_in_the_estimate() -> None:
+    def seconds(*changes: str) -> float:
+        return sft_estimate(100_000)(build_config({}, ["sft.suite=hard", *changes])).seconds
+
+    without = seconds("sft.suite=none")
+    assert without < seconds("sft.samples=1") < seconds("sft.samples=16")
+    assert seconds("eval.every=0") < seconds("eval.every=10") < seconds("eval.every=1")
+    assert seconds("eval.problems=4") < seconds("eval.problems=32")
+    assert seconds() < seconds("sft.suite=mine.jsonl")

@@ -70,15 +70,29 @@ def test_a_sound_run_is_estimated_and_nothing_is_left(
     assert not (folder / "never").exists() and list(tmp_path.iterdir()) == []
 
 
-def test_more_steps_take_longer(folder: Path) -> None:
-    def minutes(steps: int) -> float:
-        _, out, _ = call_main(folder, *arguments_of(folder, "never"), f"rl.steps={steps}", "--dry-run")
-        found = ESTIMATE.search(out)
-        assert found is not None
-        number = float(found[0].split("about ")[1].split()[0])
-        return number * {"s": 1 / 60, "min": 1, "h": 60, "days": 1440}[found[1]]
+def minutes_of(folder: Path, *arguments: str) -> float:
+    """Return what a dry run estimates."""
+    _, out, err = call_main(folder, *arguments, "--dry-run")
+    found = ESTIMATE.search(out)
+    assert found is not None, err
+    number = float(found[0].split("about ")[1].split()[0])
+    return number * {"s": 1 / 60, "min": 1, "h": 60, "days": 1440}[found[1]]
 
-    assert minutes(40_000) > 10 * minutes(400)
+
+def test_more_steps_take_longer(folder: Path) -> None:
+    few, many = (minutes_of(folder, *arguments_of(folder, "never"), f"rl.steps={n}") for n in (400, 40_000))
+    assert many > 10 * few
+
+
+def test_evaluations_of_sft_take_time(folder: Path) -> None:
+    """By the problems of its suite, of which there are few here, and the completions of each."""
+    suite = f"sft.suite={folder / 'problems.jsonl'}"
+    without, few, many = (
+        minutes_of(folder, *sft(folder, *changes))
+        for changes in ((), (suite, "sft.samples=1"), (suite, "sft.samples=100000"))
+    )
+    assert few < without + 1
+    assert many > 10 * few
 
 
 def test_weights_are_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,10 @@ def test_a_piped_run_prints_a_line_per_step_and_where_things_are(finished: tuple
     for line, metrics in zip(steps, metrics_of(run), strict=True):
         assert metrics["verdict"] in line
     assert any(line.endswith(str(run / "report.html")) for line in lines)
+    # Its problems are its own: one suite, not the same one under two names.
+    tables = [line for line in lines if "pass@1" in line or "pass_at_1" in line]
+    assert len(tables) == 4
+    assert all("held-out" in line for line in tables)
     assert "\x1b[" not in out
 
 

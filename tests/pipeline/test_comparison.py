@@ -9,7 +9,8 @@ import pytest
 from processes import call_main
 from report_runs import HOSTILE, Page, make_run
 from zerone.config import build_config, to_yaml
-from zerone.errors import UserError
+from zerone.errors import FileError, UserError
+from zerone.files import JsonObject
 from zerone.report import cost, stages_table
 from zerone.report.comparison import (
     MAX_RUNS,
@@ -17,11 +18,13 @@ from zerone.report.comparison import (
     differing_settings,
     final_figures,
     name_runs,
+    paired,
     render_comparison,
 )
 from zerone.report.page import render
 from zerone.report.record import read_record
-from zerone.runs.directory import RunDir, write_atomically
+from zerone.report.tables import before_after
+from zerone.runs.directory import HELD_OUT, RunDir, shown_suites, write_atomically
 
 
 def make_runs(folder: Path, **changes: str) -> list[RunDir]:
@@ -92,15 +95,20 @@ def test_page_says_that_only_the_seed_differs_and_gives_the_mean(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("commit", "abc"), ("model_sha256", "abc"), ("precision", "bf16"), ("cpu", f"{'x' * 20} 2")],
+    ("key", "first", "second"),
+    [
+        ("commit", "abc", "def"),
+        ("model_sha256", "abc", "def"),
+        ("precision", "fp32", "bf16"),
+        ("cpu", f"{'x' * 20} 1", f"{'x' * 20} 2"),
+    ],
 )
 def test_runs_with_other_surroundings_do_not_differ_in_the_seed_only(
-    tmp_path: Path, key: str, value: str
+    tmp_path: Path, key: str, first: str, second: str
 ) -> None:
     runs = make_runs(tmp_path, seed="7")
-    for run, facts in zip(runs, ({key: f"{'x' * 20} 1"}, {key: value}), strict=True):
-        write_atomically(run.path / "environment.json", json.dumps(run.read_environment() | facts))
+    for run, value in zip(runs, (first, second), strict=True):
+        write_atomically(run.path / "environment.json", json.dumps(run.read_environment() | {key: value}))
     text = Page(render_comparison(runs, 0.04)).text
     assert f"They differ in seed, {key.replace('_', ' ')}." in text
     assert "that of chance" not in text
@@ -255,3 +263,95 @@ def test_a_score_has_its_share_without_a_readable_answer_beside_it() -> None:
         "40.0% to 60.0%, no readable answer 25.0%",
         "40.0% to 60.0%",
     ]
+
+
+# Is the difference real? --------------------------------------------------------------------------
+
+
+def make_run_of_shares(path: Path, shares: dict[str, float], *overrides: str) -> RunDir:
+    """Make a run whose last evaluation tells each problem's share of correct completions."""
+    run = make_run(path, [0.2, 0.5], is_finished=False)
+    write_atomically(run.config_path, to_yaml(build_config({}, ["rl.steps=3", *overrides])))
+    last = run.read_evals()[1]
+    last["suites"]["hard"]["problems"] = shares
+    run.write_eval(1, last)
+    return run
+
+
+EVEN = {f"p{i}": 0.25 for i in range(40)}
+
+
+@pytest.mark.parametrize(
+    ("shares", "conclusion"),
+    [
+        (dict.fromkeys(EVEN, 0.5), "b is better than a"),
+        (dict.fromkeys(EVEN, 0.0), "a is better than b"),
+        ({name: 0.0 if i % 2 else 0.5 for i, name in enumerate(EVEN)}, "no difference is shown"),
+        ({name: 1.0 if i < 2 else 0.25 for i, name in enumerate(EVEN)}, "no difference is shown"),
+    ],
+)
+def test_runs_are_compared_problem_by_problem(
+    tmp_path: Path, shares: dict[str, float], conclusion: str
+) -> None:
+    runs = [make_run_of_shares(tmp_path / "a", EVEN), make_run_of_shares(tmp_path / "b", shares)]
+    (found,) = paired(name_runs([read_record(run) for run in runs]))
+    assert (found.suite, found.num_problems, found.conclusion) == ("hard", "40", conclusion)
+    text = Page(render_comparison(runs, 0.04)).text
+    assert "Is the difference real?" in text
+    assert conclusion in text
+
+
+def test_each_run_is_compared_with_the_first(tmp_path: Path) -> None:
+    runs = [make_run_of_shares(tmp_path / name, EVEN) for name in "abc"]
+    found = paired(name_runs([read_record(run) for run in runs]))
+    assert [row.runs for row in found] == ["b minus a", "c minus a"]
+
+
+def test_runs_without_a_common_problem_are_not_compared(tmp_path: Path) -> None:
+    others = {f"q{i}": 0.5 for i in range(9)}
+    runs = [make_run_of_shares(tmp_path / "a", EVEN), make_run_of_shares(tmp_path / "b", others)]
+    assert paired(name_runs([read_record(run) for run in runs])) == []
+    assert "Is the difference real?" not in render_comparison(runs, 0.04)
+    assert paired(name_runs([read_record(run) for run in make_runs(tmp_path)])) == []
+
+
+# Own problems -------------------------------------------------------------------------------------
+
+
+def test_own_problems_are_one_suite_on_every_page(tmp_path: Path) -> None:
+    own = "data.path=mine.jsonl"
+    runs = [make_run_of_shares(tmp_path / name, EVEN, own) for name in "ab"]
+    record = read_record(runs[0])
+    assert record.suites == [HELD_OUT]
+    assert [suite for suite, _ in before_after(record)] == [HELD_OUT]
+    (found,) = paired(name_runs([read_record(run) for run in runs]))
+    assert found.suite == HELD_OUT
+    for page in (render(runs[0]), render_comparison(runs, 0.04)):
+        text = Page(page).text
+        assert "held-out suite" in text
+        assert "hard suite" not in text
+        assert "mixed suite" not in text
+
+
+def test_embedded_problems_stay_two_suites_and_sft_keeps_its_own() -> None:
+    suites = {"mixed": 1, "hard": 2}
+    assert shown_suites(suites, {"data": {"path": None}}) == suites
+    assert shown_suites(suites, {}) == suites
+    assert shown_suites({"problems": 1}, {"data": {"path": "x.jsonl"}}) == {"problems": 1}
+    assert shown_suites({"hard": 2}, {"data": {"path": "x.jsonl"}}) == {HELD_OUT: 2}
+    mixture = {"one": {"path": "x.jsonl", "weight": 1.0}}
+    assert shown_suites(suites, {"data": {"path": None, "mixture": mixture}}) == {HELD_OUT: 2}
+
+
+def test_a_damaged_suite_of_own_problems_is_named() -> None:
+    """What lacks a field still says so: what is shown is still an object of its file."""
+    shown = shown_suites(JsonObject({"hard": 1}, "a/b.json"), {"data": {"path": "x.jsonl"}})
+    with pytest.raises(FileError, match=r"b\.json"):
+        shown["mixed"]
+
+
+@pytest.mark.parametrize("shares", [["p1"], {"p1": None}, {"p1": "much"}, 0.5, None])
+def test_damaged_shares_of_problems_are_refused(tmp_path: Path, shares: Any) -> None:
+    run = make_run_of_shares(tmp_path / "run", shares)
+    with pytest.raises(FileError, match="problems"):
+        read_record(run)

@@ -18,6 +18,7 @@ from scripted import write_problems
 from zerone.config import Config, build_config
 from zerone.config.recipes import recipe_paths
 from zerone.errors import ConfigError
+from zerone.evals.suites import SUITE_NAMES, suite_for_sft
 from zerone.model.loading import save_model
 from zerone.planning.duration import duration_of
 from zerone.planning.hardware import GPUS, parse_cluster, this_machine
@@ -58,6 +59,37 @@ def test_sft_sees_every_row_as_often_as_epochs_say() -> None:
     config = build_config({}, ["sft.epochs=3", "sft.batch_size=8"])
     work = sft_work(config, rows=100, completion=50, prompt=10)
     assert work.steps == math.ceil(300 / 8) and work.sampled_tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "evaluations", "evaluated"),
+    [
+        (["eval.every=0"], 2, 2 * 20 * 4),
+        (["eval.every=10"], 2 + 3, 5 * 20 * 4),  # 38 updates: after 10, 20 and 30
+        (["eval.every=38"], 2, 2 * 20 * 4),  # the last one is there anyway
+        (["eval.every=0", "sft.samples=1"], 2, 2 * 20),
+        (["eval.every=0", "eval.problems=100"], 2, 2 * 48 * 4),
+        (["eval.every=0", "eval.problems=100", "sft.suite=own.jsonl"], 2, 2 * 100 * 4),
+        (["eval.every=0", "sft.suite=none"], 2, 0),
+    ],
+)
+def test_sft_samples_in_its_evaluations(changes: list[str], evaluations: int, evaluated: int) -> None:
+    options = ["sft.epochs=3", "sft.batch_size=8", "sft.suite=hard", "sft.samples=4", "eval.problems=20"]
+    config = build_config({}, [*options, *changes])
+    work = sft_work(config, rows=100, completion=50, prompt=10)
+    assert (work.evaluations, work.evaluated) == (evaluations, evaluated)
+    counted = sft_work(config, rows=100, completion=50, prompt=10, num_problems=7)
+    assert counted.evaluated == evaluations * 7 * config.sft.samples
+    with_suite = duration_of(shape_of_model(SMALL), work, ON_GPU, parse_cluster("1xH100"))
+    assert bool(with_suite.evaluations) == bool(evaluated)
+
+
+@pytest.mark.parametrize("name", SUITE_NAMES)
+def test_the_sizes_of_the_suites_are_known(name: str) -> None:
+    config = build_config({}, ["eval.problems=100000", f"sft.suite={name}", "sft.samples=1", "eval.every=0"])
+    suite = suite_for_sft(config)
+    assert suite is not None
+    assert sft_work(config, 10, 10).evaluated == 2 * len(suite.problems)
 
 
 # Memory -------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def _shown(
 
 def test_last_step_is_shown_by_default(run: RunDir) -> None:
     text = _shown(run)
-    assert "step 2: 2 groups, 6 rollouts, 66.7% right" in text
+    assert "step 2: 2 groups, 6 rollouts, 66.7% correct" in text
     assert "First question" not in text
     assert "First question" in _shown(run, 1)
 
@@ -136,3 +136,33 @@ def test_run_before_its_first_step_is_refused(tmp_path: Path) -> None:
     run.rewind(0)
     with pytest.raises(RunDirError, match="no rollouts yet"):
         _shown(run)
+
+
+def _group(run: RunDir, position: int, *, step: int | None = None, worst: int = 0, best: int = 0) -> str:
+    stream = io.StringIO()
+    show_rollouts(run, step, worst, best, Console(file=stream, width=80), position)
+    return stream.getvalue()
+
+
+def test_one_group_is_shown_whole_without_a_table_of_the_others(run: RunDir) -> None:
+    text = _group(run, 1)
+    assert "Easy question" not in text
+    assert "family/level" not in text
+    assert "1 group, 3 rollouts" in text
+    assert [text.count(answer) for answer in ("alone right", "tagged wrong", "plain wrong")] == [1, 1, 1]
+    assert text.index("alone right") < text.index("tagged wrong") < text.index("plain wrong")
+
+
+def test_of_one_group_the_best_and_the_worst_are_its_own(run: RunDir) -> None:
+    text = _group(run, 1, worst=1)
+    assert "plain wrong" in text
+    assert "alone right" not in text
+    assert "right 0" in _group(run, 0, best=1, step=1)
+
+
+@pytest.mark.parametrize(("step", "position", "last"), [(2, 2, 1), (1, 1, 0)])
+def test_a_group_that_is_not_there_is_refused_with_those_that_are(
+    run: RunDir, step: int, position: int, last: int
+) -> None:
+    with pytest.raises(UserError, match=rf"step {step} of .* has no group {position}; .* are 0 to {last}"):
+        _group(run, position, step=step)

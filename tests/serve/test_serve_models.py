@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from starlette.testclient import TestClient
 import zerone
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main
+from report_runs import make_group, make_problem
 from zerone.config import build_config, to_yaml
 from zerone.errors import ConfigError, ModelError, RunDirError
 from zerone.jobs.rl import prompt_encoder
@@ -21,8 +23,9 @@ from zerone.prompts.r1 import write_prompt
 from zerone.runs.directory import RunDir
 from zerone.serve.application import create_app
 from zerone.serve.models import Limits, Served, open_model
+from zerone.serve.page import page_response
 from zerone.serve.refusals import Refusal
-from zerone.serve.schemas import Message
+from zerone.serve.schemas import ChatRequest, Message
 from zerone.serve.telemetry import Prices
 from zerone.types import Problem
 
@@ -239,3 +242,56 @@ def test_settings_by_which_nothing_can_be_drawn_are_refused_at_the_start(
 
 def test_a_top_k_of_minus_one_is_none_as_in_vllm(tmp_path: Path) -> None:
     assert with_generation_settings(tmp_path / "plain", top_k=-1).top_k == 0
+
+
+# What the chat page offers ------------------------------------------------------------------------
+
+
+def suggestions_of(model: str) -> list[str]:
+    """Return what /v1/models says that a model can be asked."""
+    served = open_model(model, Limits(kv_bytes=1 << 24))
+    with TestClient(create_app([served], None, Prices.read("1,1")), base_url="http://localhost") as client:
+        (found,) = client.get("/v1/models").json()["data"]
+    return list(found["suggestions"])
+
+
+def test_the_embedded_model_is_offered_problems_of_its_world() -> None:
+    assert suggestions_of("embedded") == ["Use the numbers 3, 5, 7 to make 22.", "What is 12 * 3 - 4?"]
+
+
+def test_a_model_of_rl_is_offered_problems_that_it_was_trained_on(tmp_path: Path) -> None:
+    run = RunDir(run_with_model(tmp_path / "run"))
+    kinds = [("sums", 1), ("sums", 1), ("geometry", 2), ("long", 3)]
+    groups = [make_group(make_problem(*kind), [("a", True, 3)]) for kind in kinds]
+    problems = [replace(g.group.problem, prompt=f"question {i}") for i, g in enumerate(groups)]
+    problems[3] = replace(problems[3], prompt="long " * 100)
+    pairs = zip(groups, problems, strict=True)
+    changed = [replace(one, group=replace(one.group, problem=problem)) for one, problem in pairs]
+    run.record_step({"step": 1}, {"step": 1}, changed)
+    assert suggestions_of(str(run.path)) == ["question 0", "question 2"]
+
+
+def test_a_model_of_sft_is_offered_what_it_was_shown(tmp_path: Path) -> None:
+    rows = [{"prompt": f"question {i % 4}", "completion": f"<answer>{i}</answer>"} for i in range(8)]
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    run = run_with_model(tmp_path / "run", f"data.path={data}")
+    assert suggestions_of(str(run)) == ["question 0", "question 1", "question 2"]
+    data.write_text("no longer JSON", encoding="utf-8")
+    assert suggestions_of(str(run)) == []
+    data.unlink()
+    assert suggestions_of(str(run)) == []
+
+
+def test_a_model_of_unknown_training_is_offered_nothing(tmp_path: Path) -> None:
+    model = tmp_path / "other"
+    model.symlink_to(Path(zerone.__file__).parent / "world" / "embedded")
+    assert suggestions_of(str(model)) == []
+
+
+def test_the_page_has_a_field_for_the_reasoning_budget() -> None:
+    """Without a browser: the field is there, and goes into the request under the name that is read."""
+    page = bytes(page_response().body).decode("utf-8")
+    assert 'id="budget"' in page
+    assert 'body.thinking_budget = Number($("budget").value)' in page
+    assert "thinking_budget" in ChatRequest.model_fields

@@ -18,6 +18,8 @@ def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> N
         open_page(browser, server)
         browser.value("document.getElementById('tokens').value = 60")
         browser.value("document.getElementById('temperature').value = 0")
+        browser.value("document.getElementById('budget').value = 20")
+        assert browser.value("document.querySelectorAll('.examples button').length") == 2
         ask(browser, "What is 3 + 4?")
         browser.wait_for(f"document.querySelectorAll('.actions').length === 2 && {IDLE}")
         names = browser.value("[...document.querySelectorAll('.who b')].map((node) => node.textContent)")
@@ -28,6 +30,7 @@ def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> N
         assert browser.value("document.querySelector('details').open") is False
         curl = browser.value("asCurl(turns[0].answers.get('embedded').body)")
         assert "What is 3 + 4?" in curl
+        assert '"thinking_budget": 20' in curl
         ask(browser, hostile)
         browser.wait_for(f"document.querySelectorAll('.actions').length === 4 && {IDLE}")
         assert browser.value("document.querySelectorAll('.question')[1].textContent") == hostile

@@ -152,7 +152,8 @@ def test_lines_hold_configuration_figures_samples_and_summary(tmp_path: Path) ->
     run = run_in(tmp_path)
     config = build_config({}, ["log.tracker=jsonl", "log.sample_every=2", "log.name=mine", "rl.steps=7"])
     with tracked(config, run) as told:
-        told.evaluation({"step": 0, "seconds": 1.0, "suites": {"hard": {"pass_at_1": 0.25}}})
+        hard = {"pass_at_1": 0.25, "problems": {"one": 0.25}}  # of which there may be thousands
+        told.evaluation({"step": 0, "seconds": 1.0, "suites": {"hard": hard}})
         for step in (1, 2):
             told.step({"step": step, "loss": 0.5}, {"step": step, "total_s": 2.0}, [credited(step, "text ")])
         told.finish({"steps": 2})

@@ -117,7 +117,7 @@ def zero(
     with TerminalDisplay(console, run.path, is_quiet=quiet) as display:
         summary = run_zero(resolved, run, resume, display)
     report_path = write_report(run)
-    _print_summary(console, summary)
+    _print_summary(console, summary, resolved.model_dump())
     console.print(f"report: {report_path.resolve()}", highlight=False, soft_wrap=True)
     console.print(f"model:  {run.model_path.resolve()}", highlight=False, soft_wrap=True)
     look = shlex.join(["rollouts", str(run.path), "--best", "3"])
@@ -165,8 +165,10 @@ def sft(
         console.print(line + (f"  {model.resolve()}" if model else ""), highlight=False, soft_wrap=True)
 
 
-def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
+def _print_summary(console: Console, summary: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     from rich.table import Table
+
+    from zerone.runs.directory import shown_suites
 
     table = Table(title=f"{summary['steps']} steps in {summary['wall_s'] / 60:.1f} minutes", box=None)
     for column in ("suite", "measure", "base", "trained"):
@@ -179,13 +181,11 @@ def _print_summary(console: Console, summary: Mapping[str, Any]) -> None:
         "response_tokens": "{:.0f}",
         "reflection_words": "{:.2f}",
     }
-    for suite, base in summary["base"].items():
+    bases, finals = (shown_suites(summary[end], config) for end in ("base", "final"))
+    for suite, base in bases.items():
         for key, form in forms.items():
             if key in base:
-                cells = [
-                    _with_interval(figures[suite], key, form)
-                    for figures in (summary["base"], summary["final"])
-                ]
+                cells = [_with_interval(figures[suite], key, form) for figures in (bases, finals)]
                 table.add_row(suite, key, *cells)
     console.print(table)
 
@@ -201,11 +201,14 @@ def rollouts(
     step: Annotated[int | None, typer.Option(help="which step", show_default="the last")] = None,
     worst: Annotated[int, typer.Option(min=0, help="how many completions of the lowest rewards")] = 0,
     best: Annotated[int, typer.Option(min=0, help="how many completions of the highest rewards")] = 0,
+    group: Annotated[
+        int | None, typer.Option(min=0, help="one group alone: all of it, or its best and worst")
+    ] = None,
 ) -> None:
     """Show completions of a step, with rewards and advantages."""
     from zerone.report.rollouts_view import show_rollouts
 
-    show_rollouts(_existing_run(run_dir), step, worst, best, Console())
+    show_rollouts(_existing_run(run_dir), step, worst, best, Console(), group)
 
 
 app.command()(plan)

@@ -63,6 +63,9 @@ def r1(
     directory = run_dir or new_run_path(recipe or _RECIPE)
     pipeline = Pipeline(graph, configs, directory, Selection(start=start, only=only))
     console = Console()
+    if pipeline.left_out:
+        gone = ", ".join(pipeline.left_out)
+        console.print(f"left out, as options name what they would make: {gone}", soft_wrap=True, markup=False)
     if dry_run:
         console.print(plan_table(pipeline.plan()))
         return

@@ -158,6 +158,12 @@ def _progress(file: str, stack: ExitStack) -> Any:
     return lambda num_bytes: bar.advance(task, num_bytes)
 
 
+_FOR_WHICH_MODEL = (
+    "note: the embedded model knows only its own world (countdown, word problems, sums, small functions) and "
+    "solves next to nothing else; for other problems give a pretrained model by model.path=DIR"
+)
+
+
 @app.command()
 def check(
     data: Annotated[str, typer.Argument(metavar="DATA", help="problems, as data.path names them")],
@@ -207,4 +213,5 @@ def check(
             print(on_one_line(f"{count:>6} unusable: {reason}"))
         kinds = ", ".join(f"{count} {name}" for name, count in sorted(by_verifier.items()))
         print(f"{num_lines} lines ({kinds or 'no problem'}), {len(found)} unusable")
+        print(_FOR_WHICH_MODEL, file=sys.stderr)
     raise typer.Exit(2 if found or not num_lines else 0)

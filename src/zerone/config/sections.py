@@ -437,6 +437,9 @@ class SFTConfig(Section):
         "hard",
         description="suite of each evaluation: mixed, hard, sums, a JSONL of problems, or none",
     )
+    samples: int = Field(
+        4, ge=1, description="completions per problem of sft.suite (paper: 64 of AIME, once at the end)"
+    )
 
 
 class CurateConfig(Section):

@@ -16,7 +16,8 @@ from zerone.engine.opening import open_loaded_engine
 from zerone.identity import sha256_of_value
 from zerone.model.loading import load_model, quiet_transformers
 from zerone.model.tokenizer import encode, encode_prompt
-from zerone.processes.machine import Precision, keep_freed_memory, known_machine
+from zerone.processes.machine import Precision, keep_freed_memory
+from zerone.processes.threads import threads_for, use_threads
 from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.seeding import seed_from
 from zerone.types import Finish, Problem, Rollout
@@ -61,7 +62,7 @@ def open_model(
 ) -> ModelAtWork:
     """Load a transformers directory; precision `auto` and 0 threads are what the machine is best at."""
     keep_freed_memory()
-    torch.set_num_threads(threads or known_machine().threads)
+    use_threads(threads_for(threads))
     with quiet_transformers():
         model = load_model(path, torch.float32)
     return ModelAtWork(

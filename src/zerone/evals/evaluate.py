@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerone.engine.api import Engine, SamplingParams
-from zerone.evals.figures import figures_of
+from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.judged import Judged, is_majority_right, judged_of
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
 from zerone.train.loop import requests_for
@@ -37,8 +37,12 @@ def evaluate(
     opened: str = "",
     rules: RewardRules | None = None,
 ) -> dict[str, Any]:
-    """Sample and judge every problem of the suite; return its figures with 95% intervals."""
-    return figures_of(judged_answers(engine, suite, sampling, to_prompt, seed, opened, rules))
+    """Sample and judge every problem of the suite; return its figures with 95% intervals.
+
+    `problems` has the share of correct completions of each, by which runs are compared in pairs.
+    """
+    judged = judged_answers(engine, suite, sampling, to_prompt, seed, opened, rules)
+    return {**figures_of(judged), "problems": shares_of(judged)}
 
 
 def judged_answers(

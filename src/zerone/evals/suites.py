@@ -66,12 +66,12 @@ def sums_problems() -> tuple[list[Problem], list[Problem]]:
 
 def suite_for_sft(config: Config) -> Suite | None:
     """Return the suite that `sft.suite` names, which may be a JSONL of problems, or None for `none`."""
-    name, e = config.sft.suite, config.eval
+    name, num_samples, most = config.sft.suite, config.sft.samples, config.eval.problems
     if name == "none":
         return None
     if name in SUITE_NAMES:
-        suite = suite_named(name, e.mixed_samples if name in ("mixed", "sums") else e.hard_samples)
-        return Suite(name=suite.name, problems=suite.problems[: e.problems], num_samples=suite.num_samples)
+        suite = suite_named(name, num_samples)
+        return Suite(name=suite.name, problems=suite.problems[:most], num_samples=num_samples)
     path = Path(name)
     if not path.suffix and not path.is_file():
         raise ConfigError(
@@ -81,7 +81,7 @@ def suite_for_sft(config: Config) -> Suite | None:
     skip = config.data.skip_unreadable
     read = read_problems(path, fields_of(config.data), skip=skip)
     problems = readable_problems(read, name, skip=skip)
-    return Suite(name=path.stem, problems=problems[: e.problems], num_samples=e.hard_samples)
+    return Suite(name=path.stem, problems=problems[:most], num_samples=num_samples)
 
 
 def suite_named(name: str, num_samples: int) -> Suite:

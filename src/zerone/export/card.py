@@ -14,6 +14,7 @@ from zerone import __version__
 from zerone.config import Config
 from zerone.export.source import Ancestor, Source
 from zerone.prompts.r1 import write_prompt
+from zerone.runs.directory import shown_suites
 
 _MEASURES = {
     "pass_at_1": ("pass@1", "{:.1%}"),
@@ -44,7 +45,7 @@ def write_card(source: Source, name: str, gguf_name: str | None = None) -> str:
         version=__version__,
         model=source.lineage[0],
         parents=source.lineage[1:],
-        rows=list(_rows(source.summary)),
+        rows=list(_rows(source)),
         made=_made(source.lineage),
         settings=_settings(source.config),
         gguf_name=gguf_name,
@@ -74,12 +75,12 @@ def _front_matter(source: Source, name: str) -> str:
         pipeline_tag="text-generation",
         tags=["zerone", *(["reasoning"] if source.config is not None else [])],
         model_name=name,
-        eval_results=_results(source.summary) or None,
+        eval_results=_results(source) or None,
     )
     return data.to_yaml()
 
 
-def _results(summary: Mapping[str, Any] | None) -> list[EvalResult]:
+def _results(source: Source) -> list[EvalResult]:
     return [
         EvalResult(
             task_type="text-generation",
@@ -89,27 +90,29 @@ def _results(summary: Mapping[str, Any] | None) -> list[EvalResult]:
             metric_name=_MEASURES[key][0],
             metric_value=figures[key],
         )
-        for suite, figures in _suites(summary, "final").items()
+        for suite, figures in _suites(source, "final").items()
         for key in _MODEL_INDEX
         if figures.get(key) is not None
     ]
 
 
-def _rows(summary: Mapping[str, Any] | None) -> Iterator[tuple[str, str, str, str]]:
+def _rows(source: Source) -> Iterator[tuple[str, str, str, str]]:
     """Yield (suite, measure, base, this model)."""
-    bases = _suites(summary, "base")
-    for suite, final in _suites(summary, "final").items():
+    bases = _suites(source, "base")
+    for suite, final in _suites(source, "final").items():
         base = bases.get(suite, {})
         for key, (measure, form) in _MEASURES.items():
             if final.get(key) is not None:  # null is what nothing could be judged for
                 yield suite, measure, _figure(base, key, form), _figure(final, key, form)
 
 
-def _suites(summary: Mapping[str, Any] | None, moment: str) -> Mapping[str, Any]:
+def _suites(source: Source, moment: str) -> Mapping[str, Any]:
     """Return the figures by suite; those of SFT stand one level deeper, beside the loss."""
-    found: Mapping[str, Any] = {} if summary is None else summary[moment]
-    inner: Mapping[str, Any] = found.get("suites", found)
-    return inner
+    found: Mapping[str, Any] = {} if source.summary is None else source.summary[moment]
+    if "suites" in found:
+        inner: Mapping[str, Any] = found["suites"]
+        return inner
+    return found if source.config is None else shown_suites(found, source.config.model_dump())
 
 
 def _figure(figures: Mapping[str, Any], key: str, form: str) -> str:

@@ -24,6 +24,8 @@ from zerone.jobs.training import Placement, place, tried_tokens
 from zerone.model.loading import Model
 from zerone.processes.machine import DTYPES, keep_freed_memory
 from zerone.processes.orders import Action, Group, Message, Orders
+from zerone.processes.ranks import started_ranks
+from zerone.processes.threads import use_threads
 from zerone.runs.directory import RunDir
 from zerone.train.parallel import ParallelTrainer
 from zerone.train.ranked import Own, RankedTrainer, trainer_actions
@@ -78,7 +80,7 @@ class Rank:
         keep_freed_memory()
         transformers.logging.disable_progress_bar()
         config = Config.model_validate(message.values["config"])
-        torch.set_num_threads(message.values["environment"]["threads"])
+        use_threads(message.values["environment"]["threads"])
         self.config, self.placement = config, place(config, message.values["environment"])
         self.model = training.open_policy(config, self.placement)
         return Message({"sha256": self.model.sha256})
@@ -140,14 +142,19 @@ def leading(group: Group) -> Iterator[None]:
         group.close()
 
 
+def _leader() -> tuple[Orders, Rank] | None:
+    """Return what a job on several ranks needs; None for one on this rank alone."""
+    return _leading[-1] if _leading and started_ranks().size > 1 else None
+
+
 def require_shared(run: RunDir) -> None:
     """Raise RunDirError where a rank does not see the run directory, into which all write checkpoints."""
-    if not _leading:
+    if (leader := _leader()) is None:
         return
     path, token = run.path.resolve() / ".ranks", secrets.token_hex(16)
     try:
         path.write_text(token, encoding="utf-8")
-        replies = _leading[-1][0]("see", Message({"path": str(path), "token": token}))
+        replies = leader[0]("see", Message({"path": str(path), "token": token}))
         path.unlink()
     except FileNotFoundError as error:
         raise RunDirError(f"cannot write {path}: {error.strerror}") from error
@@ -161,9 +168,9 @@ def require_shared(run: RunDir) -> None:
 
 def open_policy(config: Config, placement: Placement) -> Model:
     """Load the model to train, on all ranks; raises ModelError where one has another model."""
-    if not _leading:
+    if (leader := _leader()) is None:
         return training.open_policy(config, placement)
-    orders, rank = _leading[-1]
+    orders, rank = leader
     device = placement.device
     environment = {"precision": _name_of(device.dtype), "threads": device.threads}
     values = {"config": config.model_dump(mode="json"), "environment": environment}
@@ -184,9 +191,9 @@ def _name_of(wanted: torch.dtype) -> str:
 
 def open_teacher(path: str, dtype: torch.dtype) -> ModelPass:
     """Load the teacher of on-policy distillation, on all ranks."""
-    if not _leading:
+    if (leader := _leader()) is None:
         return training.open_teacher(path, dtype)
-    orders, rank = _leading[-1]
+    orders, rank = leader
     orders("teacher", Message({"path": path, "precision": _name_of(dtype)}))
     assert rank.own.teacher is not None
     return rank.own.teacher
@@ -194,9 +201,9 @@ def open_teacher(path: str, dtype: torch.dtype) -> ModelPass:
 
 def engine_of(config: Config, model: Model, environment: Mapping[str, Any]) -> Engine:
     """Return the engine that samples from the policy; whoever samples gives it the weights first."""
-    if not _leading:
+    if (leader := _leader()) is None:
         return training.engine_of(config, model, environment)
-    orders, rank = _leading[-1]
+    orders, rank = leader
     orders("engine", Message({name: environment[name] for name in ("precision", "threads")}))
     assert rank.engine is not None
     return RankedEngine(orders, rank.engine)
@@ -204,8 +211,8 @@ def engine_of(config: Config, model: Model, environment: Mapping[str, Any]) -> E
 
 def new_trainer(config: Config, model: Model, placement: Placement, **settings: Any) -> Trainer:
     """Return the model as it is, about to be trained; `settings` are those of training.new_trainer."""
-    if not _leading:
+    if (leader := _leader()) is None:
         return training.new_trainer(config, model, placement, **settings)
-    orders, rank = _leading[-1]
+    orders, rank = leader
     orders("trainer", Message(settings))
     return RankedTrainer(orders, rank.own.parallel)

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
-
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
@@ -39,6 +37,7 @@ from zerone.jobs.training import (
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, context_of, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import use_threads
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
@@ -135,7 +134,7 @@ def open_session(
 ) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
-    torch.set_num_threads(environment["threads"])
+    use_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
     require_enough(placement, "sft.batch_size", config.sft.batch_size)
@@ -244,7 +243,7 @@ def _train_and_measure(
         hooks = Hooks(before_step=attend.before_step, after_step=after_step)
         train(config, state, session.examples.trained, run, hooks)
         upkeep.save()
-        evaluate_once(session.num_steps)
+        attend.evaluate(session.num_steps)
     state.trainer.save(run.model_path, session.model.tokenizer, _provenance(session, None))
     write_lineage(run.model_path, run_lineage(config, run, "supervised fine-tuning"))
     summary = _summarise(session)

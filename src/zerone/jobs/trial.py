@@ -48,10 +48,11 @@ def try_sft(config: Config) -> str:
     """Check a run of supervised fine-tuning; return what it would take, in a line."""
     sft.require_data(config)
     with _opened(config, sft.open_session) as session:
-        examples = session.examples.trained
+        examples, suite = session.examples.trained, session.suite
     completion = fmean(len(example.completion_ids) for example in examples)
     prompt = fmean(len(example.prompt_ids) for example in examples)
-    return _told(config, sft_work(config, len(examples), completion, prompt))
+    num_problems = 0 if suite is None else len(suite.problems)
+    return _told(config, sft_work(config, len(examples), completion, prompt, num_problems))
 
 
 @contextmanager
@@ -90,7 +91,7 @@ def try_reward_model(config: Config) -> str:
         prompt=fmean(len(tokenizer(example.prompt)["input_ids"]) for example in shown),
     )
     steps = r.epochs * -(-len(data.trained) // r.batch_size)
-    return _told(config, replace(work, steps=steps, sequences=r.batch_size * of_example))
+    return _told(config, replace(work, steps=steps, sequences=r.batch_size * of_example, evaluated=0))
 
 
 def told_estimate(seconds: float, num_bytes: float) -> str:

@@ -20,10 +20,11 @@ from zerone.train.algorithm import Algorithm, TrainState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attendance:
-    """What to call before and after each step; the steps count from 0 before and from 1 after."""
+    """What to call before and after each step, and to evaluate; steps count from 0, after one from 1."""
 
     before_step: Callable[[int], None]
     after_step: Callable[[int], None]
+    evaluate: Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,17 +58,27 @@ class Upkeep:
 
     @contextmanager
     def attending(self, evaluate: Callable[[int], None]) -> Iterator[Attendance]:
-        """Evaluate and save every so many steps; after Ctrl-C save and raise Interrupted."""
-        with stop_requests() as is_stopping:
+        """Evaluate and save every so many steps; after a signal to stop save and raise Interrupted.
+
+        A step is finished first. An evaluation is broken off, and made again when the run is resumed.
+        """
+        with stop_requests() as stopping, stopping.patiently():
 
             def stop_if_wished() -> None:
-                if is_stopping():
+                if stopping.is_wished:
                     raise Interrupted("stopped between two steps")
+
+            def measure(step: int) -> None:
+                try:
+                    with stopping.at_once():
+                        evaluate(step)
+                except KeyboardInterrupt as error:
+                    raise Interrupted("stopped in an evaluation") from error
 
             def before_step(step: int) -> None:
                 every = self.config.eval.every
                 if step == 0 or (every and step % every == 0):
-                    evaluate(step)
+                    measure(step)
                 stop_if_wished()
 
             def after_step(step: int) -> None:
@@ -76,7 +87,7 @@ class Upkeep:
                 stop_if_wished()
 
             try:
-                yield Attendance(before_step=before_step, after_step=after_step)
+                yield Attendance(before_step=before_step, after_step=after_step, evaluate=measure)
             except Interrupted as error:
                 # Also where an endpoint was asked in the middle of a step: it has changed nothing yet.
                 raise self._stopped() from error

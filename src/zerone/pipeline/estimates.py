@@ -5,16 +5,20 @@ long completions will be is what a run finds out. The arithmetic is that of `zer
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from zerone.config import Config
 from zerone.model.loading import find_directory, width_of
 from zerone.pipeline.graph import Estimate
 from zerone.planning.hardware import this_machine
 from zerone.planning.memory import disk_bytes
-from zerone.planning.work import SHARE_OF_ROOM, model_passes, rl_work, sft_work
+from zerone.planning.work import SHARE_OF_ROOM, Work, model_passes, rl_work, sft_work
 
 _TOKENS_OF_A_DOCUMENT = 110
 """Of the corpus, on average."""
+
+_TOKENS_OF_AN_EXAMPLE = 150
+"""Of SFT's data."""
 
 _TOKENS_PER_ROW = 120
 """Of a preference: the prompt with two final answers, or with one response and its reasoning."""
@@ -35,18 +39,25 @@ def rl_estimate(config: Config) -> Estimate:
 
 def sft_estimate(num_tokens: int) -> Callable[[Config], Estimate]:
     """Return the estimate for about `num_tokens` of data, which an earlier stage has still to make."""
-    return lambda config: _fine_tuning(config, num_tokens, config.sft.epochs)
+
+    def estimate(config: Config) -> Estimate:
+        rows = -(-num_tokens // _TOKENS_OF_AN_EXAMPLE)
+        work = sft_work(config, rows, completion=_TOKENS_OF_AN_EXAMPLE, prompt=0)
+        return _fine_tuning(config, num_tokens * config.sft.epochs, work)
+
+    return estimate
 
 
 def reward_model_estimate(config: Config) -> Estimate:
     """Return what training a reward model on the preferences of the embedded world takes."""
-    return _fine_tuning(config, 2 * config.curate.general * _TOKENS_PER_ROW, config.reward_model.epochs)
+    rows = 2 * config.curate.general
+    work = replace(sft_work(config, rows, completion=_TOKENS_PER_ROW, prompt=0), evaluated=0)
+    return _fine_tuning(config, rows * _TOKENS_PER_ROW * config.reward_model.epochs, work)
 
 
-def _fine_tuning(config: Config, num_tokens: int, epochs: int) -> Estimate:
-    work = sft_work(config, rows=1, completion=num_tokens, prompt=0)
+def _fine_tuning(config: Config, num_trained: int, work: Work) -> Estimate:
     return Estimate(
-        seconds=_seconds(config, num_trained=num_tokens * epochs),
+        seconds=_seconds(config, num_sampled=work.evaluated * work.completion, num_trained=num_trained),
         num_bytes=round(disk_bytes(_weight_bytes(config), work, config.checkpoint.keep)),
     )
 

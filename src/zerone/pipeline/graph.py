@@ -5,8 +5,8 @@ that can go on where it was, in a directory of its own; everything else about it
 it need not, its lineage) follows from what is declared here.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +35,7 @@ class StageInputs:
     paths: Mapping[str, Path]
 
 
-_PATHS = {
+PATHS = {
     "model": ("model", "path"),
     "data": ("data", "path"),
     "helpfulness": ("reward", "helpfulness_model"),
@@ -47,7 +47,7 @@ _PATHS = {
 def with_inputs(inputs: StageInputs) -> Config:
     """Return the configuration with the inputs that have one of these roles as its paths."""
     config = inputs.config
-    for role, (section, option) in _PATHS.items():
+    for role, (section, option) in PATHS.items():
         if role in inputs.paths:
             changed = getattr(config, section).model_copy(update={option: str(inputs.paths[role])})
             config = config.model_copy(update={section: changed})
@@ -140,6 +140,35 @@ class Graph:
             if found.intersection(stage.parents):
                 found.add(stage.name)
         return tuple(other for other in self.names if other in found)
+
+    def given(self, own: Mapping[str, Mapping[str, "Source"]]) -> "Graph":
+        """Return the graph with sources as inputs of stages, by name and role, in place of what stages make.
+
+        A stage whose output was replaced is left out where nothing needs it any more but what only measures
+        it. With it go the measurement, and what made nothing but data for it.
+        """
+        stages = [replace(s, inputs={**s.inputs, **own.get(s.name, {})}) for s in self.stages]
+        replaced = [self.by_name[name].inputs[role] for name, roles in own.items() for role in roles]
+        candidates = {made.partition(".")[0] for made in replaced if isinstance(made, str)}
+        while gone := _needless(stages, candidates):
+            candidates |= {
+                parent for s in stages if s.name in gone for parent in s.parents if self._makes_data(parent)
+            }
+            stages = [s for s in stages if s.name not in gone]
+        return Graph(stages=tuple(stages))
+
+    def _makes_data(self, name: str) -> bool:
+        return set(self.by_name[name].outputs) <= {"data", "summary"}
+
+
+def _needless(stages: Sequence[Stage], candidates: Collection[str]) -> set[str]:
+    """Return the candidates among the stages that no other stage needs, with what only measures them."""
+    gone = set()
+    for name in (s.name for s in stages if s.name in candidates):
+        needing = [s for s in stages if name in s.parents]
+        if all(s.outputs == ("summary",) and s.parents == (name,) for s in needing):
+            gone |= {name, *(s.name for s in needing)}
+    return gone
 
 
 def _check_reference(name: str, given: str, earlier: Mapping[str, Stage]) -> None:

@@ -7,7 +7,6 @@ another stage needs it.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from zerone.config import Config
 from zerone.data.preferences import Kind
@@ -23,17 +22,12 @@ def with_own_judges(graph: Graph, configs: Mapping[str, Config]) -> Graph:
 
     Raises ConfigError for an endpoint without a model, ModelError for a directory without one.
     """
-    stages, displaced = [], set()
+    own: dict[str, dict[str, Source]] = {}
     for stage in graph.stages:
-        own: dict[str, str | Source] = {}
         for kind in KINDS:
-            made = stage.inputs.get(kind)
-            if isinstance(made, str) and _named(kind, configs[stage.name]) is not None:
-                own[kind] = _given(kind, configs[stage.name])
-                displaced.add(made.partition(".")[0])
-        stages.append(replace(stage, inputs={**stage.inputs, **own}))
-    needed = {name for stage in stages for name in stage.parents}
-    return Graph(stages=tuple(s for s in stages if s.name in needed or s.name not in displaced))
+            if isinstance(stage.inputs.get(kind), str) and _named(kind, configs[stage.name]) is not None:
+                own.setdefault(stage.name, {})[kind] = _given(kind, configs[stage.name])
+    return graph.given(own)
 
 
 def _named(kind: Kind, config: Config) -> str | None:

@@ -13,7 +13,7 @@ from zerone.config import Config
 from zerone.jobs.origins import check_problems, problems_lineage, require_verifiers
 from zerone.jobs.rl import run_zero
 from zerone.pipeline.graph import Source, StageDisplay, StageInputs, with_inputs
-from zerone.runs.directory import RunDir, write_atomically
+from zerone.runs.directory import RunDir, shown_suites, write_atomically
 from zerone.runs.lineage import lineage_of_model, model_directory
 from zerone.train.algorithm import Algorithm
 from zerone.types import Credited
@@ -44,17 +44,18 @@ class _Progress:
     def __init__(self, display: StageDisplay) -> None:
         self._display = display
         self._num_steps = 1
+        self._config: Mapping[str, Any] = {}
 
     def start(self, config: Config, environment: Mapping[str, Any]) -> None:
         """Say what is about to run."""
-        self._num_steps = config.rl.steps
-        shape = f"{config.rl.problems_per_step} problems x {config.rl.group_size} answers"
+        self._num_steps, self._config = config.rl.steps, config.model_dump()
+        shape = f"{config.rl.problems_per_step} problems x {config.rl.group_size} completions"
         self._display.say(f"{environment['model']}: {config.rl.steps} steps of {shape}")
 
     def step(self, metrics: Mapping[str, Any], timing: Mapping[str, Any], groups: Sequence[Credited]) -> None:
         """Show a finished step."""
         reward, accuracy = metrics["reward_mean"], metrics["accuracy"]
-        judged = "nothing judged" if reward is None else f"reward {reward:.3f}  right {accuracy:.1%}"
+        judged = "nothing judged" if reward is None else f"reward {reward:.3f}  correct {accuracy:.1%}"
         self._display.progress(
             metrics["step"] / self._num_steps,
             f"step {metrics['step']}/{self._num_steps}  {judged}  tokens {metrics['response_tokens']:.0f}  "
@@ -65,7 +66,7 @@ class _Progress:
         """Show an evaluation."""
         figures = "  ".join(
             f"{name} {found['pass_at_1']:.1%} (no readable answer {found['unparsable']:.1%})"
-            for name, found in suites.items()
+            for name, found in shown_suites(suites, self._config).items()
         )
         self._display.say(f"eval after step {step}: pass@1 {figures}")
 

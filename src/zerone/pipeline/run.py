@@ -26,8 +26,10 @@ from zerone.jobs.origins import differences_from_defaults
 from zerone.model.loading import hash_weights
 from zerone.pipeline.graph import Graph, Source, Stage, StageDisplay, StageInputs, options_of
 from zerone.pipeline.judges import with_own_judges
+from zerone.pipeline.own_inputs import with_own_inputs
 from zerone.pipeline.summary import sum_up
 from zerone.processes.machine import commit_of_source
+from zerone.processes.stopping import stop_requests
 from zerone.runs.commands import as_typed, command_of_process, command_to_resume
 from zerone.runs.directory import RECIPE_NAME, RunDir, write_atomically
 from zerone.runs.lineage import Lineage, Node, write_lineage
@@ -87,10 +89,14 @@ class Pipeline:
     def __init__(
         self, graph: Graph, configs: Mapping[str, Config], directory: Path, selection: Selection
     ) -> None:
-        graph = with_own_judges(graph, configs)
+        known = graph.names
+        graph = with_own_inputs(with_own_judges(graph, configs), configs)
         for name in (selection.start, selection.only):
+            if name in known and name not in graph.names:
+                raise ConfigError(f"stage {name} is left out, as options name what it would make")
             if name is not None and name not in graph.names:
                 raise ConfigError(f"no stage is named {name!r}; there are {', '.join(graph.names)}")
+        self.left_out = tuple(name for name in known if name not in graph.names)
         # Stages write paths into their configurations, so one directory must have one spelling.
         self.directory = directory.resolve()
         self._graph = graph
@@ -265,9 +271,12 @@ class Pipeline:
                 self._records.discard(name)
             self._write_recipe()
             lock.write_environment({"command": command_of_process()})
-            for stage in self._graph.stages:
-                if self._selection.only in (None, stage.name):
-                    self._bring_about(stage, display)
+            with stop_requests() as stopping:
+                for stage in self._graph.stages:
+                    if stopping.is_wished:
+                        raise self._stopped(f"before stage {stage.name}")
+                    if self._selection.only in (None, stage.name):
+                        self._bring_about(stage, display)
             return self._summarise()
         finally:
             lock.unlock()
@@ -302,18 +311,21 @@ class Pipeline:
                 if is_model(made[name]):
                     write_lineage(made[name], self._lineage(finished, name))
             record = finished
-        except Interrupted as error:
-            command = command_of_process()
-            again = f"the same call with resume=True (in {self.directory})"
-            if command:
-                again = as_typed(command_to_resume(command, self.directory))
-            raise Interrupted(f"stopped in stage {stage.name}; resume with: {again}") from error
+        except (Interrupted, KeyboardInterrupt) as error:
+            raise self._stopped(f"in stage {stage.name}") from error
         finally:
             spent = round(record.seconds + time.perf_counter() - begun, 3)
             peak = max(record.peak_rss_bytes, _peak_rss_bytes())
             record = replace(record, seconds=spent, peak_rss_bytes=peak)
             self._records.write(record)
         return record
+
+    def _stopped(self, where: str) -> Interrupted:
+        """Return how to resume."""
+        again = f"the same call with resume=True (in {self.directory})"  # of a program that uses the package
+        if command := command_of_process():
+            again = as_typed(command_to_resume(command, self.directory))
+        return Interrupted(f"stopped {where}; resume with: {again}")
 
     def _input_paths(self, stage: Stage) -> dict[str, Path]:
         paths = {}

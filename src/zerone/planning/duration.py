@@ -78,8 +78,9 @@ def duration_of(shape: ModelShape, work: Work, place: Place, cluster: Cluster) -
     if work.is_sampled:
         sampling = _sampling(shape, work, place, cluster, work.sequences)
         phases = [sampling, *phases, _sync(shape, place, cluster)]
-        evaluations = 2 * _sampling(shape, work, place, cluster, max(1, work.evaluated // 2)).seconds
-        evaluations *= bool(work.evaluated)
+    if work.evaluated:
+        at_once = max(1, work.evaluated // work.evaluations)
+        evaluations = work.evaluations * _sampling(shape, work, place, cluster, at_once).seconds
     return Duration(phases=tuple(phases), evaluations=evaluations, steps=work.steps)
 
 

@@ -244,7 +244,7 @@ def _of_engine(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
 
 def slots_in_use(work: Work) -> int:
     """Return the sequences that an engine decodes at once; evaluations may want more than a step."""
-    return min(work.slots, max(work.sequences, work.evaluated // 2))
+    return min(work.slots, max(work.sequences, work.evaluated // work.evaluations))
 
 
 def cache_bytes(shape: ModelShape, place: Place) -> float:

@@ -32,7 +32,7 @@ class Work:
     `prompt` tokens, of which all prompts share `template`; `updates` share them out. `longest` is the room
     of a completion. `trained_models` counts the models that learn; a reference reads what is learned from,
     and with `is_read_again` the policy too, before a step. `evaluated` sequences are sampled beside training,
-    over the whole run.
+    over the whole run, in so many `evaluations`.
     """
 
     steps: int
@@ -50,6 +50,7 @@ class Work:
     has_reference: bool = False
     is_read_again: bool = False
     evaluated: int = 0
+    evaluations: int = 2
     is_sampled: bool = True
 
     @property
@@ -90,11 +91,32 @@ def rl_work(config: Config, completion: float | None = None, prompt: float = PRO
     )
 
 
-def sft_work(config: Config, rows: int, completion: float, prompt: float = PROMPT_TOKENS) -> Work:
-    """Return the work of supervised fine-tuning on so many rows."""
-    s = config.sft
+_PROBLEMS_OF_A_SUITE = {
+    **{"none": 0, "mixed": 500, "hard": 48, "mini-aime": 48, "mix": 304, "mix-hard": 64, "sums": 75},
+    **{"code": 100, "choice": 100, "languages": 100, "helpfulness": 200, "safety": 100, "requests": 300},
+}
+"""What `sft.suite` may name; to draw the problems takes seconds."""
+
+
+def sft_work(
+    config: Config,
+    rows: int,
+    completion: float,
+    prompt: float = PROMPT_TOKENS,
+    num_problems: int | None = None,
+) -> Work:
+    """Return the work of supervised fine-tuning on so many rows, with its evaluations on `sft.suite`.
+
+    There is one before, one after and one every `eval.every` updates. `num_problems` are those of the suite;
+    where they are not counted, a file is taken to have as many as are used.
+    """
+    s, e = config.sft, config.eval
+    steps = -(-rows * s.epochs // s.batch_size)
+    evaluations = 2 + (max(0, steps - 1) // e.every if e.every else 0)
+    if num_problems is None:
+        num_problems = min(e.problems, _PROBLEMS_OF_A_SUITE.get(s.suite, e.problems))
     return Work(
-        steps=-(-rows * s.epochs // s.batch_size),
+        steps=steps,
         sequences=min(s.batch_size, rows),
         group=1,
         prompt=prompt,
@@ -105,6 +127,8 @@ def sft_work(config: Config, rows: int, completion: float, prompt: float = PROMP
         passes=1,
         microbatch_tokens=s.microbatch_tokens or TRIED_OUT,
         slots=config.sampling.slots,
+        evaluated=evaluations * num_problems * s.samples,
+        evaluations=evaluations,
         is_sampled=False,
     )
 

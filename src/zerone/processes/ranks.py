@@ -6,7 +6,9 @@ carry out its orders (orders.py).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -47,8 +49,23 @@ class Ranks:
 ALONE = Ranks()
 
 
+_is_apart = ContextVar("is_apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let a job of this rank run as in one process, while the others wait for orders."""
+    token = _is_apart.set(True)
+    try:
+        yield
+    finally:
+        _is_apart.reset(token)
+
+
 def started_ranks() -> Ranks:
     """Return this process's place among those that torchrun started; alone without it."""
+    if _is_apart.get():
+        return ALONE
     try:
         rank, size, local_rank = (int(os.environ.get(name, default)) for name, default in _OF_TORCHRUN)
         local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))

@@ -85,7 +85,9 @@ def _line(curve: Curve, run: Compared) -> Series:
 
 def _rows(curve: Curve, record: RunRecord) -> Iterator[tuple[float, Mapping[str, Any]]]:
     if curve.source == "evals":
-        yield from ((float(step), found["suites"]) for step, found in record.evals.items())
+        # Curves name suites as they are stored, and the record as a reader is shown them.
+        stored = RunDir(Path(record.path)).read_evals()
+        yield from ((float(step), found["suites"]) for step, found in stored.items())
     elif curve.source == "texts":
         yield from _language_by_step(RunDir(Path(record.path)))
     else:

@@ -7,7 +7,7 @@ page of one run (page.py): it loads nothing, runs no script, and foreign text is
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -21,6 +21,9 @@ from zerone.report.pipeline_page import comparable, is_pipeline
 from zerone.report.record import RunRecord, read_record
 from zerone.report.template import template
 from zerone.runs.directory import RunDir
+
+if TYPE_CHECKING:
+    from zerone.evals.significance import Comparison
 
 TONES = ("blue", "orange", "teal", "red", "violet", "ink", "gray")
 MAX_RUNS = 14
@@ -54,6 +57,7 @@ def render_comparison(runs: Sequence[RunDir], core_price: float) -> str:
         title=title(compared),
         lead=lead(compared, [row.label for row in settings]),
         finals=list(final_figures(compared)),
+        paired=paired(compared),
         figures=list(_figures(compared)),
         settings=settings,
         paper=beside_paper(compared),
@@ -112,6 +116,45 @@ def lead(compared: Sequence[Compared], differing: Sequence[str]) -> str:
             means.append(f"{percent(sum(shares) / len(shares))} on the {suite} suite")
     mean = f" The mean of their pass@1 is {' and '.join(means)}." if means else ""
     return f"They differ in the seed only, so their spread is that of chance.{mean}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paired:
+    """What a paired test says of two runs on one suite."""
+
+    suite: str
+    runs: str
+    num_problems: str
+    difference: str
+    p_value: str
+    conclusion: str
+
+
+def paired(compared: Sequence[Compared]) -> list[Paired]:
+    """Compare each run's last evaluation with the first run's, problem by problem."""
+    from zerone.evals.significance import compare  # numpy, which the page of one run does without
+
+    found = []
+    for suite in _suites(compared):
+        of_runs = [(run.name, run.record.final(suite).get("problems") or {}) for run in compared]
+        first, shares = of_runs[0]
+        for name, others in of_runs[1:]:
+            if shares.keys() & others.keys():
+                found.append(_paired(suite, f"{name} minus {first}", compare(shares, others)))
+    return found
+
+
+def _paired(suite: str, runs: str, told: "Comparison") -> Paired:
+    low, high = told.interval
+    better, worse = runs.split(" minus ") if told.difference > 0 else reversed(runs.split(" minus "))
+    return Paired(
+        suite=suite,
+        runs=runs,
+        num_problems=str(told.num_problems),
+        difference=f"{100 * told.difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})",
+        p_value=f"{told.p_value:.2g}",
+        conclusion=f"{better} is better than {worse}" if told.is_real else "no difference is shown",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from zerone.errors import RunDirError
 from zerone.runs.commands import command_to_resume
-from zerone.runs.directory import RECIPE_NAME, RunDir
+from zerone.runs.directory import RECIPE_NAME, RunDir, shown_suites
 
 Suite = Mapping[str, Any]
 _FIRST_SUITES = ("mixed", "hard")
@@ -129,13 +129,20 @@ def read_record(run: RunDir) -> RunRecord:
     summary = run.read_summary()
     if not run.has_run:
         raise RunDirError(f"{run.path} holds no run; give a directory that `zerone zero` has written")
-    evals = run.read_evals()
+    config, evals = run.read_config(), run.read_evals()
     if any("suites" not in result for result in evals.values()):
         raise RunDirError(f"{run.path} holds the training of a reward model, which has no report of its own")
+    if not any("loss" in result for result in evals.values()):
+        evals = {s: {**found, "suites": shown_suites(found["suites"], config)} for s, found in evals.items()}
+        known = summary or {}
+        ends: dict[str, Any] = {
+            end: shown_suites(known[end], config) for end in ("base", "final") if end in known
+        }
+        summary = {**known, **ends} if summary else summary
     return RunRecord(
         name=run.path.absolute().name,
         path=str(run.path),
-        config=run.read_config(),
+        config=config,
         config_yaml=run.read_config_yaml(),
         environment=run.read_environment(),
         metrics=run.read_metrics(),

@@ -27,11 +27,14 @@ _OUTCOME_STYLES = {
 }
 
 
-def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console: Console) -> None:
+def show_rollouts(
+    run: RunDir, step: int | None, worst: int, best: int, console: Console, group: int | None = None
+) -> None:
     """Print the groups of a step (the last by default) and its best and worst rollouts.
 
-    Raises UserError for a step that is not recorded or a negative count, RunDirError for a
-    directory without rollouts.
+    With `group` only that one, without a table of the others: all of its completions unless `worst` or
+    `best` says how many. Raises UserError for a step or group that is not recorded or a negative count,
+    RunDirError for a directory without rollouts.
     """
     if worst < 0 or best < 0:
         raise UserError(f"--worst {worst} and --best {best} must be 0 or more; they count rollouts to show")
@@ -39,9 +42,34 @@ def show_rollouts(run: RunDir, step: int | None, worst: int, best: int, console:
     samples = list(read_samples(run, "r.step = ?", (step,)))
     if not samples:
         raise RunDirError(f"{run.rollouts_path} holds no rollouts of step {step}; the file is damaged")
+    if group is not None:
+        _show_group(run, step, group, samples, (worst, best), console)
+        return
     console.print(_headline(run, step, samples), soft_wrap=True)
     console.print(_group_table(samples))
     ranked = sorted(samples, key=lambda sample: (sample.reward, sample.advantage), reverse=True)
+    _show_ranked("Best", ranked[:best], console)
+    _show_ranked("Worst", list(reversed(ranked))[:worst], console)
+
+
+def _show_group(
+    run: RunDir,
+    step: int,
+    position: int,
+    samples: Sequence[Sample],
+    counts: tuple[int, int],
+    console: Console,
+) -> None:
+    """Print the completions of one group, the best first."""
+    members = [sample for sample in samples if sample.position == position]
+    if not members:
+        last = max(sample.position for sample in samples)
+        raise UserError(f"step {step} of {run.path} has no group {position}; its groups are 0 to {last}")
+    console.print(_headline(run, step, members), soft_wrap=True)
+    ranked = sorted(members, key=lambda sample: (sample.reward, sample.advantage), reverse=True)
+    worst, best = counts
+    if not any(counts):
+        best = len(ranked)
     _show_ranked("Best", ranked[:best], console)
     _show_ranked("Worst", list(reversed(ranked))[:worst], console)
 
@@ -62,7 +90,7 @@ def _headline(run: RunDir, step: int, samples: Sequence[Sample]) -> Text:
     right = sum(sample.is_right for sample in samples) / len(samples)
     reward = sum(sample.reward for sample in samples) / len(samples)
     counts = f"{plural(num_groups, 'group')}, {plural(len(samples), 'rollout')}"
-    return Text(f"{run.path}, step {step}: {counts}, {percent(right)} right, mean reward {number(reward)}")
+    return Text(f"{run.path}, step {step}: {counts}, {percent(right)} correct, mean reward {number(reward)}")
 
 
 def _group_table(samples: Sequence[Sample]) -> Table:
@@ -70,7 +98,7 @@ def _group_table(samples: Sequence[Sample]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("group", justify="right", no_wrap=True)
     table.add_column("problem", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name in ("family/level", "right", "reward", "tokens"):
+    for name in ("family/level", "correct", "reward", "tokens"):
         table.add_column(name, justify="left" if name == "family/level" else "right", no_wrap=True)
     for group in _groups(samples):
         first, size = group[0], len(group)

@@ -71,8 +71,8 @@ def _without(arguments: Sequence[str], flags: Mapping[str, bool]) -> Iterator[st
 
 
 def as_typed(command: str) -> str:
-    """Return a command with the program's name as a shell finds it here, under torchrun as this process is."""
-    from zerone.processes.ranks import started_ranks  # which loads torch, and --help needs no such thing
+    """Return a command as a shell finds it here, under torchrun where this process is."""
+    from zerone.processes.ranks import started_ranks  # which loads torch, and --help needs none
 
     ranks = started_ranks()
     if ranks.size > 1:

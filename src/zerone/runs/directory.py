@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from zerone.config.reading import read_run_options
 from zerone.config.recipes import RUN_OPTIONS
@@ -95,6 +95,23 @@ def not_a_run(path: Path) -> RunDirError:
     if inside:
         return RunDirError(f"{path} is not a run itself; name one of the runs in it: {', '.join(inside)}")
     return RunDirError(f"{path} is not a run directory (it has no config.yaml)")
+
+
+HELD_OUT = "held-out"
+_T = TypeVar("_T")
+
+
+def shown_suites(suites: Mapping[str, _T], config: Mapping[str, Any]) -> Mapping[str, _T]:
+    """Return the suites of a run of RL under the names that a reader is shown: of own problems there is one.
+
+    `mixed` and `hard` hold the same held-out problems then; shown is `hard`, which has more samples.
+    """
+    data = config.get("data") or {}
+    if not (data.get("path") or data.get("mixture")) or "hard" not in suites:
+        return suites
+    others = {name: found for name, found in suites.items() if name not in ("mixed", "hard")}
+    shown = {HELD_OUT: suites["hard"], **others}
+    return JsonObject(shown, suites.place) if isinstance(suites, JsonObject) else shown
 
 
 class RunDir:

@@ -36,6 +36,10 @@ def _are_numbers(value: Any) -> bool:
     return isinstance(value, Mapping) and all(map(_is_number, value.values()))
 
 
+def _are_measured(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(map(_is_measured, value.values()))
+
+
 def _is_interval(value: Any) -> bool:
     return value is None or (
         isinstance(value, list)
@@ -75,6 +79,7 @@ _FIELDS: Mapping[str, tuple[_Check, str]] = {
     **dict.fromkeys(_COUNTS.split(), (_is_count, "a whole number")),
     **dict.fromkeys(_TEXTS.split(), (_is_text, "text")),
     **dict.fromkeys(("accuracy_by", "outcomes", "parts", "pass_at_k"), (_are_numbers, "numbers by name")),
+    "problems": (_are_measured, "numbers by name"),
     **dict.fromkeys(("suites", "levels", "models", "stages"), (_are_mappings, "objects by name")),
     **dict.fromkeys(("base", "final", "best", "reward_models"), (_is_mapping, "an object")),
     "precision": (lambda value: value in ("fp32", "bf16"), "fp32 or bf16"),
@@ -104,7 +109,7 @@ def check_shape(value: Any, place: str, *, is_naming: bool = False) -> None:
                 raise FileError(
                     f"{place}: {name} holds {str(inner)[:40]!r}, not {wanted}; the file is damaged"
                 )
-        if not (_are_numbers(inner) and name in ("accuracy_by", "outcomes", "parts")):
+        if not (_are_numbers(inner) and name in ("accuracy_by", "outcomes", "parts", "problems")):
             check_shape(inner, place, is_naming=name in _NAMING)
 
 

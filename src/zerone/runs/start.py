@@ -23,8 +23,9 @@ from zerone.device import Kind
 from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
 from zerone.model.loading import width_of
-from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
+from zerone.processes.machine import available_cores, commit_of_source, cpu_name, precision_for
 from zerone.processes.ranks import started_ranks
+from zerone.processes.threads import threads_for
 from zerone.runs.checkpoint import checkpoints
 from zerone.runs.commands import command_of_process
 from zerone.runs.directory import RunDir, write_atomically
@@ -73,7 +74,7 @@ def prepare_run(
     if kind == "cuda" and wanted == "auto":
         wanted = "bf16"
     precision = precision or precision_for(width_of(config.model.path), wanted)
-    threads = config.model.threads or max(1, known_machine().threads // started_ranks().local_size)
+    threads = threads_for(config.model.threads)
     ranks = started_ranks()
     return {
         **_program(),

@@ -128,6 +128,7 @@ def _model_json(model: Served) -> dict[str, Any]:
         "fingerprint": model.fingerprint,  # of the weights: the name may stay where they change
         # Other models have seen single questions only, and earlier turns mislead them.
         "is_multi_turn": model.prompter.uses_template,
+        "suggestions": list(model.suggestions),  # what the chat page offers to ask
     }
 
 

@@ -9,15 +9,18 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from zerone.config.reading import resolve_reference
 from zerone.config.sections import PromptConfig
+from zerone.data.demonstrations import read_demonstrations
 from zerone.engine.process import EngineProcess
 from zerone.engine.serving import TORCH, EngineHost, EngineSpec, load_engine
-from zerone.errors import ConfigError, ModelError, ZeroneError
+from zerone.errors import ConfigError, ModelError, UserError, ZeroneError
 from zerone.model.chat_template import check_template
-from zerone.model.loading import ModelFiles, generation_settings, read_model_files
+from zerone.model.loading import EMBEDDED, ModelFiles, generation_settings, read_model_files
 from zerone.prompts.r1 import Style, shown_examples
 from zerone.runs.directory import RunDir
 from zerone.runs.settings import locate_model, prompt_of_run, sampling_of_run
@@ -57,6 +60,8 @@ class Served:
     top_k: int
     trained_stop: tuple[str, ...] = ()
     """Strings that ended the answers of the run it comes from: what follows them it never learnt."""
+    suggestions: tuple[str, ...] = ()
+    """Problems of the kind that it was trained on."""
 
 
 def open_model(given: str, limits: Limits) -> Served:
@@ -111,7 +116,46 @@ def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], EngineHost
         top_p=top_p,
         top_k=top_k,
         trained_stop=trained_stop,
+        suggestions=_suggestions(given, run),
     )
+
+
+_OF_THE_EMBEDDED = ("Use the numbers 3, 5, 7 to make 22.", "What is 12 * 3 - 4?")
+_NUM_SUGGESTIONS = 3
+_LONGEST_SUGGESTION = 300
+_LARGEST_FILE = 16 << 20
+"""Bytes of demonstrations that are read for suggestions: serving must not wait for more."""
+_TRAINED_ON = (
+    "SELECT prompt, MIN(step) AS first, MIN(position) FROM groups WHERE length(prompt) <= ? "
+    "GROUP BY family, level, language ORDER BY first, MIN(position) LIMIT ?"
+)
+
+
+def _suggestions(given: str, run: RunDir | None) -> tuple[str, ...]:
+    """Return problems that a model's run trained on, of different kinds; none where that is not known."""
+    if given == EMBEDDED:
+        return _OF_THE_EMBEDDED
+    if run is None:
+        return ()
+    if run.rollouts_path.exists():
+        rows = run.query(_TRAINED_ON, (_LONGEST_SUGGESTION, _NUM_SUGGESTIONS))
+        return tuple(dict.fromkeys(str(row["prompt"]) for row in rows))
+    return _demonstrated(run)
+
+
+def _demonstrated(run: RunDir) -> tuple[str, ...]:
+    """Return the first questions of what a run of SFT learned from, where that file is still there."""
+    data = run.read_config().get("data") or {}
+    path = Path(resolve_reference(str(data.get("path")), run.path)).expanduser()
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
+            return ()
+        read = read_demonstrations(path).demonstrations
+    except (OSError, UserError):
+        return ()
+    asked = (message.content for one in read for message in one.messages if message.role == "user")
+    short = (text for text in asked if 0 < len(text) <= _LONGEST_SUGGESTION)
+    return tuple(islice(dict.fromkeys(short), _NUM_SUGGESTIONS))
 
 
 def _name(given: str) -> str:

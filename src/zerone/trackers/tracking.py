@@ -97,10 +97,14 @@ class Tracking:
         self._line.tell({"stream": "train", "step": step, "log": as_json(figures)})
 
     def evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Tell of an evaluation, as it is in the run's files."""
+        """Tell of an evaluation, as it is in the run's files but for the single problems."""
         if self._line is not None:
             rest = {key: value for key, value in evaluation.items() if key != "suites"}
-            figures = figures_of("eval", {**rest, **evaluation.get("suites", {})})
+            suites = {
+                suite: {key: value for key, value in measured.items() if key != "problems"}
+                for suite, measured in evaluation.get("suites", {}).items()
+            }
+            figures = figures_of("eval", {**rest, **suites})
             self._line.tell({"stream": "eval", "step": int(evaluation["step"]), "log": as_json(figures)})
 
     def finish(self, summary: Mapping[str, Any]) -> None:
