@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from pipelines import distill_arguments
 from processes import arguments_of, call_main, metrics_of, wait_until
 from ranked_runs import fork_ranks, run_ranks_of, torchrun
 from scripted import save_talking_model, write_problems
@@ -164,6 +165,21 @@ def test_a_damaged_shard_is_set_aside(folder: Path, two: Path) -> None:
     assert codes == [0, 0], complaints
     assert "model.00001.safetensors is not what was written" in complaints[0]
     assert (copy / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_distillation_on_two_ranks_has_the_figures_of_one_process(tmp_path: Path) -> None:
+    save_talking_model(tmp_path / "talker")
+    write_problems(tmp_path / "problems.jsonl")
+    arguments = distill_arguments(tmp_path)
+    codes, _, complaints = fork_ranks(tmp_path, *arguments).finish(300)
+    assert codes == [0, 0], complaints
+    (tmp_path / "run").rename(tmp_path / "two")
+    code, _, err = call_main(tmp_path, *arguments)
+    assert code == 0, err
+    for stage in ("talker_on_policy", "qwen_xs_on_policy", "talker_distilled"):
+        steps = len(metrics_of(tmp_path / "run" / stage))
+        assert_same_to_rounding(tmp_path / "two" / stage, tmp_path / "run" / stage, steps)
 
 
 # Faults -------------------------------------------------------------------------------------------
