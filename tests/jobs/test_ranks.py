@@ -377,7 +377,7 @@ def test_ranks_of_other_arguments_or_versions_are_refused(folder: Path) -> None:
 
     def other_version(rank: int) -> None:
         if rank:
-            ranked.__version__ = "0.0"
+            ranked.__version__ = "0.0"  # type: ignore[attr-defined]  # of this process alone
 
     said = refuse(folder, other_version)
     assert "has zerone 0.0, and rank 0 has" in said[0] and said[1] == ""

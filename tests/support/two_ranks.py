@@ -35,7 +35,7 @@ from zerone.train.optim import adamw
 from zerone.train.parallel import ParallelSettings, ParallelTrainer
 from zerone.train.ranked import Own, RankedTrainer, trainer_actions
 from zerone.train.sft import Example, forward_backward, mean_loss
-from zerone.train.trainer import ModelPass
+from zerone.train.trainer import ModelPass, pass_over
 from zerone.types import Credited
 
 CASES = ("qwen3_tied", "llama", "gemma3", "lora")
@@ -123,6 +123,9 @@ def train(
     figures["sums"].append([distilled.kl, distilled.sampled_kl, distilled.entropy, distilled.num_tokens])
     figures["norms"].append(trainer.step(0.01))
     figures["held_out"] = mean_loss(trainer.evaluating(), examples(), 24)
+    with torch.no_grad():
+        told = list(pass_over(trainer.evaluating(), "logprobs", batches(44), 0.7))
+    figures["logprobs"] = [part.sum().item() for parts in told for part in parts]
     reference = trainer.reference()
     assert reference is not None
     figures["reference"] = mean_loss(reference, examples(), 24)
@@ -207,7 +210,7 @@ def assert_same_as_one(folder: Path, case: str) -> None:
     assert teacher is not None
     figures, tensors = train(trainer, teacher)
     assert found["num_batches"] == figures["num_batches"] == 3
-    for name in ("losses", "norms", "held_out", "reference"):
+    for name in ("losses", "norms", "held_out", "logprobs", "reference"):
         assert found[name] == pytest.approx(figures[name], rel=1e-4)
     for mine, theirs in zip(figures["sums"], found["sums"], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-4)

@@ -31,7 +31,7 @@ from zerone.train.loss import Objective as GrpoSettings
 from zerone.train.metrics import StepSums
 from zerone.train.parallel import ParallelTrainer, emptied
 from zerone.train.sft import CrossEntropy, MicroBatch
-from zerone.train.trainer import A, ModelPass, Objective, Targets
+from zerone.train.trainer import A, Method, ModelPass, Objective, Targets
 
 _TENSORS = ("sources_C", "targets_C", "lengths", "sampler_logprobs_C", "advantages_C", "weights_C")
 _MORE = ("returns_C", "trainer_logprobs_C")
@@ -53,6 +53,20 @@ def batch_message(batches: Sequence[Any], values: Mapping[str, Any] | None = Non
         }
         about.append({"is_grpo": isinstance(batch, Batch), **_layout(batch.packed)})
     return Message({"batches": about, **(values or {})}, tensors)
+
+
+def dealt(batches: Sequence[Any], num_ranks: int, values: Mapping[str, Any]) -> list[Message]:
+    """Deal micro-batches over the ranks by their tokens: a message for each, with an empty one at its end.
+
+    All make as many passes as the one with the most, as they gather weights together.
+    """
+    shares = deal([len(batch.packed.tokens_N) for batch in batches], num_ranks)
+    about = {**values, "num_passes": max(map(len, shares))}
+    spare = emptied(batches[0])
+    return [
+        batch_message([*(batches[index] for index in share), spare], {**about, "indices": share})
+        for share in shares
+    ]
 
 
 def batches_in(message: Message) -> list[Any]:
@@ -169,12 +183,15 @@ def trainer_actions(own: Own) -> dict[str, Action]:
     def compute(message: Message) -> Message:
         values = message.values
         model: Any = own.parallel.evaluating() if values["of"] == "policy" else own.parallel.reference()
-        (batch,) = batches_in(message)
-        result = getattr(model, values["method"])(batch, *values["arguments"])
-        if not own.parallel.ranks.is_first:
-            return Message()
-        parts = result if isinstance(result, tuple) else (result,)
-        return Message(tensors={str(place): part.cpu() for place, part in enumerate(parts)})
+        *batches, spare = batches_in(message)
+        tensors: dict[str, Tensor] = {}
+        for index, batch in zip(values["indices"], batches, strict=True):
+            result = getattr(model, values["method"])(batch, *values["arguments"])
+            parts = result if isinstance(result, tuple) else (result,)
+            tensors |= {f"{index}.{place}": part.cpu() for place, part in enumerate(parts)}
+        for _ in range(values["num_passes"] - len(batches)):
+            getattr(model, values["method"])(spare, *values["arguments"])
+        return Message(tensors=tensors)
 
     def gather(message: Message) -> Message:
         own.parallel.gather()
@@ -220,20 +237,28 @@ class RankedPass:
 
     def logits(self, batch: Targets) -> Tensor:
         """Return the head's output for each target, [C, V] in fp32."""
-        return self._compute(batch, "logits")["0"]
+        found: Tensor = self.over("logits", [batch])[0]
+        return found
 
     def logprobs(self, batch: Targets, temperature: float) -> tuple[Tensor, Tensor]:
         """Return log pi of each target and the entropy there, both [C] in fp32."""
-        found = self._compute(batch, "logprobs", temperature)
-        return found["0"], found["1"]
+        logprobs_C, entropy_C = self.over("logprobs", [batch], temperature)[0]
+        return logprobs_C, entropy_C
 
     def cross_entropy(self, batch: Targets) -> Tensor:
         """Return the sum of -log pi of the targets, in fp32."""
-        return self._compute(batch, "cross_entropy")["0"]
+        found: Tensor = self.over("cross_entropy", [batch])[0]
+        return found
 
-    def _compute(self, batch: Targets, method: str, *arguments: float) -> Mapping[str, Tensor]:
-        message = batch_message([batch], {"of": self.of, "method": method, "arguments": arguments})
-        return self.orders("compute", message)[0].tensors
+    def over(self, method: Method, batches: Sequence[Targets], *arguments: float) -> list[Any]:
+        """Return what a method gives for each micro-batch; they are dealt over the ranks by their tokens."""
+        about = {"of": self.of, "method": method, "arguments": arguments}
+        found: dict[str, Tensor] = {}
+        for reply in self.orders("compute", dealt(batches, self.orders.ranks.size, about)):
+            found |= reply.tensors
+        if method == "logprobs":
+            return [(found[f"{index}.0"], found[f"{index}.1"]) for index in range(len(batches))]
+        return [found[f"{index}.0"] for index in range(len(batches))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,15 +330,8 @@ class RankedTrainer:
         every = list(batches)
         if not every:
             return 0.0
-        size = self.orders.ranks.size
-        shares = deal([len(batch.packed.tokens_N) for batch in every], size)
         told = described(objective)
-        about = {"objective": told, "num_passes": max(map(len, shares))}
-        spare = emptied(every[0])
-        messages = [
-            batch_message([*(every[index] for index in share), spare], {**about, "indices": share})
-            for share in shares
-        ]
+        messages = dealt(every, self.orders.ranks.size, {"objective": told})
         replies = self.orders("forward_backward", messages)
         parts = sorted((part for reply in replies for part in reply.values["parts"]), key=lambda p: p[0])
         total = 0.0
