@@ -283,6 +283,8 @@ class Shards(Mapping[str, Tensor]):
                 about = parse_json((file.metadata() or {})["zerone"], str(path))
             if about["num_ranks"] != len(paths):
                 raise FileError(f"{directory} has {len(paths)} of {about['num_ranks']} files of {name}")
+            if not isinstance(about[_INDEX], dict):
+                raise FileError(f"{path} has no index of its rows")
             for key, rows in about[_INDEX].items():
                 self._pieces.setdefault(key, []).append((rows["start"], path))
                 if self._shapes.setdefault(key, rows["shape"]) != rows["shape"]:
