@@ -289,16 +289,24 @@ def test_a_rank_that_hangs_is_given_up(folder: Path, steps: int) -> None:
     assert complaints[0].count("error: ") == 1 and "or hangs" in complaints[0], complaints
 
 
-def test_a_wish_to_stop_saves_and_ends_all(folder: Path, two: Path) -> None:
+@pytest.mark.parametrize("is_evaluating", [False, True])
+def test_a_wish_to_stop_saves_and_ends_all(folder: Path, two: Path, is_evaluating: bool) -> None:
+    shutil.rmtree(folder / "stopped", ignore_errors=True)
     team = fork_ranks(folder, *zero(folder, "stopped"))
-    wait_for_steps(folder / "stopped", 2)
+    if is_evaluating:  # the first evaluation, which a signal breaks off after an order
+        while not team.ranks[0].stdout.readline().startswith("R1-Zero on"):
+            pass
+        time.sleep(0.3)
+    else:
+        wait_for_steps(folder / "stopped", 2)
     for rank in (1, 0):
         team.kill(rank, signal.SIGTERM)
     codes, _, complaints = team.finish(60)
     assert codes == [130, 0], complaints
     again = f"resume with: torchrun --nproc-per-node 2 -m zerone zero --resume {folder / 'stopped'}"
     assert again in complaints[0] and complaints[1] == ""
-    steps = len(metrics_of(folder / "stopped"))
+    metrics = folder / "stopped" / "metrics.jsonl"
+    steps = len(metrics_of(folder / "stopped")) if metrics.exists() else 0
     assert (folder / "stopped" / "checkpoints" / f"step_{steps:06d}" / "shards").is_dir()
     run_ranks_of(folder, *zero(folder, "stopped", "--resume"))
     assert (folder / "stopped" / "metrics.jsonl").read_bytes() == (two / "metrics.jsonl").read_bytes()

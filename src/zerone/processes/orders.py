@@ -37,6 +37,7 @@ from zerone import errors
 from zerone.device import Kind
 from zerone.errors import RankError, ZeroneError
 from zerone.processes.ranks import Ranks, backend_of
+from zerone.processes.stopping import unbroken
 
 Json = dict[str, Any]
 
@@ -335,6 +336,12 @@ class Orders:
         `own` is what rank 0 does, where that is another thing. Raises the error of the rank that failed,
         after which no more orders are taken.
         """
+        with unbroken():  # else the ranks would no longer be at the same place, and could not save
+            return self._together(name, messages, own)
+
+    def _together(
+        self, name: str, messages: Message | Sequence[Message], own: Action | None
+    ) -> list[Message]:
         if self._is_cut:
             raise RankError("the ranks do not work together any more; resume the run")
         size, number = self.ranks.size, self._number
