@@ -23,7 +23,7 @@ TEACHER = "r1.model"
 def r1_graph(students: Sequence[str] = DEFAULT_STUDENTS) -> Graph:
     """Return the stages in the order in which they run: a measurement after each model, students last."""
     stages = with_measurements((*_to_dev3(), *_to_r1()))
-    return Graph(stages=(*stages, *distillation_stages(TEACHER, students)))
+    return Graph(stages=(*stages, *(distillation_stages(TEACHER, students) if students else ())))
 
 
 def _to_dev3() -> tuple[Stage, ...]:

@@ -1,0 +1,227 @@
+"""The recipes for models and data of the Hub, tried through the path of a user: names, templates, verifiers.
+
+The models are tiny and random, of each recipe's architecture and context; the rows have the form of its data
+set. A Hub on loopback gives both by their real names.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from fake_hub import Online, online
+from fakes import Shape, byte_tokenizer, tiny_model
+from processes import call_main, metrics_of
+from zerone.config import build_config, read_recipe
+from zerone.config.recipes import recipe_file
+from zerone.model.loading import save_model
+
+ON_A_CPU = ("engine.kind=torch", "model.device=cpu", "model.precision=fp32", "model.threads=1")
+
+MODELS: Mapping[str, tuple[str, int]] = {
+    "Qwen/Qwen2.5-0.5B": ("qwen2", 32768),
+    "Qwen/Qwen2.5-1.5B": ("qwen2", 131072),
+    "Qwen/Qwen2.5-Math-1.5B": ("qwen2", 4096),
+    "Qwen/Qwen2.5-3B": ("qwen2", 32768),
+    "Qwen/Qwen2.5-7B": ("qwen2", 131072),
+    "meta-llama/Llama-3.1-8B": ("llama", 131072),
+}
+"""Architecture and context by name."""
+
+GSM8K_CARD = """---
+configs:
+- config_name: main
+  data_files: [{split: train, path: main/train-*}, {split: test, path: main/test-*}]
+- config_name: socratic
+  data_files: [{split: train, path: socratic/train-*}]
+---
+"""
+DAPO_CARD = """---
+configs:
+- config_name: all
+  data_files: [{split: train, path: all/train-*}]
+- config_name: en
+  data_files: [{split: train, path: en/train-*}]
+---
+"""
+
+
+def rows(*made: Mapping[str, object]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in made).encode()
+
+
+def gsm8k(number: int, first: int = 0) -> bytes:
+    return rows(
+        *(
+            {
+                "question": f"Ann has {i} eggs and buys {i + 1} more. How many eggs has she?",
+                "answer": f"She has {i} + {i + 1} = <<{i}+{i + 1}={2 * i + 1}>>{2 * i + 1}.\n#### {2 * i + 1:,}",
+            }
+            for i in range(first, first + number)
+        )
+    )
+
+
+def mathematics() -> bytes:
+    """Rows of MATH, one of which has an answer that no rule reads."""
+    solved = [
+        {
+            "problem": f"What is $\\frac{{{i}}}{{7}}$ in lowest terms?",
+            "level": f"Level {1 + i % 5}",
+            "type": "Prealgebra",
+            "solution": f"It is \\boxed{{\\frac{{{i}}}{{7}}}}.",
+        }
+        for i in range(60)
+    ]
+    return rows(*solved)
+
+
+def dapo() -> bytes:
+    return rows(
+        *(
+            {
+                "prompt": f"Find the remainder of ${i}^2$ divided by 11.",
+                "solution": str(i * i % 11),
+                "data_source": "math_dapo",
+                "source_prompt": [{"role": "user", "content": f"Solve ... ${i}^2$"}],
+                "ability": "MATH",
+                "reward_model": {"ground_truth": str(i * i % 11), "style": "rule-lighteval/MATH_v2"},
+                "extra_info": {"index": f"id-{i}"},
+            }
+            for i in range(60)
+        )
+    )
+
+
+def countdown() -> bytes:
+    return rows(*({"target": 3 * i + 7, "nums": [i + 2, 2 * i + 3, 2]} for i in range(3000)))
+
+
+def thoughts() -> bytes:
+    """Rows of OpenThoughts-114k, whose marks the adapter writes as reasoning and content."""
+    return rows(
+        *(
+            {
+                "system": "Write <|begin_of_thought|> {steps} <|end_of_thought|> and a solution.",
+                "conversations": [
+                    {"from": "user", "value": f"Return your final response within \\boxed{{}}. {i} + 1?"},
+                    {
+                        "from": "assistant",
+                        "value": f"<|begin_of_thought|>\n\nAdd one to {i}.\n\n<|end_of_thought|>\n\n"
+                        f"<|begin_of_solution|>\n\nIt is \\boxed{{{i + 1}}}.\n\n<|end_of_solution|>",
+                    },
+                ],
+            }
+            for i in range(2000)
+        )
+    )
+
+
+DATA: Mapping[str, Mapping[str, bytes]] = {
+    "openai/gsm8k": {
+        "README.md": GSM8K_CARD.encode(),
+        "main/train-00000-of-00001.jsonl": gsm8k(80),
+        "main/test-00000-of-00001.jsonl": gsm8k(12, 1000),
+    },
+    "DigitalLearningGmbH/MATH-lighteval": {
+        "train-00000-of-00001.jsonl": mathematics(),
+        "test-00000-of-00001.jsonl": mathematics(),
+    },
+    "open-r1/DAPO-Math-17k-Processed": {
+        "README.md": DAPO_CARD.encode(),
+        "all/train-00000-of-00001.jsonl": b"no JSON: another configuration\n",
+        "en/train-00000-of-00001.jsonl": dapo(),
+    },
+    "Jiayi-Pan/Countdown-Tasks-3to4": {"train-00000-of-00001.jsonl": countdown()},
+    "open-thoughts/OpenThoughts-114k": {"train-00000-of-00001.jsonl": thoughts()},
+}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Online]:
+    folder = tmp_path_factory.mktemp("web")
+    with online(folder / "hub") as found:
+        for name, (kind, context) in MODELS.items():
+            made = folder / name
+            save_model(tiny_model(Shape(kind=kind, context=context)), byte_tokenizer(), made)
+            files = {path.name: path.read_bytes() for path in made.iterdir()}
+            found.hub.add("models", name, files)
+        for name, of_data in DATA.items():
+            found.hub.add("datasets", name, of_data)
+        yield found
+
+
+def command_of(recipe: str) -> list[str]:
+    command = {"distill": "sft", "r1": "r1"}.get(recipe.partition("_")[0], "zero")
+    return [command, f"--recipe={recipe}"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data"),
+    [
+        ("zero_gsm8k_0.5b", "read as GSM8K"),
+        ("zero_math_1.5b", "read as MATH"),
+        ("zero_countdown_3b", "read as Countdown"),
+        ("zero_math_7b_lora", "read as DAPO-Math-17k-Processed"),
+        ("distill_1.5b", None),
+        ("distill_8b_llama", None),
+    ],
+)
+def test_a_recipe_is_tried_out_by_the_names_of_its_model_and_data(
+    recipe: str, data: str | None, web: Online, tmp_path: Path
+) -> None:
+    changes = ["optim.kind=adamw"] if recipe == "distill_8b_llama" else []  # torchao is an extra
+    code, out, err = call_main(tmp_path, *command_of(recipe), *ON_A_CPU, *changes, "--dry-run")
+    assert code == 0, err
+    assert "checked as a run would be: model, data, rewards, lengths" in out
+    config = build_config(read_recipe(recipe_file(recipe)))
+    assert config.model.path in MODELS
+    assert not [name for name in web.hub.fetched if "test" in name or name.startswith("all/")]
+
+
+def test_all_stages_of_r1_are_planned_without_ppo_and_students(web: Online, tmp_path: Path) -> None:
+    code, out, err = call_main(tmp_path, *command_of("r1_1.5b"), *ON_A_CPU, "--dry-run")
+    assert code == 0, err
+    named = {line.split()[0] for line in out.splitlines() if line.strip()}
+    stages = {"r1_zero", "cold_start", "dev1", "dev2", "rejection", "dev3", "helpfulness", "safety", "r1"}
+    assert stages <= named
+    assert not {"ppo", "teacher_samples", "students"} & named
+
+
+SMALL = (
+    *ON_A_CPU,
+    *("rl.problems_per_step=4", "rl.group_size=2", "rl.minibatches=2", "sampling.max_tokens=16"),
+    *("eval.problems=4", "eval.hard_samples=1", "eval.every=1", "checkpoint.every=1", "sampling.slots=8"),
+)
+
+
+def test_gsm8k_is_trained_evaluated_exported_and_resumed(web: Online, tmp_path: Path) -> None:
+    """The commands of docs/gsm8k.md, two steps long, on the CPU."""
+
+    def zero(name: str, *changes: str) -> str:
+        arguments = ("zero", "--recipe=zero_gsm8k_0.5b", "--quiet", f"--run-dir={tmp_path / name}", *SMALL)
+        code, out, err = call_main(tmp_path, *arguments, *changes)
+        assert code == 0, err
+        return out
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    zero("whole", "rl.steps=2")
+    environment = json.loads((whole / "environment.json").read_text(encoding="utf-8"))
+    assert "hf:openai/gsm8k (read as GSM8K): " in environment["data"]
+    assert environment["model_commits"].keys() == {"Qwen/Qwen2.5-0.5B"}
+    assert len(list((whole / "evals").glob("*.json"))) == 3
+
+    zero("parts", "rl.steps=1")
+    code, _, err = call_main(tmp_path, "zero", "--resume", str(parts), "rl.steps=2", "--quiet")
+    assert code == 0, err
+    assert metrics_of(parts) == metrics_of(whole)
+
+    suite = ("--suite=gsm8k", "--data=hf:openai/gsm8k#test", f"--out={tmp_path / 'evals'}", "--limit=3")
+    for model in (str(whole / "model"), "Qwen/Qwen2.5-0.5B"):
+        code, out, err = call_main(tmp_path, "eval", model, *suite, "--max-tokens=8")
+        assert code == 0, err
+        assert "gsm8k" in out
+    code, out, err = call_main(tmp_path, "export", str(whole), "--out", str(tmp_path / "export"))
+    assert code == 0, err
+    assert (tmp_path / "export" / "model.safetensors").is_file()
