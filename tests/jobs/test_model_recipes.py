@@ -5,6 +5,7 @@ set. A Hub on loopback gives both by their real names.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from fake_hub import Online, online
 from fakes import Shape, byte_tokenizer, tiny_model
 from processes import call_main, metrics_of
 from zerone.config import build_config, read_recipe
-from zerone.config.recipes import recipe_file
+from zerone.config.recipes import recipe_file, recipe_paths
 from zerone.model.loading import save_model
 
 ON_A_CPU = ("engine.kind=torch", "model.device=cpu", "model.precision=fp32", "model.threads=1")
@@ -56,7 +57,7 @@ def gsm8k(number: int, first: int = 0) -> bytes:
         *(
             {
                 "question": f"Ann has {i} eggs and buys {i + 1} more. How many eggs has she?",
-                "answer": f"She has {i} + {i + 1} = <<{i}+{i + 1}={2 * i + 1}>>{2 * i + 1}.\n#### {2 * i + 1:,}",
+                "answer": f"{i} + {i + 1} = <<{i}+{i + 1}={2 * i + 1}>>{2 * i + 1}.\n#### {2 * i + 1:,}",
             }
             for i in range(first, first + number)
         )
@@ -152,6 +153,13 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Online]:
         yield found
 
 
+PLANNED = "# Planned by: zerone plan RECIPE "
+
+
+def text_of(recipe: str) -> str:
+    return recipe_paths()[recipe].read_text(encoding="utf-8")
+
+
 def command_of(recipe: str) -> list[str]:
     command = {"distill": "sft", "r1": "r1"}.get(recipe.partition("_")[0], "zero")
     return [command, f"--recipe={recipe}"]
@@ -172,12 +180,13 @@ def test_a_recipe_is_tried_out_by_the_names_of_its_model_and_data(
     recipe: str, data: str | None, web: Online, tmp_path: Path
 ) -> None:
     changes = ["optim.kind=adamw"] if recipe == "distill_8b_llama" else []  # torchao is an extra
+    before = len(web.hub.fetched)
     code, out, err = call_main(tmp_path, *command_of(recipe), *ON_A_CPU, *changes, "--dry-run")
     assert code == 0, err
     assert "checked as a run would be: model, data, rewards, lengths" in out
     config = build_config(read_recipe(recipe_file(recipe)))
     assert config.model.path in MODELS
-    assert not [name for name in web.hub.fetched if "test" in name or name.startswith("all/")]
+    assert not [name for name in web.hub.fetched[before:] if "test" in name or name.startswith("all/")]
 
 
 def test_all_stages_of_r1_are_planned_without_ppo_and_students(web: Online, tmp_path: Path) -> None:
@@ -187,6 +196,23 @@ def test_all_stages_of_r1_are_planned_without_ppo_and_students(web: Online, tmp_
     stages = {"r1_zero", "cold_start", "dev1", "dev2", "rejection", "dev3", "helpfulness", "safety", "r1"}
     assert stages <= named
     assert not {"ppo", "teacher_samples", "students"} & named
+
+
+@pytest.mark.parametrize("recipe", sorted(name for name in recipe_paths() if PLANNED in text_of(name)))
+def test_a_recipe_says_what_zerone_plan_says(recipe: str, tmp_path: Path) -> None:
+    said = re.search(rf"{PLANNED}(?P<options>[^:]+): (?P<figures>.+)", text_of(recipe))
+    assert said is not None
+    code, out, err = call_main(tmp_path, "plan", recipe, *said["options"].split())
+    assert code == 0, err
+    for figure in re.split(r", (?=[\d$])", said["figures"]):
+        assert figure in out
+
+
+def test_every_recipe_for_a_gpu_quotes_its_plan() -> None:
+    names = {name for name in recipe_paths() if "Qwen/" in text_of(name) or "meta-llama/" in text_of(name)}
+    assert len(names) == 7
+    assert names == {name for name in recipe_paths() if PLANNED in text_of(name)}
+    assert all("not measured on a GPU yet" in text_of(name) for name in names)
 
 
 SMALL = (
@@ -217,11 +243,17 @@ def test_gsm8k_is_trained_evaluated_exported_and_resumed(web: Online, tmp_path: 
     assert code == 0, err
     assert metrics_of(parts) == metrics_of(whole)
 
-    suite = ("--suite=gsm8k", "--data=hf:openai/gsm8k#test", f"--out={tmp_path / 'evals'}", "--limit=3")
-    for model in (str(whole / "model"), "Qwen/Qwen2.5-0.5B"):
-        code, out, err = call_main(tmp_path, "eval", model, *suite, "--max-tokens=8")
+    suite = ("--recipe=zero_gsm8k_0.5b", "--no-chat", "--suite=gsm8k", "--data=hf:openai/gsm8k#test")
+    quick = ("--k=1", "--json", *ON_A_CPU, "sampling.max_tokens=8")
+    for name, model in (("base", "Qwen/Qwen2.5-0.5B"), ("trained", str(whole))):
+        code, out, err = call_main(tmp_path, "eval", model, *suite, *quick, f"--out={tmp_path / name}")
         assert code == 0, err
-        assert "gsm8k" in out
-    code, out, err = call_main(tmp_path, "export", str(whole), "--out", str(tmp_path / "export"))
+        record = json.loads(out)
+        assert (record["suite"], record["num_problems"]) == ("gsm8k", 12)
+    code, out, err = call_main(tmp_path, "eval", "compare", str(tmp_path / "base"), str(tmp_path / "trained"))
     assert code == 0, err
-    assert (tmp_path / "export" / "model.safetensors").is_file()
+
+    exported = tmp_path / "exported"
+    code, out, err = call_main(tmp_path, "export", str(whole), "--to=hf", f"--out={exported}")
+    assert code == 0, err
+    assert (exported / "model.safetensors").is_file()

@@ -404,13 +404,28 @@ def test_the_text_shows_every_part_with_its_formula(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", [name for name in recipe_paths() if not name.startswith(("r1", "distill"))]
+    "recipe", [name for name, path in recipe_paths().items() if "\nstages:" not in path.read_text()]
 )
 def test_every_recipe_of_one_stage_can_be_planned(recipe: str, tmp_path: Path) -> None:
-    arguments = ["--rows=100", "--length=50"] if recipe in ("sft", "cold_start", "reject_sample") else []
+    of_sft = ("sft", "cold_start", "reject_sample", "distill_1.5b", "distill_8b_llama")
+    arguments = ["--rows=100", "--length=50"] if recipe in of_sft else []
     arguments += ["--params=135e6"] if recipe == "smollm2_sums" else []
     method = ["--method=sft"] if arguments[:1] == ["--rows=100"] else []
     assert plan_json(tmp_path, recipe, *arguments, *method, "--gpus=1xH100")["seconds"] > 0
+
+
+def test_a_stage_of_r1_is_planned_by_its_name(tmp_path: Path) -> None:
+    one = plan_json(tmp_path, "r1_1.5b", "--stage=dev2", "--gpus=1xH100")
+    assert (one["steps"], one["tokens_per_step"]["sampled"]) == (100, pytest.approx(64 * 16 * 4096 * 0.15))
+    tuned = plan_json(tmp_path, "r1_1.5b", "--stage=dev1", "--gpus=1xH100", "--rows=3200", "--length=900")
+    assert tuned["memory"]["sampling"] == {} and tuned["steps"] == 200
+    code, _, err = call_main(tmp_path, "plan", "r1_1.5b", "--stage=ppo", "--gpus=1xH100")
+    assert (code, "no stage is named 'ppo'" in err) == (2, True)
+
+
+def test_a_plan_fetches_no_data(tmp_path: Path) -> None:
+    code, _, err = call_main(tmp_path, "plan", "distill_1.5b", "--gpus=1xH100")
+    assert (code, "give --rows and --length" in err) == (2, True)
 
 
 def test_a_price_of_the_users_own_takes_the_place_of_ours(tmp_path: Path) -> None:

@@ -54,11 +54,11 @@ def r1(
     if (resume or start) and run_dir is None:
         raise ConfigError("--resume and --from need --run-dir DIR (or --resume DIR), the pipeline to resume")
     from zerone.cli.pipeline_progress import PipelineView, plan_table
-    from zerone.pipeline.r1 import r1_graph
+    from zerone.pipeline.r1 import graph_of
     from zerone.pipeline.run import Pipeline, Selection
 
-    staged = _recipe_of(recipe, config, run_dir if resume else None)
-    graph = r1_graph(*([] if staged.students is None else [staged.students])).without(staged.left_out)
+    staged = recipe_of(recipe, config, run_dir if resume else None)
+    graph = graph_of(staged)
     configs = build_stage_configs(staged, graph.names, overrides or ())
     directory = run_dir or new_run_path(recipe or _RECIPE)
     pipeline = Pipeline(graph, configs, directory, Selection(start=start, only=only))
@@ -106,7 +106,7 @@ def _typed(command: str, path: Path) -> str:
 _RECIPE = "r1_embedded"
 
 
-def _recipe_of(recipe: str | None, config: Path | None, resumed: Path | None) -> StagedRecipe:
+def recipe_of(recipe: str | None, config: Path | None, resumed: Path | None) -> StagedRecipe:
     """Return what is given, or of a pipeline that goes on its own recipe."""
     from zerone.pipeline.r1 import r1_graph
     from zerone.pipeline.students import students_of

@@ -164,7 +164,9 @@ class Graph:
         """
         for name in names:
             if name not in self.by_name:
-                raise ConfigError(f"no stage is named {name!r}, to leave out; there are {', '.join(self.names)}")
+                raise ConfigError(
+                    f"no stage is named {name!r}, to leave out; there are {', '.join(self.names)}"
+                )
         left = tuple(stage for stage in self.stages if stage.name not in names)
         for stage in left:
             if needed := sorted(set(stage.parents).intersection(names)):
