@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from zerone.processes.machine import (
     keep_freed_memory,
     known_machine,
 )
-from zerone.types import Problem
+from zerone.types import Group, Problem
 
 SETTINGS_OF_FAMILY = {
     "embedded": {},
@@ -132,6 +132,20 @@ def config_of(arguments: argparse.Namespace, extra: Sequence[str]) -> Config:
         return build_config(SETTINGS_OF_FAMILY[family], [*overrides, *extra])
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def with_signal(groups: Sequence[Group]) -> list[Group]:
+    """Make the members of every group differ in reward."""
+    return [
+        Group(
+            problem=group.problem,
+            members=tuple(
+                replace(member, reward=member.reward + 2 * (index % 2))
+                for index, member in enumerate(group.members)
+            ),
+        )
+        for group in groups
+    ]
 
 
 def conditions(work: Workload, peak: float) -> dict[str, Any]:
