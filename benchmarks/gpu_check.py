@@ -62,11 +62,11 @@ from zerone.types import Credited, Group
 
 SHAPE = "Qwen/Qwen2.5-0.5B"
 TINY = {
-    "hidden_size": 64,
-    "intermediate_size": 128,
+    "hidden_size": 128,
+    "intermediate_size": 192,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
     "vocab_size": 1024,
 }
 CONTEXT = 4096

@@ -215,45 +215,65 @@ def test_every_recipe_for_a_gpu_quotes_its_plan() -> None:
     assert all("not measured on a GPU yet" in text_of(name) for name in names)
 
 
+# The tutorial -------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs" / "gsm8k.md"
+
 SMALL = (
-    *ON_A_CPU,
     *("rl.problems_per_step=4", "rl.group_size=2", "rl.minibatches=2", "sampling.max_tokens=16"),
     *("eval.problems=4", "eval.hard_samples=1", "eval.every=1", "checkpoint.every=1", "sampling.slots=8"),
 )
+CHANGES: Mapping[str, tuple[str, ...]] = {
+    "zero --recipe zero_gsm8k_0.5b --dry-run": ON_A_CPU,
+    "zero --recipe zero_gsm8k_0.5b --run-dir runs/gsm8k": (*ON_A_CPU, *SMALL, "rl.steps=1", "--quiet"),
+    "zero --resume runs/gsm8k": ("rl.steps=2", "--quiet"),
+    "eval": (*ON_A_CPU, "sampling.max_tokens=8"),
+}
+"""What a command of the page gets beside, by how it begins, to be small and on a CPU."""
+
+ELSEWHERE = ("doctor", "serve")
+"""Commands whose own tests run them: one measures the machine, one does not end."""
 
 
-def test_gsm8k_is_trained_evaluated_exported_and_resumed(web: Online, tmp_path: Path) -> None:
-    """The commands of docs/gsm8k.md, two steps long, on the CPU."""
+def commands() -> list[list[str]]:
+    """Return the commands of the page in order, without `zerone`."""
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()]
+    return [line.split()[1:] for line in lines if line.startswith("zerone ")]
 
-    def zero(name: str, *changes: str) -> str:
-        arguments = ("zero", "--recipe=zero_gsm8k_0.5b", "--quiet", f"--run-dir={tmp_path / name}", *SMALL)
-        code, out, err = call_main(tmp_path, *arguments, *changes)
-        assert code == 0, err
-        return out
 
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    zero("whole", "rl.steps=2")
-    environment = json.loads((whole / "environment.json").read_text(encoding="utf-8"))
+def changes_of(words: list[str]) -> tuple[str, ...]:
+    if words[:2] == ["eval", "compare"]:
+        return ()
+    return next((more for begin, more in CHANGES.items() if " ".join(words).startswith(begin)), ())
+
+
+def test_every_command_of_the_page_on_gsm8k_runs_in_its_order(
+    web: Online, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps on a CPU, the first run stopped after one and resumed; then evaluated and exported."""
+    monkeypatch.chdir(tmp_path)
+    told = []
+    for words in commands():
+        if words[0] not in ELSEWHERE:
+            code, out, err = call_main(tmp_path, *words, *changes_of(words))
+            assert code == 0, (words, err)
+            told.append(out)
+    assert len(told) == 10
+    run = tmp_path / "runs" / "gsm8k"
+    environment = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     assert "hf:openai/gsm8k (read as GSM8K): " in environment["data"]
     assert environment["model_commits"].keys() == {"Qwen/Qwen2.5-0.5B"}
-    assert len(list((whole / "evals").glob("*.json"))) == 3
+    assert len(list((run / "evals").glob("*.json"))) == 3
+    assert sum("gsm8k: pass@1 " in out and "12 problems x 1" in out for out in told) == 2
+    assert (tmp_path / "my-model" / "model.safetensors").is_file()
+    assert "17.7 GB of 24 GB" in told[0]
 
-    zero("parts", "rl.steps=1")
-    code, _, err = call_main(tmp_path, "zero", "--resume", str(parts), "rl.steps=2", "--quiet")
+    whole = [
+        *["zero", "--recipe", "zero_gsm8k_0.5b", "--run-dir", "whole", "--quiet", "rl.steps=2"],
+        *ON_A_CPU,
+        *SMALL,
+    ]
+    code, _, err = call_main(tmp_path, *whole)
     assert code == 0, err
-    assert metrics_of(parts) == metrics_of(whole)
-
-    suite = ("--recipe=zero_gsm8k_0.5b", "--no-chat", "--suite=gsm8k", "--data=hf:openai/gsm8k#test")
-    quick = ("--k=1", "--json", *ON_A_CPU, "sampling.max_tokens=8")
-    for name, model in (("base", "Qwen/Qwen2.5-0.5B"), ("trained", str(whole))):
-        code, out, err = call_main(tmp_path, "eval", model, *suite, *quick, f"--out={tmp_path / name}")
-        assert code == 0, err
-        record = json.loads(out)
-        assert (record["suite"], record["num_problems"]) == ("gsm8k", 12)
-    code, out, err = call_main(tmp_path, "eval", "compare", str(tmp_path / "base"), str(tmp_path / "trained"))
-    assert code == 0, err
-
-    exported = tmp_path / "exported"
-    code, out, err = call_main(tmp_path, "export", str(whole), "--to=hf", f"--out={exported}")
-    assert code == 0, err
-    assert (exported / "model.safetensors").is_file()
+    assert metrics_of(run) == metrics_of(tmp_path / "whole")
