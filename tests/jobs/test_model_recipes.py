@@ -267,7 +267,7 @@ def test_every_command_of_the_page_on_gsm8k_runs_in_its_order(
     assert len(list((run / "evals").glob("*.json"))) == 3
     assert sum("gsm8k: pass@1 " in out and "12 problems x 1" in out for out in told) == 2
     assert (tmp_path / "my-model" / "model.safetensors").is_file()
-    assert "17.7 GB of 24 GB" in told[0]
+    assert "18.4 GB of 24 GB" in told[0]
 
     whole = [
         *["zero", "--recipe", "zero_gsm8k_0.5b", "--run-dir", "whole", "--quiet", "rl.steps=2"],
