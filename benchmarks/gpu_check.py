@@ -20,6 +20,9 @@ vLLM.
 Without a GPU the correctness half runs on the CPU with a tiny model, in under a minute.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import contextlib
 import copy

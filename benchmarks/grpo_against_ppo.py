@@ -15,6 +15,9 @@ state: weights, gradients and AdamW's moments of all models, counted. peak: resi
 process, the interpreter and its libraries included, so its ratio grows with the model.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import json
 import subprocess

@@ -20,6 +20,9 @@ made for GPU kernels; here it runs once with each of a few numbers of slots, on 
 only, and the best counts. `--no-continuous` skips it.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import copy
 import time

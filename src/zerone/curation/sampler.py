@@ -19,7 +19,8 @@ from zerone.engine.serving import VLLM
 from zerone.identity import sha256_of_value
 from zerone.model.loading import context_of, load_model, quiet_transformers
 from zerone.model.tokenizer import encode, encode_prompt
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import threads_for, use_threads
 from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.seeding import seed_from
 from zerone.types import Finish, Problem, Rollout
@@ -65,7 +66,7 @@ def opened_model(
 ) -> Iterator[ModelAtWork]:
     """Load a transformers directory into the engine of `engine.kind`, and close that at the end."""
     keep_freed_memory()
-    torch.set_num_threads(computed.threads or known_machine().threads)
+    use_threads(threads_for(computed.threads))
     with quiet_transformers():
         model = load_model(path, torch.float32, any_architecture=settings.kind == VLLM)
     opened = open_loaded_engine(model, slots, computed.precision, settings, threads=computed.threads)

@@ -13,14 +13,8 @@ from zerone.engine.api import Deliver, Request
 from zerone.engine.scheduler import Scheduler
 from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import end_ids, load_model, width_of
-from zerone.processes.machine import (
-    DTYPES,
-    NARROW,
-    Precision,
-    keep_freed_memory,
-    known_machine,
-    precision_for,
-)
+from zerone.processes.machine import DTYPES, NARROW, Precision, keep_freed_memory, precision_for
+from zerone.processes.threads import threads_for, use_threads
 
 TORCH, VLLM = "torch", "vllm"
 
@@ -118,5 +112,5 @@ def use_this_machine(directory: str, threads: int = 0) -> None:
     The products of narrow models are too small to share, and whoever receives tokens needs a core as
     well: on two cores one thread served the embedded model 1.2 to 1.9 times as fast as two.
     """
-    torch.set_num_threads(threads or (known_machine().threads if width_of(directory) >= NARROW else 1))
+    use_threads(threads or (threads_for(0) if width_of(directory) >= NARROW else 1))
     keep_freed_memory()

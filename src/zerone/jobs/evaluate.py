@@ -33,7 +33,8 @@ from zerone.files import refuse_overwriting
 from zerone.model.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.model.loading import Model, load_model
 from zerone.model.tokenizer import encode_prompt, encode_written, readable
-from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
+from zerone.processes.machine import keep_freed_memory, precision_for
+from zerone.processes.threads import threads_for, use_threads
 from zerone.prompts.r1 import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.train.loop import opened_by_prompt
@@ -253,7 +254,7 @@ def _local(
 ) -> tuple[LocalAnswerer, dict[str, Any]]:
     """Open a model directory. A chat template is used where there is one, but for embedded suites."""
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or known_machine().threads)
+    use_threads(threads_for(config.model.threads))
     model = loaded or load_model(wanted.model, torch.float32)
     has_template = bool(getattr(model.tokenizer, "chat_template", None))
     if wanted.is_chat and not has_template:

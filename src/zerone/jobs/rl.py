@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
 import transformers
 
 from zerone.config import Config
@@ -40,6 +39,7 @@ from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, context_of
 from zerone.model.tokenizer import encode_prompt
 from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import use_threads
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.ground_truth import is_for_a_model
@@ -122,7 +122,7 @@ def open_session(
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(environment["threads"])
+    use_threads(environment["threads"])
     data = data_of(config)
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here

@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
-
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
@@ -40,6 +38,7 @@ from zerone.jobs.training import (
 from zerone.jobs.upkeep import Upkeep, spent
 from zerone.model.loading import Model, context_of, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import use_threads
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
@@ -135,7 +134,7 @@ def open_session(
 ) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
-    torch.set_num_threads(environment["threads"])
+    use_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
     with quiet_transformers():

@@ -27,7 +27,8 @@ from zerone.jobs.rl import check_lengths, prompt_encoder
 from zerone.model.loading import load_model, quiet_transformers
 from zerone.pipeline.estimates import sampling_estimate
 from zerone.pipeline.graph import Estimate, StageDisplay, StageInputs
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import threads_for, use_threads
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.directory import write_atomically
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
@@ -129,7 +130,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     """Return pass@1 on the suite of all levels, with its interval and by problem, asked in a prompt."""
     config = config.model_copy(update={"prompt": prompt})
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or known_machine().threads)
+    use_threads(threads_for(config.model.threads))
     with quiet_transformers():
         model = load_model(path, torch.float32)
     suite = data_of(config).mixed

@@ -23,7 +23,8 @@ from zerone.device import Kind
 from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
 from zerone.model.loading import width_of
-from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
+from zerone.processes.machine import available_cores, commit_of_source, cpu_name, precision_for
+from zerone.processes.threads import threads_for
 from zerone.runs.checkpoint import checkpoints
 from zerone.runs.commands import command_of_process
 from zerone.runs.directory import RunDir, write_atomically
@@ -72,7 +73,7 @@ def prepare_run(
     if kind == "cuda" and wanted == "auto":
         wanted = "bf16"
     precision = precision or precision_for(width_of(config.model.path), wanted)
-    threads = config.model.threads or known_machine().threads
+    threads = threads_for(config.model.threads)
     return {
         **_program(),
         "platform": sys.platform,
