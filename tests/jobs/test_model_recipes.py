@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fake_hub import Online, online
-from fakes import Shape, byte_tokenizer, tiny_model
+from fakes import Kind, Shape, byte_tokenizer, tiny_model
 from processes import call_main, metrics_of
 from zerone.config import build_config, read_recipe
 from zerone.config.recipes import recipe_file, recipe_paths
@@ -20,7 +20,7 @@ from zerone.model.loading import save_model
 
 ON_A_CPU = ("engine.kind=torch", "model.device=cpu", "model.precision=fp32", "model.threads=1")
 
-MODELS: Mapping[str, tuple[str, int]] = {
+MODELS: Mapping[str, tuple[Kind, int]] = {
     "Qwen/Qwen2.5-0.5B": ("qwen2", 32768),
     "Qwen/Qwen2.5-1.5B": ("qwen2", 131072),
     "Qwen/Qwen2.5-Math-1.5B": ("qwen2", 4096),

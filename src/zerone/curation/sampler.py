@@ -62,7 +62,11 @@ class ModelAtWork:
 
 @contextmanager
 def opened_model(
-    path: str, sampling: SamplingParams, slots: int, computed: ModelConfig, settings: EngineConfig
+    path: str,
+    sampling: SamplingParams,
+    slots: int,
+    computed: ModelConfig,
+    settings: EngineConfig = EngineConfig(),
 ) -> Iterator[ModelAtWork]:
     """Load a transformers directory into the engine of `engine.kind`, and close that at the end."""
     keep_freed_memory()
