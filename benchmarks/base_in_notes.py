@@ -120,8 +120,8 @@ def main() -> None:
             share, (low, high) = share_with_interval(measured.correct)
             print(
                 f"{way.name:<17} pass@1 {share:.1%} [{low:.1%}, {high:.1%}], no readable answer "
-                f"{measured.unreadable:.1%}, truncated {measured.truncated:.1%}, {measured.tokens:.0f} tokens, "
-                f"{time.monotonic() - began:.0f} s"
+                f"{measured.unreadable:.1%}, truncated {measured.truncated:.1%}, "
+                f"{measured.tokens:.0f} tokens, {time.monotonic() - began:.0f} s"
             )
     pairs = zip(found[NOTES.name].correct, found[TEMPLATE.name].correct, strict=True)
     gap, (low, high) = mean_with_interval([note - template for note, template in pairs])

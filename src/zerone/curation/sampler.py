@@ -66,9 +66,10 @@ def opened_model(
     sampling: SamplingParams,
     slots: int,
     computed: ModelConfig,
-    settings: EngineConfig = EngineConfig(),
+    settings: EngineConfig | None = None,
 ) -> Iterator[ModelAtWork]:
     """Load a transformers directory into the engine of `engine.kind`, and close that at the end."""
+    settings = settings or EngineConfig()
     keep_freed_memory()
     use_threads(threads_for(computed.threads))
     with quiet_transformers():
