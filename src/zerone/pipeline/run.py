@@ -19,6 +19,7 @@ from zerone import __version__
 from zerone.config import Config
 from zerone.config.reading import REFERENCES, flat_options
 from zerone.config.staged import differences
+from zerone.engine.opening import check_engine
 from zerone.errors import ConfigError, FileError, Interrupted, RunDirError
 from zerone.files import write_yaml
 from zerone.identity import is_model
@@ -136,8 +137,9 @@ class Pipeline:
         return plan
 
     def _check_sources(self, stage: Stage) -> None:
-        """Raise for a file, model or tracker that cannot be used: its stage may be hours away."""
+        """Raise for a file, model, engine or tracker that cannot be used: its stage may be hours away."""
         check_tracker(self._configs[stage.name])
+        check_engine(self._configs[stage.name].engine)
         for given in stage.inputs.values():
             if isinstance(given, Source):
                 given.check(self._configs[stage.name])
