@@ -144,7 +144,7 @@ def test_a_broken_link_would_be_found(tmp_path: Path) -> None:
     shutil.copytree(DOCS, tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs" / "index.md").open("a", encoding="utf-8") as page:
-        page.write("\n[gone](gone.md) and [nowhere](own.md#nowhere)\n")
+        page.write("\n[gone](gone.md) and [nowhere](own_data.md#nowhere)\n")
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode != 0
     assert "gone.md" in done.stderr
@@ -164,13 +164,39 @@ def test_links_from_outside_of_the_site_lead_somewhere(name: str) -> None:
 MEASURED = re.compile(r"\d+\.\d% \[[^\]]+\]")
 
 
-@pytest.mark.parametrize("name", ["index.md", "how_r1_works.md"])
-def test_figures_with_intervals_are_those_of_the_readme(name: str) -> None:
-    """A run that is measured anew changes README.md; the pages must not keep the old figures."""
-    found = MEASURED.findall((DOCS / name).read_text(encoding="utf-8"))
-    readme = MEASURED.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(found) >= 6
-    assert set(found) <= set(readme)
+def page_text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("README.md", 6), ("docs/index.md", 2), ("docs/how_r1_works.md", 4)]
+)
+def test_figures_with_intervals_are_those_of_the_results(name: str, least: int) -> None:
+    """A run that is measured anew changes docs/results.md; no page must keep an old figure."""
+    found = MEASURED.findall(page_text(name))
+    assert len(found) >= least
+    assert set(found) <= set(MEASURED.findall(page_text("docs/results.md")))
+
+
+def test_the_stage_table_of_the_readme_is_that_of_the_results() -> None:
+    def shares(name: str, model: str) -> list[str]:
+        rows = [line for line in page_text(name).splitlines() if line.startswith(f"| {model} | ")]
+        row = next(row for row in rows if row.count("%") >= 5)
+        return re.findall(r"(\d+(?:\.\d)?%)", row)
+
+    for model in ("base", "R1-Zero", "R1"):
+        reasoning, hard, _, _, language, helpfulness, safety = shares("docs/results.md", model)
+        assert shares("README.md", model) == [reasoning, hard, language, helpfulness, safety]
+
+
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_opens_with_what_its_reader_can_do_afterwards(name: str) -> None:
+    opening = " ".join(page_text(f"docs/{name}").split("\n## ")[0].split()[:120])
+    opened = "fter this page" in opening or "after it you can" in opening
+    assert opened or name == "lab_notebook.md", opening
 
 
 # What a reader pastes -----------------------------------------------------------------------------
@@ -272,7 +298,7 @@ def test_readme_is_short_and_says_at_once_what_it_does_not_do() -> None:
     first_screen = "\n".join(lines[:25])
     for said in (
         "Not for, today",
-        "no multi-GPU or multi-node training",
+        "no run on a GPU has been measured",
         "Independent of DeepSeek",
         "bubblewrap",
     ):
