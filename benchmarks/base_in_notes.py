@@ -21,7 +21,7 @@ from zerone.config.recipes import resolve_config
 from zerone.corpus.words import WORDS
 from zerone.curation.few_shot import few_shot_prompt, read_plain
 from zerone.curation.sampler import ModelAtWork, open_model
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
 from zerone.evals.suites import suite_named
 from zerone.intervals import mean_with_interval, share_with_interval
 from zerone.model.loading import EMBEDDED
@@ -107,7 +107,7 @@ def main() -> None:
     given = parser.parse_args()
 
     config = resolve_config("zero", None, [])
-    sampling = Sampling(temperature=1.0, max_tokens=config.sampling.max_tokens)
+    sampling = SamplingParams(temperature=1.0, max_tokens=config.sampling.max_tokens)
     model = open_model(given.model, sampling, config.sampling.slots, "fp32", given.threads)
     problems = suite_named(given.suite, given.samples).problems[: given.problems]
     print(f"{len(problems)} problems of the {given.suite} suite x {given.samples}, seed {given.seed}")

@@ -15,6 +15,9 @@ state: weights, gradients and AdamW's moments of all models, counted. peak: resi
 process, the interpreter and its libraries included, so its ratio grows with the model.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import json
 import subprocess
@@ -28,7 +31,7 @@ import torch
 
 from machine_peak import matmul_peak
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.jobs.algorithm import algorithm_of
 from zerone.runs.checkpoint import Progress
 from zerone.runs.directory import peak_memory

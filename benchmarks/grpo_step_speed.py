@@ -23,6 +23,9 @@ generate: until all completions are there as text. train: all else but the rewar
 its pass for the log-probabilities before the updates, which our sampler has recorded already.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import tempfile
 import time
@@ -36,19 +39,27 @@ import torch
 from transformers import PrinterCallback
 
 from machine_peak import matmul_peak, num_matmul_parameters
-from workload import Workload, add_arguments, conditions, config_of, open_workload, print_table, write_json
+from workload import (
+    Workload,
+    add_arguments,
+    conditions,
+    config_of,
+    new_state,
+    open_workload,
+    print_table,
+    with_signal,
+    write_json,
+)
 from zerone.config import Config
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import load_model
 from zerone.rewards.total import RewardWeights, grade
 from zerone.runs.checkpoint import Progress
 from zerone.train.advantage import credit
 from zerone.train.algorithm import TrainState
 from zerone.train.grpo import Grpo
-from zerone.train.local import LocalTrainer
 from zerone.train.loop import Clock, collect
-from zerone.train.optim import adamw
-from zerone.types import Finish, Group, Problem, Rollout
+from zerone.types import Finish, Problem, Rollout
 
 try:
     from datasets import Dataset
@@ -94,28 +105,6 @@ def parse_arguments() -> argparse.Namespace:
 
 
 # Ours ---------------------------------------------------------------------------------------------
-
-
-def new_state(work: Workload) -> TrainState:
-    """Return the model in training as jobs/rl.py makes it."""
-    o, module = work.config.optim, work.model.module
-    optimizer = adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)
-    trainer = LocalTrainer(module, [optimizer], dtype=work.dtype, max_grad_norm=o.max_grad_norm)
-    return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
-
-
-def with_signal(groups: Sequence[Group]) -> list[Group]:
-    """Make the members of every group differ in reward."""
-    return [
-        Group(
-            problem=group.problem,
-            members=tuple(
-                replace(member, reward=member.reward + 2 * (index % 2))
-                for index, member in enumerate(group.members)
-            ),
-        )
-        for group in groups
-    ]
 
 
 def our_step(work: Workload, state: TrainState, engine: TorchEngine, step: int, is_equal: bool) -> Step:

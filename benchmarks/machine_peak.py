@@ -8,6 +8,9 @@ FLOPs are counted as usual: 2 per parameter and token forward, 4 more backward. 
 and the sampling of tokens are left out, so the shares are lower bounds, for all systems alike.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import time
 from typing import Any

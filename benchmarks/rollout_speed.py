@@ -20,6 +20,9 @@ made for GPU kernels; here it runs once with each of a few numbers of slots, on 
 only, and the best counts. `--no-continuous` skips it.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import copy
 import time
@@ -35,7 +38,7 @@ from transformers import ContinuousBatchingConfig, GenerationConfig
 from machine_peak import matmul_peak, num_matmul_parameters
 from workload import Workload, add_arguments, conditions, open_workload, print_table, write_json
 from zerone.engine.api import Request
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.processes.machine import DTYPES
 from zerone.train.loop import requests_for, sampling_of
 

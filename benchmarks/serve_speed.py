@@ -18,6 +18,9 @@ installed. vLLM needs an environment of its own, as it wants older libraries (be
 --vllm names its interpreter.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import asyncio
 import contextlib

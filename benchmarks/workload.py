@@ -1,15 +1,18 @@
-"""What both benchmarks have in common: the model, its prompts, and the settings of `zerone zero`.
+"""What the benchmarks have in common: the model, its prompts, and the settings of `zerone zero`.
 
 In: command-line arguments. Out: a `Workload`, built as jobs/rl.py builds a run, and what a
 table needs. The embedded mixture is for the embedded model (and others of its making), the sums
 with three worked examples for pretrained ones, which the template alone does not reach.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from transformers.utils import logging
 
 from zerone.config import Config, build_config
 from zerone.data.mixture import Mixture
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import UserError
 from zerone.jobs.data import data_of
@@ -32,7 +35,12 @@ from zerone.processes.machine import (
     keep_freed_memory,
     known_machine,
 )
-from zerone.types import Problem
+from zerone.processes.threads import threads_for, use_threads
+from zerone.runs.checkpoint import Progress
+from zerone.train.algorithm import TrainState
+from zerone.train.local import LocalTrainer
+from zerone.train.optim import adamw
+from zerone.types import Group, Problem
 
 SETTINGS_OF_FAMILY = {
     "embedded": {},
@@ -99,8 +107,8 @@ def open_workload(
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     machine = known_machine()
-    threads = arguments.threads or machine.threads
-    torch.set_num_threads(threads)
+    threads = threads_for(arguments.threads)
+    use_threads(threads)
     config = config_of(arguments, extra)
     try:
         model = load_model(config.model.path, torch.float32)
@@ -132,6 +140,28 @@ def config_of(arguments: argparse.Namespace, extra: Sequence[str]) -> Config:
         return build_config(SETTINGS_OF_FAMILY[family], [*overrides, *extra])
     except UserError as error:
         raise SystemExit(f"error: {error}") from error
+
+
+def new_state(work: Workload) -> TrainState:
+    """Return the model in training as jobs/rl.py makes it."""
+    o, module = work.config.optim, work.model.module
+    optimizer = adamw(module.parameters(), o.learning_rate, (o.beta1, o.beta2), o.weight_decay)
+    trainer = LocalTrainer(module, [optimizer], dtype=work.dtype, max_grad_norm=o.max_grad_norm)
+    return TrainState(trainer=trainer, progress=Progress(step=0, updates=0))
+
+
+def with_signal(groups: Sequence[Group]) -> list[Group]:
+    """Make the members of every group differ in reward."""
+    return [
+        Group(
+            problem=group.problem,
+            members=tuple(
+                replace(member, reward=member.reward + 2 * (index % 2))
+                for index, member in enumerate(group.members)
+            ),
+        )
+        for group in groups
+    ]
 
 
 def conditions(work: Workload, peak: float) -> dict[str, Any]:

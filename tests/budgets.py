@@ -43,6 +43,9 @@ FLOW = (
 )
 """A module imports only from modules before it; the map in docs/architecture.md shows the same order."""
 
+FIRST = ("processes/waiting",)
+"""What `zerone/__init__.py` imports, as it has to run before anything else; it imports nothing itself."""
+
 MAX_FUNCTION_LINES = 50
 MAX_LOOP_LINES = 100
 LOOPS = ("train/loop.py", "train/sft.py", "pretrain.py", "reward_model/training.py", "stages/")

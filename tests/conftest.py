@@ -3,6 +3,8 @@
 import gc
 import os
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

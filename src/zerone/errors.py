@@ -47,6 +47,10 @@ class TrainingError(ZeroneError, ArithmeticError):
     """Training cannot go on (a loss that is not finite, a sampler that disagrees with the trainer)."""
 
 
+class EngineError(ZeroneError, RuntimeError):
+    """An inference engine ended, hangs, or samples other weights than it was given; the run is resumable."""
+
+
 class ExportError(UserError, OSError):
     """A model cannot be written in the wanted form, or not to the wanted place."""
 

@@ -1,14 +1,13 @@
 """The view of a pipeline: one table on a terminal, plain lines elsewhere."""
 
 import io
-from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from pipelines import small_graph, small_pipeline
+from pipelines import planned, small_graph, small_pipeline
 from zerone.cli.pipeline_progress import PipelineView, duration, plan_table, size
-from zerone.pipeline.run import Planned, State
+from zerone.pipeline.run import State
 
 
 def show(tmp_path: Path, *, is_terminal: bool) -> str:
@@ -41,11 +40,6 @@ def test_a_terminal_gets_all_stages_at_once(tmp_path: Path) -> None:
     last = shown[shown.rindex("base") :]
     assert all(stage in last for stage in small_graph().names)
     assert "step 2/4" in shown
-
-
-def planned(number: int) -> Planned:
-    stage = replace(small_graph().stages[0], name=f"stage_{number}")
-    return Planned(stage=stage, state=State.RUN, reason="", seconds=60.0, num_bytes=0)
 
 
 def test_many_stages_are_folded_around_the_one_at_work() -> None:

@@ -23,7 +23,7 @@ from zerone.curation.sampler import ModelAtWork, ModelDraw
 from zerone.curation.settings import draw_of_zero, read_examples
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.split import split_of
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
 from zerone.errors import DataError
 from zerone.problems import arithmetic, countdown, requests
 from zerone.prompts.r1 import Example, Style, parse_completion
@@ -35,7 +35,7 @@ def at_work(context: int = 1024, max_tokens: int = 24) -> ModelAtWork:
         engine=make_engine(talking_model(context=context)),
         tokenizer=byte_tokenizer(),
         context=context,
-        sampling=Sampling(max_tokens=max_tokens),
+        sampling=SamplingParams(max_tokens=max_tokens),
         sha256="0" * 64,
     )
 
@@ -70,9 +70,9 @@ def test_whatever_decides_an_answer_or_its_verdict_is_part_of_what_a_data_set_is
         replace(plain, examples=(Example(question="q", thought="t", answer="a"),)),
         *(
             replace(plain, model=replace(plain.model, sampling=sampling))
-            for sampling in (Sampling(max_tokens=24, top_p=0.9), Sampling(max_tokens=24, top_k=5))
+            for sampling in (SamplingParams(max_tokens=24, top_p=0.9), SamplingParams(max_tokens=24, top_k=5))
         ),
-        replace(plain, model=replace(plain.model, sampling=Sampling(max_tokens=24, stop=("x",)))),
+        replace(plain, model=replace(plain.model, sampling=SamplingParams(max_tokens=24, stop=("x",)))),
     ]
     identities = [json.dumps(one.identity()) for one in (plain, *changed)]
     assert len(set(identities)) == len(identities)

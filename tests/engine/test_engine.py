@@ -14,8 +14,8 @@ import torch
 
 from fakes import NUM_TOKENS, Kind, Shape, byte_tokenizer, random_tokens, tiny_model
 from scripted import END, ask, bandit_model, bandit_tokenizer, forced_logprobs, make_engine, talking_model
-from zerone.engine.api import Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.torch.sampling import restrict
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import ModelError
@@ -92,7 +92,7 @@ def test_greedy_tokens_equal_those_of_generate(shape: Shape, prompts: list[tuple
         make_engine(model, slots=2, end_ids=ends),
         prompts,
         [(1, 2)] * len(prompts),
-        Sampling(temperature=0, max_tokens=30),
+        SamplingParams(temperature=0, max_tokens=30),
     )
     for prompt, answers in zip(prompts, tokens_of(found), strict=True):
         expected = generate_greedily(model, prompt, 30, ends)
@@ -116,7 +116,7 @@ def test_recorded_logprobs_equal_a_teacher_forced_forward(kind: Kind, temperatur
         make_engine(model, slots=3, end_ids=ends_of()),
         [*PROMPTS, *UNLIKE],
         [range(3)] * 6,
-        Sampling(temperature=temperature, max_tokens=30),
+        SamplingParams(temperature=temperature, max_tokens=30),
     )
     spread: list[float] = []
     for rollout in [rollout for answers in rollouts for rollout in answers]:
@@ -128,7 +128,7 @@ def test_recorded_logprobs_equal_a_teacher_forced_forward(kind: Kind, temperatur
 
 def test_greedy_logprobs_are_those_of_the_plain_softmax() -> None:
     model = tiny_model()
-    (rollout,), *_ = ask(make_engine(model), PROMPTS, [(1,)] * 3, Sampling(temperature=0, max_tokens=8))
+    (rollout,), *_ = ask(make_engine(model), PROMPTS, [(1,)] * 3, SamplingParams(temperature=0, max_tokens=8))
     assert rollout.sampler_logprobs == pytest.approx(forced_logprobs(model, rollout).tolist(), abs=TOLERANCE)
 
 
@@ -137,7 +137,7 @@ def test_recorded_logprobs_are_those_of_what_top_k_and_top_p_leave(top_k: int, t
     """A token's log-probability is greater by the mass cut off, and no token outside is drawn."""
     model = tiny_model()
     (answers,) = ask(
-        make_engine(model), PROMPTS[:1], [range(6)], Sampling(top_k=top_k, top_p=top_p, max_tokens=12)
+        make_engine(model), PROMPTS[:1], [range(6)], SamplingParams(top_k=top_k, top_p=top_p, max_tokens=12)
     )
     for rollout in answers:
         ids = torch.tensor([[*rollout.prompt_ids, *rollout.completion_ids]])
@@ -154,7 +154,7 @@ def test_recorded_logprobs_are_those_of_what_top_k_and_top_p_leave(top_k: int, t
 def test_the_answer_to_a_seed_does_not_depend_on_the_slots() -> None:
     model = tiny_model()
     prompts, seeds = [*PROMPTS, *UNLIKE], [range(100 * i, 100 * i + 5) for i in range(6)]
-    sampling = Sampling(max_tokens=40)
+    sampling = SamplingParams(max_tokens=40)
     expected = ask(make_engine(model, slots=1, end_ids=ends_of()), prompts, seeds, sampling)
     lengths = {len(rollout.completion_ids) for answers in expected for rollout in answers}
     assert len(lengths) > 10, "rows should leave at different times"
@@ -166,7 +166,7 @@ def test_the_answer_to_a_seed_does_not_depend_on_the_slots() -> None:
 def test_the_answer_to_a_seed_does_not_depend_on_order_or_neighbours() -> None:
     model = tiny_model()
     engine = make_engine(model, slots=4, end_ids=ends_of())
-    seeds, sampling = [range(10, 16), range(20, 26), range(30, 36)], Sampling(max_tokens=30)
+    seeds, sampling = [range(10, 16), range(20, 26), range(30, 36)], SamplingParams(max_tokens=30)
     expected = ask(engine, PROMPTS, seeds, sampling)
     backwards = ask(engine, PROMPTS[::-1], seeds[::-1], sampling)
     assert tokens_of(backwards) == tokens_of(expected)[::-1]
@@ -178,7 +178,7 @@ def test_the_answer_to_a_seed_does_not_depend_on_order_or_neighbours() -> None:
 
 def test_other_seeds_give_other_answers_and_equal_seeds_the_same() -> None:
     engine = make_engine(tiny_model())
-    (answers,) = tokens_of(ask(engine, PROMPTS[:1], [(5, 6, 5)], Sampling(max_tokens=20)))
+    (answers,) = tokens_of(ask(engine, PROMPTS[:1], [(5, 6, 5)], SamplingParams(max_tokens=20)))
     assert answers[0] == answers[2] != answers[1]
 
 
@@ -190,14 +190,16 @@ def test_more_samples_than_slots_all_come_back_in_the_order_of_their_seeds(slots
     model = talking_model()
     prompts = [tuple(byte_tokenizer()(f"Say {i}:")["input_ids"]) for i in range(5)]
     seeds = [range(10 * i, 10 * i + i) for i in range(1, 6)]
-    found = ask(make_engine(model, slots=slots), prompts, seeds, Sampling(max_tokens=60))
+    found = ask(make_engine(model, slots=slots), prompts, seeds, SamplingParams(max_tokens=60))
     assert [[rollout.sample for rollout in answers] for answers in found] == [
         [*range(i)] for i in range(1, 6)
     ]
     alone = make_engine(model, slots=1)
     for prompt, own, answers in zip(prompts, seeds, found, strict=True):
         assert {rollout.prompt_ids for rollout in answers} == {prompt}
-        assert tokens_of(ask(alone, [prompt], [[*own]], Sampling(max_tokens=60))) == tokens_of([answers])
+        assert tokens_of(ask(alone, [prompt], [[*own]], SamplingParams(max_tokens=60))) == tokens_of(
+            [answers]
+        )
 
 
 @pytest.mark.parametrize(
@@ -225,7 +227,7 @@ def test_common_prefix_leaves_every_prompt_a_token(
 )
 def test_prompts_at_the_edge_equal_transformers(prompts: list[tuple[int, ...]]) -> None:
     model = tiny_model()
-    found = ask(make_engine(model, slots=2), prompts, [(1, 2)] * len(prompts), Sampling(max_tokens=9))
+    found = ask(make_engine(model, slots=2), prompts, [(1, 2)] * len(prompts), SamplingParams(max_tokens=9))
     for rollout in [rollout for answers in found for rollout in answers]:
         assert rollout.sampler_logprobs == pytest.approx(
             forced_logprobs(model, rollout).tolist(), abs=TOLERANCE
@@ -234,7 +236,7 @@ def test_prompts_at_the_edge_equal_transformers(prompts: list[tuple[int, ...]]) 
 
 def test_the_number_of_seeds_may_differ() -> None:
     engine = make_engine(tiny_model(), slots=2)
-    found = ask(engine, PROMPTS, [(9,), (1, 2, 3), (4, 5)], Sampling(max_tokens=5))
+    found = ask(engine, PROMPTS, [(9,), (1, 2, 3), (4, 5)], SamplingParams(max_tokens=5))
     assert [len(answers) for answers in found] == [1, 3, 2]
 
 
@@ -245,7 +247,7 @@ def test_the_number_of_seeds_may_differ() -> None:
 def test_one_token_each_with_more_samples_than_slots(slots: int) -> None:
     model = bandit_model()
     engine = make_engine(model, slots=slots, tokenizer=bandit_tokenizer())
-    found = ask(engine, [(9, 9), (10, 10)], [range(9), range(9, 18)], Sampling(max_tokens=1))
+    found = ask(engine, [(9, 9), (10, 10)], [range(9), range(9, 18)], SamplingParams(max_tokens=1))
     assert [[len(rollout.completion_ids) for rollout in answers] for answers in found] == [[1] * 9] * 2
     for rollout in [rollout for answers in found for rollout in answers]:
         assert rollout.finish is (Finish.STOP if rollout.completion_ids == (END,) else Finish.LENGTH)
@@ -257,7 +259,7 @@ def test_one_token_each_with_more_samples_than_slots(slots: int) -> None:
 def test_rows_that_end_with_their_first_token_make_room_for_the_next() -> None:
     """With every second token an end token, whole admissions end before the first decoding step."""
     engine = make_engine(tiny_model(), slots=2, end_ids=range(0, NUM_TOKENS, 2))
-    (answers,) = ask(engine, PROMPTS[:1], [range(40)], Sampling(max_tokens=20))
+    (answers,) = ask(engine, PROMPTS[:1], [range(40)], SamplingParams(max_tokens=20))
     assert len(answers) == 40
     assert sum(len(rollout.completion_ids) == 1 for rollout in answers) > 10
 
@@ -267,7 +269,7 @@ def test_end_tokens_are_kept_in_the_ids_and_left_out_of_the_text() -> None:
         make_engine(talking_model(), slots=4),
         [byte_tokenizer()(write_prompt("Say 7."))["input_ids"]],
         [range(16)],
-        Sampling(max_tokens=60),
+        SamplingParams(max_tokens=60),
     )
     ended = [rollout for rollout in answers if rollout.finish is Finish.STOP]
     assert len(ended) > 8
@@ -281,14 +283,19 @@ def test_end_tokens_are_kept_in_the_ids_and_left_out_of_the_text() -> None:
 def test_every_end_token_of_several_ends_a_completion() -> None:
     ends = (END, 50, 100, 150, 200)
     (answers,) = ask(
-        make_engine(tiny_model(), slots=8, end_ids=ends), PROMPTS[:1], [range(60)], Sampling(max_tokens=300)
+        make_engine(tiny_model(), slots=8, end_ids=ends),
+        PROMPTS[:1],
+        [range(60)],
+        SamplingParams(max_tokens=300),
     )
     assert {rollout.completion_ids[-1] for rollout in answers if rollout.finish is Finish.STOP} == set(ends)
     assert all(not set(rollout.completion_ids[:-1]) & set(ends) for rollout in answers)
 
 
 def test_completions_without_an_end_have_exactly_max_tokens() -> None:
-    (answers,) = ask(make_engine(tiny_model(), end_ids=()), PROMPTS[:1], [range(4)], Sampling(max_tokens=7))
+    (answers,) = ask(
+        make_engine(tiny_model(), end_ids=()), PROMPTS[:1], [range(4)], SamplingParams(max_tokens=7)
+    )
     assert [len(rollout.completion_ids) for rollout in answers] == [7] * 4
     assert {rollout.finish for rollout in answers} == {Finish.LENGTH}
 
@@ -329,7 +336,10 @@ def test_stop_strings_are_found_across_token_borders(
 ) -> None:
     first = byte_tokenizer()(circle[0])["input_ids"]
     ((rollout,),) = ask(
-        make_engine(chant_model(circle)), [first], [(1,)], Sampling(temperature=0, max_tokens=40, stop=stop)
+        make_engine(chant_model(circle)),
+        [first],
+        [(1,)],
+        SamplingParams(temperature=0, max_tokens=40, stop=stop),
     )
     assert (rollout.text, rollout.finish) == (expected, Finish.STOP)
     assert rollout.completion_ids == tuple(byte_tokenizer()(expected)["input_ids"])
@@ -337,19 +347,21 @@ def test_stop_strings_are_found_across_token_borders(
 
 def test_a_stop_string_that_never_comes_changes_nothing() -> None:
     engine = make_engine(tiny_model())
-    expected = ask(engine, PROMPTS, [(1, 2)] * 3, Sampling(max_tokens=20))
-    assert_same(ask(engine, PROMPTS, [(1, 2)] * 3, Sampling(max_tokens=20, stop=("no such",))), expected)
+    expected = ask(engine, PROMPTS, [(1, 2)] * 3, SamplingParams(max_tokens=20))
+    assert_same(
+        ask(engine, PROMPTS, [(1, 2)] * 3, SamplingParams(max_tokens=20, stop=("no such",))), expected
+    )
 
 
 def test_prompt_and_max_tokens_beyond_the_context_are_refused() -> None:
     model = tiny_model(Shape(context=64))
     engine = make_engine(model)
     prompt = random_tokens(40, "long")
-    assert len(ask(engine, [prompt], [(1,)], Sampling(max_tokens=24))[0]) == 1
+    assert len(ask(engine, [prompt], [(1,)], SamplingParams(max_tokens=24))[0]) == 1
     with pytest.raises(
         ModelError, match=r"prompt of 40 tokens and sampling.max_tokens=25 exceed .* 64 tokens"
     ):
-        ask(engine, [UNLIKE[0], prompt], [(1,), (1,)], Sampling(max_tokens=25))
+        ask(engine, [UNLIKE[0], prompt], [(1,), (1,)], SamplingParams(max_tokens=25))
 
 
 # Weights ------------------------------------------------------------------------------------------
@@ -358,7 +370,7 @@ def test_prompt_and_max_tokens_beyond_the_context_are_refused() -> None:
 def test_rollouts_carry_the_version_of_the_weights_they_came_from() -> None:
     model = tiny_model()
     engine = make_engine(model)
-    greedy = Sampling(temperature=0, max_tokens=8)
+    greedy = SamplingParams(temperature=0, max_tokens=8)
     ((before,),) = ask(engine, PROMPTS[:1], [(1,)], greedy)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -372,18 +384,18 @@ def test_rollouts_carry_the_version_of_the_weights_they_came_from() -> None:
 
 def test_an_engine_without_weights_says_so() -> None:
     engine = TorchEngine(byte_tokenizer(), (END,), 64, 4, torch.float32)
-    with pytest.raises(AssertionError, match="update_weights comes before generate"):
-        ask(engine, PROMPTS[:1], [(1,)], Sampling(max_tokens=2))
+    with pytest.raises(AssertionError, match="update_weights comes before sampling"):
+        ask(engine, PROMPTS[:1], [(1,)], SamplingParams(max_tokens=2))
 
 
 def test_a_sleeping_engine_holds_no_weights_and_wakes_with_new_ones() -> None:
     model = tiny_model()
     engine = make_engine(model)
-    sampling = Sampling(max_tokens=8)
+    sampling = SamplingParams(max_tokens=8)
     before = ask(engine, PROMPTS, [(1,)] * 3, sampling)
     engine.sleep()
     assert engine._decoder is None
-    with pytest.raises(AssertionError, match="update_weights comes before generate"):
+    with pytest.raises(AssertionError, match="update_weights comes before sampling"):
         ask(engine, PROMPTS, [(1,)] * 3, sampling)
     engine.update_weights(ModuleWeights(model), 0)
     assert_same(ask(engine, PROMPTS, [(1,)] * 3, sampling), before)
@@ -395,7 +407,7 @@ def test_wide_models_answer_as_transformers_does_from_weights_in_another_layout(
         for parameter in model.parameters():
             parameter.mul_(0.3 if parameter.ndim == 2 else 1)  # 16 times as wide, so sums stay as large
     engine = make_engine(model, slots=2, end_ids=ends_of())
-    found = ask(engine, PROMPTS, [(1, 2)] * 3, Sampling(temperature=0, max_tokens=30))
+    found = ask(engine, PROMPTS, [(1, 2)] * 3, SamplingParams(temperature=0, max_tokens=30))
     for prompt, answers in zip(PROMPTS, found, strict=True):
         expected = generate_greedily(model, prompt, 30, ends_of())
         for answer in answers:
@@ -409,7 +421,9 @@ def test_decoding_in_bfloat16_stays_near_fp32() -> None:
     model = tiny_model()
     engine = TorchEngine(byte_tokenizer(), (END,), 512, 4, torch.bfloat16)
     engine.update_weights(ModuleWeights(model), 0)
-    found = [r for answers in ask(engine, PROMPTS, [range(2)] * 3, Sampling(max_tokens=12)) for r in answers]
+    found = [
+        r for answers in ask(engine, PROMPTS, [range(2)] * 3, SamplingParams(max_tokens=12)) for r in answers
+    ]
     own = [abs(torch.tensor(r.sampler_logprobs) - forced_logprobs(model, r)).mean().item() for r in found]
     other = tiny_model(seed=1)
     foreign = [abs(torch.tensor(r.sampler_logprobs) - forced_logprobs(other, r)).mean().item() for r in found]
@@ -421,7 +435,7 @@ def test_an_engine_whose_clock_moves_both_ways_answers_the_same() -> None:
     model = tiny_model()
     prompts = [random_tokens(length, "clock", i) for i, length in enumerate((2, 60, 3, 70, 1, 50))]
     seeds = [range(100 * i, 100 * i + 8) for i in range(6)]
-    sampling = Sampling(max_tokens=40)
+    sampling = SamplingParams(max_tokens=40)
     found = ask(make_engine(model, slots=4, end_ids=ends_of()), prompts, seeds, sampling)
     for prompt, own, answers in zip(prompts, seeds, found, strict=True):
         alone = ask(make_engine(model, slots=8, end_ids=ends_of()), [prompt], [[*own]], sampling)

@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 import zerone
 from processes import has_ended, wait_until
 from serving import chat, live_server
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull, Split, TokenLogprob
-from zerone.engine.messages import delta_from, delta_message, job_from, job_message, line_of
+from streaming import streamed
+from zerone.engine.api import Delta, Failure, QueueFull, Request, SamplingParams, Split, TokenLogprob
+from zerone.engine.messages import event_from, event_message, line_of, request_from, request_message
 from zerone.engine.process import EngineProcess
 from zerone.engine.serving import EngineSpec, load_engine
 from zerone.errors import ModelError
@@ -52,16 +53,10 @@ def prompt() -> tuple[int, ...]:
     return tuple(read_model_files(str(EMBEDDED)).tokenizer(write_prompt("What is 3 + 4?"))["input_ids"])
 
 
-def job_of(prompt: tuple[int, ...], num_samples: int = 1, **decoding: Any) -> tuple[Job, Arriving]:
+def job_of(prompt: tuple[int, ...], num_samples: int = 1, **decoding: Any) -> tuple[Request, Arriving]:
     arriving: Arriving = queue.SimpleQueue()
-    job = Job(
-        prompt_ids=prompt,
-        num_samples=num_samples,
-        decoding=Decoding(**decoding),
-        split=Split(opens_in_thought=True, strips_answer=True),
-        sink=arriving.put,
-    )
-    return job, arriving
+    split = Split(opens_in_thought=True, strips_answer=True)
+    return streamed(prompt, arriving.put, num_samples, split=split, **decoding), arriving
 
 
 def rounded(told: TokenLogprob) -> TokenLogprob:
@@ -99,8 +94,8 @@ def wait_until_empty(engine: EngineProcess) -> None:
     [
         {"temperature": 0.0, "max_tokens": 80},
         {"temperature": 1.0, "max_tokens": 80, "seed": 7, "top_p": 0.9, "top_k": 40},
-        {"temperature": 1.0, "max_tokens": 60, "seed": 3, "num_top": 2, "thinking_budget": 9},
-        {"temperature": 1.0, "max_tokens": 90, "seed": 1, "stop": ("7",), "trained_stop": ("</think>",)},
+        {"temperature": 1.0, "max_tokens": 60, "seed": 3, "num_top": 2, "reasoning_budget": 9},
+        {"temperature": 1.0, "max_tokens": 90, "seed": 1, "cut_stop": ("7",), "stop": ("</think>",)},
     ],
 )
 def test_both_kinds_of_engine_say_the_same(
@@ -329,7 +324,7 @@ def same(one: object, other: object) -> bool:
     )
 )
 def test_deltas_arrive_as_they_were_sent(delta: Delta) -> None:
-    assert same(delta_from(read(line_of({"delta": delta_message(delta)}))["delta"]), delta)
+    assert same(event_from(read(line_of({"delta": event_message(delta)}))["delta"]), delta)
 
 
 STRINGS = st.lists(TEXT, max_size=2).map(tuple)
@@ -337,29 +332,36 @@ STRINGS = st.lists(TEXT, max_size=2).map(tuple)
 
 @given(
     prompt=st.lists(NUMBER, min_size=1, max_size=4).map(tuple),
-    decoding=st.builds(
-        Decoding,
+    seeds=st.lists(st.integers(0, 2**63 - 1), max_size=3).map(tuple),
+    streams=st.booleans(),
+    sampling=st.builds(
+        SamplingParams,
         temperature=st.floats(0, 2),
         top_p=st.floats(0, 1),
         top_k=NUMBER,
         max_tokens=NUMBER,
         stop=STRINGS,
-        trained_stop=STRINGS,
-        seed=st.integers(0, 2**63 - 1),
+        cut_stop=STRINGS,
         num_top=st.none() | NUMBER,
-        thinking_budget=st.none() | NUMBER,
+        reasoning_budget=st.none() | NUMBER,
     ),
     split=st.none() | st.builds(Split, opens_in_thought=st.booleans(), strips_answer=st.booleans()),
 )
-def test_jobs_arrive_as_they_were_sent(
-    prompt: tuple[int, ...], decoding: Decoding, split: Split | None
+def test_requests_arrive_as_they_were_sent(
+    prompt: tuple[int, ...],
+    seeds: tuple[int, ...],
+    streams: bool,
+    sampling: SamplingParams,
+    split: Split | None,
 ) -> None:
-    sent = Job(prompt_ids=prompt, num_samples=3, decoding=decoding, split=split, sink=print)
-    message = read(line_of(job_message(5, sent)))
-    got = job_from(message, print)
+    sent = Request(
+        prompt_ids=prompt, seeds=seeds, sampling=sampling, streams=streams, split=split, sink=print
+    )
+    message = read(line_of(request_message(5, sent)))
+    got = request_from(message, print)
     assert message["number"] == 5
-    assert (got.prompt_ids, got.num_samples, got.split) == (prompt, 3, split)
-    assert same(got.decoding, decoding)
+    assert (got.prompt_ids, got.seeds, got.streams, got.split) == (prompt, seeds, streams, split)
+    assert same(got.sampling, sampling)
 
 
 def read(line: bytes) -> Any:

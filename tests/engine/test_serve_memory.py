@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import Shape, byte_tokenizer, random_tokens, tiny_model
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from streaming import scheduler_over, streamed
+from zerone.engine.api import Delta, Failure, Request, sink_all
 from zerone.engine.torch.batch import Batch
-from zerone.engine.torch.scheduler import Scheduler
 from zerone.model.decoder import Decoder
 
 SHAPE = Shape(layers=1, context=400)
@@ -44,15 +44,14 @@ class Sink:
         self.texts[self.first + said.index] += said.content
 
 
-def job_of(asked: Asked, sink: Sink) -> Job:
+def job_of(asked: Asked, sink: Sink) -> Request:
     prompt = random_tokens(asked.num_prompt, "prompt", asked.num_prompt, sink.first)
-    decoding = Decoding(temperature=0, max_tokens=asked.num_tokens)
-    return Job(prompt_ids=prompt, num_samples=asked.num_answers, decoding=decoding, split=None, sink=sink)
+    return streamed(prompt, sink, asked.num_answers, temperature=0, max_tokens=asked.num_tokens)
 
 
 def play(asked: Sequence[Asked], max_cells: int) -> tuple[list[str], int]:
     """Return the greedy answers, and the most cells that were set aside at once."""
-    scheduler = Scheduler(
+    scheduler = scheduler_over(
         DECODER,
         byte_tokenizer(),
         (),
@@ -73,13 +72,13 @@ def play(asked: Sequence[Asked], max_cells: int) -> tuple[list[str], int]:
     with pytest.MonkeyPatch.context() as patched, torch.inference_mode():
         patched.setattr(Batch, "_make_room", watched)
         step, missing = 0, sorted(asked, key=lambda each: each.step)
-        while missing or scheduler._waiting or scheduler._batch.rows:
+        while missing or scheduler.engine.is_busy:
             while missing and missing[0].step <= step:
                 each = missing.pop(0)
                 sink = Sink(texts, len(texts))
                 texts += [""] * each.num_answers
                 scheduler.submit([job_of(each, sink)])
-            scheduler._advance()
+            sink_all(scheduler.engine.events())
             step += 1
     return texts, most
 

@@ -1,18 +1,13 @@
 """When pieces of answers are handed on: beginnings and ends at once, the rest at a bounded pace."""
 
-import functools
 from collections.abc import Sequence
-from typing import Any
 
-import torch
-
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from streaming import streamed
+from zerone.engine.api import Delta, Event, Failure, Request
 from zerone.engine.pacing import PACE_PER_ROW_S, PACE_S, Pacer
-from zerone.engine.row import Row
-from zerone.model.loading import load_model
 from zerone.types import Finish
 
-Delivered = list[list[tuple[Job, Delta | Failure]]]
+Delivered = list[list[tuple[Request, Event]]]
 
 
 class _Clock:
@@ -26,35 +21,20 @@ class _Clock:
 def _pacer() -> tuple[Pacer, _Clock, Delivered]:
     delivered: Delivered = []
     clock = _Clock()
-    return Pacer(lambda deltas: delivered.append(list(deltas)), clock), clock, delivered
+    return Pacer(lambda deltas: delivered.append([*deltas]), clock), clock, delivered
 
 
-def _job(num_samples: int = 1) -> Job:
-    return Job(
-        prompt_ids=(1,),
-        num_samples=num_samples,
-        decoding=Decoding(),
-        split=None,
-        sink=lambda delta: None,
-    )
+def _request(num_samples: int = 1) -> Request:
+    return streamed((1,), lambda event: None, num_samples)
 
 
-@functools.cache
-def _tokenizer() -> Any:
-    return load_model("embedded", torch.float32).tokenizer
-
-
-def _row(job: Job, index: int = 0) -> Row:
-    return Row(job, index, _tokenizer(), frozenset())
-
-
-def _texts(delivered: Sequence[tuple[Job, Delta | Failure]]) -> str:
+def _texts(delivered: Sequence[tuple[Request, Event]]) -> str:
     return "".join(delta.content for _, delta in delivered if isinstance(delta, Delta))
 
 
 def test_the_first_piece_and_the_last_of_an_answer_are_handed_on_at_once() -> None:
     pacer, _, delivered = _pacer()
-    other, row = _row(_job()), _row(_job())
+    other, row = _request(), _request()
     pacer.hand_on([(other, Delta(index=0, content="x"))], 2)
     pacer.hand_on([(row, Delta(index=0, content="a"))], 2)
     pacer.hand_on([(row, Delta(index=0, content="b"))], 2)
@@ -64,7 +44,7 @@ def test_the_first_piece_and_the_last_of_an_answer_are_handed_on_at_once() -> No
 
 def test_the_middle_of_an_answer_waits_for_the_pace_and_comes_whole_and_in_order() -> None:
     pacer, clock, delivered = _pacer()
-    row = _row(_job())
+    row = _request()
     for letter in "abcdefgh":
         pacer.hand_on([(row, Delta(index=0, content=letter))], 1)
         clock.now_s += (PACE_S + PACE_PER_ROW_S) / 4 + 1e-6
@@ -73,7 +53,7 @@ def test_the_middle_of_an_answer_waits_for_the_pace_and_comes_whole_and_in_order
 
 def test_steps_slower_than_the_pace_hand_on_every_token() -> None:
     pacer, clock, delivered = _pacer()
-    row = _row(_job())
+    row = _request()
     for letter in "abcd":
         pacer.hand_on([(row, Delta(index=0, content=letter))], 1)
         clock.now_s += 2 * PACE_S
@@ -82,7 +62,7 @@ def test_steps_slower_than_the_pace_hand_on_every_token() -> None:
 
 def test_an_end_does_not_hurry_the_answers_of_others() -> None:
     pacer, _, delivered = _pacer()
-    ending, going_on = _row(_job()), _row(_job())
+    ending, going_on = _request(), _request()
     both = [(ending, Delta(index=0, content="1")), (going_on, Delta(index=0, content="a"))]
     pacer.hand_on(both, 2)
     pacer.hand_on([(going_on, Delta(index=0, content="b"))], 2)
@@ -92,19 +72,18 @@ def test_an_end_does_not_hurry_the_answers_of_others() -> None:
 
 def test_several_answers_of_a_job_keep_their_order() -> None:
     pacer, _, delivered = _pacer()
-    job = _job(num_samples=2)
-    one, two = _row(job, 0), _row(job, 1)
-    pacer.hand_on([(one, Delta(index=0, content="a")), (two, Delta(index=1, content="b"))], 2)
-    pacer.hand_on([(one, Delta(index=0, content="c")), (two, Delta(index=1, content="d"))], 2)
-    pacer.hand_on([(two, Delta(index=1, content="e", finish=Finish.LENGTH))], 1)
+    job = _request(num_samples=2)
+    pacer.hand_on([(job, Delta(index=0, content="a")), (job, Delta(index=1, content="b"))], 2)
+    pacer.hand_on([(job, Delta(index=0, content="c")), (job, Delta(index=1, content="d"))], 2)
+    pacer.hand_on([(job, Delta(index=1, content="e", finish=Finish.LENGTH))], 1)
     assert [_texts(deltas) for deltas in delivered] == ["ab", "cde"]
 
 
 def test_a_failure_comes_after_what_was_held_back() -> None:
     pacer, _, delivered = _pacer()
-    row = _row(_job())
+    row = _request()
     pacer.hand_on([(row, Delta(index=0, content="a"))], 1)
     pacer.hand_on([(row, Delta(index=0, content="b"))], 1)
-    pacer.fail([row.job], Failure(message="gone"))
+    pacer.fail([row], Failure(message="gone"))
     assert _texts(delivered[-1]) == "b"
-    assert delivered[-1][-1] == (row.job, Failure(message="gone"))
+    assert delivered[-1][-1] == (row, Failure(message="gone"))

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from fakes import random_tokens
-from zerone.engine.api import Request, Sampling
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, QueueFull
+from streaming import admission_of, scheduler_over, streamed
+from zerone.engine.api import Delta, Failure, QueueFull, Request, SamplingParams
 from zerone.engine.row import Row
+from zerone.engine.scheduler import Scheduler
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.torch.prefill import PiecewisePrefill, empty_kv, prefill
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.engine.torch.sampling import uniforms
-from zerone.engine.torch.scheduler import Scheduler
 from zerone.engine.weights import ModuleWeights
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
@@ -45,14 +45,14 @@ def expected(model: Model, prompts: Sequence[tuple[int, ...]]) -> list[str]:
     engine.update_weights(ModuleWeights(model.module), 0)
     problem = Problem(id="p", family="", level=1, language="en", prompt="", verifier="", spec={})
     requests = [Request(problem=problem, prompt_ids=ids, seeds=(0,)) for ids in prompts]
-    answers = engine.generate(requests, Sampling(temperature=0, max_tokens=NUM_TOKENS))
+    answers = engine.generate(requests, SamplingParams(temperature=0, max_tokens=NUM_TOKENS))
     return [rollouts[0].text for rollouts in answers]
 
 
 def running(model: Model, **limits: Any) -> Iterator[Scheduler]:
     chosen = {"max_rows": 16, "max_waiting": 16, "kv_bytes": 1 << 28, **limits}
     decoder = Decoder(model.module, torch.float32)
-    scheduler = Scheduler(decoder, model.tokenizer, end_ids(model), context=1024, **chosen)
+    scheduler = scheduler_over(decoder, model.tokenizer, end_ids(model), context=1024, **chosen)
     scheduler.start()
     try:
         yield scheduler
@@ -60,10 +60,10 @@ def running(model: Model, **limits: Any) -> Iterator[Scheduler]:
         scheduler.stop()
 
 
-def job_of(prompt: tuple[int, ...], **fields: Any) -> tuple[Job, "queue.SimpleQueue[Delta | Failure]"]:
+def job_of(prompt: tuple[int, ...], **fields: Any) -> tuple[Request, "queue.SimpleQueue[Delta | Failure]"]:
     arriving: queue.SimpleQueue[Delta | Failure] = queue.SimpleQueue()
-    decoding = Decoding(**{"temperature": 0, "max_tokens": NUM_TOKENS, **fields})
-    return Job(prompt_ids=prompt, num_samples=2, decoding=decoding, split=None, sink=arriving.put), arriving
+    chosen = {"temperature": 0, "max_tokens": NUM_TOKENS, **fields}
+    return streamed(prompt, arriving.put, 2, **chosen), arriving
 
 
 def answers_of(arriving: "queue.SimpleQueue[Delta | Failure]", num: int = 2) -> list[str]:
@@ -134,7 +134,7 @@ def test_prompts_that_wait_for_others_are_answered_all_the_same(
     """With one row to a prompt, one that comes alone waits for its time; nothing it says changes."""
     texts = []
     for rows_per_prompt in (1, 1000):
-        monkeypatch.setattr("zerone.engine.torch.scheduler._ROWS_PER_PROMPT", rows_per_prompt)
+        monkeypatch.setattr("zerone.engine.torch.admission._ROWS_PER_PROMPT", rows_per_prompt)
         for scheduler in running(model, max_rows=16):
             jobs = [job_of(prompts[i % len(prompts)], temperature=1.0, seed=i) for i in range(12)]
             for job, _ in jobs:
@@ -148,14 +148,14 @@ def test_rows_whose_prompt_is_being_computed_count_for_the_queue(
 ) -> None:
     begun, may_go_on = threading.Event(), threading.Event()
     for scheduler in running(model, max_rows=2, max_waiting=2):
-        really = scheduler._prefill
+        really = admission_of(scheduler)._prefill
 
         def slowly(rows: Any, really: Any = really) -> Any:
             begun.set()
             assert may_go_on.wait(30)
             return really(rows)
 
-        monkeypatch.setattr(scheduler, "_prefill", slowly)
+        monkeypatch.setattr(admission_of(scheduler), "_prefill", slowly)
         first, arriving = job_of(prompts[0])
         scheduler.submit([first])
         assert begun.wait(30)
@@ -235,14 +235,15 @@ def test_after_a_step_that_fails_nobody_waits_for_ever(
 ) -> None:
     """Out of memory, the usual reason, may come when a row is neither in the queue nor in the batch."""
 
-    def fail(*_: Any) -> None:
+    def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory")
 
     for scheduler in running(model):
         holder, _, name = where.rpartition(".")
-        monkeypatch.setattr(scheduler if not holder else scheduler._batch, name, fail)
+        admission = admission_of(scheduler)
+        monkeypatch.setattr(admission if not holder else admission._batch, name, fail)
         if number == 4 and where == "_prefill":
-            monkeypatch.setattr("zerone.engine.torch.scheduler.PiecewisePrefill.advance", fail)
+            monkeypatch.setattr("zerone.engine.torch.admission.PiecewisePrefill.advance", fail)
         # Of one token, so that a row that is admitted ends there; what it said is not delivered yet.
         jobs = [job_of(prompt, max_tokens=1 + i) for i, prompt in enumerate((prompts[number], prompts[0]))]
         scheduler.submit([job for job, _ in jobs])

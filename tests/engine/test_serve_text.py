@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 
-from zerone.engine.jobs import TokenLogprob
+from zerone.engine.api import TokenLogprob
 from zerone.engine.text import CharacterStream, StopStream, ThoughtStream
 from zerone.prompts.r1 import parse_completion, write_completion
 from zerone.serve.chat_prompt import answer_only

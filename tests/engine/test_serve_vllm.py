@@ -19,14 +19,15 @@ import torch
 import zerone
 from processes import call_main
 from serving import chat, live_server
-from zerone.engine.api import Request, Sampling
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, Split
+from streaming import streamed
+from zerone.engine.api import Delta, Failure, Request, SamplingParams, Split
 from zerone.engine.row import Row
+from zerone.engine.scheduler import Scheduler
 from zerone.engine.serving import EngineSpec, load_engine
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.vllm import chosen_engine
-from zerone.engine.vllm_scheduler import Drawn, VllmScheduler
-from zerone.engine.weights import ModuleWeights
+from zerone.engine.vllm_engine import Drawn, VllmEngine
+from zerone.engine.weights import ModuleWeights, WeightSource, hash_of
 from zerone.errors import ConfigError
 from zerone.model.loading import Model, end_ids, load_model
 from zerone.prompts.r1 import write_prompt
@@ -58,9 +59,9 @@ class FakeRequests:
     def add(self, request: str, row: Row) -> None:
         self.added.append(row.ids)
         if self.is_endless:
-            self.left[request] = [row.ids[0]] * row.job.decoding.max_tokens
+            self.left[request] = [row.ids[0]] * row.request.sampling.max_tokens
             return
-        sampling = Sampling(temperature=0, max_tokens=row.job.decoding.max_tokens - len(row.tokens))
+        sampling = SamplingParams(temperature=0, max_tokens=row.request.sampling.max_tokens - len(row.tokens))
         asked = Request(problem=PROBLEM, prompt_ids=row.ids, seeds=(0,))
         self.left[request] = list(self.engine.generate([asked], sampling)[0][0].completion_ids)
 
@@ -68,6 +69,12 @@ class FakeRequests:
         self.aborted += requests
         for request in requests:
             del self.left[request]
+
+    def load(self, source: WeightSource) -> str:
+        return hash_of(source)
+
+    def sleep(self) -> None:
+        pass
 
     def step(self) -> list[Drawn]:
         time.sleep(0.005 * self.is_endless)
@@ -92,7 +99,8 @@ def prompt(model: Model) -> tuple[int, ...]:
     return tuple(model.tokenizer(write_prompt("Use the numbers 3, 5, 7 to make 22."))["input_ids"])
 
 
-def running(scheduler: VllmScheduler) -> Iterator[VllmScheduler]:
+def running(engine: VllmEngine) -> Iterator[Scheduler]:
+    scheduler = Scheduler(engine, 1 << 30)
     thread = threading.Thread(target=scheduler.run)
     thread.start()
     try:
@@ -102,12 +110,11 @@ def running(scheduler: VllmScheduler) -> Iterator[VllmScheduler]:
         thread.join()
 
 
-def job_of(prompt: tuple[int, ...], num_samples: int = 1, **decoding: Any) -> tuple[Job, Arriving]:
+def job_of(prompt: tuple[int, ...], num_samples: int = 1, **decoding: Any) -> tuple[Request, Arriving]:
     arriving: Arriving = queue.SimpleQueue()
     split = Split(opens_in_thought=True, strips_answer=True)
-    chosen = Decoding(**{"temperature": 0.0, "max_tokens": 60, **decoding})
-    job = Job(prompt_ids=prompt, num_samples=num_samples, decoding=chosen, split=split, sink=arriving.put)
-    return job, arriving
+    chosen = {"temperature": 0.0, "max_tokens": 60, **decoding}
+    return streamed(prompt, arriving.put, num_samples, split=split, **chosen), arriving
 
 
 def said(arriving: Arriving, num_samples: int = 1) -> list[tuple[Any, ...]]:
@@ -131,10 +138,10 @@ def said(arriving: Arriving, num_samples: int = 1) -> list[tuple[Any, ...]]:
     [
         {},
         {"max_tokens": 7},
-        {"stop": ("5",)},
-        {"thinking_budget": 4},
-        {"thinking_budget": 4, "max_tokens": 6},
-        {"thinking_budget": 1, "stop": ("</think>",)},
+        {"cut_stop": ("5",)},
+        {"reasoning_budget": 4},
+        {"reasoning_budget": 4, "max_tokens": 6},
+        {"reasoning_budget": 1, "cut_stop": ("</think>",)},
     ],
 )
 def test_rows_decide_as_over_our_own_engine(
@@ -150,7 +157,7 @@ def test_rows_decide_as_over_our_own_engine(
     finally:
         ours.stop()
     requests = FakeRequests(model, tokens_a_step)
-    for scheduler in running(VllmScheduler(requests, model.tokenizer, end_ids(model), max_rows=4)):
+    for scheduler in running(VllmEngine(requests, model.tokenizer, end_ids(model), max_rows=4)):
         job, arriving = job_of(prompt, 2, **decoding)
         scheduler.submit([job])
         assert said(arriving, 2) == expected
@@ -160,8 +167,8 @@ def test_rows_decide_as_over_our_own_engine(
 
 def test_a_forced_end_of_a_thought_is_part_of_the_new_request(model: Model, prompt: tuple[int, ...]) -> None:
     requests = FakeRequests(model)
-    for scheduler in running(VllmScheduler(requests, model.tokenizer, end_ids(model), max_rows=4)):
-        job, arriving = job_of(prompt, thinking_budget=3)
+    for scheduler in running(VllmEngine(requests, model.tokenizer, end_ids(model), max_rows=4)):
+        job, arriving = job_of(prompt, reasoning_budget=3)
         scheduler.submit([job])
         said(arriving)
     first, second = requests.added
@@ -172,7 +179,7 @@ def test_a_forced_end_of_a_thought_is_part_of_the_new_request(model: Model, prom
 def test_what_is_told_of_tokens_is_the_drawn_one_and_the_likeliest(
     model: Model, prompt: tuple[int, ...]
 ) -> None:
-    for scheduler in running(VllmScheduler(FakeRequests(model), model.tokenizer, (), max_rows=4)):
+    for scheduler in running(VllmEngine(FakeRequests(model), model.tokenizer, (), max_rows=4)):
         job, arriving = job_of(prompt, num_top=1, max_tokens=1)
         scheduler.submit([job])
         delta = arriving.get(timeout=30)
@@ -183,7 +190,7 @@ def test_what_is_told_of_tokens_is_the_drawn_one_and_the_likeliest(
 
 def test_what_nobody_waits_for_is_aborted(model: Model, prompt: tuple[int, ...]) -> None:
     requests = FakeRequests(model, is_endless=True)
-    for scheduler in running(VllmScheduler(requests, model.tokenizer, (), max_rows=1)):
+    for scheduler in running(VllmEngine(requests, model.tokenizer, (), max_rows=1)):
         given_up, arriving = job_of(prompt, 2, max_tokens=900)
         scheduler.submit([given_up])
         arriving.get(timeout=30)
@@ -201,14 +208,14 @@ def test_what_nobody_waits_for_is_aborted(model: Model, prompt: tuple[int, ...])
 
 def test_an_answer_that_vllm_gives_up_fails_by_itself(model: Model, prompt: tuple[int, ...]) -> None:
     requests = FakeRequests(model, is_endless=True)
-    for scheduler in running(VllmScheduler(requests, model.tokenizer, (), max_rows=4)):
+    for scheduler in running(VllmEngine(requests, model.tokenizer, (), max_rows=4)):
         lost, arriving = job_of(prompt, 2, max_tokens=900)
         scheduler.submit([lost])
         arriving.get(timeout=30)
         requests.lost.add("1")
         while isinstance(told := arriving.get(timeout=30), Delta):
             pass
-        assert told == Failure(message="the engine gave this answer up")
+        assert told == Failure(message="the engine gave this completion up")
         job, arriving = job_of(prompt, max_tokens=5)
         scheduler.submit([job])
         ((_, _, count, finish, _),) = said(arriving)
@@ -219,7 +226,7 @@ def test_an_answer_that_vllm_gives_up_fails_by_itself(model: Model, prompt: tupl
 
 def test_what_is_under_way_at_the_end_fails(model: Model, prompt: tuple[int, ...]) -> None:
     requests = FakeRequests(model, is_endless=True)
-    for scheduler in running(VllmScheduler(requests, model.tokenizer, (), max_rows=1)):
+    for scheduler in running(VllmEngine(requests, model.tokenizer, (), max_rows=1)):
         job, arriving = job_of(prompt, max_tokens=900)
         scheduler.submit([job])
         arriving.get(timeout=30)

@@ -12,8 +12,8 @@ import pytest
 from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from zerone.config import build_config, to_yaml
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import save_model
 from zerone.prompts.r1 import R1_ZERO_PREFIX, Style, shown_examples, write_prompt
 from zerone.runs.directory import RunDir
@@ -28,7 +28,7 @@ class Asked:
     """What the engine was given: prompts as text, and how to draw."""
 
     prompts: list[str] = field(default_factory=list)
-    samplings: list[Sampling] = field(default_factory=list)
+    samplings: list[SamplingParams] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -36,7 +36,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     """Return what is asked from now on; answers are cut off after two tokens."""
     seen, generate = Asked(), TorchEngine.generate
 
-    def spied(self: TorchEngine, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+    def spied(
+        self: TorchEngine, requests: Sequence[Request], sampling: SamplingParams
+    ) -> list[list[Rollout]]:
         seen.prompts += [byte_tokenizer().decode(request.prompt_ids) for request in requests]
         seen.samplings.append(sampling)
         return generate(self, requests, replace(sampling, max_tokens=2))
@@ -85,7 +87,7 @@ def test_the_packages_suites_are_drawn_as_in_training_with_its_worked_examples(
     run = a_run(tmp_path / "sums", "prompt.examples=3", *AS_TRAINED)
     found = measure(run.path, "--suite", "sums")
     assert asked.prompts[0].startswith(write_prompt("", shown_examples(3)).removesuffix("\nAssistant:"))
-    assert asked.samplings == [Sampling(temperature=0.8, max_tokens=48, stop=("</answer>",))]
+    assert asked.samplings == [SamplingParams(temperature=0.8, max_tokens=48, stop=("</answer>",))]
     assert found["protocol"].items() >= {"temperature": 0.8, "max_tokens": 48}.items()
 
 

@@ -14,9 +14,10 @@ from evaluating import evaluate
 from fakes import Shape, byte_tokenizer, tiny_model
 from model_server import Answered, completion, refusal, serving
 from serving import live_server
-from zerone.engine.api import Request, Sampling
+from whole_groups import WholeGroups, problem_of
+from zerone.engine.api import Request, SamplingParams
 from zerone.engine.remote import Endpoint, EndpointClient
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.errors import ModelError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer, Question, Refusal
 from zerone.evals.asking import Form
@@ -50,7 +51,7 @@ def question(prompt: str, seed: int = 1) -> Question:
 # A local model ------------------------------------------------------------------------------------
 
 
-class Counting:
+class Counting(WholeGroups):
     """An engine that writes as much as it may, and notes of which prompts at once."""
 
     weight_version = 0
@@ -62,12 +63,12 @@ class Counting:
 
     def sleep(self) -> None: ...
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
         self.calls.append(([len(request.prompt_ids) for request in requests], sampling.max_tokens))
         return [
             [
                 Rollout(
-                    problem=request.problem,
+                    problem=problem_of(request),
                     sample=sample,
                     prompt_ids=request.prompt_ids,
                     completion_ids=(1,) * sampling.max_tokens,
@@ -86,7 +87,7 @@ def local(engine: Counting, max_tokens: int, *, fits_budget: bool = True) -> Loc
     return LocalAnswerer(
         identity="m",
         engine=engine,
-        sampling=Sampling(max_tokens=max_tokens),
+        sampling=SamplingParams(max_tokens=max_tokens),
         form=Form(is_chat=False),
         render=lambda problem: problem.prompt,
         encode=lambda text: (1,) * len(text),
@@ -150,7 +151,7 @@ def test_one_long_prompt_neither_ends_an_evaluation_nor_shortens_it(
     budgets: list[int] = []
     generate = TorchEngine.generate
 
-    def spied(self: TorchEngine, requests: Any, sampling: Sampling) -> Any:
+    def spied(self: TorchEngine, requests: Any, sampling: SamplingParams) -> Any:
         budgets.append(sampling.max_tokens)
         return generate(self, requests, sampling)
 
@@ -278,7 +279,7 @@ def test_of_others_the_name_is_all_there_is(fingerprint: object) -> None:
         EndpointClient(Endpoint(url=server.url, model="m")) as client,
     ):
         assert client.about_model().get("fingerprint") == fingerprint
-        answerer = EndpointAnswerer(client=client, sampling=Sampling(), form=Form(is_chat=True))
+        answerer = EndpointAnswerer(client=client, sampling=SamplingParams(), form=Form(is_chat=True))
         assert answerer.identity == f"{server.url} m chat"
 
 

@@ -21,9 +21,9 @@ from evaluating import evaluate
 from model_server import Answered, Server, completion, refusal, serving
 from zerone.cli.eval import app
 from zerone.config import Config
-from zerone.engine.api import Request, Sampling
+from zerone.engine.api import Request, SamplingParams
 from zerone.engine.remote import Endpoint, EndpointClient
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import (
     DataError,
@@ -97,7 +97,7 @@ class Host:
             prompt_ids=self.encode(prompt, path.endswith("/chat/completions")),
             seeds=(body["seed"],),
         )
-        sampling = Sampling(temperature=body["temperature"], max_tokens=body["max_tokens"])
+        sampling = SamplingParams(temperature=body["temperature"], max_tokens=body["max_tokens"])
         [[rollout]] = self.engine.generate([request], sampling)
         finish = "length" if rollout.finish is Finish.LENGTH else "stop"
         thought, closed, rest = rollout.text.partition("</think>")
@@ -247,7 +247,7 @@ def test_a_local_model_that_is_stopped_keeps_the_problems_that_are_done(
     asked: list[int] = []
     generate = TorchEngine.generate
 
-    def stopped_at_the_second(self: TorchEngine, requests: Any, sampling: Sampling) -> Any:
+    def stopped_at_the_second(self: TorchEngine, requests: Any, sampling: SamplingParams) -> Any:
         asked.append(sum(len(request.seeds) for request in requests))
         if len(asked) == 2:
             raise KeyboardInterrupt

@@ -9,7 +9,7 @@ import pytest
 from evaluating import evaluate
 from model_server import Answered, completion, serving
 from serving import live_server
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
 from zerone.engine.remote import Endpoint, EndpointClient
 from zerone.evals.answerers import EndpointAnswerer, Question
 from zerone.evals.asking import Form
@@ -56,7 +56,7 @@ def test_the_string_that_a_server_names_is_put_back(text: str, stop_reason: Any,
         answered.body["choices"][0]["stop_reason"] = stop_reason
         return answered
 
-    sampling = Sampling(stop=("</answer>", "\n\n"))
+    sampling = SamplingParams(stop=("</answer>", "\n\n"))
     with serving(answer) as server, EndpointClient(Endpoint(url=server.url, model="m")) as client:
         answerer = EndpointAnswerer(client=client, sampling=sampling, form=Form(is_chat=True))
         [(_, got)] = answerer.ask([Question(problem=PROBLEM, sample=0, seed=1, key="k")])

@@ -26,7 +26,7 @@ from scripted import (
 )
 from zerone.cli.progress import TerminalDisplay, no_answer
 from zerone.data.split import split_of
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
 from zerone.errors import UserError
 from zerone.evals.evaluate import Suite, evaluate, figures, is_majority_right
 from zerone.evals.figures import details_of, figures_of
@@ -310,7 +310,7 @@ def test_evaluation_of_a_known_policy_finds_its_chances() -> None:
     """A nearly indifferent bandit picks each of its 17 tokens about as often."""
     suite = Suite(name="mixed", problems=bandit_problems(8), num_samples=64)
     engine = make_engine(bandit_model(), slots=1024, tokenizer=bandit_tokenizer())
-    found = evaluate(engine, suite, Sampling(max_tokens=1), bandit_prompt, seed=0)
+    found = evaluate(engine, suite, SamplingParams(max_tokens=1), bandit_prompt, seed=0)
     # 512 answers of chance 1/17 (up to a third more or less, see bandit_model): deviation 0.01
     assert found["pass_at_1"] == pytest.approx(1 / 17, abs=0.05)
     assert found["truncated"] == pytest.approx(16 / 17, abs=0.05)
@@ -322,8 +322,8 @@ def test_evaluation_depends_on_the_seed_and_the_suite_and_nothing_else() -> None
 
     def pattern(seed: int, name: str) -> object:
         suite = Suite(name=name, problems=bandit_problems(8), num_samples=16)
-        return evaluate(engine, suite, Sampling(max_tokens=1), bandit_prompt, seed)["levels"], evaluate(
-            engine, suite, Sampling(max_tokens=1), bandit_prompt, seed
+        return evaluate(engine, suite, SamplingParams(max_tokens=1), bandit_prompt, seed)["levels"], evaluate(
+            engine, suite, SamplingParams(max_tokens=1), bandit_prompt, seed
         )["pass_at_k"]
 
     assert pattern(0, "mixed") == pattern(0, "mixed")

@@ -20,7 +20,7 @@ from sft_runs import arguments as sft_arguments
 from sft_runs import demonstrations
 from zerone.config import Config, build_config
 from zerone.errors import ConfigError, ModelError
-from zerone.jobs.training import Kind, engine_of, new_trainer, open_policy, place
+from zerone.jobs.training import Kind, check_can_sample, new_trainer, open_policy, place
 from zerone.model.loading import load_model, save_model
 from zerone.train.local import LocalTrainer
 from zerone.train.parallel import ParallelTrainer
@@ -100,11 +100,10 @@ def test_the_local_trainer_names_the_other_one(folder: Path, model: str) -> None
 @pytest.mark.parametrize("model", ["gemma3", "qwen3_moe", "mistral_window", "mamba"])
 def test_what_the_engine_cannot_sample_is_refused_with_what_can_be_done(folder: Path, model: str) -> None:
     config = config_of(folder, model)
-    placement = place(config, ENVIRONMENT)
-    opened = open_policy(config, placement)
-    with pytest.raises(ModelError, match=r"cannot sample.*zerone sft.*sft\.suite=none"):
-        engine_of(config, opened, placement)
-    engine_of(config, opened, placement, must_sample=False)
+    opened = open_policy(config, place(config, ENVIRONMENT))
+    with pytest.raises(ModelError, match=r"cannot sample.*zerone sft.*sft\.suite=none.*engine\.kind=vllm"):
+        check_can_sample(config, opened)
+    check_can_sample(config_of(folder, model, "engine.kind=vllm"), opened)
 
 
 @pytest.mark.parametrize(

@@ -474,7 +474,7 @@ def model_with_ends(path: Path, eos: str | None, settings: Any, config: Any) -> 
 def test_one_rule_says_what_ends_a_completion(
     eos: str | None, settings: Any, config: Any, ends: tuple[int, ...], written: int, tmp_path: Path
 ) -> None:
-    """Sampling stops at each; SFT and exports write the tokenizer's own, else the first configured."""
+    """SamplingParams stops at each; SFT and exports write the tokenizer's own, else the first configured."""
     from zerone.export.directory import generation_settings
     from zerone.export.source import read_source
 

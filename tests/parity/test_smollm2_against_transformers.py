@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from scripted import credited, forced_logprobs
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.model.decoder import Decoder
 from zerone.model.loading import Model, end_ids, load_model
@@ -46,7 +46,7 @@ def smollm2() -> Model:
     return load_model(str(DIRECTORY), torch.float32)
 
 
-def sample_sums(sampling: Sampling, num_samples: int) -> list[list[Rollout]]:
+def sample_sums(sampling: SamplingParams, num_samples: int) -> list[list[Rollout]]:
     """Answer a dozen sums in the template, with worked examples before them."""
     model = smollm2()
     examples = shown_examples(3)
@@ -75,7 +75,7 @@ def flat(groups: Sequence[Sequence[Rollout]]) -> list[Rollout]:
 
 def test_greedy_tokens_equal_those_of_generate() -> None:
     model = smollm2()
-    rollouts = flat(sample_sums(Sampling(temperature=0, max_tokens=40), num_samples=1))
+    rollouts = flat(sample_sums(SamplingParams(temperature=0, max_tokens=40), num_samples=1))
     for rollout in rollouts:
         ids = torch.tensor([rollout.prompt_ids])
         expected = model.module.generate(
@@ -91,7 +91,7 @@ def test_greedy_tokens_equal_those_of_generate() -> None:
 
 
 def test_recorded_logprobs_equal_a_teacher_forced_forward() -> None:
-    rollouts = flat(sample_sums(Sampling(temperature=1.0, max_tokens=40), num_samples=3))
+    rollouts = flat(sample_sums(SamplingParams(temperature=1.0, max_tokens=40), num_samples=3))
     assert len(rollouts) == 36
     for rollout in rollouts:
         recorded = torch.tensor(rollout.sampler_logprobs)
@@ -104,7 +104,7 @@ def test_the_trainer_computes_the_logprobs_that_the_sampler_recorded() -> None:
     """The template is shared by the whole batch there, and each prompt by its answers."""
     groups = [
         credited([judged(rollout, reward=float(j)) for j, rollout in enumerate(answers)], (-1.0, 0.0, 1.0))
-        for answers in sample_sums(Sampling(temperature=1.0, max_tokens=40), num_samples=3)[:4]
+        for answers in sample_sums(SamplingParams(temperature=1.0, max_tokens=40), num_samples=3)[:4]
     ]
     batches = make_batches(
         groups,

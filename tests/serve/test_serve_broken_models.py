@@ -17,8 +17,9 @@ from torch import Tensor
 
 import zerone
 from serving import Live, live_server
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
-from zerone.engine.torch.scheduler import NO_NUMBERS, Scheduler
+from streaming import scheduler_over, streamed
+from zerone.engine.api import Delta, Failure
+from zerone.engine.torch.batch import NO_NUMBERS
 from zerone.model.decoder import Decoder
 from zerone.model.loading import end_ids, load_model
 from zerone.prompts.r1 import write_prompt
@@ -93,15 +94,13 @@ def test_only_the_job_whose_numbers_are_none_fails() -> None:
     """Rows of two jobs are decoded together; after some steps the first row of them breaks."""
     model = load_model("embedded", torch.float32)
     limits = {"context": 1024, "max_rows": 8, "max_waiting": 8, "kv_bytes": 1 << 26}
-    scheduler = Scheduler(Overflowing(model.module, torch.float32), model.tokenizer, end_ids(model), **limits)
+    scheduler = scheduler_over(
+        Overflowing(model.module, torch.float32), model.tokenizer, end_ids(model), **limits
+    )
     arriving: list[queue.SimpleQueue[Delta | Failure]] = [queue.SimpleQueue(), queue.SimpleQueue()]
     jobs = [
-        Job(
-            prompt_ids=tuple(model.tokenizer(write_prompt(text))["input_ids"]),
-            num_samples=1,
-            decoding=Decoding(temperature=0.0, max_tokens=40),
-            split=None,
-            sink=sink.put,
+        streamed(
+            tuple(model.tokenizer(write_prompt(text))["input_ids"]), sink.put, temperature=0.0, max_tokens=40
         )
         for text, sink in zip(("What is 3 + 4?", "Compute 12*3-4."), arriving, strict=True)
     ]

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import byte_tokenizer
 from processes import call_main
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Delta, Failure, Request, SamplingParams
 from zerone.errors import ConfigError
 from zerone.prompts.r1 import Style
 from zerone.serve.chat_prompt import Prompter
@@ -50,14 +50,14 @@ class Scripted:
         self.answers = iter(answers)
         self.prompts: list[str] = []
 
-    def submit(self, jobs: Sequence[Job]) -> None:
+    def submit(self, jobs: Sequence[Request]) -> None:
         answer = next(self.answers)
         for job in jobs:
             self.prompts.append(TOKENIZER.decode(job.prompt_ids))
             job.sink(answer if isinstance(answer, Delta | Failure) else Delta(index=0, content="half"))
             self.interrupt = None if isinstance(answer, Delta | Failure) else answer
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
+    def cancel(self, jobs: Sequence[Request]) -> None:
         pass
 
 
@@ -79,7 +79,11 @@ def scripted_chat(
         max_characters=9999,
     )
     model: Any = SimpleNamespace(scheduler=scheduler, prompter=prompter, tokenizer=TOKENIZER, context=9999)
-    chat = Chat(model, Manner(decoding=Decoding(), thinks=True, shows_thought=True), is_terminal=is_terminal)
+    chat = Chat(
+        model,
+        Manner(sampling=SamplingParams(), seed=0, thinks=True, shows_thought=True),
+        is_terminal=is_terminal,
+    )
 
     def write(text: str, *, is_dim: bool = False) -> None:
         if scheduler.interrupt is not None:

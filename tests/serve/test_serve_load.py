@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from serving import KEY, Live, chat, events, live_server
-from zerone.engine.jobs import Deliver, Failure, Job, sink_all
+from zerone.engine.api import Deliver, Failure, Request, sink_all
 from zerone.serve import running
 from zerone.serve.application import create_app
 from zerone.serve.models import Limits, open_model
@@ -172,20 +172,20 @@ class Endless:
     fault: str | None = None
 
     def __init__(self) -> None:
-        self.jobs: list[Job] = []
+        self.requests: list[Request] = []
         self.deliver: Deliver = sink_all
 
     def start(self, deliver: Deliver | None = None) -> None:
         self.deliver = deliver or sink_all
 
     def stop(self) -> None:
-        self.deliver([(job, Failure(message="the server is stopping")) for job in self.jobs])
-        self.jobs = []
+        self.deliver([(job, Failure(message="the server is stopping")) for job in self.requests])
+        self.requests = []
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        self.jobs += jobs
+    def submit(self, jobs: Sequence[Request]) -> None:
+        self.requests += jobs
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
+    def cancel(self, jobs: Sequence[Request]) -> None:
         pass
 
 
@@ -205,7 +205,7 @@ def test_clients_whose_answers_take_too_long_are_told_at_the_end(monkeypatch: py
 
     def end() -> None:
         until = time.monotonic() + 30
-        while len(engine.jobs) < 2 and time.monotonic() < until:
+        while len(engine.requests) < 2 and time.monotonic() < until:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 

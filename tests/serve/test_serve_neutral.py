@@ -216,7 +216,7 @@ def test_whole_numbers_may_be_written_as_floats(
 def test_tokens_of_a_prompt_may_be_written_as_floats(server: Scripted) -> None:
     for prompt in ([5.0, 6.0], [5, 6.0], [[5.0, 6.0]]):
         assert post(server, "/v1/completions", prompt=prompt).status_code == 200
-        assert server.engine.jobs[-1].prompt_ids == (5, 6)
+        assert server.engine.requests[-1].prompt_ids == (5, 6)
     assert post(server, "/v1/completions", prompt=[5.5]).status_code == 400
 
 
@@ -231,8 +231,8 @@ def test_tokens_of_a_prompt_may_be_written_as_floats(server: Scripted) -> None:
 )
 def test_a_limit_of_minus_one_is_the_end_of_the_context(server: Scripted, address: str, name: str) -> None:
     assert post(server, address, **{name: -1}).status_code == 200
-    job = server.engine.jobs[-1]
-    assert job.decoding.max_tokens == 4096 - len(job.prompt_ids)
+    job = server.engine.requests[-1]
+    assert job.sampling.max_tokens == 4096 - len(job.prompt_ids)
     for wrong in (0, -2, 1.5):
         error = post(server, address, **{name: wrong}).json()["error"]
         assert error["param"] == name
@@ -241,13 +241,13 @@ def test_a_limit_of_minus_one_is_the_end_of_the_context(server: Scripted, addres
 def test_a_top_k_of_minus_one_turns_off_the_models_own(server: Scripted) -> None:
     for address in ADDRESSES:
         assert post(server, address, top_k=-1).status_code == 200
-        assert server.engine.jobs[-1].decoding.top_k == 0
+        assert server.engine.requests[-1].sampling.top_k == 0
 
 
 def test_empty_stop_strings_are_left_out_beside_others(server: Scripted) -> None:
     for address in ADDRESSES:
         assert post(server, address, stop=["", "\n\n", ""]).status_code == 200
-        assert server.engine.jobs[-1].decoding.stop == ("\n\n",)
+        assert server.engine.requests[-1].sampling.cut_stop == ("\n\n",)
 
 
 def test_parts_of_a_message_may_be_marked_for_a_cache(server: Scripted) -> None:

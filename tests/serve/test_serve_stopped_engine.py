@@ -16,7 +16,8 @@ import pytest
 
 from processes import has_ended, wait_until
 from serving import Live, chat, events, live_server
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from streaming import streamed
+from zerone.engine.api import Delta, Failure, Request
 from zerone.engine.link import EngineLink
 from zerone.engine.messages import Json
 from zerone.engine.process import EngineProcess, Patience
@@ -176,11 +177,11 @@ def spec_of(directory: str = EMBEDDED) -> EngineSpec:
     return EngineSpec(directory=directory, context=1024, max_rows=4, max_waiting=400, kv_bytes=1 << 26)
 
 
-def job_of(num_tokens: int, **decoding: Any) -> tuple[Job, "queue.SimpleQueue[Delta | Failure]"]:
+def job_of(num_tokens: int, **decoding: Any) -> tuple[Request, "queue.SimpleQueue[Delta | Failure]"]:
     arriving: queue.SimpleQueue[Delta | Failure] = queue.SimpleQueue()
-    settings = Decoding(**{"temperature": 0.0, "max_tokens": 5, **decoding})
+    chosen = {"temperature": 0.0, "max_tokens": 5, **decoding}
     ids = tuple(range(20, 20 + num_tokens))
-    return Job(prompt_ids=ids, num_samples=1, decoding=settings, split=None, sink=arriving.put), arriving
+    return streamed(ids, arriving.put, **chosen), arriving
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from training import Learner, train
 from zerone.config import Config, build_config
 from zerone.data.jsonl import Fields, read_problems
 from zerone.data.mixture import ListMixture
-from zerone.engine.api import Engine, Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine, Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.model.loading import save_model
 from zerone.prompts.r1 import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN
@@ -45,7 +45,7 @@ def make_engine(
 
 
 def ask(
-    engine: Engine, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: Sampling
+    engine: Engine, prompts: Sequence[Sequence[int]], seeds: Sequence[Sequence[int]], sampling: SamplingParams
 ) -> list[list[Rollout]]:
     """Sample answers to bare prompts."""
     requests = [

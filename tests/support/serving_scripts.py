@@ -11,7 +11,7 @@ import uvicorn
 
 from fakes import byte_tokenizer
 from processes import wait_until
-from zerone.engine.jobs import Deliver, Job, sink_all
+from zerone.engine.api import Deliver, Request, sink_all
 from zerone.engine.row import rows_of
 from zerone.prompts.r1 import Style
 from zerone.serve.application import create_app
@@ -42,7 +42,7 @@ class ScriptedEngine:
     num_waiting: int = 0
     num_cancelled: int = 0
     prompts: list[str] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     deliver: Deliver = sink_all
 
     def start(self, deliver: Deliver | None = None) -> None:
@@ -51,19 +51,19 @@ class ScriptedEngine:
     def stop(self) -> None:
         pass
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
+    def cancel(self, jobs: Sequence[Request]) -> None:
         pass
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        self.jobs += jobs
+    def submit(self, jobs: Sequence[Request]) -> None:
+        self.requests += jobs
         for row in rows_of(jobs, self.tokenizer, frozenset([END])):
-            self.prompts.append(self.tokenizer.decode(row.job.prompt_ids))
+            self.prompts.append(self.tokenizer.decode(row.request.prompt_ids))
             tokens = iter(self.tokens())
             while True:
                 token = row.forced.popleft() if row.forced else next(tokens, END)
-                delta = row.accept(token, None)
+                delta = row.accept(token)
                 if delta is not None:
-                    self.deliver([(row.job, delta)])
+                    self.deliver([(row.request, delta)])
                     if delta.finish is not None:
                         break
 

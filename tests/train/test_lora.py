@@ -29,7 +29,7 @@ from scripted import (
 from two_ranks import assert_same_as_one, batches, examples, objective_of, run_ranks
 from zerone.config import build_config
 from zerone.device import Device
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import hash_of
 from zerone.errors import ConfigError, ModelError
 from zerone.identity import sha256_of_path

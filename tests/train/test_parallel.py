@@ -16,7 +16,7 @@ from fakes import Shape, byte_tokenizer, random_tokens, tiny_model
 from scripted import copies, forced_logprobs, make_engine
 from two_ranks import assert_same_as_one, batches, examples, groups, objective_of, run_ranks
 from zerone.device import Device
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import GatheredWeights, ModuleWeights, hash_of
 from zerone.errors import ModelError
 from zerone.model.loading import load_model, save_model
@@ -414,9 +414,9 @@ def make_engine_for(model: Any) -> TorchEngine:
 
 def rollouts_of(engine: TorchEngine) -> Sequence[Any]:
     from scripted import ask
-    from zerone.engine.api import Sampling
+    from zerone.engine.api import SamplingParams
 
-    found = ask(engine, [random_tokens(4, "ask")], [[1, 2, 3]], Sampling(max_tokens=12))
+    found = ask(engine, [random_tokens(4, "ask")], [[1, 2, 3]], SamplingParams(max_tokens=12))
     return [replace(one, weight_version=0) for one in found[0]]
 
 

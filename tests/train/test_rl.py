@@ -33,8 +33,8 @@ from scripted import (
     talking_model,
 )
 from training import make_learner, train, update
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.runs.checkpoint import Progress
 from zerone.train.advantage import credit
@@ -59,7 +59,7 @@ def test_bandit_with_another_right_arm_per_question_is_solved(kl_coef: float, tm
     for problem in bandit_problems(4):
         greedy = bandit_engine(model, config).generate(
             [Request(problem=problem, prompt_ids=bandit_prompt(problem), seeds=(0,))],
-            Sampling(temperature=0, max_tokens=1),
+            SamplingParams(temperature=0, max_tokens=1),
         )
         assert greedy[0][0].text == f"<answer>{problem.spec['answer']}</answer>"
 
@@ -200,7 +200,7 @@ def test_refilled_problems_are_answered_with_seeds_of_their_own() -> None:
     seeds: list[int] = []
 
     class Watching(TorchEngine):
-        def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+        def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
             seeds.extend(seed for request in requests for seed in request.seeds)
             return super().generate(requests, sampling)
 
@@ -217,7 +217,9 @@ def test_seeds_of_answers_are_distinct_and_a_function_of_their_place() -> None:
     again = requests_for(problems, bandit_prompt, 4, (0, "rollout", 1, 0))
     later = requests_for(problems, bandit_prompt, 4, (0, "rollout", 2, 0))
     more = requests_for(problems, bandit_prompt, 6, (0, "rollout", 1, 0))
-    assert one == again
+    assert [(r.problem, r.prompt_ids, r.seeds) for r in one] == [
+        (r.problem, r.prompt_ids, r.seeds) for r in again
+    ]
     assert [request.seeds for request in one] == [request.seeds[:4] for request in more]
     seeds = [seed for request in (*one, *later) for seed in request.seeds]
     assert len(set(seeds)) == len(seeds) == 24

@@ -25,8 +25,8 @@ from scripted import (
     talking_model,
 )
 from training import make_learner, update
-from zerone.engine.api import Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Request, SamplingParams
+from zerone.engine.torch.engine import TorchEngine
 from zerone.engine.weights import ModuleWeights
 from zerone.errors import TrainingError
 from zerone.types import Rollout
@@ -64,7 +64,7 @@ class WrongSampler:
     def sleep(self) -> None:
         self._engine.sleep()
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
         return [[self._changed(r) for r in answers] for answers in self._engine.generate(requests, sampling)]
 
     def _changed(self, rollout: Rollout) -> Rollout:

@@ -5,7 +5,7 @@ import pytest
 import base_in_notes
 from zerone.config.recipes import resolve_config
 from zerone.curation.sampler import open_model
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
 from zerone.evals.suites import suite_named
 from zerone.model.loading import EMBEDDED
 from zerone.prompts.r1 import write_completion
@@ -60,7 +60,7 @@ def test_a_note_without_a_final_answer_is_left_as_it_is(note: str) -> None:
 def test_the_base_solves_as_a_note_what_it_guesses_at_in_the_template() -> None:
     """95.0% [93.6, 96.4] and 15.3% [13.0, 17.6] of the mixed suite (docs/base_model.md)."""
     config = resolve_config("zero", None, [])
-    sampling = Sampling(temperature=1.0, max_tokens=config.sampling.max_tokens)
+    sampling = SamplingParams(temperature=1.0, max_tokens=config.sampling.max_tokens)
     model = open_model(EMBEDDED, sampling, config.sampling.slots, "fp32", threads=1)
     problems = suite_named("mixed", 2).problems
     shares = [

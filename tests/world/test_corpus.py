@@ -359,7 +359,7 @@ def test_any_text_survives_the_tokenizer(text: str) -> None:
 
 
 def test_parts_of_a_document_are_tokenised_as_its_whole() -> None:
-    """Sampling tokenises the prompt alone and lets the model write `<think>` as the next token.
+    """SamplingParams tokenises the prompt alone and lets the model write `<think>` as the next token.
 
     A completion that breaks the template may begin with a letter, which the colon before it
     would join; only there may parts and whole differ.

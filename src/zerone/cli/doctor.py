@@ -6,8 +6,10 @@ except that the machine is measured once and the result cached.
 
 import importlib.metadata
 import importlib.util
+import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ from zerone.processes.machine import (
     known_machine,
     measure,
 )
+from zerone.processes.sharing import PROC, Watch, sentence
+from zerone.processes.threads import threads_for
+from zerone.processes.waiting import users_threads, users_wait_policy
 
 _EXTRAS = {
     "gguf": "SmolLM2-135M (`zerone model smollm2-135m`)",
@@ -57,8 +62,12 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     speeds = ", ".join(f"{name} threads {speed:.0f} GFLOP/s" for name, speed in machine.gflops.items())
     basis = f"measured: {speeds}" if speeds else "not measured, the machine is busy"
     narrow = f", fp32 for models narrower than {NARROW}" if machine.precision == "bf16" else ""
-    detail = f"{machine.precision} on {machine.threads} threads{narrow} ({basis})"
+    users = users_threads(os.environ)
+    threads, wish = users or machine.threads, " by OMP_NUM_THREADS" if users else ""
+    detail = f"{machine.precision} on {threads} threads{wish}{narrow} ({basis})"
     yield Finding(is_fine=True, subject="choice", detail=detail)
+    yield _waiting()
+    yield Finding(is_fine=True, subject="other work", detail=other_work())
     yield _gpu()
     kept = keep_freed_memory()
     yield Finding(is_fine=True, subject="allocator", detail="keeps freed memory" if kept else "left as it is")
@@ -70,6 +79,27 @@ def examine(*, remeasure: bool = False) -> Iterator[Finding]:
     for module, purpose in _EXTRAS.items():
         state = "installed" if importlib.util.find_spec(module) else "not installed"
         yield Finding(is_fine=True, subject=module, detail=f"{state}; needed for {purpose}")
+
+
+def _waiting() -> Finding:
+    users = users_wait_policy(os.environ)
+    detail = (
+        f"as {users} says"
+        if users
+        else "threads spin for the next operation, and sleep while other processes need the cores"
+    )
+    return Finding(is_fine=True, subject="waiting", detail=detail)
+
+
+def other_work(proc: Path = PROC, seconds: float = 1.0) -> str:
+    """Return what other processes take of the cores now, watched for so long, and what it costs a run."""
+    watch = Watch(proc=proc)
+    time.sleep(seconds)
+    work = watch.look()
+    if work is None:
+        return "not known: this system has no /proc/stat to read"
+    said = sentence(work, threads_for(0), is_at_work=False)
+    return said or f"{work.taken:.1f} of {work.cores} cores are taken; a run is as fast as it can be"
 
 
 def _gpu() -> Finding:

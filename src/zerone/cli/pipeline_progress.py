@@ -16,6 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from zerone.cli.machine_note import MachineNote
 from zerone.pipeline.run import Planned, State
 
 _MARKS = {State.DONE: "[green]ok[/]", State.LEFT_OUT: "--"}
@@ -76,8 +77,10 @@ class _Row:
 class PipelineView:
     """Shows a pipeline; use as a context manager so that the live table is left in order."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, note: MachineNote | None = None) -> None:
         self._console = console
+        self._note = note or MachineNote()
+        self._told = ""
         self._is_live = console.is_terminal and not console.no_color
         self._rows: dict[str, _Row] = {}
         self._live: Live | None = None
@@ -125,9 +128,9 @@ class PipelineView:
     def progress(self, name: str, share: float, note: str) -> None:
         """Show how far a stage is."""
         row = self._rows[name]
-        row.share, row.note = share, note
+        row.share, row.note, self._told = share, note, self._note.told()
         if self._live is None:
-            self.say(name, note)
+            self.say(name, f"{note}  {self._told}" if self._told else note)
         self._refresh()
 
     def _refresh(self) -> None:
@@ -135,7 +138,7 @@ class PipelineView:
             self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, expand=True)
+        table = Table(box=None, pad_edge=False, expand=True, caption=self._told, caption_justify="left")
         for column, width in (("", 2), ("stage", 16), ("", 20), ("time", 8), ("left", 8)):
             table.add_column(column, min_width=width, no_wrap=True)
         table.add_column("", ratio=1, no_wrap=True, overflow="ellipsis")
@@ -163,7 +166,7 @@ class PipelineView:
     def _window(self) -> tuple[int, int]:
         """Return from which row to before which one the terminal has room, around the one at work."""
         rows = list(self._rows.values())
-        room = self._console.height - _LINES_BESIDE
+        room = self._console.height - _LINES_BESIDE - bool(self._told)
         if len(rows) <= room:
             return 0, len(rows)
         room = max(1, room - 2)  # a line on either side says how many are folded

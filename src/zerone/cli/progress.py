@@ -2,7 +2,8 @@
 
 In: finished steps and evaluations. Out: on a terminal a live table that keeps the last steps in
 view; elsewhere (a pipe, a log file, NO_COLOR) one plain line per step. Each step of RL ends with one
-line of verdict, and now and then with a completion that the model wrote. SFT shows plain lines.
+line of verdict, and now and then with a completion that the model wrote. SFT shows plain lines. Where
+other processes need the cores, the line says so and what it costs.
 """
 
 from collections import deque
@@ -15,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from zerone.cli.machine_note import MachineNote
 from zerone.config import Config
 from zerone.escaping import visible
 from zerone.prompts.r1 import split_reasoning
@@ -81,9 +83,17 @@ def completion_text(graded: Graded) -> Text:
 class TerminalDisplay:
     """Shows a run; use as a context manager so that the live table is left in order."""
 
-    def __init__(self, console: Console, run_path: Path, *, is_quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        run_path: Path,
+        *,
+        is_quiet: bool = False,
+        note: MachineNote | None = None,
+    ) -> None:
         self._console = console
         self._run_path = run_path
+        self._note = note or MachineNote()
         self._is_live = console.is_terminal and not console.no_color
         self._is_quiet = is_quiet
         self._rows: deque[Mapping[str, Any]] = deque(maxlen=_ROWS_IN_VIEW)
@@ -134,11 +144,13 @@ class TerminalDisplay:
         if metrics["reward_mean"] is not None:
             self._rewards.append(metrics["reward_mean"])
         self._timings.append(timing["total_s"])
+        told = self._note.told()
         if self._live is not None:
-            self._live.update(self._view(), refresh=True)
+            self._live.update(self._view(told), refresh=True)
         else:
             figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in COLUMNS)
-            self._say(f"{figures}  {timing['total_s']:.1f}s  {metrics['verdict']}")
+            line = f"{figures}  {timing['total_s']:.1f}s  {metrics['verdict']}"
+            self._say(f"{line}  {told}" if told else line)
         if self._sample_every and metrics["step"] % self._sample_every == 0:
             self._say(completion_text(clearest(groups)))
 
@@ -146,7 +158,7 @@ class TerminalDisplay:
         if not self._is_quiet:
             self._console.print(what, markup=False, highlight=False, soft_wrap=True)
 
-    def _view(self) -> RenderableType:
+    def _view(self, told: str) -> RenderableType:
         table = Table(box=None, pad_edge=False)
         for name, _, _ in COLUMNS:
             table.add_column(name, justify="right")
@@ -159,15 +171,23 @@ class TerminalDisplay:
         left = (self._num_steps - last["step"]) * sum(seconds) / len(seconds)
         status = Text(f"{sparkline(self._rewards)} reward   {left / 60:.1f} min left   ")
         status.append(last["verdict"], style="bold")
-        return Group(table, status)
+        return Group(table, status, Text(told)) if told else Group(table, status)
 
 
 class LossDisplay:
     """Shows SFT: its evaluations, and about a hundred plain lines of steps however long it is."""
 
-    def __init__(self, console: Console, run_path: Path, *, is_quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        run_path: Path,
+        *,
+        is_quiet: bool = False,
+        note: MachineNote | None = None,
+    ) -> None:
         self._console = console
         self._run_path = run_path
+        self._note = note or MachineNote()
         self._is_quiet = is_quiet
         self._num_steps = 0
         self._seconds = 0.0
@@ -199,10 +219,12 @@ class LossDisplay:
         step, every = metrics["step"], max(1, self._num_steps // 100)
         if step % every == 0 or step == self._num_steps:
             left = (self._num_steps - step) * self._seconds / 60
+            told = self._note.told()
             self._say(
                 f"step {step}/{self._num_steps}  epoch {metrics['epoch']:.2f}  loss {metrics['loss']:.4f}  "
                 f"grad {metrics['grad_norm']:.2g}  rate {metrics['learning_rate']:.1e}  "
                 f"{metrics['num_tokens'] / max(1e-9, timing['total_s']):.0f} tokens/s  {left:.1f} min left"
+                + (f"  {told}" if told else "")
             )
 
     def _say(self, what: str) -> None:

@@ -73,7 +73,7 @@ def chat(
     """Chat with a model in the terminal, or through a pipe: one prompt per line."""
     import sys
 
-    from zerone.engine.jobs import Decoding
+    from zerone.engine.api import SamplingParams
     from zerone.engine.serving import use_this_machine
     from zerone.serve.models import Limits, open_model
     from zerone.serve.terminal import HELP, Chat, Manner, lines_of, take_any_text
@@ -81,15 +81,14 @@ def chat(
     is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     served = open_model(model, Limits(max_rows=1))
     use_this_machine(served.directory)
-    decoding = Decoding(
+    sampling = SamplingParams(
         temperature=served.temperature if temperature is None else temperature,
         top_p=served.top_p,
         top_k=served.top_k,
         max_tokens=max_tokens,
-        trained_stop=served.trained_stop,
-        seed=seed,
+        stop=served.trained_stop,
     )
-    manner = Manner(decoding=decoding, thinks=think, shows_thought=is_terminal and not fold)
+    manner = Manner(sampling=sampling, seed=seed, thinks=think, shows_thought=is_terminal and not fold)
     if is_terminal:
         import readline  # noqa: F401  # gives input() its history and editing
 

@@ -233,6 +233,19 @@ PARTS = ("accuracy", "format", "language", "repetition", "overlong", "user", "he
 """The parts of a reward that have names of their own; those of functions come behind them."""
 
 
+class EngineConfig(Section):
+    """Where completions are sampled: rollouts, and evaluation of a model in a directory."""
+
+    kind: Literal["torch", "process", "vllm"] = Field(
+        "torch",
+        description="torch in the trainer's process, the same in a child process, or vLLM (zerone[vllm])",
+    )
+    timeout: float = Field(
+        300.0, gt=0, description="seconds that a child process may take for a step or be silent"
+    )
+    gpu_share: float = Field(0.4, gt=0, le=1, description="of a GPU's memory for vLLM beside the trainer")
+
+
 class RewardConfig(Section):
     """Weights of the reward components, and what they need to know."""
 

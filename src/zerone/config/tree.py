@@ -11,6 +11,7 @@ from zerone.config.sections import (
     CheckpointConfig,
     CurateConfig,
     DataConfig,
+    EngineConfig,
     EvalConfig,
     LogConfig,
     LoraConfig,
@@ -37,6 +38,7 @@ class Config(Section):
     data: DataConfig = DataConfig()
     prompt: PromptConfig = PromptConfig()
     sampling: SamplingConfig = SamplingConfig()
+    engine: EngineConfig = EngineConfig()
     reward: RewardConfig = RewardConfig()
     advantage: AdvantageConfig = AdvantageConfig()
     loss: LossConfig = LossConfig()

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import torch
 
 from zerone.curation.drafts import Draft
-from zerone.engine.api import Engine, Request, Sampling
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine, Request, SamplingParams
+from zerone.engine.opening import open_loaded_engine
 from zerone.identity import sha256_of_value
 from zerone.model.loading import load_model, quiet_transformers
 from zerone.model.tokenizer import encode, encode_prompt
-from zerone.processes.machine import Precision, keep_freed_memory, known_machine
+from zerone.processes.machine import Precision, keep_freed_memory
+from zerone.processes.threads import threads_for, use_threads
 from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.seeding import seed_from
 from zerone.types import Finish, Problem, Rollout
@@ -32,7 +33,7 @@ class ModelAtWork:
     engine: Engine
     tokenizer: Any
     context: int
-    sampling: Sampling
+    sampling: SamplingParams
     sha256: str
 
     def answer(self, requests: Sequence[Request], stops: tuple[str, ...] = ()) -> list[list[Rollout] | None]:
@@ -57,15 +58,15 @@ class ModelAtWork:
 
 
 def open_model(
-    path: str, sampling: Sampling, slots: int, precision: Precision | Literal["auto"], threads: int
+    path: str, sampling: SamplingParams, slots: int, precision: Precision | Literal["auto"], threads: int
 ) -> ModelAtWork:
     """Load a transformers directory; precision `auto` and 0 threads are what the machine is best at."""
     keep_freed_memory()
-    torch.set_num_threads(threads or known_machine().threads)
+    use_threads(threads_for(threads))
     with quiet_transformers():
         model = load_model(path, torch.float32)
     return ModelAtWork(
-        engine=TorchEngine.of_model(model, slots, precision),
+        engine=open_loaded_engine(model, slots, precision),
         tokenizer=model.tokenizer,
         context=int(model.module.config.max_position_embeddings),
         sampling=sampling,

@@ -1,7 +1,8 @@
-"""What an engine in a process of its own and its server say to each other: one JSON object a line.
+"""What an engine in a process of its own and its owner say to each other: one JSON object a line.
 
-To the engine: an `EngineSpec`, then jobs and cancellations. From it: that it is ready or why not, then
-what comes of the jobs. Strings and numbers arrive as they were sent, lone surrogates and NaN included.
+To the engine: an `EngineSpec`, then requests, cancellations and the files of new weights. From it: that it
+is ready or why not, then events. Strings and numbers arrive as they were sent, lone surrogates and
+NaN included.
 """
 
 import json
@@ -9,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from zerone.engine.jobs import Decoding, Delta, Failure, Job, Split, TokenLogprob
+from zerone.engine.api import Completion, Delta, Event, Request, SamplingParams, Split, TokenLogprob
 from zerone.types import Finish
 
 Json = dict[str, Any]
@@ -20,33 +21,68 @@ def line_of(message: Json) -> bytes:
     return json.dumps(message, separators=(",", ":")).encode() + b"\n"
 
 
-def job_message(number: int, job: Job) -> Json:
-    """Return a job under its number."""
+def request_message(number: int, request: Request) -> Json:
+    """Return a request under its number."""
     return {
         "number": number,
-        "prompt_ids": job.prompt_ids,
-        "num_samples": job.num_samples,
-        "decoding": asdict(job.decoding),
-        "split": None if job.split is None else asdict(job.split),
+        "prompt_ids": request.prompt_ids,
+        "seeds": request.seeds,
+        "sampling": asdict(request.sampling),
+        "streams": request.streams,
+        "split": None if request.split is None else asdict(request.split),
     }
 
 
-def job_from(message: Json, sink: Callable[[Delta | Failure], None]) -> Job:
-    """Return the job of a message."""
-    decoding, split = message["decoding"], message["split"]
-    for name in ("stop", "trained_stop"):
-        decoding[name] = tuple(decoding[name])
-    return Job(
+def request_from(message: Json, sink: Callable[[Event], None]) -> Request:
+    """Return the request of a message."""
+    sampling, split = message["sampling"], message["split"]
+    for name in ("stop", "cut_stop"):
+        sampling[name] = tuple(sampling[name])
+    return Request(
         prompt_ids=tuple(message["prompt_ids"]),
-        num_samples=message["num_samples"],
-        decoding=Decoding(**decoding),
+        seeds=tuple(message["seeds"]),
+        sampling=SamplingParams(**sampling),
+        streams=message["streams"],
         split=None if split is None else Split(**split),
         sink=sink,
     )
 
 
-def delta_message(delta: Delta) -> list[Any]:
-    """Return a delta's fields in order: there are thousands a second."""
+def event_message(event: Delta | Completion) -> list[Any]:
+    """Return the fields of a piece or of a whole completion in order: there are thousands a second."""
+    if isinstance(event, Delta):
+        return _delta_message(event)
+    return [
+        event.index,
+        event.token_ids,
+        event.logprobs,
+        event.text,
+        event.finish.value,
+        event.weight_version,
+        event.weight_hash,
+    ]
+
+
+_COMPLETION_FIELDS = 7
+
+
+def event_from(message: Sequence[Any]) -> Delta | Completion:
+    """Return the event of a message."""
+    if len(message) != _COMPLETION_FIELDS:
+        return _delta_from(message)
+    index, token_ids, logprobs, text, finish, weight_version, weight_hash = message
+    return Completion(
+        index=index,
+        token_ids=tuple(token_ids),
+        logprobs=tuple(logprobs),
+        text=text,
+        finish=Finish(finish),
+        weight_version=weight_version,
+        weight_hash=weight_hash,
+    )
+
+
+def _delta_message(delta: Delta) -> list[Any]:
     return [
         delta.index,
         delta.reasoning,
@@ -60,8 +96,7 @@ def delta_message(delta: Delta) -> list[Any]:
     ]
 
 
-def delta_from(message: Sequence[Any]) -> Delta:
-    """Return the delta of a message."""
+def _delta_from(message: Sequence[Any]) -> Delta:
     index, reasoning, content, num_tokens, num_reasoning, logprobs, finish, stop, ends_in_thought = message
     return Delta(
         index=index,

@@ -2,7 +2,7 @@
 
 Decoding is thousands of small products, each of which gives the interpreter up and wants it back, and
 waits for it beside an event loop that writes JSON all the while. So each gets an interpreter of its own:
-jobs go through a pipe, and what comes of them comes back through another (engine_messages.py).
+requests go through a pipe, and what comes of them comes back through another (messages.py).
 
 A heartbeat tells whether the process lives: four times a second it is asked for a sign. One that gives
 none (stopped, or hung) is given up after some seconds, and what it was answering fails. An engine that
@@ -10,17 +10,18 @@ was given up, or ended by itself, is started again. Nothing here waits for an en
 """
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from subprocess import Popen
 
-from zerone.engine.jobs import Deliver, Delta, Failure, Job, QueueFull, sink_all
+from zerone.engine.api import Deliver, Event, Failure, QueueFull, Request, sink_all
 from zerone.engine.link import EngineLink
-from zerone.engine.messages import Json, delta_from, job_message
+from zerone.engine.messages import Json, event_from, request_message
 from zerone.engine.serving import EngineSpec
-from zerone.errors import ModelError
+from zerone.errors import EngineError, ModelError
 
 _log = logging.getLogger(__name__)
 
@@ -54,12 +55,12 @@ class EngineProcess:
         self.num_cancelled = 0
         self._spec = spec
         self._patience = patience or Patience()
-        self._jobs: dict[int, Job] = {}
-        self._numbers: dict[Job, int] = {}
+        self._requests: dict[int, Request] = {}
+        self._numbers: dict[Request, int] = {}
         self._num_missing: dict[int, int] = {}
-        self._num_jobs = 0
-        self._num_open = 0
-        """Answers accepted and not ended."""
+        self._num_requests = 0
+        self.num_open = 0
+        """Completions accepted and not ended."""
         self._num_decoded = 0
         """How many of them the engine decodes, as it told last."""
         self._num_cancelled_before = 0
@@ -71,6 +72,7 @@ class EngineProcess:
         self._num_unanswered = 0
         """Beats since the engine gave a sign."""
         self._why_lost = ""
+        self._replies: queue.SimpleQueue[Json] = queue.SimpleQueue()
         self._link = EngineLink(spec)
         self._link_lock = threading.Lock()
         """Held while an engine is started or the last one is ended, never by who submits."""
@@ -107,7 +109,7 @@ class EngineProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether jobs are accepted; they are answered unless there is a `fault`."""
+        """Whether requests are accepted; they are answered unless there is a `fault`."""
         return self._thread.is_alive() and self._is_up
 
     @property
@@ -126,33 +128,49 @@ class EngineProcess:
 
     @property
     def num_active(self) -> int:
-        """Answers being decoded, as the engine told last."""
-        return min(self._num_decoded, self._num_open)
+        """Completions being decoded, as the engine told last."""
+        return min(self._num_decoded, self.num_open)
 
     @property
     def num_waiting(self) -> int:
-        """Answers that were accepted and not begun."""
-        return max(0, self._num_open - self._num_decoded)
+        """Completions that were accepted and not begun."""
+        return max(0, self.num_open - self._num_decoded)
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Accept all jobs or none; raises QueueFull. Where there is no engine now, they fail at once."""
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Accept all requests or none; raises QueueFull. Where there is no engine now, they fail at once."""
         with self._lock:
             is_up = self._is_up
             if is_up:
-                if self._num_open + sum(job.num_samples for job in jobs) > self.capacity:
+                if self.num_open + sum(request.num_samples for request in requests) > self.capacity:
                     raise QueueFull
-                self._link.send({"submit": [self._opened(job) for job in jobs]})
+                self._link.send({"submit": [self._opened(request) for request in requests]})
         if not is_up:
-            self._deliver([(job, Failure(message="the engine has stopped")) for job in jobs])
+            self._deliver([(request, Failure(message="the engine has stopped")) for request in requests])
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
-        """Stop the work on these jobs before the next step."""
-        for job in jobs:
-            job.cancel()
+    def cancel(self, requests: Sequence[Request]) -> None:
+        """Stop the work on these requests before the next step."""
+        for request in requests:
+            request.cancel()
         with self._lock:
-            numbers = [self._numbers[job] for job in jobs if job in self._numbers]
+            numbers = [self._numbers[request] for request in requests if request in self._numbers]
             if numbers:
                 self._link.send({"cancel": numbers})
+
+    def ask(self, message: Json, seconds: float) -> Json:
+        """Send a message about the weights and return the reply; raises EngineError where none comes."""
+        with self._lock:
+            while not self._replies.empty():  # to a message whose sender has given up
+                self._replies.get_nowait()
+            if not self._is_up:
+                raise EngineError(f"the engine takes no weights: {self.fault}")
+            self._link.send(message)
+        try:
+            reply = self._replies.get(timeout=seconds)
+        except queue.Empty:
+            raise EngineError(f"the engine took no weights within {seconds:g} s") from None
+        if "error" in reply:
+            raise EngineError(f"the engine took no weights: {reply['error']}")
+        return reply
 
     @property
     def _process(self) -> "Popen[bytes]":
@@ -162,18 +180,18 @@ class EngineProcess:
     def _is_silent(self) -> bool:
         return self._num_unanswered * self._patience.beat >= self._patience.silent
 
-    def _opened(self, job: Job) -> Json:
-        self._num_jobs += 1
-        self._jobs[self._num_jobs], self._numbers[job] = job, self._num_jobs
-        self._num_missing[self._num_jobs] = job.num_samples
-        self._num_open += job.num_samples
-        return job_message(self._num_jobs, job)
+    def _opened(self, request: Request) -> Json:
+        self._num_requests += 1
+        self._requests[self._num_requests], self._numbers[request] = request, self._num_requests
+        self._num_missing[self._num_requests] = request.num_samples
+        self.num_open += request.num_samples
+        return request_message(self._num_requests, request)
 
-    def _close(self, number: int) -> Job:
-        job = self._jobs.pop(number)
-        del self._numbers[job]
-        self._num_open -= self._num_missing.pop(number)
-        return job
+    def _close(self, number: int) -> Request:
+        request = self._requests.pop(number)
+        del self._numbers[request]
+        self.num_open -= self._num_missing.pop(number)
+        return request
 
     # The engine's life ----------------------------------------------------------------------------
 
@@ -237,15 +255,16 @@ class EngineProcess:
         self._link.kill()  # so that its messages end, and `_run` goes on
 
     def _fail_all(self) -> bool:
-        """Let go of all jobs; return whether there were any."""
+        """Let go of all requests; return whether there were any."""
         why = self._why_lost or "the engine has stopped"
         with self._lock:
             self._is_up, self._num_decoded = False, 0
             self._num_cancelled_before = self.num_cancelled
-            jobs = [self._close(number) for number in list(self._jobs)]
-        if jobs:
-            self._deliver([(job, Failure(message=why)) for job in jobs])
-        return bool(jobs)
+            requests = [self._close(number) for number in list(self._requests)]
+        self._replies.put({"error": why})
+        if requests:
+            self._deliver([(request, Failure(message=why)) for request in requests])
+        return bool(requests)
 
     # What it says ---------------------------------------------------------------------------------
 
@@ -253,6 +272,8 @@ class EngineProcess:
         if "pong" in message:
             if message["pong"] > self._patience.step:
                 self._give_up(f"a step of the engine has taken more than {self._patience.step:g} s")
+        elif "weights" in message:
+            self._replies.put(message["weights"])
         elif "active" in message:
             with self._lock:
                 self._num_decoded = message["active"]
@@ -263,14 +284,14 @@ class EngineProcess:
             self._hand_on(message)
 
     def _hand_on(self, message: Json) -> None:
-        said: list[tuple[Job, Delta | Failure]] = []
+        said: list[tuple[Request, Event]] = []
         with self._lock:
-            for number, told in message["deltas"]:
-                delta = delta_from(told)
-                said.append((self._jobs[number], delta))
-                if delta.finish is not None:
+            for number, told in message["events"]:
+                event = event_from(told)
+                said.append((self._requests[number], event))
+                if event.finish is not None:
                     self._num_missing[number] -= 1
-                    self._num_open -= 1
+                    self.num_open -= 1
                     if not self._num_missing[number]:
                         self._close(number)
             for number, text, is_lasting in message["failures"]:

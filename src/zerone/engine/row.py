@@ -1,68 +1,65 @@
-"""One answer in the making: tokens go in as they are drawn, pieces of text come out.
+"""One completion in the making: tokens go in as they are drawn, a completion or pieces of text come out.
 
-A row decides when its answer ends and what of its text can be sent; it knows no tensors and no
-other rows, so that an answer depends on its own request only.
+A row decides when its completion ends and what of its text can be sent; it knows no tensors and no
+other rows, so that a completion depends on its own request only.
 """
 
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
-from zerone.engine.jobs import Delta, Job, TokenLogprob
+from zerone.engine.api import Completion, Delta, Request, TokenLogprob
 from zerone.engine.text import CharacterStream, StopStream, ThoughtStream
 from zerone.engine.torch.sampling import uniforms
 from zerone.prompts.r1 import ANSWER_OPEN, THINK_CLOSE
-from zerone.seeding import seed_from
 from zerone.types import Finish
 
+_COLDEST = 1e-5
+"""Colder is greedy, as in vLLM: logits divided by much less are beyond fp32, and give no distribution."""
 
-def rows_of(jobs: Sequence[Job], tokenizer: Any, end_ids: frozenset[int]) -> "list[Row]":
-    """Return a row for every answer that is wanted."""
-    return [Row(job, index, tokenizer, end_ids) for job in jobs for index in range(job.num_samples)]
+
+def rows_of(requests: Sequence[Request], tokenizer: Any, end_ids: frozenset[int]) -> "list[Row]":
+    """Return a row for every completion that is wanted."""
+    return [
+        Row(request, index, tokenizer, end_ids)
+        for request in requests
+        for index in range(request.num_samples)
+    ]
 
 
 class Row:
-    """The state of one answer; see the module's docstring."""
+    """The state of one completion; see the module's docstring."""
 
-    def __init__(self, job: Job, index: int, tokenizer: Any, end_ids: frozenset[int]) -> None:
-        self.job = job
+    def __init__(self, request: Request, index: int, tokenizer: Any, end_ids: frozenset[int]) -> None:
+        self.request = request
         self.index = index
         self.tokens: list[int] = []
+        self.logprobs: list[float] = []
         self.forced: deque[int] = deque()
-        self.is_told = False
-        """Whether its client has been sent something of it."""
-        self._seed = seed_from("serve", job.decoding.seed, index)
+        sampling = request.sampling
+        temperature = sampling.temperature if sampling.temperature >= _COLDEST else 0.0
+        self.settings = (temperature, sampling.top_k, sampling.top_p)
+        """What rows that are drawn together have in common."""
+        self.weights = (-1, "")
+        """Version and hash of the weights that it is sampled from."""
         self._uniforms: list[float] = []
+        self._num_prompt = len(request.prompt_ids)
         self._tokenizer = tokenizer
         self._end_ids = end_ids
-        self._characters = CharacterStream(tokenizer)
-        stops, trained_stops = job.decoding.stop, job.decoding.trained_stop
-        self._stops = StopStream(stops if job.split is None else (), trained_stops)
-        """What ends a text wherever it is: a request's stop strings only where nothing is split off."""
-        self._thought = (
-            None
-            if job.split is None
-            else ThoughtStream(
-                is_thinking=job.split.opens_in_thought,
-                strips_answer=job.split.strips_answer,
-                is_closed=job.split.closed,
-                is_reasoner=job.split.is_reasoner,
-                goes_on=job.split.goes_on,
-                stops=stops,
-            )
-        )
-        self._num_thought = 0
-        self._unsent = Delta(index=index)
+        self._pieces = _Pieces(self, tokenizer, end_ids) if request.streams else None
+        # Every token holds at least one byte; 4 more, as the tail may begin inside a character.
+        stops = sampling.stop
+        self._tail = max(len(stop.encode()) for stop in stops) + 4 if stops else 0
 
     @property
     def ids(self) -> tuple[int, ...]:
         """What the model has read or must read before the next token."""
-        return (*self.job.prompt_ids, *self.tokens)
+        return (*self.request.prompt_ids, *self.tokens)
 
     @property
     def length(self) -> int:
-        """Tokens of prompt and answer so far."""
-        return len(self.job.prompt_ids) + len(self.tokens)
+        """Tokens of prompt and completion so far."""
+        return self._num_prompt + len(self.tokens)
 
     @property
     def next_uniform(self) -> float:
@@ -70,12 +67,75 @@ class Row:
         drawn = len(self.tokens)
         if drawn >= len(self._uniforms):
             # Only as many as are used: rows of a long context may wait in great number.
-            self._uniforms = uniforms(self._seed, max(64, 2 * drawn))
+            self._uniforms = uniforms(self.request.seeds[self.index], max(64, 2 * drawn))
         return self._uniforms[drawn]
 
-    def accept(self, token: int, logprob: TokenLogprob | None) -> Delta | None:
-        """Take the next token; return what there is to send now, if anything."""
+    def accept(
+        self, token: int, logprob: float = 0.0, told: TokenLogprob | None = None
+    ) -> Completion | Delta | None:
+        """Take the next token with its log-probability; return what there is to send now, if anything.
+
+        `told` is what a stream says of the token's log-probability.
+        """
         self.tokens.append(token)
+        self.logprobs.append(logprob)
+        if self._pieces is not None:
+            return self._pieces.accept(token, told)
+        finish = self._finish
+        return None if finish is None else self._completion(finish)
+
+    @property
+    def _finish(self) -> Finish | None:
+        if self.tokens[-1] in self._end_ids or (self._tail and self._ends_with_stop()):
+            return Finish.STOP
+        return Finish.LENGTH if len(self.tokens) == self.request.sampling.max_tokens else None
+
+    def _ends_with_stop(self) -> bool:
+        tail = self._tokenizer.decode(self.tokens[-self._tail :])
+        return any(stop in tail for stop in self.request.sampling.stop)
+
+    def _completion(self, finish: Finish) -> Completion:
+        tokens = self.tokens[:-1] if self.tokens[-1] in self._end_ids else self.tokens
+        return Completion(
+            index=self.index,
+            token_ids=tuple(self.tokens),
+            logprobs=tuple(self.logprobs),
+            text=self._tokenizer.decode(tokens),
+            finish=finish,
+            weight_version=self.weights[0],
+            weight_hash=self.weights[1],
+        )
+
+
+class _Pieces:
+    """The text of a row as it is streamed."""
+
+    def __init__(self, row: Row, tokenizer: Any, end_ids: frozenset[int]) -> None:
+        self._row = row
+        self._tokenizer = tokenizer
+        self._end_ids = end_ids
+        self._characters = CharacterStream(tokenizer)
+        self._sampling, self._spans = row.request.sampling, row.request.split
+        cut, split = self._sampling.cut_stop, self._spans
+        self._stops = StopStream(cut if split is None else (), self._sampling.stop)
+        """What ends a text wherever it is: a request's stop strings only where nothing is split off."""
+        self._thought = (
+            None
+            if split is None
+            else ThoughtStream(
+                is_thinking=split.opens_in_thought,
+                strips_answer=split.strips_answer,
+                is_closed=split.closed,
+                is_reasoner=split.is_reasoner,
+                goes_on=split.goes_on,
+                stops=cut,
+            )
+        )
+        self._num_thought = 0
+        self._unsent = Delta(index=row.index)
+
+    def accept(self, token: int, told: TokenLogprob | None) -> Delta | None:
+        """Take the row's next token; return what there is to send now, if anything."""
         if token in self._end_ids:
             return self._send(*self._rest(), num_tokens=1, finish=Finish.STOP)
         was_thinking = self._is_thinking
@@ -86,7 +146,7 @@ class Row:
         finish = None
         if self._is_stopped:
             finish = Finish.STOP
-        elif len(self.tokens) == self.job.decoding.max_tokens:
+        elif len(self._row.tokens) == self._sampling.max_tokens:
             finish = Finish.LENGTH
         if finish is not None:
             rest = self._rest()
@@ -95,7 +155,7 @@ class Row:
         elif piece is not None:
             self._close_long_thought()
         return self._send(
-            reasoning, content, num_tokens=1, num_thought=int(is_thought), logprob=logprob, finish=finish
+            reasoning, content, num_tokens=1, num_thought=int(is_thought), told=told, finish=finish
         )
 
     @property
@@ -126,14 +186,14 @@ class Row:
 
     def _close_long_thought(self) -> None:
         """Write the end of a thought that has used up its budget in the model's stead."""
-        budget, split = self.job.decoding.thinking_budget, self.job.split
-        if budget is None or split is None or not self._is_thinking or self.forced:
+        budget, split = self._sampling.reasoning_budget, self._spans
+        if budget is None or split is None or not self._is_thinking or self._row.forced:
             return
         if self._num_thought >= budget:
             assert self._thought is not None
             self._thought.end_by_force()
             closing = f"{THINK_CLOSE}\n" + (ANSWER_OPEN if split.strips_answer else "")
-            self.forced.extend(self._tokenizer.encode(closing, add_special_tokens=False))
+            self._row.forced.extend(self._tokenizer.encode(closing, add_special_tokens=False))
 
     def _send(
         self,
@@ -142,22 +202,22 @@ class Row:
         *,
         num_tokens: int,
         num_thought: int = 0,
-        logprob: TokenLogprob | None = None,
+        told: TokenLogprob | None = None,
         finish: Finish | None = None,
     ) -> Delta | None:
         """Join this piece to what has not been sent; return it once there is something to tell."""
         unsent = self._unsent
         delta = Delta(
-            index=self.index,
+            index=self._row.index,
             reasoning=reasoning,
             content=content,
             num_tokens=unsent.num_tokens + num_tokens,
             num_reasoning_tokens=unsent.num_reasoning_tokens + num_thought,
-            logprobs=unsent.logprobs if logprob is None else (*unsent.logprobs, logprob),
+            logprobs=unsent.logprobs if told is None else (*unsent.logprobs, told),
             finish=finish,
             stop=self._cut_off,
             ends_in_thought=finish is not None and self._is_thinking,
         )
         is_worth_sending = bool(reasoning or content) or finish is not None
-        self._unsent = Delta(index=self.index) if is_worth_sending else delta
+        self._unsent = Delta(index=self._row.index) if is_worth_sending else delta
         return delta if is_worth_sending else None

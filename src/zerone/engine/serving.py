@@ -1,26 +1,31 @@
-"""What the server needs of an engine, whether it is a thread here or a process of its own.
+"""What the server needs of an engine at work, whether in a thread here or in a process of its own.
 
-`Scheduler` (scheduler.py) is the engine itself; `EngineProcess` (engine_process.py) runs one elsewhere.
+`Scheduler` (scheduler.py) runs an engine in a thread; `EngineProcess` (process.py) has one run elsewhere.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 
-from zerone.engine.jobs import Deliver, Job
-from zerone.engine.torch.scheduler import Scheduler
-from zerone.model.decoder import Decoder
+from zerone.engine.api import Deliver, Request
+from zerone.engine.scheduler import Scheduler
+from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import end_ids, load_model, width_of
-from zerone.processes.machine import DTYPES, NARROW, keep_freed_memory, known_machine, precision_for
+from zerone.processes.machine import DTYPES, NARROW, Precision, keep_freed_memory, precision_for
+from zerone.processes.threads import threads_for, use_threads
 
 TORCH, VLLM = "torch", "vllm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """The model of an engine, and what it may take of the machine."""
+    """The model of an engine, and what it may take of the machine.
+
+    `is_for_rollouts` is whether requests come in waves and are decoded as in the trainer's process; 0
+    `threads` are what is best here.
+    """
 
     directory: str
     context: int
@@ -28,77 +33,84 @@ class EngineSpec:
     max_waiting: int
     kv_bytes: int
     kind: str = TORCH
+    is_for_rollouts: bool = False
+    precision: Precision | Literal["auto"] = "auto"
+    threads: int = 0
+    gpu_share: float = 0.4
+    """Of a GPU's memory, beside a trainer; a server takes vLLM's own default."""
 
 
-class Engine(Protocol):
-    """Answers jobs."""
+class EngineHost(Protocol):
+    """An engine at work by itself, which hands its events on."""
 
     @property
     def capacity(self) -> int:
-        """Answers that can be under way or wait."""
+        """Completions that can be under way or wait."""
         ...
 
     @property
     def is_alive(self) -> bool:
-        """Whether jobs are accepted."""
+        """Whether requests are accepted."""
         ...
 
     @property
     def fault(self) -> str | None:
-        """What keeps it from answering jobs now, in words, or None."""
+        """What keeps it from answering requests now, in words, or None."""
         ...
 
     @property
     def num_active(self) -> int:
-        """Answers under way."""
+        """Completions under way."""
         ...
 
     @property
     def num_waiting(self) -> int:
-        """Answers accepted and not begun."""
+        """Completions accepted and not begun."""
         ...
 
     @property
     def num_cancelled(self) -> int:
-        """Answers given up as nobody waited for them, since the start."""
+        """Completions given up as nobody waited for them, since the start."""
         ...
 
     def start(self, deliver: Deliver | None = None) -> None:
-        """Begin to answer; `deliver` takes what comes, in a thread of the engine's."""
+        """Begin to work; `deliver` takes what comes, in a thread of the engine's."""
         ...
 
     def stop(self) -> None:
         """Throw away what is under way and end."""
         ...
 
-    def submit(self, jobs: Sequence[Job]) -> None:
-        """Accept all jobs or none; raises QueueFull."""
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Accept all requests or none; raises QueueFull."""
         ...
 
-    def cancel(self, jobs: Sequence[Job]) -> None:
-        """Stop the work on these jobs."""
+    def cancel(self, requests: Sequence[Request]) -> None:
+        """Stop the work on these requests."""
         ...
 
 
 def load_engine(spec: EngineSpec) -> Scheduler:
     """Load the weights into an engine of this process, not started yet; raises ModelError."""
     model = load_model(spec.directory, torch.float32)
-    return Scheduler(
-        Decoder.for_sampling(model.module, DTYPES[precision_for(model.module.config.hidden_size)]),
+    engine = TorchEngine(
         model.tokenizer,
         end_ids(model),
-        context=spec.context,
-        max_rows=spec.max_rows,
-        max_waiting=spec.max_waiting,
-        kv_bytes=spec.kv_bytes,
+        spec.context,
+        spec.max_rows,
+        DTYPES[precision_for(model.module.config.hidden_size, spec.precision)],
+        kv_bytes=None if spec.is_for_rollouts else spec.kv_bytes,
+        config=model.module.config,
     )
+    engine.own(model.module)
+    return Scheduler(engine, spec.max_rows + spec.max_waiting)
 
 
-def use_this_machine(directory: str) -> None:
+def use_this_machine(directory: str, threads: int = 0) -> None:
     """Take the threads and the memory settings that are best here for a model.
 
     The products of narrow models are too small to share, and whoever receives tokens needs a core as
     well: on two cores one thread served the embedded model 1.2 to 1.9 times as fast as two.
     """
-    torch.set_num_threads(known_machine().threads if width_of(directory) >= NARROW else 1)
+    use_threads(threads or (threads_for(0) if width_of(directory) >= NARROW else 1))
     keep_freed_memory()

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any, Protocol
 
-from zerone.engine.api import Engine, Request, Sampling
+from zerone.engine.api import Engine, Request, SamplingParams
 from zerone.engine.remote import Draw, EndpointClient, Reply, ask_many
 from zerone.errors import EndpointError, ModelError, RequestRefused, ZeroneError
 from zerone.evals.asking import Form, message_of, prompt_of
@@ -63,7 +63,7 @@ class Answerer(Protocol):
         ...
 
 
-def drawing_of(sampling: Sampling) -> dict[str, Any]:
+def drawing_of(sampling: SamplingParams) -> dict[str, Any]:
     """Return how answers are drawn, as JSON."""
     return asdict(sampling) | {"stop": list(sampling.stop)}
 
@@ -86,7 +86,7 @@ class LocalAnswerer:
 
     identity: str
     engine: Engine
-    sampling: Sampling
+    sampling: SamplingParams
     form: Form
     render: Callable[[Problem], str]
     encode: Callable[[str], tuple[int, ...]]
@@ -178,7 +178,7 @@ class EndpointAnswerer:
     """
 
     client: EndpointClient
-    sampling: Sampling
+    sampling: SamplingParams
     form: Form
     context: int | None = None
     fingerprint: str | None = None

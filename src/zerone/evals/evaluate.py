@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zerone.engine.api import Engine, Sampling
+from zerone.engine.api import Engine, SamplingParams
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.judged import Judged, is_majority_right, judged_of
 from zerone.rewards.total import RewardRules, RewardWeights, grade_all
@@ -31,7 +31,7 @@ class Suite:
 def evaluate(
     engine: Engine,
     suite: Suite,
-    sampling: Sampling,
+    sampling: SamplingParams,
     to_prompt: Callable[[Problem], tuple[int, ...]],
     seed: int,
     opened: str = "",
@@ -48,7 +48,7 @@ def evaluate(
 def judged_answers(
     engine: Engine,
     suite: Suite,
-    sampling: Sampling,
+    sampling: SamplingParams,
     to_prompt: Callable[[Problem], tuple[int, ...]],
     seed: int,
     opened: str = "",

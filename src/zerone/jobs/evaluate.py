@@ -18,9 +18,9 @@ import torch
 from zerone.config import Config
 from zerone.config.sections import SamplingConfig
 from zerone.data.records import read_rows
-from zerone.engine.api import Sampling
+from zerone.engine.api import SamplingParams
+from zerone.engine.opening import open_loaded_engine
 from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
-from zerone.engine.torch.rollouts import TorchEngine
 from zerone.errors import EndpointUnusable, ModelError, UserError
 from zerone.evals.answerers import EndpointAnswerer, LocalAnswerer
 from zerone.evals.asking import Form, message_of, prompt_of
@@ -33,7 +33,8 @@ from zerone.files import refuse_overwriting
 from zerone.model.chat_template import TEMPLATE_FAULTS, check_template, render_chat
 from zerone.model.loading import Model, load_model
 from zerone.model.tokenizer import encode_prompt, encode_written, readable
-from zerone.processes.machine import keep_freed_memory, known_machine, precision_for
+from zerone.processes.machine import keep_freed_memory, precision_for
+from zerone.processes.threads import threads_for, use_threads
 from zerone.prompts.r1 import THINK_OPEN, Style, shown_examples
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.train.loop import opened_by_prompt
@@ -253,7 +254,7 @@ def _local(
 ) -> tuple[LocalAnswerer, dict[str, Any]]:
     """Open a model directory. A chat template is used where there is one, but for embedded suites."""
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or known_machine().threads)
+    use_threads(threads_for(config.model.threads))
     model = loaded or load_model(wanted.model, torch.float32)
     has_template = bool(getattr(model.tokenizer, "chat_template", None))
     if wanted.is_chat and not has_template:
@@ -265,7 +266,7 @@ def _local(
     sampling = _within(context if wanted.fits_budget else None, _sampling(wanted.drawing))
     precision = precision_for(model.module.config.hidden_size, config.model.precision)
     slots = _slots(config, model, sampling)
-    engine = TorchEngine.of_model(model, slots, precision)
+    engine = open_loaded_engine(model, slots, precision, config.engine, threads=config.model.threads)
     answerer = LocalAnswerer(
         identity=f"sha256:{model.sha256} {precision}",
         engine=engine,
@@ -318,8 +319,8 @@ def _encoder(model: Model, is_chat: bool) -> Callable[[str], tuple[int, ...]]:
     return partial(encode_written if is_chat else encode_prompt, model.tokenizer)
 
 
-def _sampling(drawing: SamplingConfig) -> Sampling:
-    return Sampling(
+def _sampling(drawing: SamplingConfig) -> SamplingParams:
+    return SamplingParams(
         temperature=drawing.temperature,
         top_p=drawing.top_p,
         top_k=drawing.top_k,
@@ -328,12 +329,12 @@ def _sampling(drawing: SamplingConfig) -> Sampling:
     )
 
 
-def _within(context: int | None, sampling: Sampling) -> Sampling:
+def _within(context: int | None, sampling: SamplingParams) -> SamplingParams:
     """Return how to draw, with no more tokens than a context has."""
     return sampling if context is None else replace(sampling, max_tokens=min(sampling.max_tokens, context))
 
 
-def _slots(config: Config, model: Model, sampling: Sampling) -> int:
+def _slots(config: Config, model: Model, sampling: SamplingParams) -> int:
     """Return how many answers are written at once: their keys and values get a quarter of the memory."""
     c = model.module.config
     heads = getattr(c, "num_key_value_heads", None) or c.num_attention_heads

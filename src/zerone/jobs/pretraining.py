@@ -29,8 +29,8 @@ from zerone.processes.machine import (
     commit_of_source,
     cpu_name,
     keep_freed_memory,
-    known_machine,
 )
+from zerone.processes.threads import threads_for, use_threads
 from zerone.runs.checkpoint import ModelPart, Progress, State, restore_newest, save_checkpoint
 from zerone.runs.directory import write_atomically
 
@@ -120,8 +120,8 @@ def make_base(config: Config, out: Path, say: Callable[[str], None], resume: boo
     """
     check_replaceable(out)
     keep_freed_memory()
-    threads = config.model.threads or known_machine().threads
-    torch.set_num_threads(threads)
+    threads = threads_for(config.model.threads)
+    use_threads(threads)
     architecture = Architecture()
     tokenizer = build_tokenizer(config.seed, architecture.vocabulary, _habits(config))
     model = new_model(architecture, config.seed, tokenizer.eos_token_id)

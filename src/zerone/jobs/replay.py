@@ -6,6 +6,7 @@ run's own, bit for bit; so a change of loss, optimiser, reward or code is seen a
 """
 
 import struct
+from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from sqlite3 import Row
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 from zerone.config import Config, build_config
 from zerone.config.reading import read_recipe
 from zerone.device import device_kind
-from zerone.engine.api import Request, Sampling
+from zerone.engine.api import Completion, Event, Request, SamplingParams, generate_with
 from zerone.engine.weights import WeightSource
 from zerone.errors import FileError, RunDirError
 from zerone.jobs.algorithm import algorithm_of
@@ -48,10 +49,12 @@ _ANSWERS = (
 
 
 class RecordedEngine:
-    """Gives the answers that a run has on file, in the order in which the run asked for them."""
+    """Gives the rollouts that a run has on file, in the order in which the run asked for them."""
 
     def __init__(self, run: RunDir) -> None:
         self.weight_version = 0
+        self.weight_hash = ""
+        self._asked: deque[Request] = deque()
         self._path = run.path
         self._groups = groupby(run.query(_ANSWERS), key=lambda row: (row["step"], row["position"]))
 
@@ -62,11 +65,35 @@ class RecordedEngine:
     def sleep(self) -> None:
         """Hold no weights, as ever."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[list[Rollout]]:
-        """Return the answers to these requests; raises RunDirError where the run asked for others."""
-        return [self._answers(request) for request in requests]
+    def close(self) -> None:
+        """Hold nothing, as ever."""
 
-    def _answers(self, request: Request) -> list[Rollout]:
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Take note of what is asked."""
+        self._asked.extend(requests)
+
+    def cancel(self, requests: Sequence[Request]) -> None:
+        """Forget these requests; what the run has on file for them is still to come."""
+        self._asked = deque(request for request in self._asked if request not in requests)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something was asked and not yet given."""
+        return bool(self._asked)
+
+    def events(self) -> list[tuple[Request, Event]]:
+        """Return the rollouts of the next request; raises RunDirError where the run asked for another."""
+        if not self._asked:
+            return []
+        request = self._asked.popleft()
+        return [(request, completion) for completion in self._completions(request)]
+
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> list[list[Rollout]]:
+        """Return the rollouts of these requests; raises RunDirError where the run asked for others."""
+        return generate_with(self, requests, sampling)
+
+    def _completions(self, request: Request) -> list[Completion]:
+        assert request.problem is not None
         found = next(self._groups, None)
         if found is None:
             raise RunDirError(
@@ -82,19 +109,18 @@ class RecordedEngine:
                 "data.*, prompt.*, rl.problems_per_step and rl.group_size as they were, and with rl.refill "
                 "also reward.*"
             )
-        return [_rollout(request, row) for row in rows]
+        self.weight_version = rows[0]["weight_version"]  # whatever the replay's own has come to
+        return [_completion_of(row) for row in rows]
 
 
-def _rollout(request: Request, row: Row) -> Rollout:
+def _completion_of(row: Row) -> Completion:
     length = len(row["logprobs"]) // 4
     if len(row["completion_ids"]) != len(row["logprobs"]):
         raise FileError(f"step {row['step']} has a completion without a log-probability for each token")
-    return Rollout(
-        problem=request.problem,
-        sample=row["sample"],
-        prompt_ids=request.prompt_ids,
-        completion_ids=_ints(row["completion_ids"]),
-        sampler_logprobs=struct.unpack(f"<{length}f", row["logprobs"]),
+    return Completion(
+        index=row["sample"],
+        token_ids=_ints(row["completion_ids"]),
+        logprobs=struct.unpack(f"<{length}f", row["logprobs"]),
         text=row["text"],
         finish=Finish(row["finish"]),
         weight_version=row["weight_version"],
@@ -141,7 +167,7 @@ def run_replay(config: Config, recorded: RunDir, run: RunDir, display: Display) 
         environment = prepare_run(config, run, resume=False, kind=device_kind(config.model.device))
         session = open_session(config, run, environment)
         state = new_state(session)
-        algorithm = algorithm_of(config, session.model.module, session.engine.dtype)
+        algorithm = algorithm_of(config, session.model.module, session.placement.device.dtype)
         display.start(config, run.read_environment())
         preferences = {kind: model.rewards for kind, model in session.reward_models.items()}
         engine = RecordedEngine(recorded)

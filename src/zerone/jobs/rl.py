@@ -5,17 +5,18 @@ between in the run directory. Killed at any moment it goes on with `resume`, and
 weights of the whole are those of an uninterrupted run, bit for bit on the same machine.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-import torch
 import transformers
 
 from zerone.config import Config
 from zerone.device import device_kind
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine
+from zerone.engine.opening import check_engine
 from zerone.errors import ConfigError, DataError, FileError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.files import JsonObject
@@ -27,7 +28,7 @@ from zerone.jobs.training import (
     OpenModel,
     Placement,
     adapter_inputs,
-    context_of,
+    check_can_sample,
     engine_of,
     new_trainer,
     open_policy,
@@ -35,9 +36,10 @@ from zerone.jobs.training import (
     with_microbatches,
 )
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model
+from zerone.model.loading import Model, context_of
 from zerone.model.tokenizer import encode_prompt
 from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import use_threads
 from zerone.prompts.r1 import Style, shown_examples, write_prompt
 from zerone.reward_model.opening import Rewarding, open_reward_models
 from zerone.rewards.ground_truth import is_for_a_model
@@ -72,14 +74,13 @@ class Display(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Everything that a run needs besides its learner."""
+    """Everything that a run needs besides its learner and its engine."""
 
     config: Config
     run: RunDir
     model: Model
     placement: Placement
     data: Data
-    engine: TorchEngine
     to_prompt: Callable[[Problem], tuple[int, ...]]
     reward_models: Mapping[str, Rewarding]
 
@@ -92,6 +93,7 @@ def run_zero(
     Raises UserError kinds before any long work; Interrupted after Ctrl-C, with all saved.
     """
     check_tracker(config)
+    check_engine(config.engine)
     run.lock()
     try:
         keep_to_commits(run)
@@ -99,10 +101,12 @@ def run_zero(
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         needs_rewards = algorithm is None or algorithm.needs_rewards
         session = open_session(config, run, environment, needs_rewards=needs_rewards)
-        chosen = algorithm or algorithm_of(config, session.model.module, session.engine.dtype)
-        state = new_state(session)
-        with tracked(config, run) as tracking:
-            return _train_and_measure(settled(session, state), state, display, chosen, tracking)
+        chosen = algorithm or algorithm_of(config, session.model.module, session.placement.device.dtype)
+        with contextlib.closing(engine_of(config, session.model, environment)) as engine:
+            state = new_state(session)
+            session = settled(session, state)
+            with tracked(config, run) as tracking:
+                return _train_and_measure(session, state, engine, display, chosen, tracking)
     finally:
         run.unlock()
 
@@ -118,7 +122,7 @@ def open_session(
     """Load model and problems; check that prompts fit; write the run's first files."""
     keep_freed_memory()
     transformers.logging.disable_progress_bar()
-    torch.set_num_threads(environment["threads"])
+    use_threads(environment["threads"])
     data = data_of(config)
     problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
     rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here
@@ -129,7 +133,7 @@ def open_session(
     model = open_model(config, placement)
     to_prompt = prompt_encoder(config, model)
     context = context_of(model)
-    engine = engine_of(config, model, placement)
+    check_can_sample(config, model)
     check_lengths(config, to_prompt, problems, context)
     reward_models = open_reward_models(config)
     judges = {kind: found.sha256 for kind, found in reward_models.items()}
@@ -147,7 +151,6 @@ def open_session(
         model=model,
         placement=placement,
         data=data,
-        engine=engine,
         to_prompt=to_prompt,
         reward_models=reward_models,
     )
@@ -212,7 +215,12 @@ def settled(session: Session, state: TrainState) -> Session:
 
 
 def _train_and_measure(
-    session: Session, state: TrainState, display: Display, algorithm: Algorithm, tracking: Tracking
+    session: Session,
+    state: TrainState,
+    engine: Engine,
+    display: Display,
+    algorithm: Algorithm,
+    tracking: Tracking,
 ) -> dict[str, Any]:
     config, run = session.config, session.run
     tokenizer = session.model.tokenizer
@@ -222,7 +230,7 @@ def _train_and_measure(
     display.start(config, run.read_environment())
 
     def evaluate_once(step: int) -> None:
-        _evaluate_once(session, state, step, display, tracking)
+        _evaluate_once(session, state, engine, step, display, tracking)
 
     with upkeep.attending(evaluate_once) as attend:
 
@@ -240,7 +248,7 @@ def _train_and_measure(
             preferences=preferences,
             failed=FailureLog(run=run, say=say_on_stderr),
         )
-        train(config, state, session.engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
+        train(config, state, engine, session.data.mixture, session.to_prompt, run, hooks, algorithm)
         upkeep.save()
         attend.evaluate(config.rl.steps)
     state.trainer.save(run.model_path, tokenizer)
@@ -252,7 +260,7 @@ def _train_and_measure(
 
 
 def _evaluate_once(
-    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+    session: Session, state: TrainState, engine: Engine, step: int, display: Display, tracking: Tracking
 ) -> None:
     """Evaluate unless this step's evaluation is on file already."""
     config = session.config
@@ -260,9 +268,9 @@ def _evaluate_once(
         return
     is_whole = step in (0, config.rl.steps) or config.eval.during == "both"
     suites = [session.data.mixed, session.data.hard] if is_whole else [session.data.hard]
-    session.engine.update_weights(state.trainer.weights(), state.progress.updates)
+    engine.update_weights(state.trainer.weights(), state.progress.updates)
     start = time.perf_counter()
-    figures = {suite.name: _measure(session, suite) for suite in suites}
+    figures = {suite.name: _measure(session, engine, suite) for suite in suites}
     seconds = round(time.perf_counter() - start, 3)
     took = {"seconds": seconds, "peak_rss_bytes": peak_memory()}
     result = {"step": step, **took, "suites": figures}
@@ -271,10 +279,10 @@ def _evaluate_once(
     tracking.evaluation(result)
 
 
-def _measure(session: Session, suite: Suite) -> dict[str, Any]:
+def _measure(session: Session, engine: Engine, suite: Suite) -> dict[str, Any]:
     config = session.config
     return evaluate(
-        session.engine,
+        engine,
         suite,
         sampling_of(config),
         session.to_prompt,

@@ -6,19 +6,19 @@ goes on with `resume`, and the metrics and weights of the whole are those of an 
 bit for bit on the same machine.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
-
-import torch
 
 from zerone.config import Config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import split_problems
 from zerone.data.sources import open_source
 from zerone.device import device_kind
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine
+from zerone.engine.opening import check_engine
 from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
@@ -28,7 +28,7 @@ from zerone.jobs.training import (
     OpenModel,
     Placement,
     adapter_inputs,
-    context_of,
+    check_can_sample,
     engine_of,
     new_trainer,
     open_policy,
@@ -36,8 +36,9 @@ from zerone.jobs.training import (
     with_microbatches,
 )
 from zerone.jobs.upkeep import Upkeep, spent
-from zerone.model.loading import Model, quiet_transformers
+from zerone.model.loading import Model, context_of, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import use_threads
 from zerone.prompts.form import check_form
 from zerone.prompts.r1 import Style
 from zerone.runs.checkpoint import Progress
@@ -79,7 +80,7 @@ class Examples:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """Everything that a run needs besides its learner; without a suite there is no engine to ask."""
+    """Everything that a run needs besides its learner and its engine."""
 
     config: Config
     run: RunDir
@@ -87,7 +88,6 @@ class Session:
     placement: Placement
     examples: Examples
     suite: Suite | None
-    engine: TorchEngine
     to_prompt: Callable[[Problem], tuple[int, ...]]
 
     @property
@@ -103,16 +103,22 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     """
     require_data(config)
     check_tracker(config)
+    check_engine(config.engine)
     run.lock()
     try:
         keep_to_commits(run)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         session = open_session(config, run, environment)
-        state = _new_state(session)
         longest = max(e.num_tokens for e in (*session.examples.trained, *session.examples.held_out))
-        config = with_microbatches(config, run, state.trainer, "sft", longest)
-        with tracked(config, run) as tracking:
-            return _train_and_measure(replace(session, config=config), state, display, tracking)
+        with contextlib.ExitStack() as stack:
+            engine = None
+            if session.suite is not None:
+                engine = engine_of(config, session.model, environment)
+                stack.callback(engine.close)
+            state = _new_state(session)
+            session = replace(session, config=with_microbatches(config, run, state.trainer, "sft", longest))
+            tracking = stack.enter_context(tracked(config, run))
+            return _train_and_measure(session, state, engine, display, tracking)
     finally:
         run.unlock()
 
@@ -128,7 +134,7 @@ def open_session(
 ) -> Session:
     """Load model, data and suite; check that prompts fit; write the run's first files."""
     keep_freed_memory()
-    torch.set_num_threads(environment["threads"])
+    use_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
     with quiet_transformers():
@@ -137,7 +143,7 @@ def open_session(
     to_prompt = prompt_encoder(config, model)
     if suite is not None:
         check_lengths(config, to_prompt, suite.problems, context_of(model))
-    engine = engine_of(config, model, placement, must_sample=suite is not None)
+        check_can_sample(config, model)
     inputs = {
         "model_sha256": Input(name=config.model.path, sha256=model.sha256),
         **adapter_inputs(config),
@@ -151,7 +157,6 @@ def open_session(
         placement=placement,
         examples=examples,
         suite=suite,
-        engine=engine,
         to_prompt=to_prompt,
     )
 
@@ -216,7 +221,7 @@ def _new_state(session: Session) -> TrainState:
 
 
 def _train_and_measure(
-    session: Session, state: TrainState, display: Display, tracking: Tracking
+    session: Session, state: TrainState, engine: Engine | None, display: Display, tracking: Tracking
 ) -> dict[str, Any]:
     config, run = session.config, session.run
     upkeep = Upkeep(config=config, run=run, state=state, tokenizer=session.model.tokenizer)
@@ -225,7 +230,7 @@ def _train_and_measure(
     display.start(session.num_steps, run.read_environment())
 
     def evaluate_once(step: int) -> None:
-        _evaluate_once(session, state, step, display, tracking)
+        _evaluate_once(session, state, engine, step, display, tracking)
 
     with upkeep.attending(evaluate_once) as attend:
 
@@ -247,7 +252,12 @@ def _train_and_measure(
 
 
 def _evaluate_once(
-    session: Session, state: TrainState, step: int, display: Display, tracking: Tracking
+    session: Session,
+    state: TrainState,
+    engine: Engine | None,
+    step: int,
+    display: Display,
+    tracking: Tracking,
 ) -> None:
     """Evaluate unless this step's evaluation is on file already; keep the model if it is the best."""
     config, run = session.config, session.run
@@ -257,10 +267,10 @@ def _evaluate_once(
     start = time.perf_counter()
     loss = mean_loss(state.trainer.evaluating(), session.examples.held_out, config.sft.microbatch_tokens)
     suites = {}
-    if session.suite is not None:
-        session.engine.update_weights(state.trainer.weights(), state.progress.updates)
+    if session.suite is not None and engine is not None:
+        engine.update_weights(state.trainer.weights(), state.progress.updates)
         suites[session.suite.name] = evaluate(
-            session.engine,
+            engine,
             session.suite,
             sampling_of(config),
             session.to_prompt,

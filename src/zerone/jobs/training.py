@@ -17,11 +17,13 @@ from transformers import AutoModelForCausalLM
 
 from zerone.config import Config
 from zerone.device import Device, device_kind
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.api import Engine
+from zerone.engine.opening import open_engine
+from zerone.engine.serving import VLLM
 from zerone.errors import ConfigError, ModelError
 from zerone.identity import sha256_of_path
 from zerone.model.decoder import check_supported
-from zerone.model.loading import Model, decoder_fault, end_ids, load_model, read_model_files
+from zerone.model.loading import Model, decoder_fault, load_model, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
 from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
@@ -88,37 +90,28 @@ def open_without_weights(config: Config, placement: Placement) -> Model:
 OpenModel = Callable[[Config, Placement], Model]
 
 
-def context_of(model: Model) -> int:
-    """Return the most tokens of a sequence; raises ModelError where the model does not say it."""
-    context = getattr(model.module.config, "max_position_embeddings", None)
-    if not isinstance(context, int):
-        raise ModelError(
-            f"config.json in {model.path} has no max_position_embeddings; add the longest context"
-        )
-    return context
-
-
-def engine_of(config: Config, model: Model, placement: Placement, *, must_sample: bool = True) -> TorchEngine:
-    """Return the engine that samples from the policy, as yet without weights.
-
-    Raises ModelError for a model that has to be sampled from and cannot be.
-    """
+def check_can_sample(config: Config, model: Model) -> None:
+    """Raise ModelError for a model that the engine of `engine.kind` cannot sample from."""
+    if config.engine.kind == VLLM:
+        return
     try:
         check_supported(model.module.config)
     except ModelError as error:
-        if must_sample:
-            raise ModelError(
-                f"{model.path}: the built-in engine cannot sample this model ({error}), so it can be "
-                "fine-tuned by `zerone sft` with sft.suite=none, but neither evaluated nor trained by "
-                "reinforcement learning"
-            ) from error
-    return TorchEngine(
-        model.tokenizer,
-        end_ids(model),
-        context_of(model),
+        raise ModelError(
+            f"{model.path}: the built-in engine cannot sample this model ({error}), so it can be "
+            "fine-tuned by `zerone sft` with sft.suite=none, but neither evaluated nor trained by "
+            "reinforcement learning; engine.kind=vllm samples it"
+        ) from error
+
+
+def engine_of(config: Config, model: Model, environment: Mapping[str, Any]) -> Engine:
+    """Return the engine that samples from the policy; whoever samples gives it the weights first."""
+    return open_engine(
+        model,
         config.sampling.slots,
-        placement.device.dtype,
-        config=model.module.config,
+        environment["precision"],
+        config.engine,
+        threads=environment["threads"],
     )
 
 

@@ -18,6 +18,7 @@ import torch
 from zerone.config import Config
 from zerone.data.preferences import Pair
 from zerone.device import device_kind
+from zerone.engine.opening import check_engine
 from zerone.jobs import rl, sft
 from zerone.jobs.training import open_without_weights
 from zerone.model.loading import read_model_files
@@ -58,6 +59,7 @@ def try_sft(config: Config) -> str:
 def _opened(config: Config, open_session: Callable[..., Any]) -> Iterator[Any]:
     """Open a run as it would be opened, without its weights, in a folder that is removed."""
     check_tracker(config)
+    check_engine(config.engine)
     with tempfile.TemporaryDirectory() as folder:
         run = RunDir(Path(folder) / "trial")
         run.lock()

@@ -130,6 +130,16 @@ def find_directory(path: str, *, has_weights: bool = True) -> Path:
     return directory
 
 
+def context_of(model: Model) -> int:
+    """Return the most tokens of a sequence; raises ModelError where the model does not say it."""
+    context = getattr(model.module.config, "max_position_embeddings", None)
+    if not isinstance(context, int):
+        raise ModelError(
+            f"config.json in {model.path} has no max_position_embeddings; add the longest context"
+        )
+    return context
+
+
 def width_of(path: str) -> int:
     """Return the hidden size of the model that a `model.path` names; raises ModelError if there is none."""
     return int(read_config(find_directory(path, has_weights=False), any_architecture=True).hidden_size)

@@ -16,7 +16,7 @@ import torch
 
 from zerone.config import Config
 from zerone.config.sections import PromptConfig
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.opening import open_loaded_engine
 from zerone.evals.evaluate import judged_answers
 from zerone.evals.figures import figures_of, shares_of
 from zerone.evals.significance import compare
@@ -27,7 +27,8 @@ from zerone.jobs.rl import check_lengths, prompt_encoder
 from zerone.model.loading import load_model, quiet_transformers
 from zerone.pipeline.estimates import sampling_estimate
 from zerone.pipeline.graph import Estimate, StageDisplay, StageInputs
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import threads_for, use_threads
 from zerone.rewards.verifiers import prepare_verifiers
 from zerone.runs.directory import write_atomically
 from zerone.train.loop import opened_by_prompt, rules_of, sampling_of
@@ -129,7 +130,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     """Return pass@1 on the suite of all levels, with its interval and by problem, asked in a prompt."""
     config = config.model_copy(update={"prompt": prompt})
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or known_machine().threads)
+    use_threads(threads_for(config.model.threads))
     with quiet_transformers():
         model = load_model(path, torch.float32)
     suite = data_of(config).mixed
@@ -137,7 +138,7 @@ def _measure(config: Config, path: str, prompt: PromptConfig) -> dict[str, Any]:
     to_prompt = prompt_encoder(config, model)
     context = int(model.module.config.max_position_embeddings)
     check_lengths(config, to_prompt, suite.problems, context)
-    engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
+    engine = open_loaded_engine(model, config.sampling.slots, config.model.precision)
     answers = judged_answers(
         engine,
         suite,

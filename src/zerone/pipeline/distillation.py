@@ -20,7 +20,7 @@ import torch
 from zerone.config import Config
 from zerone.config.sections import RLConfig
 from zerone.curation.settings import make_rejection_samples
-from zerone.engine.torch.rollouts import TorchEngine
+from zerone.engine.opening import open_loaded_engine
 from zerone.errors import RunDirError
 from zerone.files import read_json
 from zerone.jobs.data import data_of
@@ -38,7 +38,8 @@ from zerone.pipeline.estimates import rl_estimate, sft_estimate
 from zerone.pipeline.graph import Source, Stage, StageDisplay, StageInputs, with_inputs
 from zerone.pipeline.rl_stage import BASE_MODEL, PROBLEMS
 from zerone.pipeline.students import base_stage
-from zerone.processes.machine import DTYPES, keep_freed_memory, known_machine, precision_for
+from zerone.processes.machine import DTYPES, keep_freed_memory, precision_for
+from zerone.processes.threads import threads_for, use_threads
 from zerone.runs.directory import RunDir, write_atomically
 from zerone.runs.records import RECORD_NAME, Records
 from zerone.train.advantage import credit
@@ -235,8 +236,8 @@ def steps_left(budget: float, spent: Sequence[int]) -> int:
 def _first_groups(config: Config, model: Model) -> list[Credited]:
     """Return what the first step will sample."""
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or known_machine().threads)
-    engine = TorchEngine.of_model(model, config.sampling.slots, config.model.precision)
+    use_threads(threads_for(config.model.threads))
+    engine = open_loaded_engine(model, config.sampling.slots, config.model.precision)
     groups = collect(config, engine, data_of(config).mixture, prompt_encoder(config, model), 0, Clock())
     return credit(groups, config.advantage.scale)
 

@@ -23,7 +23,8 @@ from zerone.model.loading import load_model, quiet_transformers, save_model
 from zerone.pipeline.estimates import pretraining_estimate
 from zerone.pipeline.graph import Source, Stage, StageDisplay, StageInputs
 from zerone.pipeline.rl_stage import BASE_MODEL
-from zerone.processes.machine import keep_freed_memory, known_machine
+from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import threads_for, use_threads
 from zerone.runs.lineage import Lineage, Node, lineage_of_model, model_directory
 
 STUDENTS: Mapping[str, Cut] = {
@@ -80,7 +81,7 @@ def students_of(stages: Iterable[str]) -> tuple[str, ...]:
 def _pretrain(name: str, config: Config, path: Path, resume: bool, display: StageDisplay) -> Path:
     """Cut and pre-train a student; a killed one goes on from its last checkpoint to the same weights."""
     keep_freed_memory()
-    torch.set_num_threads(config.model.threads or known_machine().threads)
+    use_threads(threads_for(config.model.threads))
     with quiet_transformers():
         base = load_model(config.model.path, torch.float32)
     module = cut_model(base.module, STUDENTS[name])

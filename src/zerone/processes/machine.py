@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from zerone.files import read_json
+from zerone.processes.sharing import Watch, own_cores
 
 Precision = Literal["fp32", "bf16"]
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -83,7 +84,7 @@ def commit_of_source() -> str | None:
 
 def available_cores() -> int:
     """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(own_cores())
 
 
 def measure_gflops(precision: Precision, threads: int, seconds: float = 0.1) -> float:
@@ -113,12 +114,20 @@ def _gflops_once(x: Tensor, weight: Tensor) -> float:
 
 
 def measure() -> Machine:
-    """Measure both precisions on half and all of the cores and choose the fastest."""
+    """Measure both precisions on half and all of the cores and choose the fastest.
+
+    Beside other processes all cores are taken: threads that wait for each other are measured too slow there,
+    which says nothing of the machine (`processes/threads.py`).
+    """
     cores = available_cores()
+    watch = Watch(time.process_time)
     speeds: dict[tuple[Precision, int], float] = {}
     for threads in sorted({max(1, cores // 2), cores}):
         for precision in DTYPES:
             speeds[precision, threads] = measure_gflops(precision, threads)
+    work = watch.look()
+    if work is not None and work.is_in_the_way(cores):
+        speeds = {key: speed for key, speed in speeds.items() if key[1] == cores}
     return choose(speeds, cores)
 
 

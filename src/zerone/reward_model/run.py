@@ -20,6 +20,7 @@ from zerone.files import write_json
 from zerone.identity import sha256_of_path
 from zerone.model.loading import hash_weights, load_model, quiet_transformers
 from zerone.processes.machine import keep_freed_memory
+from zerone.processes.threads import use_threads
 from zerone.reward_model.quality import measure_pairs, measure_safety
 from zerone.reward_model.scorer import RewardModel, new_head, save_reward_model
 from zerone.reward_model.training import Learner, Shape, train
@@ -68,7 +69,7 @@ def _train(config: Config, run: RunDir, resume: bool, say: Say) -> dict[str, Any
     keep_to_commits(run)
     environment = prepare_run(config, run, resume, precision="fp32")
     keep_freed_memory()
-    torch.set_num_threads(environment["threads"])
+    use_threads(environment["threads"])
     data = read_data(config)
     learner = _new_learner(config, data)
     data = leave_out_overlong(learner.model, data)

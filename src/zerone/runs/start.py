@@ -23,7 +23,8 @@ from zerone.device import Kind
 from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
 from zerone.model.loading import width_of
-from zerone.processes.machine import available_cores, commit_of_source, cpu_name, known_machine, precision_for
+from zerone.processes.machine import available_cores, commit_of_source, cpu_name, precision_for
+from zerone.processes.threads import threads_for
 from zerone.runs.checkpoint import checkpoints
 from zerone.runs.commands import command_of_process
 from zerone.runs.directory import RunDir, write_atomically
@@ -72,7 +73,7 @@ def prepare_run(
     if kind == "cuda" and wanted == "auto":
         wanted = "bf16"
     precision = precision or precision_for(width_of(config.model.path), wanted)
-    threads = config.model.threads or known_machine().threads
+    threads = threads_for(config.model.threads)
     return {
         **_program(),
         "platform": sys.platform,
@@ -116,12 +117,12 @@ def _program() -> dict[str, Any]:
 
 OF_MEMORY = (
     *("rl.microbatch_tokens", "sft.microbatch_tokens"),
-    *("model.gradient_checkpointing", "model.offload"),
+    *("model.gradient_checkpointing", "model.offload", "engine.gpu_share"),
 )
 """Options of memory and time, which change nothing but the last bits of sums."""
 
 OF_RESUMING = (
-    *("reward.if_function_changed", *OF_MEMORY),
+    *("reward.if_function_changed", "engine.timeout", *OF_MEMORY),
     *("log.sample_every", "log.tracker", "log.project", "log.name", "log.online"),
 )
 """Options that say how a run is resumed or shown, and so may be others than at its beginning."""

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from zerone.engine.jobs import Delta
+from zerone.engine.api import Delta
 from zerone.serve.exchange import Exchange
 from zerone.serve.refusals import Refusal
 from zerone.serve.wire import DONE, WholeWire, Wire, event, merged

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
 import zerone
-from zerone.engine.jobs import Decoding
+from zerone.engine.api import SamplingParams
 from zerone.errors import VerifierError
 from zerone.serve.answers import AnswerStream, answer_whole, events_of
 from zerone.serve.exchange import Asked, Exchange, deliver_in, room_for
@@ -187,7 +187,7 @@ def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:
         model=model,
         prompts=(prompt.ids,),
         num_samples=body.num_samples,
-        decoding=_decoding(
+        sampling=_sampling(
             model,
             body,
             max_tokens=room_for(model, (prompt.ids,), body.num_wanted),
@@ -195,6 +195,7 @@ def _ask_chat(model: Served, body: ChatRequest, key: str) -> Asked:
             trained_stop=model.trained_stop,
             thinking_budget=body.thinking_budget,
         ),
+        seed=_seed(body),
         split=None if body.reasoning_format == "none" else prompt.split,
         key=key,
     )
@@ -225,12 +226,17 @@ def _complete(model: Served, body: CompletionRequest, key: str) -> Asked:
         model=model,
         prompts=prompts,
         num_samples=body.num_samples,
-        decoding=_decoding(
+        sampling=_sampling(
             model, body, max_tokens=room_for(model, prompts, body.num_wanted), num_top=body.logprobs
         ),
+        seed=_seed(body),
         split=None,
         key=key,
     )
+
+
+def _seed(body: Sampled) -> int:
+    return secrets.randbits(63) if body.seed is None else body.seed
 
 
 def _checked_ids(model: Served, ids: list[int]) -> tuple[int, ...]:
@@ -244,7 +250,7 @@ def _checked_ids(model: Served, ids: list[int]) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _decoding(
+def _sampling(
     model: Served,
     body: Sampled,
     *,
@@ -252,16 +258,15 @@ def _decoding(
     num_top: int | None,
     trained_stop: tuple[str, ...] = (),
     thinking_budget: int | None = None,
-) -> Decoding:
+) -> SamplingParams:
     """Put together what the request says and, where it says nothing, the model's own settings."""
-    return Decoding(
+    return SamplingParams(
         temperature=model.temperature if body.temperature is None else body.temperature,
         top_p=model.top_p if body.top_p is None else body.top_p,
         top_k=model.top_k if body.top_k is None else max(0, body.top_k),  # -1 is off, as in vLLM
         max_tokens=max_tokens,
-        stop=body.stops,
-        trained_stop=trained_stop,
-        seed=secrets.randbits(63) if body.seed is None else body.seed,
+        stop=trained_stop,
+        cut_stop=body.stops,
         num_top=num_top,
-        thinking_budget=thinking_budget,
+        reasoning_budget=thinking_budget,
     )

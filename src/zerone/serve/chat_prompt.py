@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from zerone.engine.jobs import Split
+from zerone.engine.api import Split
 from zerone.model.chat_template import TEMPLATE_FAULTS, render_chat
 from zerone.model.tokenizer import encode, encode_prompt, encode_written, readable
 from zerone.prompts.r1 import (

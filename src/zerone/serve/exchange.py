@@ -1,4 +1,4 @@
-"""One request under way: jobs handed to the scheduler, and their deltas as they arrive in the event loop.
+"""One request under way: requests handed to the scheduler, and their deltas as they arrive in the event loop.
 
 Whatever happens - all answered, client gone, engine failed - `close` gives the scheduler its rows
 back and counts the tokens.
@@ -9,7 +9,20 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from zerone.engine.jobs import Decoding, Deliver, Delta, Failure, Job, QueueFull, Split, sink_all
+from zerone.engine.api import (
+    Completion,
+    Deliver,
+    Delta,
+    Event,
+    Failure,
+    QueueFull,
+    Request,
+    SamplingParams,
+    Split,
+    Told,
+    seeds_of,
+    sink_all,
+)
 from zerone.serve.models import Served
 from zerone.serve.refusals import Refusal, broken, overloaded, too_long, unavailable
 from zerone.serve.telemetry import Telemetry, Usage
@@ -22,7 +35,8 @@ class Asked:
     model: Served
     prompts: Sequence[tuple[int, ...]]
     num_samples: int
-    decoding: Decoding
+    sampling: SamplingParams
+    seed: int
     split: Split | None
     key: str
 
@@ -50,13 +64,14 @@ class Exchange:
         self._started = time.monotonic()
         self._has_text = False
         self._is_closed = False
-        self._arrived: list[tuple[int, Delta | Failure]] = []
+        self._arrived: list[tuple[int, Event]] = []
         self._signal = asyncio.Event()
-        self._jobs = [
-            Job(
+        self._requests = [
+            Request(
                 prompt_ids=prompt,
-                num_samples=asked.num_samples,
-                decoding=asked.decoding,
+                seeds=seeds_of(asked.seed, asked.num_samples),
+                sampling=asked.sampling,
+                streams=True,
                 split=asked.split,
                 sink=self._sink(number * asked.num_samples),
             )
@@ -68,12 +83,12 @@ class Exchange:
         if asked.num_choices > scheduler.capacity:
             raise Refusal(400, f"this server takes {scheduler.capacity} answers at once; lower n", param="n")
         try:
-            scheduler.submit(self._jobs)
+            scheduler.submit(self._requests)
         except QueueFull as error:
             raise overloaded() from error
 
-    def _sink(self, first_choice: int) -> Callable[[Delta | Failure], None]:
-        def take(delta: Delta | Failure) -> None:
+    def _sink(self, first_choice: int) -> Callable[[Event], None]:
+        def take(delta: Event) -> None:
             self._arrived.append((first_choice, delta))
             self._signal.set()
 
@@ -91,9 +106,11 @@ class Exchange:
             if pieces:
                 yield pieces
 
-    def _counted(self, first: int, delta: Delta | Failure) -> tuple[int, Delta]:
+    def _counted(self, first: int, delta: Event) -> tuple[int, Delta]:
         if isinstance(delta, Failure):
             raise broken(delta.message) if delta.is_lasting else unavailable(delta.message)
+        if isinstance(delta, Completion):
+            raise AssertionError("a request that streams gets its text in pieces")
         if not self._has_text:
             self._has_text = True
             self._telemetry.time_first_token(self.asked.model.name, time.monotonic() - self._started)
@@ -105,14 +122,14 @@ class Exchange:
         """Stop what is still under way and charge for what was written."""
         if not self._is_closed:
             self._is_closed = True
-            self.asked.model.scheduler.cancel(self._jobs)
+            self.asked.model.scheduler.cancel(self._requests)
             self._telemetry.charge(self.asked.model.name, self.asked.key, self.usage)
 
 
 def deliver_in(loop: asyncio.AbstractEventLoop) -> Deliver:
     """Return how a scheduler's thread hands deltas to an event loop: one wake-up for all."""
 
-    def deliver(deltas: Sequence[tuple[Job, Delta | Failure]]) -> None:
-        loop.call_soon_threadsafe(sink_all, deltas)
+    def deliver(told: Told) -> None:
+        loop.call_soon_threadsafe(sink_all, told)
 
     return deliver

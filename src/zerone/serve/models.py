@@ -17,7 +17,7 @@ from zerone.config.reading import resolve_reference
 from zerone.config.sections import PromptConfig
 from zerone.data.demonstrations import read_demonstrations
 from zerone.engine.process import EngineProcess
-from zerone.engine.serving import TORCH, Engine, EngineSpec, load_engine
+from zerone.engine.serving import TORCH, EngineHost, EngineSpec, load_engine
 from zerone.errors import ConfigError, ModelError, UserError, ZeroneError
 from zerone.model.chat_template import check_template
 from zerone.model.loading import EMBEDDED, ModelFiles, generation_settings, read_model_files
@@ -54,7 +54,7 @@ class Served:
     context: int
     tokenizer: Any
     prompter: Prompter
-    scheduler: Engine
+    scheduler: EngineHost
     temperature: float
     top_p: float
     top_k: int
@@ -90,7 +90,7 @@ def open_models(given: Sequence[str], limits: Limits, engine_kind: str = TORCH) 
     return models
 
 
-def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], Engine]) -> Served:
+def _opened(given: str, limits: Limits, start: Callable[[EngineSpec], EngineHost]) -> Served:
     run, directory = locate_model(given)
     files = read_model_files(directory)
     context = min(int(files.config.max_position_embeddings), MAX_POSITIONS)

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from pydantic import ValidationError
 
-from zerone.engine.jobs import Decoding, Delta, Failure, Job
+from zerone.engine.api import Completion, Event, Failure, Request, SamplingParams, seeds_of
 from zerone.escaping import visible
 from zerone.serve.exchange import room_for
 from zerone.serve.models import Served
@@ -32,7 +32,8 @@ HELP = "/again asks once more, /clear forgets what was said, /quit or Ctrl-D end
 class Manner:
     """How to answer: the sampling (max_tokens 0 is up to the end of the context), and the thought."""
 
-    decoding: Decoding
+    sampling: SamplingParams
+    seed: int
     thinks: bool
     shows_thought: bool
 
@@ -80,15 +81,15 @@ class Chat:
             print("this line is not in UTF-8; write it again", file=self._notes)
             return
         try:
-            job, arriving = self._job([*self._history, asked])
+            request, arriving = self._request([*self._history, asked])
         except Refusal as refusal:
             print(f"{refusal.renamed('question', '--max-tokens')} (/clear starts anew)", file=self._notes)
             return
-        self._model.scheduler.submit([job])
+        self._model.scheduler.submit([request])
         try:
             answer = self._show(arriving)
         except KeyboardInterrupt:
-            self._model.scheduler.cancel([job])
+            self._model.scheduler.cancel([request])
             if not self._is_terminal:
                 raise
             print(f"{_PLAIN}\n(stopped)", file=self._notes)
@@ -98,21 +99,22 @@ class Chat:
             self._is_last_kept = True
             self._history += [asked, Message(role="assistant", content=answer)]
 
-    def _job(self, messages: list[Message]) -> tuple[Job, "queue.SimpleQueue[Delta | Failure]"]:
+    def _request(self, messages: list[Message]) -> tuple[Request, "queue.SimpleQueue[Event]"]:
         prompt = self._model.prompter.encode_chat(messages, thinks=self._manner.thinks)
-        decoding = self._manner.decoding
-        max_tokens = room_for(self._model, [prompt.ids], decoding.max_tokens or None)
-        arriving: queue.SimpleQueue[Delta | Failure] = queue.SimpleQueue()
-        job = Job(
+        sampling = self._manner.sampling
+        max_tokens = room_for(self._model, [prompt.ids], sampling.max_tokens or None)
+        arriving: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        request = Request(
             prompt_ids=prompt.ids,
-            num_samples=1,
-            decoding=replace(decoding, max_tokens=max_tokens, seed=decoding.seed or secrets.randbits(63)),
+            seeds=seeds_of(self._manner.seed or secrets.randbits(63), 1),
+            sampling=replace(sampling, max_tokens=max_tokens),
+            streams=True,
             split=prompt.split,
             sink=arriving.put,
         )
-        return job, arriving
+        return request, arriving
 
-    def _show(self, arriving: "queue.SimpleQueue[Delta | Failure]") -> str | None:
+    def _show(self, arriving: "queue.SimpleQueue[Event]") -> str | None:
         """Print an answer as it comes; return it, or None where the engine failed."""
         begun = time.monotonic()
         answer, num_thought, is_folded = "", 0, False
@@ -121,6 +123,8 @@ class Chat:
             if isinstance(delta, Failure):
                 print(delta.message, file=self._notes)
                 return None
+            if isinstance(delta, Completion):
+                raise AssertionError("a request that streams gets its text in pieces")
             num_thought += delta.num_reasoning_tokens
             if delta.reasoning and self._manner.shows_thought:
                 self._write(delta.reasoning, is_dim=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from zerone.engine.jobs import Delta, TokenLogprob
+from zerone.engine.api import Delta, TokenLogprob
 from zerone.serve.models import Served
 from zerone.serve.telemetry import Usage
 

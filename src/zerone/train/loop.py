@@ -12,7 +12,7 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.data.mixture import Mixture
-from zerone.engine.api import Engine, Request, Sampling
+from zerone.engine.api import Engine, Request, SamplingParams
 from zerone.errors import TrainingError
 from zerone.prompts.r1 import THINK_OPEN, Style
 from zerone.rewards.language import lingua_detector
@@ -177,10 +177,10 @@ def collect(
     return groups
 
 
-def sampling_of(config: Config) -> Sampling:
+def sampling_of(config: Config) -> SamplingParams:
     """Return the sampling settings as the engine takes them."""
     s = config.sampling
-    return Sampling(
+    return SamplingParams(
         temperature=s.temperature, top_p=s.top_p, top_k=s.top_k, max_tokens=s.max_tokens, stop=tuple(s.stop)
     )
 
