@@ -1,4 +1,4 @@
-"""Makes the pages of reference/ from the code: options from the option tree, commands from typer, Python from signatures.
+"""Makes the pages of reference/ from the code: options, commands as typer has them, the Python API.
 
 Run it after a change of an option or a command: `python docs/write_reference.py`. A test compares.
 """
@@ -39,8 +39,8 @@ Made from the code by `docs/write_reference.py`. Exit codes: 0 done, 1 failure, 
 _PYTHON = """\
 # Python API
 
-Made from the code by `docs/write_reference.py`. After this page you can train, read a run, grade and export from Python; the
-[notebook](../first_run.ipynb) uses most of it. Everything else in the package may change between versions.
+Made from the code by `docs/write_reference.py`. After this page you can train, read a run, grade and export
+from Python; the [notebook](../first_run.ipynb) uses most of it. All else in the package may change.
 
 ```python
 from pathlib import Path

@@ -22,6 +22,7 @@ from typer.main import get_command
 import write_figure
 import write_notebook
 import write_reference
+from pages import blocks, commands_of, typed_lines
 from processes import arguments_of, call_main, environment_of_runs
 from scripted import save_talking_model, write_problems
 from zerone.cli.main import app
@@ -202,20 +203,6 @@ def test_each_page_opens_with_what_its_reader_can_do_afterwards(name: str) -> No
 # What a reader pastes -----------------------------------------------------------------------------
 
 
-def typed_lines(text: str) -> Iterator[str]:
-    """Yield the lines of a page's shell blocks, joined where a backslash continues them."""
-    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield from block.replace("\\\n", " ").splitlines()
-
-
-def commands_of(text: str) -> list[list[str]]:
-    """Return the arguments of every `zerone` command of a page, without its comment."""
-    typed = (line.strip() for line in typed_lines(text))
-    lines = [re.sub(r"\s# .*$", "", line) for line in typed if line.startswith("zerone ")]
-    commands = [shlex.split(line)[1:] for line in lines]
-    return [command[: command.index("<")] if "<" in command else command for command in commands]
-
-
 # What click raises: typer brings a click of its own.
 WRONG: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
@@ -277,10 +264,18 @@ def test_a_command_that_does_not_exist_would_be_found(command: str, complaint: s
     assert complaint in str(complaint_of(command.split()))
 
 
+def test_blocks_of_other_languages_hide_none_of_the_shell() -> None:
+    """A page with a diagram once had all its later commands taken for prose."""
+    page = "```mermaid\na --> b\n```\ntext\n```sh\nzerone r1\n```\n- x\n  ```sh\n  zerone zero\n  ```\n"
+    assert [language for language, _ in blocks(page)] == ["mermaid", "sh", "sh"]
+    assert commands_of(page) == [["r1"], ["zero"]]
+    assert any(page == "README.md" and "reward.function" in command for page, command in PASTED)
+
+
 def test_commands_are_read_from_pages() -> None:
     page = "x\n```sh\nzerone zero a.b='#1 x' \\\n  --quiet  # why\nmake zero\n```\n`zerone r1`\n"
     assert commands_of(page) == [["zero", "a.b=#1 x", "--quiet"]]
-    assert len(PASTED) > 60
+    assert len(PASTED) > 110
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
