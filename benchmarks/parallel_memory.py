@@ -11,6 +11,9 @@ The model has the shape of SmolLM2-135M. Peaks are bytes of tensors held at once
 times are the best of several, in turn. Without torchao or peft their lines are left out, and that is said.
 """
 
+import zerone  # noqa: F401 - before torch, which reads once how threads wait
+
+# isort: split
 import argparse
 import json
 import time

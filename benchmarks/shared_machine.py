@@ -56,7 +56,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.set_defaults(problems=16, group=4, max_tokens=96)
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="busy processes beside ours")
     parser.add_argument("--more", nargs="*", default=[], metavar="NAME=VALUE", help="further settings to try")
-    parser.add_argument("--limit", type=float, default=240.0, help="seconds after which no work begins")
+    parser.add_argument("--limit", type=float, default=200.0, help="seconds after which no work begins")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -95,15 +95,20 @@ def test_page_says_that_only_the_seed_differs_and_gives_the_mean(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("commit", "abc"), ("model_sha256", "abc"), ("precision", "bf16"), ("cpu", f"{'x' * 20} 2")],
+    ("key", "first", "second"),
+    [
+        ("commit", "abc", "def"),
+        ("model_sha256", "abc", "def"),
+        ("precision", "fp32", "bf16"),
+        ("cpu", f"{'x' * 20} 1", f"{'x' * 20} 2"),
+    ],
 )
 def test_runs_with_other_surroundings_do_not_differ_in_the_seed_only(
-    tmp_path: Path, key: str, value: str
+    tmp_path: Path, key: str, first: str, second: str
 ) -> None:
     runs = make_runs(tmp_path, seed="7")
-    for run, facts in zip(runs, ({key: f"{'x' * 20} 1"}, {key: value}), strict=True):
-        write_atomically(run.path / "environment.json", json.dumps(run.read_environment() | facts))
+    for run, value in zip(runs, (first, second), strict=True):
+        write_atomically(run.path / "environment.json", json.dumps(run.read_environment() | {key: value}))
     text = Page(render_comparison(runs, 0.04)).text
     assert f"They differ in seed, {key.replace('_', ' ')}." in text
     assert "that of chance" not in text

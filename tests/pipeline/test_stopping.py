@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines import Made, Notes, small_graph, small_pipeline
+from zerone.engine.api import Event, Request
+from zerone.engine.child import ChildEngine
 from zerone.errors import Interrupted
 from zerone.evals import evaluate as evaluation
 from zerone.identity import sha256_of_path
@@ -105,6 +107,27 @@ def test_a_running_evaluation_is_broken_off_and_made_again(
     assert {step: found["suites"] for step, found in first.read_evals().items()} == {
         step: found["suites"] for step, found in RunDir(whole / "run" / "first").read_evals().items()
     }
+
+
+def test_an_evaluation_by_a_child_process_is_broken_off_too(
+    whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines: list[ChildEngine] = []
+
+    def events(engine: ChildEngine) -> list[tuple[Request, Event]]:
+        engines.append(engine)
+        send(signal.SIGTERM)
+        raise AssertionError("an evaluation went on")
+
+    changes = {"first": ("engine.kind=process",)}
+    monkeypatch.setattr(ChildEngine, "events", events)
+    with pytest.raises(Interrupted, match="stopped in stage first; resume with: "):
+        small_pipeline(whole, "child", changes=changes).run(False, Notes())
+    monkeypatch.undo()
+    assert len(engines) == 1
+    assert not engines[0]._process.is_alive
+    small_pipeline(whole, "child", changes=changes).run(True, Notes())
+    assert models_of(whole / "child") == models_of(whole / "run")
 
 
 def changed(stage: str, run: Callable[..., Made]) -> Graph:

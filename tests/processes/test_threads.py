@@ -38,11 +38,8 @@ def test_a_crowd_is_threads_that_come_and_go() -> None:
     before = num_threads_of_process()
     for _ in range(3):
         seen = [team.is_there]
-        changes: list[Callable[[], None]] = [
-            partial(team.gather, 2, 2),
-            partial(team.gather, 2, 2),
-            team.disperse,
-        ]
+        gather = partial(team.gather, 2, 2)
+        changes: tuple[Callable[[], None], ...] = (gather, gather, team.disperse)
         for change in changes:
             change()
             seen.append(team.is_there)

@@ -70,7 +70,7 @@ def _shown(
 
 def test_last_step_is_shown_by_default(run: RunDir) -> None:
     text = _shown(run)
-    assert "step 2: 2 groups, 6 rollouts, 66.7% right" in text
+    assert "step 2: 2 groups, 6 rollouts, 66.7% correct" in text
     assert "First question" not in text
     assert "First question" in _shown(run, 1)
 

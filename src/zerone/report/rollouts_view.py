@@ -90,7 +90,7 @@ def _headline(run: RunDir, step: int, samples: Sequence[Sample]) -> Text:
     right = sum(sample.is_right for sample in samples) / len(samples)
     reward = sum(sample.reward for sample in samples) / len(samples)
     counts = f"{plural(num_groups, 'group')}, {plural(len(samples), 'rollout')}"
-    return Text(f"{run.path}, step {step}: {counts}, {percent(right)} right, mean reward {number(reward)}")
+    return Text(f"{run.path}, step {step}: {counts}, {percent(right)} correct, mean reward {number(reward)}")
 
 
 def _group_table(samples: Sequence[Sample]) -> Table:
@@ -98,7 +98,7 @@ def _group_table(samples: Sequence[Sample]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("group", justify="right", no_wrap=True)
     table.add_column("problem", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name in ("family/level", "right", "reward", "tokens"):
+    for name in ("family/level", "correct", "reward", "tokens"):
         table.add_column(name, justify="left" if name == "family/level" else "right", no_wrap=True)
     for group in _groups(samples):
         first, size = group[0], len(group)
