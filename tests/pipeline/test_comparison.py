@@ -224,7 +224,7 @@ def test_summary_of_all_stages_is_on_the_page_of_one_run_and_of_several(tmp_path
         assert "1.2 M" in page.text
     models = summary_of_stages()["models"]
     run.write_summary(summary_of_stages(models=models | {"base": models["r1_zero"]}))
-    assert "From 80.0% to 90.0% right on the reasoning suite in four stages" in Page(render(run)).text
+    assert "From 80.0% to 90.0% correct on the reasoning suite in four stages" in Page(render(run)).text
 
 
 def test_run_through_all_stages_needs_no_settings_of_its_own(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_curves_of_each_stage_of_reinforcement_learning_are_on_the_page(pipeline
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.elements}
     assert "All 4 stages done" in page.text
     assert "3 steps of 3" in page.text
-    assert page.text.count("Reward and its parts") == 1, "second is fine-tuned and has no reward"
+    assert page.text.count("Reward and its components") == 1, "second is fine-tuned and has no reward"
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert ids >= {(attributes["href"] or "")[1:] for tag, attributes in page.elements if tag == "a"}
 
@@ -59,7 +59,7 @@ def test_cost_samples_and_the_papers_settings_are_on_the_page(pipeline: Path) ->
     assert "<th>cost</th><th>first</th><th>second</th><th>all stages</th>" in html
     sampled = sum(line["num_sampled_tokens"] for line in RunDir(pipeline / "first").read_metrics())
     assert f"<th>tokens sampled</th><td>{sampled:,}</td><td>\u2013</td><td>\u2013</td>" in html
-    assert "Reflection words" in page.text and "Right after a failed try" in page.text
+    assert "Reflection words" in page.text and "Recovered after a failed try" in page.text
     assert "Answers of first that notice a failed try" in page.text
     assert '<article class="sample">' in html, "the first and the last step beside each other"
     assert "Settings of first beside the paper's" in page.text
@@ -73,7 +73,7 @@ def test_price_of_a_core_reaches_the_page_of_a_pipeline(pipeline: Path, tmp_path
 
 
 def test_a_stage_of_fine_tuning_has_a_page_of_its_own(pipeline: Path) -> None:
-    assert "Loss on answers held out from" in Page(render(RunDir(pipeline / "second"))).text
+    assert "Held-out loss from" in Page(render(RunDir(pipeline / "second"))).text
 
 
 def test_ppo_without_its_times_is_beside_nothing(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_students_are_compared_problem_by_problem_where_a_run_wrote_that_down() 
         Cell(value="\u22125.0%", interval="\u22128.0% to \u22122.0%"),
     ]
     beside = beside_students(summary)
-    assert beside is not None and beside.heads[-1] == "small distilled minus it, by problem"
+    assert beside is not None and beside.heads[-1] == "small distilled minus it, paired"
     assert {label: cells[-1].value for label, cells in beside.rows} == {
         "large, undistilled": "+10.0%",
         "embedded, undistilled": "+2.0%",

@@ -46,7 +46,7 @@ def by_size(summary: Summary) -> Figure | None:
         return None
     chart = Chart(
         title="Distilled, and by reinforcement learning directly",
-        y_label="right answers",
+        y_label="correct",
         x_label=x_label,
         series=series,
         scale="share",

@@ -79,7 +79,7 @@ def reward_models(summary: Summary) -> Table | None:
                 ],
             )
         )
-    heads = ["reward model", "held out", "before", "right", "calibration error", "correlation with length"]
+    heads = ["reward model", "held out", "before", "correct", "calibration error", "correlation with length"]
     return Table(heads=heads, rows=rows)
 
 
@@ -87,7 +87,7 @@ _COMPARED: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "total_s": ("seconds a step", number),
     "train_s": ("of it training", number),
     "state_bytes": ("weights and optimiser, MB", lambda value: number(value / 1e6)),
-    "accuracy": ("right in the last of them", percent),
+    "accuracy": ("correct in the last of them", percent),
 }
 """What the stage `ppo` compares (docs/pipeline.md), and how it is written."""
 
