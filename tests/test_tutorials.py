@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ GSM8K = [
     for i in range(60)
 ]
 PROBLEMS = [{"prompt": f"What is {i}+3?", "answer": str(i + 3), "source": "Ann"} for i in range(60)]
-FILES = {
+FILES: dict[str, list[dict[str, Any]]] = {
     "gsm8k_train.jsonl": GSM8K,
     "gsm8k_test.jsonl": GSM8K[:3],
     "train.jsonl": GSM8K,

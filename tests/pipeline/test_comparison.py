@@ -119,7 +119,7 @@ def test_values_beside_the_papers_stand_in_the_order_of_the_runs(tmp_path: Path)
     write_atomically(runs[1].config_path, to_yaml(build_config({}, ["rl.steps=3", "rl.group_size=4"])))
     rows = {row.label: row.here for row in beside_paper(name_runs([read_record(run) for run in runs]))}
     assert rows["Answers per question (group size)"] == "16 / 4 / 16"
-    assert rows["Rollout phases (steps here)"] == "3"
+    assert rows["Training steps"] == "3"
 
 
 def test_runs_called_alike_are_told_apart_by_their_path(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def conclusion(found: Audit) -> str:
     if growing:
         return (
             f"{counted}, and {', '.join(growing)} grew with training, as a policy that exploits its reward "
-            "would make it: read the examples and mend the verifier"
+            "would make it: read the examples and fix the verifier"
         )
     return f"{counted}; no kind grew with training"
 
