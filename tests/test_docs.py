@@ -192,6 +192,26 @@ def test_the_stage_table_of_the_readme_is_that_of_the_results() -> None:
 
 PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 
+NAMED = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|jsonl|yaml|svg|png))`")
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}" for page in PAGES if page != "lab_notebook.md")]
+)
+def test_files_that_a_page_names_exist(name: str) -> None:
+    """Of the repository, or of the package by its path within it."""
+    roots = (ROOT, ROOT / "src", ROOT / "src" / "zerone", DOCS)
+    named = NAMED.findall(page_text(name))
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
+def test_files_named_on_pages_are_found() -> None:
+    assert NAMED.findall("`train/loop.py` `brief.py` `docs/assets/zero.svg`") == [
+        "train/loop.py",
+        "docs/assets/zero.svg",
+    ]
+    assert sum(len(NAMED.findall(page_text(f"docs/{page}"))) for page in PAGES) > 60
+
 
 @pytest.mark.parametrize("name", PAGES)
 def test_each_page_opens_with_what_its_reader_can_do_afterwards(name: str) -> None:
