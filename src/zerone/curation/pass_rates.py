@@ -53,7 +53,7 @@ def measure_pass_rates(config: Config, path: Path, num_samples: int, show: Show)
     if not problems:
         raise ConfigError(
             "pass rates are of a fixed set of problems; name one by data.path or data.mixture (those of a "
-            "family are drawn anew, without end)"
+            "family are generated without end)"
         )
     prepare_verifiers(data.verifiers)
     check_engine(config.engine)

@@ -204,7 +204,7 @@ class Pipeline:
         """Return the record of a finished stage, with its outputs as they are now."""
         record = self._records.read(name)
         if record is None or not record.is_done:
-            raise AssertionError(f"stage {name} is not done, and is asked for")
+            raise AssertionError(f"stage {name} is not done, and was named")
         return self._records.as_on_disk(record)
 
     def _source_lineage(self, stage: Stage, role: str, source: Source) -> Lineage:
