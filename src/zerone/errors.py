@@ -55,6 +55,10 @@ class ExportError(UserError, OSError):
     """A model cannot be written in the wanted form, or not to the wanted place."""
 
 
+class RankError(ZeroneError, RuntimeError):
+    """A process of a training on several ranks is missing, unlike the others, lost, or failed."""
+
+
 class Interrupted(ZeroneError):
     """The user asked for a stop; the run is saved and `--resume` goes on."""
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from fakes import NUM_TOKENS, Shape, byte_tokenizer, tiny_model
@@ -18,7 +19,7 @@ from training import Learner, make_learner, update
 from zerone.config import Config
 from zerone.errors import CheckpointError
 from zerone.model.loading import load_model, write_model
-from zerone.runs.checkpoint import Progress, checkpoints, load_checkpoint, save_checkpoint
+from zerone.runs.checkpoint import SHARDS_NAME, Progress, checkpoints, load_checkpoint, save_checkpoint
 
 CONFIG = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01)
 PPO = make_config(rl__minibatches=1, rl__max_mismatch_kl=1e9, loss__kl_coef=0.01, rl__algorithm="ppo")
@@ -287,3 +288,89 @@ def test_sizes_of_the_files_that_do_not_fit_differ(tmp_path: Path) -> None:
         for name in ("model/tokenizer.json", "model/model.safetensors", "optimizer.safetensors")
     ]
     assert sizes[0] < sizes[1] < sizes[2]
+
+
+# Shards -------------------------------------------------------------------------------------------
+
+
+def tensors_by_part(learner: Learner) -> dict[str, dict[str, torch.Tensor]]:
+    """Return what a checkpoint of several ranks keeps, whole."""
+    optimizer = {
+        f"{number}.{name}": value.detach().clone().reshape(value.shape or (1,))
+        for number, values in learner.optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+    }
+    return {"model": copies(learner.module), "reference": copies(learner.reference), "optimizer": optimizer}
+
+
+def write_cut(directory: Path, learner: Learner, num_ranks: int) -> Path:
+    """Write a checkpoint as so many ranks would: rows cut as torch.chunk does, one-row tensors at rank 0."""
+    path = directory / "step_000003"
+    (path / SHARDS_NAME).mkdir(parents=True)
+    (path / "progress.json").write_text('{"step": 3, "updates": 7}', encoding="utf-8")
+    for part, tensors in tensors_by_part(learner).items():
+        for rank in range(num_ranks):
+            pieces, rows = {}, {}
+            for name, tensor in tensors.items():
+                size = -(-len(tensor) // num_ranks)
+                start = min(rank * size, len(tensor))
+                if (piece := tensor[start : start + size]).numel():
+                    pieces[name] = piece.clone()
+                    rows[name] = {"start": start, "shape": list(tensor.shape)}
+            about = json.dumps({"num_ranks": num_ranks, "rows": rows})
+            save_file(
+                pieces, path / SHARDS_NAME / f"{part}.{rank:05d}.safetensors", metadata={"zerone": about}
+            )
+    return path
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2, 3, 7, 40])
+def test_shards_of_any_number_of_ranks_are_put_together(tmp_path: Path, num_ranks: int) -> None:
+    learner = trained_learner()
+    path = write_cut(tmp_path, learner, num_ranks)
+    other = new_learner(seed=5)
+    assert load(path, other) == Progress(step=3, updates=7)
+    found, expected = state_of(other), state_of(learner)
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def rewrite_index(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change what a file of shards says of its pieces."""
+    with safe_open(str(path), framework="pt") as file:
+        about = json.loads(file.metadata()["zerone"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+    change(about)
+    save_file(tensors, path, metadata={"zerone": json.dumps(about)})
+
+
+def first_row(about: dict[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = next(iter(about["rows"].values()))
+    return row
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes()[:-5]),
+        lambda path: path.write_bytes(b""),
+        lambda path: save_file({}, path),
+        lambda path: rewrite_index(path, lambda about: about.update(num_ranks=3)),
+        lambda path: rewrite_index(path, lambda about: about.pop("num_ranks")),
+        lambda path: rewrite_index(path, lambda about: about.update(rows=[])),
+        lambda path: rewrite_index(path, lambda about: about.update(rows={})),
+        lambda path: rewrite_index(path, lambda about: first_row(about).update(start=1)),
+        lambda path: rewrite_index(path, lambda about: first_row(about).update(start="0")),
+        lambda path: rewrite_index(path, lambda about: first_row(about).update(shape=[1, 1])),
+        lambda path: rewrite_index(path, lambda about: first_row(about).update(shape=None)),
+        lambda path: rewrite_index(path, lambda about: about["rows"].pop(next(iter(about["rows"])))),
+    ],
+)
+@pytest.mark.parametrize("part", ["model.00001", "reference.00000", "optimizer.00001"])
+def test_damaged_shards_are_refused(tmp_path: Path, damage: Callable[[Path], object], part: str) -> None:
+    path = write_cut(tmp_path, trained_learner(num_updates=1), 2)
+    damage(path / SHARDS_NAME / f"{part}.safetensors")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load(path, new_learner())

@@ -146,3 +146,32 @@ def planned(number: int) -> Planned:
     """Return a stage of that number which is to run."""
     stage = replace(small_graph().stages[0], name=f"stage_{number}")
     return Planned(stage=stage, state=State.RUN, reason="", seconds=60.0, num_bytes=0)
+
+
+def distill_arguments(folder: Path, *changes: str) -> list[str]:
+    """Return the arguments of a small distillation; the folder holds model `talker` and its problems."""
+    return [
+        *("distill", str(folder / "talker"), str(folder / "talker"), "qwen_xs", "--on-policy"),
+        *(f"--run-dir={folder / 'run'}", f"model.path={folder / 'talker'}"),
+        *(f"data.path={folder / 'problems.jsonl'}", "data.eval_share=0.5", "*_distilled.data.eval_share=0.6"),
+        *("model.precision=fp32", "model.threads=1", "sampling.max_tokens=16", "sampling.slots=32"),
+        *("teacher_samples.curate.prompts=12", "teacher_samples.curate.samples=8", "curate.minimum=1"),
+        *(
+            "teacher_samples.curate.cap=8",
+            "*_pretrained.pretrain.steps=1",
+            "*_pretrained.pretrain.documents_per_step=2",
+        ),
+        *("*_distilled.sft.epochs=8", "*_distilled.sft.batch_size=2", "eval.problems=2"),
+        *(
+            "*_direct_rl.rl.problems_per_step=2",
+            "*_direct_rl.rl.group_size=2",
+            "*_direct_rl.rl.minibatches=2",
+        ),
+        *(
+            "*_on_policy.rl.steps=1",
+            "*_on_policy.rl.problems_per_step=2",
+            "*_on_policy.rl.group_size=2",
+            "eval.mixed_samples=1",
+        ),
+        *changes,
+    ]

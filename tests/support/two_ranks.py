@@ -1,7 +1,7 @@
 """One rank of trainings that torchrun starts, and the same trainings alone: `two_ranks.py OUT CASE...`.
 
-Each makes three updates by GRPO with a KL term and one by SFT, over an odd number of micro-batches, and
-writes losses, gradients and the weights that an engine would get.
+Each makes three updates by GRPO with a KL term, one by SFT and one by distillation, over an odd number of
+micro-batches, and writes losses, gradients and the weights that an engine would get.
 """
 
 import json
@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from architectures import PACKED, build
@@ -24,14 +23,19 @@ from zerone.device import Device
 from zerone.engine.weights import hash_of
 from zerone.model.lora import Adapters, Base, with_adapters
 from zerone.model.sharding import full_of
-from zerone.processes.ranks import Ranks, open_group, started_ranks
+from zerone.processes.orders import Message, Orders, follow, join
+from zerone.processes.ranks import ALONE, Ranks, started_ranks
 from zerone.train.batch import Batch, make_batches
+from zerone.train.distill import DistillObjective
+from zerone.train.distill import Sums as DistillSums
 from zerone.train.grpo import GrpoObjective
 from zerone.train.loss import Objective
 from zerone.train.metrics import StepSums
 from zerone.train.optim import adamw
 from zerone.train.parallel import ParallelSettings, ParallelTrainer
-from zerone.train.sft import Example, forward_backward
+from zerone.train.ranked import Own, RankedTrainer, trainer_actions
+from zerone.train.sft import Example, forward_backward, mean_loss
+from zerone.train.trainer import ModelPass, pass_over
 from zerone.types import Credited
 
 CASES = ("qwen3_tied", "llama", "gemma3", "lora")
@@ -96,9 +100,10 @@ def new_trainer(case: str, ranks: Ranks) -> ParallelTrainer:
     return ParallelTrainer(module, Device(), settings, ranks=ranks, reference=reference, base=base)
 
 
-def train(case: str, ranks: Ranks) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def train(
+    trainer: ParallelTrainer | RankedTrainer, teacher: ModelPass
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Make the updates; return figures, and gradients and weights by name."""
-    trainer = new_trainer(case, ranks)
     figures: dict[str, Any] = {"losses": [], "norms": [], "sums": []}
     tensors: dict[str, torch.Tensor] = {}
     for update in range(3):
@@ -112,13 +117,32 @@ def train(case: str, ranks: Ranks) -> tuple[dict[str, Any], dict[str, torch.Tens
     figures["losses"].append(forward_backward(trainer, examples(), 24))
     tensors |= gradients(trainer, "sft")
     figures["norms"].append(trainer.step(0.01))
+    distilled = DistillSums()
+    objective = DistillObjective(teacher, 0.7, distilled)
+    figures["losses"].append(trainer.forward_backward(batches(44), objective))
+    figures["sums"].append([distilled.kl, distilled.sampled_kl, distilled.entropy, distilled.num_tokens])
+    figures["norms"].append(trainer.step(0.01))
+    figures["held_out"] = mean_loss(trainer.evaluating(), examples(), 24)
+    with torch.no_grad():
+        told = list(pass_over(trainer.evaluating(), "logprobs", batches(44), 0.7))
+    figures["logprobs"] = [part.sum().item() for parts in told for part in parts]
+    reference = trainer.reference()
+    assert reference is not None
+    figures["reference"] = mean_loss(reference, examples(), 24)
     tensors |= {f"weights.{name}": tensor.clone().contiguous() for name, tensor in trainer.weights()}
     figures["hash"] = hash_of(trainer.weights())
     return figures, tensors
 
 
-def gradients(trainer: ParallelTrainer, name: str) -> dict[str, torch.Tensor]:
+def gradients(trainer: ParallelTrainer | RankedTrainer, name: str) -> dict[str, torch.Tensor]:
     """Return the gradients as they are, whole."""
+    if isinstance(trainer, ParallelTrainer):
+        return gradients_of(trainer, name)
+    return dict(trainer.orders("gradients", Message({"name": name}))[0].tensors)
+
+
+def gradients_of(trainer: ParallelTrainer, name: str) -> dict[str, torch.Tensor]:
+    """Return the gradients of this process, gathered by all ranks together."""
     return {
         f"{name}.{parameter_name}": full_of(parameter.grad).clone().contiguous()
         for parameter_name, parameter in trainer.module.named_parameters()
@@ -130,15 +154,33 @@ def main(folder: Path, cases: Sequence[str]) -> None:
     """Train as one of several ranks; the first writes."""
     torch.set_num_threads(1)
     ranks = started_ranks()
-    open_group(ranks, "cpu")
+    group, own = join(ranks, {}), Own()
+
+    def make(message: Message) -> Message:
+        own.trainer = new_trainer(message.values["case"], ranks)
+        own.teacher = own.trainer.reference()
+        return Message()
+
+    def gather(message: Message) -> Message:
+        return Message(tensors=gradients_of(own.parallel, message.values["name"]))
+
+    def hashed(message: Message) -> Message:
+        return Message({"hash": hash_of(own.parallel.weights())})
+
+    actions = {**trainer_actions(own), "make": make, "gradients": gather, "hash": hashed}
+    if not ranks.is_first:
+        follow(group, actions)
+        return
+    orders = Orders(group, actions)
     for case in cases:
-        figures, tensors = train(case, ranks)
-        assert len(set(ranks.each([figures["hash"]]))) == 1  # every rank sees the same full weights
-        if ranks.is_first:
-            (folder / f"{case}.json").write_text(json.dumps(figures), encoding="utf-8")
-            save_file(tensors, folder / f"{case}.safetensors")
-    ranks.wait()
-    dist.destroy_process_group()
+        orders("make", Message({"case": case}))
+        assert own.teacher is not None
+        figures, tensors = train(RankedTrainer(orders, own.parallel), own.teacher)
+        hashes = {reply.values["hash"] for reply in orders("hash")}
+        assert hashes == {figures["hash"]}  # every rank sees the same full weights
+        (folder / f"{case}.json").write_text(json.dumps(figures), encoding="utf-8")
+        save_file(dict(tensors), folder / f"{case}.safetensors")
+    group.close()
 
 
 # Seen from the test --------------------------------------------------------------------------------
@@ -163,9 +205,12 @@ def run_ranks(folder: Path, cases: Sequence[str]) -> None:
 def assert_same_as_one(folder: Path, case: str) -> None:
     """Compare what two ranks wrote with the same training in this process: equal but for sums' order."""
     found = json.loads((folder / f"{case}.json").read_text(encoding="utf-8"))
-    figures, tensors = train(case, Ranks())
+    trainer = new_trainer(case, ALONE)
+    teacher = trainer.reference()
+    assert teacher is not None
+    figures, tensors = train(trainer, teacher)
     assert found["num_batches"] == figures["num_batches"] == 3
-    for name in ("losses", "norms"):
+    for name in ("losses", "norms", "held_out", "logprobs", "reference"):
         assert found[name] == pytest.approx(figures[name], rel=1e-4)
     for mine, theirs in zip(figures["sums"], found["sums"], strict=True):
         assert theirs == pytest.approx(mine, rel=1e-4)

@@ -21,13 +21,14 @@ from zerone.engine.weights import GatheredWeights, ModuleWeights, hash_of
 from zerone.errors import ModelError
 from zerone.model.loading import load_model, save_model
 from zerone.model.sharding import full_of
+from zerone.processes.ranks import deal
 from zerone.runs.checkpoint import Progress, load_checkpoint, save_checkpoint
 from zerone.train.batch import make_batches
 from zerone.train.distill import DistillObjective, Sums
 from zerone.train.local import LocalTrainer
 from zerone.train.metrics import StepSums
 from zerone.train.optim import adamw
-from zerone.train.parallel import ParallelSettings, ParallelTrainer, blocks_of, deal, emptied
+from zerone.train.parallel import ParallelSettings, ParallelTrainer, blocks_of, emptied
 from zerone.train.sft import CrossEntropy, Example, forward_backward, mean_loss, microbatches
 from zerone.train.trainer import Objective, Trainer
 

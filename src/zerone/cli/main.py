@@ -5,6 +5,7 @@ same in a recipe. Heavy imports wait inside the commands, so that `--help` answe
 Exit codes: 0 done, 1 failure, 2 something the user can mend, 130 interrupted and saved.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -264,7 +265,7 @@ def recipes() -> None:
     """List the recipes of the package."""
     for name, path in recipe_paths().items():
         first_line = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        print(f"{name:<16} {first_line}")
+        print(f"{name:<18} {first_line}")
 
 
 @app.command()
@@ -351,7 +352,12 @@ def _run(console: Console) -> int:
     """Run the command and return its exit code."""
     try:
         check_surroundings(sys.argv)
-        app()
+        if "WORLD_SIZE" in os.environ:
+            from zerone.cli.ranks import run_ranked
+
+            run_ranked(app)
+        else:
+            app()
     except ZeroneError as error:
         kind = "interrupted" if error.exit_code == Interrupted.exit_code else "error"
         for line in (f"{kind}: {visible(str(error))}", *_how_to_call(str(error))):

@@ -239,13 +239,24 @@ def check_context(requests: Sequence[Request], context: int) -> None:
 def generate_with(
     engine: Engine, requests: Sequence[Request], sampling: SamplingParams
 ) -> list[list[Rollout]]:
-    """Submit requests to an engine and wait for all of their rollouts, in the order of the seeds.
+    """Return the rollouts of requests that are of problems; see `complete_with`."""
+    found = complete_with(engine, requests, sampling)
+    return [
+        [rollout_of(request, completion) for completion in own]
+        for request, own in zip(requests, found, strict=True)
+    ]
+
+
+def complete_with(
+    engine: Engine, requests: Sequence[Request], sampling: SamplingParams
+) -> list[list[Completion]]:
+    """Submit requests to an engine and wait for all of their completions, in the order of the seeds.
 
     Raises ModelError or EngineError where one fails, or was sampled from other weights than the engine's.
     """
     asked = [replace(request, sampling=sampling, streams=False) for request in requests]
     places = {request: place for place, request in enumerate(asked)}
-    found: list[dict[int, Rollout]] = [{} for _ in asked]
+    found: list[dict[int, Completion]] = [{} for _ in asked]
     missing = sum(request.num_samples for request in asked)
     with _cancelled_unless_done(engine, asked):
         engine.submit(asked)
@@ -256,7 +267,7 @@ def generate_with(
                 if request not in places:  # of an earlier call that was stopped
                     continue
                 completion = _whole(event, engine)
-                found[places[request]][completion.index] = _rollout(request, completion)
+                found[places[request]][completion.index] = completion
                 missing -= 1
     return [[own[index] for index in range(len(own))] for own in found]
 
@@ -289,7 +300,8 @@ def _whole(event: Event, engine: Engine) -> Completion:
     return event
 
 
-def _rollout(request: Request, completion: Completion) -> Rollout:
+def rollout_of(request: Request, completion: Completion) -> Rollout:
+    """Return a completion as the rollout of its request's problem."""
     assert request.problem is not None
     return Rollout(
         problem=request.problem,

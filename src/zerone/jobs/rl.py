@@ -24,15 +24,14 @@ from zerone.jobs.algorithm import algorithm_of
 from zerone.jobs.data import Data, data_inputs, data_of, with_epochs
 from zerone.jobs.origins import run_lineage
 from zerone.jobs.own_rewards import FailureLog, hashes_of, say_on_stderr, try_functions
+from zerone.jobs.ranked import engine_of, new_trainer, open_policy, require_shared
 from zerone.jobs.training import (
     OpenModel,
     Placement,
     adapter_inputs,
     check_can_sample,
-    engine_of,
-    new_trainer,
-    open_policy,
     place,
+    require_enough,
     with_microbatches,
 )
 from zerone.jobs.upkeep import Upkeep, spent
@@ -96,6 +95,7 @@ def run_zero(
     check_engine(config.engine)
     run.lock()
     try:
+        require_shared(run)
         keep_to_commits(run)
         config = with_epochs(config)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
@@ -130,6 +130,7 @@ def open_session(
         refuse_unjudged(data.listed)
     prepare_verifiers(data.verifiers)  # and so does a sandbox that is not to be had
     placement = place(config, environment)
+    require_enough(placement, "rl.problems_per_step", config.rl.problems_per_step)
     model = open_model(config, placement)
     to_prompt = prompt_encoder(config, model)
     context = context_of(model)

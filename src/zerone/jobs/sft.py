@@ -23,16 +23,15 @@ from zerone.errors import ConfigError, DataError
 from zerone.evals.evaluate import Suite, evaluate
 from zerone.evals.suites import suite_for_sft
 from zerone.jobs.origins import run_lineage
+from zerone.jobs.ranked import engine_of, new_trainer, open_policy, require_shared
 from zerone.jobs.rl import check_lengths, prompt_encoder, selected
 from zerone.jobs.training import (
     OpenModel,
     Placement,
     adapter_inputs,
     check_can_sample,
-    engine_of,
-    new_trainer,
-    open_policy,
     place,
+    require_enough,
     with_microbatches,
 )
 from zerone.jobs.upkeep import Upkeep, spent
@@ -106,6 +105,7 @@ def run_sft(config: Config, run: RunDir, resume: bool, display: Display) -> dict
     check_engine(config.engine)
     run.lock()
     try:
+        require_shared(run)
         keep_to_commits(run)
         environment = prepare_run(config, run, resume, kind=device_kind(config.model.device))
         session = open_session(config, run, environment)
@@ -137,6 +137,7 @@ def open_session(
     use_threads(environment["threads"])
     suite = suite_for_sft(config)
     placement = place(config, environment)
+    require_enough(placement, "sft.batch_size", config.sft.batch_size)
     with quiet_transformers():
         model = open_model(config, placement)
         examples = read_examples(config, model)

@@ -23,19 +23,22 @@ from zerone.engine.serving import VLLM
 from zerone.errors import ConfigError, ModelError
 from zerone.identity import sha256_of_path
 from zerone.model.decoder import check_supported
-from zerone.model.loading import Model, decoder_fault, load_model, read_model_files
+from zerone.model.loading import Model, decoder_fault, load_model, load_weights, read_model_files
 from zerone.model.lora import Adapters, Base, adapters_at, with_adapters
 from zerone.model.packed import pack
 from zerone.processes.machine import DTYPES
-from zerone.processes.ranks import started_ranks
+from zerone.processes.orders import Message
+from zerone.processes.ranks import ALONE, Ranks, started_ranks
 from zerone.runs.directory import RunDir
 from zerone.runs.start import Input
 from zerone.train.local import LocalTrainer
 from zerone.train.memory import MOST_TOKENS, fitting_tokens, free_memory, gigabytes, peak_of
 from zerone.train.optim import adamw, adamw_8bit
 from zerone.train.parallel import MakeOptimizer, ParallelSettings, ParallelTrainer
+from zerone.train.ranked import RankedTrainer
 from zerone.train.sft import CrossEntropy, MicroBatch
-from zerone.train.trainer import Trainer
+from zerone.train.shared_forward import SharedForward
+from zerone.train.trainer import ModelPass, Trainer
 
 Kind = Literal["local", "parallel"]
 
@@ -46,14 +49,22 @@ class Placement:
 
     trainer: Kind
     device: Device
+    ranks: Ranks = ALONE
 
 
 def place(config: Config, environment: Mapping[str, Any]) -> Placement:
     """Return where a run trains; raises ModelError or ConfigError for what cannot be."""
-    if started_ranks().size > 1:
-        raise ConfigError("this command trains in one process; start it without torchrun")
+    ranks = started_ranks()
     kind = device_kind(config.model.device)
-    device = Device(kind=kind, dtype=DTYPES[environment["precision"]], threads=environment["threads"])
+    device = Device(
+        kind=kind,
+        index=ranks.local_rank if kind == "cuda" else 0,
+        dtype=DTYPES[environment["precision"]],
+        threads=environment["threads"],
+    )
+    if ranks.size > 1:
+        _refuse_on_ranks(config)
+        return Placement(trainer="parallel", device=device, ranks=ranks)
     fault = decoder_fault(config.model.path)
     m = config.model
     needs_parallel = kind == "cuda" or bool(config.needs_parallel)
@@ -65,6 +76,32 @@ def place(config: Config, environment: Mapping[str, Any]) -> Placement:
     if not is_local and config.rl.algorithm == "ppo":
         raise ConfigError("rl.algorithm=ppo needs model.trainer=local, whose pass its critic is computed by")
     return Placement(trainer="local" if is_local else "parallel", device=device)
+
+
+def _refuse_on_ranks(config: Config) -> None:
+    """Raise ConfigError for what is computed in one process alone."""
+    reasons = {
+        "model.trainer=local": config.model.trainer == "local",
+        "rl.algorithm=ppo": config.rl.algorithm == "ppo",
+        "optim.kind=adamw_8bit": config.optim.kind == "adamw_8bit",
+        f"engine.kind={VLLM}": config.engine.kind == VLLM,
+    }
+    for option, is_set in reasons.items():
+        if is_set:
+            raise ConfigError(f"{option} works in one process only; leave it out, or start without torchrun")
+    if not torch.distributed.is_initialized():
+        raise ConfigError(
+            "a program of your own trains in one process; start `torchrun -m zerone` for several"
+        )
+
+
+def require_enough(placement: Placement, option: str, number: int) -> None:
+    """Raise ConfigError where a step has fewer problems or examples than there are ranks."""
+    if placement.ranks.size > number:
+        raise ConfigError(
+            f"{option}={number} leaves some of {placement.ranks.size} ranks without work; raise it, or start "
+            "torchrun with a smaller --nproc-per-node"
+        )
 
 
 def open_policy(config: Config, placement: Placement) -> Model:
@@ -88,6 +125,13 @@ def open_without_weights(config: Config, placement: Placement) -> Model:
 
 
 OpenModel = Callable[[Config, Placement], Model]
+
+
+def open_teacher(path: str, dtype: torch.dtype) -> ModelPass:
+    """Load the teacher of on-policy distillation, computed in `dtype`."""
+    teacher = load_weights(read_model_files(path), torch.float32).requires_grad_(False)
+    with torch.no_grad():
+        return SharedForward(teacher, dtype)
 
 
 def check_can_sample(config: Config, model: Model) -> None:
@@ -136,13 +180,13 @@ def new_trainer(
             rate_option=rate_option,
         )
     settings = ParallelSettings(
-        make_optimizer=make_optimizer,
+        make_optimizer=_optimizer_maker(config, learning_rate),
         max_grad_norm=config.optim.max_grad_norm,
         rate_option=rate_option,
         recompute=config.model.gradient_checkpointing,
         offload=config.model.offload,
     )
-    return _parallel_trainer(config, model, placement.device, settings, has_reference=has_reference)
+    return _parallel_trainer(config, model, placement, settings, has_reference=has_reference)
 
 
 def _optimizer_maker(config: Config, learning_rate: float) -> MakeOptimizer:
@@ -156,7 +200,7 @@ def _optimizer_maker(config: Config, learning_rate: float) -> MakeOptimizer:
 
 
 def _parallel_trainer(
-    config: Config, model: Model, device: Device, settings: ParallelSettings, *, has_reference: bool
+    config: Config, model: Model, placement: Placement, settings: ParallelSettings, *, has_reference: bool
 ) -> ParallelTrainer:
     module, base = model.module, None
     if config.has_adapters:
@@ -165,8 +209,10 @@ def _parallel_trainer(
     reference = None
     if has_reference:  # below adapters the base is there already
         reference = copy.deepcopy(module) if base is None else module
-    trainer = ParallelTrainer(module, device, settings, reference=reference, base=base)
-    if trainer.attention == "unpacked":
+    trainer = ParallelTrainer(
+        module, placement.device, settings, ranks=placement.ranks, reference=reference, base=base
+    )
+    if trainer.attention == "unpacked" and placement.ranks.is_first:
         print(
             f"warning: {type(model.module).__name__} does not compute packed batches, so each sequence is "
             "computed by itself: prompts are not shared, and padding is computed too",
@@ -209,9 +255,13 @@ def with_microbatches(config: Config, run: RunDir, trainer: Trainer, section: st
     known = run.read_environment()
     found = known.get("microbatch_tokens")
     if found is None:
-        if not isinstance(trainer, ParallelTrainer):
+        if isinstance(trainer, RankedTrainer):
+            replies = trainer.orders("try", Message({"longest": longest}))
+            found = min(reply.values["tokens"] for reply in replies)
+        elif isinstance(trainer, ParallelTrainer):
+            found = tried_tokens(trainer, longest)
+        else:
             raise AssertionError("place() gives the parallel trainer where micro-batches are tried out")
-        found = tried_tokens(trainer, longest)
         run.write_environment({**known, "microbatch_tokens": found})
     return config.model_copy(update={section: settings.model_copy(update={"microbatch_tokens": found})})
 
@@ -231,13 +281,15 @@ def tried_tokens(trainer: ParallelTrainer, longest: int) -> int:
         peaks.append((size, peak_of(trainer.device, work)))
     trainer.forget()
     held = trainer.resident()
-    budget = free_memory(trainer.device) - held.optimizer
+    neighbours = trainer.ranks.local_size if trainer.device.kind == "cpu" else 1
+    budget = free_memory(trainer.device) // neighbours - held.optimizer
     tokens = fitting_tokens(peaks, budget, longest=longest, largest=MOST_TOKENS[trainer.attention])
-    print(
-        f"micro-batches of {tokens:,} tokens: {gigabytes(budget)} free, a pass of {_TRIED[-1]} tokens "
-        f"took {gigabytes(peaks[-1][1])}",
-        file=sys.stderr,
-    )
+    if trainer.ranks.is_first:
+        print(
+            f"micro-batches of {tokens:,} tokens: {gigabytes(budget)} free, a pass of {_TRIED[-1]} tokens "
+            f"took {gigabytes(peaks[-1][1])}",
+            file=sys.stderr,
+        )
     return tokens
 
 

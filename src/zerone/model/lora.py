@@ -231,7 +231,7 @@ class AdapterPart:
 
 def write_adapter(module: Any, path: Path, base: Base) -> None:
     """Write adapters as peft does, with a note of the base model that they belong to."""
-    module.save_pretrained(path, state_dict=_adapter_tensors(module), save_embedding_layers=False)
+    module.save_pretrained(path, state_dict=gather_adapters(module), save_embedding_layers=False)
     (path / "README.md").unlink(missing_ok=True)  # peft's model card, with nothing but blanks
     about = {"base": base.name, "base_sha256": base.sha256}
     (path / _BASE_NAME).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -273,5 +273,6 @@ def _adapter_parameters(module: Any) -> Iterator[tuple[str, Any]]:
     return ((name, parameter) for name, parameter in module.named_parameters() if ".lora_" in name)
 
 
-def _adapter_tensors(module: Any) -> dict[str, Tensor]:
+def gather_adapters(module: Any) -> dict[str, Tensor]:
+    """Return the adapters whole, by name, on the CPU; all ranks together."""
     return {name: full_of(parameter).cpu() for name, parameter in _adapter_parameters(module)}

@@ -24,11 +24,11 @@ from zerone.engine.opening import open_loaded_engine
 from zerone.errors import RunDirError
 from zerone.files import read_json
 from zerone.jobs.data import data_of
+from zerone.jobs.ranked import open_teacher
 from zerone.jobs.rl import prompt_encoder
 from zerone.model.loading import (
     Model,
     load_model,
-    load_weights,
     quiet_transformers,
     read_model_files,
 )
@@ -45,7 +45,6 @@ from zerone.runs.records import RECORD_NAME, Records
 from zerone.train.advantage import credit
 from zerone.train.distill import OnPolicyDistillation, check_same_vocabulary
 from zerone.train.loop import Clock, collect
-from zerone.train.shared_forward import SharedForward
 from zerone.types import Credited
 
 SAMPLES = "teacher_samples"
@@ -306,10 +305,8 @@ def _run_on_policy(
 ) -> Mapping[str, Path]:
     files = read_model_files(str(inputs.paths["teacher"]))
     check_same_vocabulary(read_model_files(str(inputs.paths["model"])), files)
-    teacher = load_weights(files, torch.float32).requires_grad_(False)
     dtype = DTYPES[precision_for(files.config.hidden_size, inputs.config.model.precision)]
-    with torch.no_grad():
-        algorithm = OnPolicyDistillation(SharedForward(teacher, dtype))
+    algorithm = OnPolicyDistillation(open_teacher(str(inputs.paths["teacher"]), dtype))
     made = rl_stage.run_rl(inputs, directory, resume, display, algorithm)
     return {"student": made["model"], "prompts": made["prompts"]}
 

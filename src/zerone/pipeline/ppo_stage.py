@@ -11,6 +11,7 @@ from pathlib import Path
 from zerone.pipeline import rl_stage
 from zerone.pipeline.graph import Stage, StageDisplay, StageInputs
 from zerone.pipeline.summary import PPO
+from zerone.processes.ranks import apart
 
 
 def ppo_stage(grpo: Stage) -> Stage:
@@ -23,5 +24,6 @@ def ppo_stage(grpo: Stage) -> Stage:
 def _run(inputs: StageInputs, directory: Path, resume: bool, display: StageDisplay) -> Mapping[str, Path]:
     rl = inputs.config.rl.model_copy(update={"algorithm": "ppo"})
     config = inputs.config.model_copy(update={"rl": rl})
-    made = rl_stage.run_rl(replace(inputs, config=config), directory, resume, display)
+    with apart():  # the critic's pass is computed in one process
+        made = rl_stage.run_rl(replace(inputs, config=config), directory, resume, display)
     return {"policy": made["model"], "prompts": made["prompts"]}

@@ -59,6 +59,14 @@ class Stopping:
             raise KeyboardInterrupt
         yield from self._with_patience(False)
 
+    @contextmanager
+    def unbroken(self) -> Iterator[None]:
+        """Finish what must not be cut in the middle; a signal to end at once is honoured afterwards."""
+        was_wished, is_patient = self.is_wished, self._is_patient
+        yield from self._with_patience(True)
+        if self.is_wished and not was_wished and not is_patient:
+            raise KeyboardInterrupt
+
     def _with_patience(self, is_patient: bool) -> Iterator[None]:
         before, self._is_patient = self._is_patient, is_patient
         try:
@@ -112,4 +120,14 @@ def waiting() -> Iterator[None]:
         yield
         return
     with _active[0].waiting():
+        yield
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """Finish what must not be cut in the middle before a signal is honoured; a second one ends at once."""
+    if not _active or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _active[0].unbroken():
         yield

@@ -3,27 +3,29 @@
 A checkpoint is written under a temporary name, synced, and renamed, so it exists whole or not at
 all. A manifest holds the checksum of every file: one that was damaged since is told by name and set
 aside, and the one before is used. Weights are a transformers directory that other tools load; tensors are
-safetensors, the rest is JSON. Randomness is a function of (seed, step, ...), so no generator state is needed.
+safetensors, the rest is JSON. Of a training on several ranks each writes its own rows (`write_shards`),
+and any number of ranks reads them. Randomness is a function of (seed, step, ...), so no generator state
+is needed.
 """
 
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from zerone.errors import CheckpointError, FileError
-from zerone.files import read_json, write_json
+from zerone.files import parse_json, read_json, write_json
 from zerone.identity import sha256_of_file
 from zerone.model.loading import stored_parameters, sync_path, write_model
-from zerone.model.lora import full_weights
-from zerone.model.sharding import copy_full, full_of, sharded_like
+from zerone.model.lora import AdapterPart, full_weights
+from zerone.model.sharding import copy_full, full_of, own_rows, sharded_like
 from zerone.runs.directory import RunDir
 
 
@@ -183,18 +185,136 @@ def load_checkpoint(path: Path, state: State) -> Progress:
     try:
         _compare_sums(path)
         progress = _progress_of(path)
-        for name, part in state.items():
-            if isinstance(part, nn.Module):
-                _load_into(part, load_file(path / f"{name}.safetensors"))
-            elif isinstance(part, torch.optim.Optimizer):
-                _load_optimizer(part, load_file(path / f"{name}.safetensors"))
-            else:
-                part.read(path / name)
+        _read_parts(path, state)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"checkpoint {path} is damaged ({error}); remove it to go on from the one before"
         ) from error
     return progress
+
+
+def read_state(path: Path, state: State) -> None:
+    """Put what a checkpoint has into this rank's objects; raises CheckpointError if it is damaged."""
+    try:
+        _read_parts(path, state)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _read_parts(path: Path, state: State) -> None:
+    shards = path / SHARDS_NAME
+    is_sharded = shards.is_dir()
+    for name, part in state.items():
+        if isinstance(part, torch.optim.Optimizer):
+            tensors = Shards(shards, name) if is_sharded else load_file(path / f"{name}.safetensors")
+            _load_optimizer(part, tensors)
+        elif isinstance(part, _OF_MODULES) and is_sharded:
+            _load_into(_module_of(part), Shards(shards, name))
+        elif isinstance(part, nn.Module):
+            _load_into(part, load_file(path / f"{name}.safetensors"))
+        else:
+            part.read(path / name)
+
+
+# The shards of several ranks ----------------------------------------------------------------------
+
+SHARDS_NAME = "shards"
+"""The directory of what several ranks wrote, in place of model, optimizer and reference."""
+
+_OF_MODULES = (nn.Module, ModelPart, AdapterPart)
+_INDEX = "rows"
+
+
+def write_shards(directory: Path, state: State, rank: int, num_ranks: int) -> None:
+    """Write what this rank has of the tensors of a state, NAME.RANK.safetensors, without asking another.
+
+    Each file says in its header how many there are, and of each tensor the full shape and the row at which
+    this piece begins. Raises CheckpointError where it cannot be written.
+    """
+    try:
+        for name, part in state.items():
+            tensors: dict[str, Tensor] = {}
+            rows: dict[str, Any] = {}
+            for key, tensor in _as_they_lie(part):
+                if (found := own_rows(tensor, rank == 0)) is not None:
+                    start, piece = found
+                    whole = piece.reshape(1) if not piece.ndim else piece
+                    tensors[key] = whole.cpu().contiguous()
+                    rows[key] = {"start": start, "shape": list(tensor.shape or (1,))}
+            about = write_json({"num_ranks": num_ranks, _INDEX: rows})
+            path = directory / f"{name}.{rank:05d}.safetensors"
+            save_file(tensors, path, {"zerone": about})
+            sync_path(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot write {directory}: {error}") from error
+
+
+def _as_they_lie(part: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a part by name, sharded as they are."""
+    if isinstance(part, torch.optim.Optimizer):
+        for number, values in part.state_dict()["state"].items():
+            for name, value in values.items():
+                if hasattr(value, "codes"):
+                    raise CheckpointError("optim.kind=adamw_8bit is trained on one rank")
+                yield f"{number}.{name}", value
+        return
+    for name, parameter in _module_of(part).named_parameters():
+        if not isinstance(part, AdapterPart) or ".lora_" in name:
+            yield name, parameter
+
+
+def _module_of(part: Any) -> nn.Module:
+    module: nn.Module = part if isinstance(part, nn.Module) else part.module
+    return module
+
+
+class Shards(Mapping[str, Tensor]):
+    """The tensors that several ranks wrote, put together one by one as they are read.
+
+    Raises FileError where a file or a part of a tensor is missing.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._pieces: dict[str, list[tuple[int, Path]]] = {}
+        self._shapes: dict[str, list[int]] = {}
+        paths = sorted(directory.glob(f"{name}.*.safetensors"))
+        for path in paths:
+            with safe_open(str(path), framework="pt") as file:
+                about = parse_json((file.metadata() or {})["zerone"], str(path))
+            if about["num_ranks"] != len(paths):
+                raise FileError(f"{directory} has {len(paths)} of {about['num_ranks']} files of {name}")
+            if not isinstance(about[_INDEX], dict):
+                raise FileError(f"{path} has no index of its rows")
+            for key, rows in about[_INDEX].items():
+                self._pieces.setdefault(key, []).append((rows["start"], path))
+                if self._shapes.setdefault(key, rows["shape"]) != rows["shape"]:
+                    raise FileError(f"the files of {name} in {directory} give {key} several shapes")
+        if not paths:
+            raise FileError(f"{directory} has no {name}")
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Return a tensor whole."""
+        pieces: list[Tensor] = []
+        filled = 0
+        for start, path in sorted(self._pieces[key]):
+            with safe_open(str(path), framework="pt") as file:
+                piece = file.get_tensor(key)
+            if start != filled:
+                raise FileError(f"{path} begins {key} at row {start}, not {filled}")
+            filled += len(piece)
+            pieces.append(piece)
+        whole = torch.cat(pieces) if len(pieces) > 1 else pieces[0]
+        if list(whole.shape) != self._shapes[key]:
+            raise FileError(f"{key} has the shape {list(whole.shape)}, not {self._shapes[key]}")
+        return whole
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        """Return the number of tensors."""
+        return len(self._pieces)
 
 
 def _progress_of(path: Path) -> Progress:

@@ -71,5 +71,11 @@ def _without(arguments: Sequence[str], flags: Mapping[str, bool]) -> Iterator[st
 
 
 def as_typed(command: str) -> str:
-    """Return a command with the program's name as a shell finds it here."""
+    """Return a command as a shell finds it here, under torchrun where this process is."""
+    from zerone.processes.ranks import started_ranks  # which loads torch, and --help needs none
+
+    ranks = started_ranks()
+    if ranks.size > 1:
+        nodes = f"--nnodes {ranks.num_nodes} " if ranks.num_nodes > 1 else ""
+        return f"torchrun {nodes}--nproc-per-node {ranks.local_size} -m {command}"
     return program() + command.removeprefix(NAME)

@@ -24,6 +24,7 @@ from zerone.errors import ConfigError, FileError, RunDirError
 from zerone.files import refuse_overwriting
 from zerone.model.loading import width_of
 from zerone.processes.machine import available_cores, commit_of_source, cpu_name, precision_for
+from zerone.processes.ranks import started_ranks
 from zerone.processes.threads import threads_for
 from zerone.runs.checkpoint import checkpoints
 from zerone.runs.commands import command_of_process
@@ -74,8 +75,10 @@ def prepare_run(
         wanted = "bf16"
     precision = precision or precision_for(width_of(config.model.path), wanted)
     threads = threads_for(config.model.threads)
+    ranks = started_ranks()
     return {
         **_program(),
+        **({"ranks": ranks.size} if ranks.size > 1 else {}),
         "platform": sys.platform,
         "cores": available_cores(),
         "precision": precision,
@@ -187,7 +190,8 @@ def begin_run(
     changing = {key: given.sha256 for key, given in inputs.items() if given.may_change}
     now = _of_memory(flat_options(config.model_dump(mode="json")))
     began = _of_memory(flat_options(read_tree(run.config_path)))
-    _go_on(run, {**began, **known}, {**_program(), **changing, **now})
+    size = {"ranks": started_ranks().size}
+    _go_on(run, {"ranks": 1, **began, **known}, {**_program(), **changing, **now, **size})
     if run.read_config_yaml() != kept:
         write_atomically(run.config_path, kept)
 
@@ -227,6 +231,8 @@ def _go_on(run: RunDir, known: Mapping[str, Any], program: Mapping[str, Any]) ->
     other = "program" if set(changed) <= set(_program()) else "program or reward"
     if set(changed) <= set(OF_MEMORY):
         other = "use of memory"
+    if set(changed) == {"ranks"}:
+        other = "number of ranks"
     print(
         f"warning: {run.path} goes on after step {step} with another {other} than before, so that it may end "
         f"otherwise than a run left alone: {what}",

@@ -30,12 +30,14 @@ class Batch:
     """One micro-batch: packed tokens, and for each completion token what the loss needs.
 
     `sources_C` index the packed token whose output predicts completion token `targets_C`. The
-    tokens are those of `members`, one after another. `returns_C` are what a critic learns, if any,
+    tokens are those of `members`, one after another, `lengths` how many each has, [S]; where another process
+    made the batch, `members` stayed there. `returns_C` are what a critic learns, if any,
     `trainer_logprobs_C` the trainer's own log-probabilities before the step, where a correction wants them.
     """
 
     packed: Packed
     members: tuple[Graded, ...]
+    lengths: Tensor
     sources_C: Tensor
     targets_C: Tensor
     sampler_logprobs_C: Tensor
@@ -43,12 +45,6 @@ class Batch:
     weights_C: Tensor
     returns_C: Tensor | None
     trainer_logprobs_C: Tensor | None = None
-
-    @property
-    def lengths(self) -> Tensor:
-        """The number of tokens of each member, [S]."""
-        lengths = [len(graded.rollout.completion_ids) for graded in self.members]
-        return torch.tensor(lengths, dtype=torch.long, device=self.weights_C.device)
 
     @property
     def num_completion_tokens(self) -> int:
@@ -203,6 +199,7 @@ def _batch(
     return Batch(
         packed=packed,
         members=tuple(row.graded for row in everyone),
+        lengths=repeats,
         sources_C=torch.cat(sources),
         targets_C=_flat(row.graded.rollout.completion_ids for row in everyone),
         sampler_logprobs_C=_flat(row.graded.rollout.sampler_logprobs for row in everyone),

@@ -19,7 +19,7 @@ from zerone.train.batch import Batch, make_batches, split_minibatches
 from zerone.train.health import verdict
 from zerone.train.loss import LossTerms, Objective, grpo_loss
 from zerone.train.metrics import StepSums, mismatch_metrics, update_metrics
-from zerone.train.trainer import ModelPass, Trainer
+from zerone.train.trainer import ModelPass, Trainer, pass_over
 from zerone.types import Credited, Estimate, Group, StepStats
 
 STEP_ZERO_TOLERANCE = 1e-3
@@ -115,8 +115,9 @@ def trainer_logprobs(
     found: dict[int, list[float]] = {}
     now = trainer.evaluating()
     with torch.no_grad():
-        for batch in batches_of(config, groups, keep_silent=config.loss.kl_coef > 0):
-            logprobs_C, _ = now.logprobs(batch, config.sampling.temperature)
+        batches = list(batches_of(config, groups, keep_silent=config.loss.kl_coef > 0))
+        told = pass_over(now, "logprobs", batches, config.sampling.temperature)
+        for batch, (logprobs_C, _) in zip(batches, told, strict=True):
             parts = logprobs_C.split(batch.lengths.tolist())
             found |= {id(graded): part.tolist() for graded, part in zip(batch.members, parts, strict=True)}
     return found

@@ -1,9 +1,9 @@
 """The trainer of any transformers model, on one device or sharded over ranks by FSDP2.
 
-Master weights, gradients and optimizer state are fp32; computation is in the device's type. Every
-rank is given all micro-batches of a minibatch and computes its share of them. The weights of a batch
-carry global denominators, so gradients only have to be summed. A rank with less to do makes empty
-passes, as every rank must take part in every gathering of weights.
+Master weights, gradients and optimizer state are fp32; computation is in the device's type. The
+weights of a batch carry global denominators, so gradients only have to be summed. A rank with less to
+do makes empty passes, as every rank must take part in every gathering of weights. Who shares the
+micro-batches out is ranked.py.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
@@ -27,7 +26,17 @@ from zerone.device import Device
 from zerone.engine.weights import GatheredWeights, ModuleWeights, WeightSource
 from zerone.errors import ModelError
 from zerone.model.loading import save_model
-from zerone.model.lora import ADAPTER, AdapterPart, Base, base_of, full_weights, has_adapters, write_adapter
+from zerone.model.lora import (
+    ADAPTER,
+    AdapterPart,
+    Base,
+    base_of,
+    full_weights,
+    gather_adapters,
+    has_adapters,
+    merged_weights,
+    write_adapter,
+)
 from zerone.model.packed import pack
 from zerone.processes.ranks import ALONE, Ranks, open_group
 from zerone.runs.checkpoint import ModelPart, State
@@ -106,7 +115,7 @@ class ParallelTrainer:
         names = add_methods(module)
         if self.is_sharded or is_offloaded:
             open_group(self.ranks, self.device.kind)
-            shard(module, self.device, is_offloaded=is_offloaded)
+            shard(module, self.device, self.ranks, is_offloaded=is_offloaded)
             for name in names:
                 register_fsdp_forward_method(module, name)
         return module
@@ -147,37 +156,46 @@ class ParallelTrainer:
         return TransformersForward(module, self.device.torch, self.device.dtype, self.attention)
 
     def forward_backward(self, batches: Iterable[A], objective: Objective[A]) -> float:
-        """Add the gradients of a minibatch's micro-batches; return the loss, their sum over all ranks.
+        """Add the gradients of a minibatch's micro-batches; return the loss, their sum.
 
         Raises TrainingError where the memory does not do.
         """
         every = list(batches)
-        sizes = [len(batch.packed.tokens_N) for batch in every]
-        shares = deal(sizes, self.ranks.size)
-        mine = shares[self.ranks.rank]
-        policy, reference = self.evaluating(), self.reference()
-        found: list[tuple[int, float, Any]] = []
-        with advised(self.resident, max(sizes, default=0)):
-            for index in mine:
-                loss, terms = objective.loss(policy, reference, on_device(every[index], self.device.torch))
-                (loss * self.ranks.size).backward()  # FSDP2 takes the mean over ranks
-                found.append((index, loss.item(), terms))
-            for _ in range(max(map(len, shares)) - len(mine)):
-                loss, _ = objective.loss(policy, reference, on_device(emptied(every[0]), self.device.torch))
-                loss.backward()
         total = 0.0
-        for _, loss_of_batch, terms in sorted(self.ranks.each(found), key=lambda part: part[0]):
-            total += loss_of_batch
+        for _, loss, terms in self.compute(list(enumerate(every)), objective):
+            total += loss
             objective.record(terms)
         if every:
             self._loss = total
         return total
 
+    def compute(
+        self, share: Sequence[tuple[int, A]], objective: Objective[A], num_passes: int = 0, spare: Any = None
+    ) -> list[tuple[int, float, Any]]:
+        """Add the gradients of this rank's share of a minibatch; return each number with its loss and terms.
+
+        Every rank makes `num_passes` passes, as all take part in each gathering of weights: those without a
+        micro-batch over `spare`, which adds nothing.
+        """
+        policy, reference = self.evaluating(), self.reference()
+        found: list[tuple[int, float, Any]] = []
+        with advised(self.resident, max((len(batch.packed.tokens_N) for _, batch in share), default=0)):
+            for index, batch in share:
+                loss, terms = objective.loss(policy, reference, on_device(batch, self.device.torch))
+                (loss * self.ranks.size).backward()  # FSDP2 takes the mean over ranks
+                found.append((index, loss.item(), terms))
+            for _ in range(num_passes - len(share)):
+                loss, _ = objective.loss(policy, reference, on_device(spare, self.device.torch))
+                loss.backward()
+        return found
+
     def step(self, learning_rate: float) -> float:
         """Apply the gradients; see `Trainer.step`."""
         loss, self._loss = self._loss, None
-        if loss is None:
-            return 0.0
+        return 0.0 if loss is None else self.apply(learning_rate, loss)
+
+    def apply(self, learning_rate: float, loss: float) -> float:
+        """Apply the gradients of a loss, all ranks together; return their norm before clipping."""
         with advised(self.resident, 0):
             return apply_update(
                 [self.module],
@@ -224,6 +242,13 @@ class ParallelTrainer:
         reference = {} if self.reference_module is None else {"reference": self.reference_module}
         return {"model": ModelPart(self.module, tokenizer), "optimizer": optimizer, **reference}
 
+    def gather(self) -> None:
+        """Take part in `save` of another rank: gather what it gathers, in its order."""
+        for _ in merged_weights(self.module):
+            pass
+        if self.has_adapters:
+            gather_adapters(self.module)
+
     def save(self, directory: Path, tokenizer: Any, provenance: Mapping[str, Any] | None = None) -> None:
         """Write the model as a transformers directory; adapters are merged, and lie in it besides."""
 
@@ -241,13 +266,20 @@ class ParallelTrainer:
         )
 
 
-def shard(module: Any, device: Device, *, is_offloaded: bool = False) -> None:
-    """Shard each block and then the root over all ranks, fp32 with computation in the device's type.
+def shard(module: Any, device: Device, ranks: Ranks = ALONE, *, is_offloaded: bool = False) -> None:
+    """Shard each block and then the root over the ranks of a machine, fp32, computed in the device's type.
 
+    Over several machines the shards are the same on each (HSDP), so weights are gathered within a machine.
     The root too gives its gathered parameters up after a forward pass (FSDP2 would keep them): whoever reads
     the module next, as optimizer, engine or checkpoint, finds the shards of the fp32 weights.
     """
-    mesh = init_device_mesh(device.kind, (dist.get_world_size(),))
+    nodes = ranks.num_nodes
+    if nodes > 1:
+        mesh = init_device_mesh(
+            device.kind, (nodes, ranks.size // nodes), mesh_dim_names=("replicate", "shard")
+        )
+    else:
+        mesh = init_device_mesh(device.kind, (ranks.size,))
     policy = MixedPrecisionPolicy(param_dtype=device.dtype, reduce_dtype=torch.float32)
     offload = CPUOffloadPolicy(pin_memory=device.kind == "cuda") if is_offloaded else OffloadPolicy()
     for block in blocks_of(module):
@@ -285,17 +317,6 @@ def blocks_of(module: Any) -> list[nn.Module]:
             "model.precision=fp32"
         )
     return list(layers)
-
-
-def deal(sizes: Sequence[int], num_ranks: int) -> list[list[int]]:
-    """Deal micro-batches out so that ranks get about equal numbers of tokens; each share in order."""
-    shares: list[list[int]] = [[] for _ in range(num_ranks)]
-    totals = [0] * num_ranks
-    for index in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        rank = min(range(num_ranks), key=lambda r: (totals[r], r))
-        shares[rank].append(index)
-        totals[rank] += sizes[index]
-    return [sorted(share) for share in shares]
 
 
 def on_device(batch: Any, device: torch.device) -> Any:

@@ -31,7 +31,7 @@ from zerone.seeding import rng_from
 from zerone.train.algorithm import TrainState
 from zerone.train.loop import Clock
 from zerone.train.optim import warmup_then_cosine
-from zerone.train.trainer import ModelPass, Trainer
+from zerone.train.trainer import ModelPass, Trainer, pass_over
 from zerone.types import Demonstration
 
 
@@ -128,8 +128,8 @@ class CrossEntropy:
 def mean_loss(policy: ModelPass, examples: Sequence[Example], microbatch_tokens: int) -> float:
     """Return the mean loss per completion token, as for examples that are held out."""
     num_targets = sum(len(example.completion_ids) for example in examples)
-    parts = (policy.cross_entropy(part).item() for part in microbatches(examples, microbatch_tokens))
-    return math.fsum(parts) / num_targets
+    parts = pass_over(policy, "cross_entropy", microbatches(examples, microbatch_tokens))
+    return math.fsum(part.item() for part in parts) / num_targets
 
 
 # Examples and batches -----------------------------------------------------------------------------

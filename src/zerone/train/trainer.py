@@ -7,9 +7,9 @@ process; `ParallelTrainer` (parallel.py) runs any transformers model, alone or s
 Dimensions: C completion tokens, V vocabulary.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -56,6 +56,29 @@ class ModelPass(Protocol):
     def cross_entropy(self, batch: Targets) -> Tensor:
         """Return the sum of -log pi of the targets, in fp32."""
         ...
+
+
+Method = Literal["logits", "logprobs", "cross_entropy"]
+
+
+@runtime_checkable
+class DealtPass(Protocol):
+    """A pass that computes many micro-batches at once, as on several ranks."""
+
+    def over(self, method: Method, batches: Sequence[Targets], *arguments: float) -> list[Any]:
+        """Return what a method gives for each micro-batch, in order."""
+        ...
+
+
+def pass_over(
+    model: ModelPass, method: Method, batches: Iterable[Targets], *arguments: float
+) -> Iterator[Any]:
+    """Yield what a method of the pass gives for each micro-batch, in order."""
+    if isinstance(model, DealtPass):
+        yield from model.over(method, list(batches), *arguments)
+        return
+    for batch in batches:
+        yield getattr(model, method)(batch, *arguments)
 
 
 class Objective(Protocol[B]):
