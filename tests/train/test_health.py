@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zerone.cli.progress import COLUMNS
+from zerone.cli.progress import COLUMNS, written
 from zerone.train.health import STATES, Plan, is_learning, verdict
 from zerone.train.trend import SIGNIFICANT, collapse_of, standard_error, trend_of, upper_tail
 
@@ -287,6 +287,21 @@ def test_each_built_run_has_its_sentence(name: str) -> None:
     steps, sentence = BUILT[name]
     found = told(steps)
     assert sentence in found if sentence.startswith(";") else found.startswith(sentence), found
+
+
+@pytest.mark.parametrize("key", [key for _, key, _ in COLUMNS])
+def test_a_step_that_trained_on_nothing_shows_no_figure_of_its_tokens(key: str) -> None:
+    line = step(step=1, grad_norm=0.0, mismatch_kl=0.0, entropy=0.0, reflection_words=0.0)
+    assert written(line | {"num_trained_tokens": 9}, key, "{}") != "-"
+    assert (written(line | {"num_trained_tokens": 0}, key, "{}") == "-") is (
+        key in ("entropy", "mismatch_kl")
+    )
+
+
+def test_entropy_that_was_not_measured_is_not_low() -> None:
+    steps = last_changed(flat(0.3, groups=200), entropy=0.0, num_trained_tokens=0)
+    assert not told(steps).startswith("low entropy")
+    assert told(last_changed(steps, num_trained_tokens=9)).startswith("low entropy")
 
 
 def test_every_state_is_in_the_table() -> None:

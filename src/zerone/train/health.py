@@ -274,7 +274,7 @@ def _remedy(now: Metrics, *, by_rule: bool) -> str:
 _OF_RULES = {"accuracy", "format", "language", "repetition", "overlong"}
 _EASIER = "use easier problems or a larger rl.group_size"
 _UNTOLD = 0.1
-"""Share of groups from which on it counts that the reward does not tell correct from incorrect completions."""
+"""Share of groups from which on it counts that correctness changes no reward."""
 
 
 def _still(steps: Sequence[Metrics]) -> str:
@@ -292,7 +292,7 @@ def _still(steps: Sequence[Metrics]) -> str:
             f"too slow: the policy hardly changes (largest ratio {ratio:.4f}), {moved}; "
             "raise optim.learning_rate"
         )
-    if now["entropy"] < 0.02:
+    if now["entropy"] < 0.02 and now.get("num_trained_tokens") != 0:
         return (
             f"low entropy: {now['entropy']:.3f} nats per token leave nothing to explore, {moved}; "
             "raise loss.clip_high or lower optim.learning_rate"
