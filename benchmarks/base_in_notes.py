@@ -18,9 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from zerone.config.recipes import resolve_config
+from zerone.config.sections import ModelConfig
 from zerone.corpus.words import WORDS
 from zerone.curation.few_shot import few_shot_prompt, read_plain
-from zerone.curation.sampler import ModelAtWork, open_model
+from zerone.curation.sampler import ModelAtWork, opened_model
 from zerone.engine.api import SamplingParams
 from zerone.evals.suites import suite_named
 from zerone.intervals import mean_with_interval, share_with_interval
@@ -108,19 +109,20 @@ def main() -> None:
 
     config = resolve_config("zero", None, [])
     sampling = SamplingParams(temperature=1.0, max_tokens=config.sampling.max_tokens)
-    model = open_model(given.model, sampling, config.sampling.slots, "fp32", given.threads)
+    computed = ModelConfig(precision="fp32", threads=given.threads)
     problems = suite_named(given.suite, given.samples).problems[: given.problems]
     print(f"{len(problems)} problems of the {given.suite} suite x {given.samples}, seed {given.seed}")
     found = {}
-    for way in (NOTES, TEMPLATE):
-        began = time.monotonic()
-        found[way.name] = measured = measure(model, problems, way, given.samples, given.seed)
-        share, (low, high) = share_with_interval(measured.correct)
-        print(
-            f"{way.name:<17} pass@1 {share:.1%} [{low:.1%}, {high:.1%}], no readable answer "
-            f"{measured.unreadable:.1%}, truncated {measured.truncated:.1%}, {measured.tokens:.0f} tokens, "
-            f"{time.monotonic() - began:.0f} s"
-        )
+    with opened_model(given.model, sampling, config.sampling.slots, computed) as model:
+        for way in (NOTES, TEMPLATE):
+            began = time.monotonic()
+            found[way.name] = measured = measure(model, problems, way, given.samples, given.seed)
+            share, (low, high) = share_with_interval(measured.correct)
+            print(
+                f"{way.name:<17} pass@1 {share:.1%} [{low:.1%}, {high:.1%}], no readable answer "
+                f"{measured.unreadable:.1%}, truncated {measured.truncated:.1%}, "
+                f"{measured.tokens:.0f} tokens, {time.monotonic() - began:.0f} s"
+            )
     pairs = zip(found[NOTES.name].correct, found[TEMPLATE.name].correct, strict=True)
     gap, (low, high) = mean_with_interval([note - template for note, template in pairs])
     print(f"difference        {gap:+.1%} [{low:+.1%}, {high:+.1%}]")

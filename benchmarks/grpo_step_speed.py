@@ -30,7 +30,7 @@ import argparse
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import median
 from typing import Any
@@ -176,15 +176,15 @@ def reward_function(
     return reward
 
 
-def trl_settings(work: Workload, batch: int, is_equal: bool, directory: str) -> GRPOConfig:
-    """Return the configuration that does what ours does."""
+def trl_settings(
+    work: Workload, batch: int, is_equal: bool, directory: str, changes: Mapping[str, Any]
+) -> GRPOConfig:
+    """Return the configuration that does what ours does; `changes` are for another machine."""
     c = work.config
     num_rows = c.rl.problems_per_step * c.rl.group_size
     length = c.sampling.max_tokens
     return GRPOConfig(
         output_dir=directory,
-        use_cpu=True,
-        bf16=False,
         gradient_checkpointing=False,
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=num_rows // c.rl.minibatches // batch,
@@ -192,7 +192,6 @@ def trl_settings(work: Workload, batch: int, is_equal: bool, directory: str) -> 
         max_steps=c.rl.minibatches,
         num_generations=c.rl.group_size,
         max_completion_length=length,
-        generation_kwargs={"min_new_tokens": length} if is_equal else None,
         temperature=c.sampling.temperature,
         top_k=0,
         beta=0.0,
@@ -212,10 +211,16 @@ def trl_settings(work: Workload, batch: int, is_equal: bool, directory: str) -> 
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
+        **{"generation_kwargs": {"min_new_tokens": length} if is_equal else None, **changes},
     )
 
 
-def trl_step(work: Workload, step: int, batch: int, is_equal: bool) -> Step:
+ON_A_CPU: Mapping[str, Any] = {"use_cpu": True, "bf16": False}
+
+
+def trl_step(
+    work: Workload, step: int, batch: int, is_equal: bool, changes: Mapping[str, Any] = ON_A_CPU
+) -> Step:
     """Make the same step with TRL: a new trainer with a fresh copy of the model, one phase."""
     problems = work.mixture.draw(step, work.config.rl.problems_per_step)
     prompts = [work.model.tokenizer.decode(work.to_prompt(problem)) for problem in problems]
@@ -225,7 +230,7 @@ def trl_step(work: Workload, step: int, batch: int, is_equal: bool) -> Step:
         trainer = TimedTrainer(
             model=load_model(work.model.path, torch.float32).module,
             reward_funcs=reward_function(problems, work, is_equal),
-            args=trl_settings(work, batch, is_equal, directory),
+            args=trl_settings(work, batch, is_equal, directory, changes),
             train_dataset=Dataset.from_dict({"prompt": prompts, "index": list(range(len(problems)))}),
             processing_class=work.model.tokenizer,
         )

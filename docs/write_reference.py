@@ -1,9 +1,12 @@
-"""Makes the two pages of reference/ from the code: options from the option tree, commands from typer.
+"""Makes the pages of reference/ from the code: options, commands as typer has them, the Python API.
 
 Run it after a change of an option or a command: `python docs/write_reference.py`. A test compares.
 """
 
 import html
+import importlib
+import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +34,92 @@ _COMMANDS = """\
 Made from the code by `docs/write_reference.py`. Exit codes: 0 done, 1 failure, 2 something that you can fix,
 130 interrupted and saved.
 """
+
+
+_PYTHON = """\
+# Python API
+
+Made from the code by `docs/write_reference.py`. After this page you can train, read a run, grade and export
+from Python; the [notebook](../first_run.ipynb) uses most of it. All else in the package may change.
+
+```python
+from pathlib import Path
+
+from rich.console import Console
+
+from zerone.cli.progress import TerminalDisplay
+from zerone.config import build_config, read_recipe
+from zerone.config.recipes import recipe_file
+from zerone.jobs.rl import run_zero
+from zerone.runs.directory import RunDir
+
+config = build_config(read_recipe(recipe_file("tiny")), ["rl.steps=2", "model.threads=1"])
+run = RunDir(Path("runs/from-python"))
+with TerminalDisplay(Console(), run.path) as display:
+    summary = run_zero(config, run, resume=run.has_run, display=display)
+print(summary["final"]["mixed"]["pass_at_1"])
+for row in run.query("SELECT text, reward FROM rollouts ORDER BY reward DESC LIMIT 1"):
+    print(row["reward"], row["text"])
+```
+"""
+
+_API = {
+    "Configure": (
+        "zerone.config.recipes:recipe_file",
+        "zerone.config:read_recipe",
+        "zerone.config:build_config",
+        "zerone.config:options",
+        "zerone.config:to_yaml",
+    ),
+    "Train": (
+        "zerone.jobs.rl:run_zero",
+        "zerone.jobs.sft:run_sft",
+        "zerone.cli.progress:TerminalDisplay",
+    ),
+    "Read a run": (
+        "zerone.runs.directory:RunDir",
+        "zerone.runs.directory:RunDir.query",
+        "zerone.runs.directory:RunDir.read_metrics",
+        "zerone.runs.directory:RunDir.read_evals",
+        "zerone.runs.directory:RunDir.read_summary",
+    ),
+    "Grade": ("zerone.rewards.scoring:score_row",),
+    "Data": ("zerone.data.sources:register_source",),
+    "Models": (
+        "zerone.model.loading:load_model",
+        "zerone.export.source:read_source",
+        "zerone.export.directory:fresh_directory",
+        "zerone.export.directory:write_directory",
+    ),
+}
+"""What other programs may call, by purpose: module:name."""
+
+
+def python_page() -> str:
+    """Return reference/python.md: signatures and the first paragraph of each docstring."""
+    parts = [_PYTHON]
+    for title, names in _API.items():
+        parts.append(f"## {title}\n")
+        for name in names:
+            module, _, path = name.partition(":")
+            parts.append(f"**`{module}.{path}{_signature(_found(module, path))}`**\n")
+            about = inspect.getdoc(_found(module, path)) or ""
+            parts.append(_escaped(about.split("\n\n")[0].replace("\n", " ")) + "\n")
+    return "\n".join(parts)
+
+
+def _found(module: str, path: str) -> Any:
+    thing: Any = importlib.import_module(module)
+    for part in path.split("."):
+        thing = getattr(thing, part)
+    return thing
+
+
+def _signature(thing: Any) -> str:
+    """Return how something is called, with the short names of its types."""
+    if not callable(thing):
+        return ""
+    return re.sub(r"\b(?:[a-z_]+\.)+(?=[A-Z])", "", str(inspect.signature(thing)).replace("'", ""))
 
 
 def options_page() -> str:
@@ -92,7 +181,11 @@ def commands_page() -> str:
 
 def pages() -> dict[Path, str]:
     """Return the text of every page by its place."""
-    return {REFERENCE / "options.md": options_page(), REFERENCE / "commands.md": commands_page()}
+    return {
+        REFERENCE / "options.md": options_page(),
+        REFERENCE / "commands.md": commands_page(),
+        REFERENCE / "python.md": python_page(),
+    }
 
 
 if __name__ == "__main__":

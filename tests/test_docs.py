@@ -22,6 +22,7 @@ from typer.main import get_command
 import write_figure
 import write_notebook
 import write_reference
+from pages import blocks, commands_of, typed_lines
 from processes import arguments_of, call_main, environment_of_runs
 from scripted import save_talking_model, write_problems
 from zerone.cli.main import app
@@ -144,7 +145,7 @@ def test_a_broken_link_would_be_found(tmp_path: Path) -> None:
     shutil.copytree(DOCS, tmp_path / "docs")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs" / "index.md").open("a", encoding="utf-8") as page:
-        page.write("\n[gone](gone.md) and [nowhere](own.md#nowhere)\n")
+        page.write("\n[gone](gone.md) and [nowhere](own_data.md#nowhere)\n")
     done = build(tmp_path, tmp_path / "site")
     assert done.returncode != 0
     assert "gone.md" in done.stderr
@@ -164,30 +165,62 @@ def test_links_from_outside_of_the_site_lead_somewhere(name: str) -> None:
 MEASURED = re.compile(r"\d+\.\d% \[[^\]]+\]")
 
 
-@pytest.mark.parametrize("name", ["index.md", "how_r1_works.md"])
-def test_figures_with_intervals_are_those_of_the_readme(name: str) -> None:
-    """A run that is measured anew changes README.md; the pages must not keep the old figures."""
-    found = MEASURED.findall((DOCS / name).read_text(encoding="utf-8"))
-    readme = MEASURED.findall((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert len(found) >= 6
-    assert set(found) <= set(readme)
+def page_text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "least"), [("README.md", 6), ("docs/index.md", 2), ("docs/how_r1_works.md", 4)]
+)
+def test_figures_with_intervals_are_those_of_the_results(name: str, least: int) -> None:
+    """A run that is measured anew changes docs/results.md; no page must keep an old figure."""
+    found = MEASURED.findall(page_text(name))
+    assert len(found) >= least
+    assert set(found) <= set(MEASURED.findall(page_text("docs/results.md")))
+
+
+def test_the_stage_table_of_the_readme_is_that_of_the_results() -> None:
+    def shares(name: str, model: str) -> list[str]:
+        rows = [line for line in page_text(name).splitlines() if line.startswith(f"| {model} | ")]
+        row = next(row for row in rows if row.count("%") >= 5)
+        return re.findall(r"(\d+(?:\.\d)?%)", row)
+
+    for model in ("base", "R1-Zero", "R1"):
+        reasoning, hard, _, _, language, helpfulness, safety = shares("docs/results.md", model)
+        assert shares("README.md", model) == [reasoning, hard, language, helpfulness, safety]
+
+
+PAGES = sorted(path.name for path in DOCS.glob("*.md"))
+
+NAMED = re.compile(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.(?:py|jsonl|yaml|svg|png))`")
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", *(f"docs/{page}" for page in PAGES if page != "lab_notebook.md")]
+)
+def test_files_that_a_page_names_exist(name: str) -> None:
+    """Of the repository, or of the package by its path within it."""
+    roots = (ROOT, ROOT / "src", ROOT / "src" / "zerone", DOCS)
+    named = NAMED.findall(page_text(name))
+    assert [path for path in named if not any((root / path).exists() for root in roots)] == []
+
+
+def test_files_named_on_pages_are_found() -> None:
+    assert NAMED.findall("`train/loop.py` `brief.py` `docs/assets/zero.svg`") == [
+        "train/loop.py",
+        "docs/assets/zero.svg",
+    ]
+    assert sum(len(NAMED.findall(page_text(f"docs/{page}"))) for page in PAGES) > 60
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_opens_with_what_its_reader_can_do_afterwards(name: str) -> None:
+    opening = " ".join(page_text(f"docs/{name}").split("\n## ")[0].split()[:120])
+    opened = "fter this page" in opening or "after it you can" in opening
+    assert opened or name == "lab_notebook.md", opening
 
 
 # What a reader pastes -----------------------------------------------------------------------------
-
-
-def typed_lines(text: str) -> Iterator[str]:
-    """Yield the lines of a page's shell blocks, joined where a backslash continues them."""
-    for block in re.findall(r"^```(?:sh)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield from block.replace("\\\n", " ").splitlines()
-
-
-def commands_of(text: str) -> list[list[str]]:
-    """Return the arguments of every `zerone` command of a page, without its comment."""
-    typed = (line.strip() for line in typed_lines(text))
-    lines = [re.sub(r"\s# .*$", "", line) for line in typed if line.startswith("zerone ")]
-    commands = [shlex.split(line)[1:] for line in lines]
-    return [command[: command.index("<")] if "<" in command else command for command in commands]
 
 
 # What click raises: typer brings a click of its own.
@@ -251,10 +284,18 @@ def test_a_command_that_does_not_exist_would_be_found(command: str, complaint: s
     assert complaint in str(complaint_of(command.split()))
 
 
+def test_blocks_of_other_languages_hide_none_of_the_shell() -> None:
+    """A page with a diagram once had all its later commands taken for prose."""
+    page = "```mermaid\na --> b\n```\ntext\n```sh\nzerone r1\n```\n- x\n  ```sh\n  zerone zero\n  ```\n"
+    assert [language for language, _ in blocks(page)] == ["mermaid", "sh", "sh"]
+    assert commands_of(page) == [["r1"], ["zero"]]
+    assert any(page == "README.md" and "reward.function" in command for page, command in PASTED)
+
+
 def test_commands_are_read_from_pages() -> None:
     page = "x\n```sh\nzerone zero a.b='#1 x' \\\n  --quiet  # why\nmake zero\n```\n`zerone r1`\n"
     assert commands_of(page) == [["zero", "a.b=#1 x", "--quiet"]]
-    assert len(PASTED) > 60
+    assert len(PASTED) > 110
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
@@ -272,7 +313,7 @@ def test_readme_is_short_and_says_at_once_what_it_does_not_do() -> None:
     first_screen = "\n".join(lines[:25])
     for said in (
         "Not for, today",
-        "no run on a GPU\nhas been measured",
+        "no run on a GPU has been measured",
         "Independent of DeepSeek",
         "bubblewrap",
     ):

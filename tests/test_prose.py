@@ -32,6 +32,10 @@ INSTEAD = {
     r"talked round": "persuaded",
     r"(right|wrong) answers?": "correct, incorrect completion",
     r"answers? (right|wrong)": "correct, incorrect",
+    r"(right|wrong) (completions?|programs?|pairs?)": "correct, incorrect",
+    r"(all|some|are|judged) (right|wrong)|(?<=% )right": "correct, incorrect",
+    r"training answers?|answers (each|sampled|drawn)|sampled answers?": "completions",
+    r"punish\w*": "penalize",
     r"to be told|told apart": "distinguished",
     r"lies? apart": "the interval excludes 0",
     r"as it stands": "unchanged",
@@ -49,6 +53,7 @@ _WORDS = re.compile("|".join(rf"(?P<w{i}>\b(?:{word})\b)" for i, word in enumera
 ALLOWED = {
     ("CONTRIBUTING.md", "is no"): "names what not to write",
     ("docs/reference/commands.md", "thought"): "a field of a file has this name",
+    ("serve/page.html, labels", "thought"): "a class of the page's style has this name",
     ("docs/lab_notebook.md", "*"): "entries keep the words of their day",
     ("docs/glossary.md", "*"): "names what not to write",
 }
@@ -117,7 +122,27 @@ def messages() -> dict[str, str]:
     return found
 
 
-READ = {**pages(), **recipes(), **templates(), **messages()}
+def labels() -> dict[str, str]:
+    """Return what reports and browser pages write from code: titles, labels and sentences, by file."""
+    found: dict[str, str] = {}
+    for path in sorted((SOURCE / "report").glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        said = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+        texts = [text for node in ast.walk(tree) if node not in said for text in _texts_here(node)]
+        found[f"{path.relative_to(SOURCE).as_posix()}, labels"] = "\n".join(texts)
+    for path in sorted([*(SOURCE / "view" / "page").glob("*.js"), SOURCE / "serve" / "page.html"]):
+        quoted = re.findall(r"\"([^\"\n]*)\"|`([^`]*)`", path.read_text(encoding="utf-8"))
+        found[f"{path.relative_to(SOURCE).as_posix()}, labels"] = "\n".join(a or b for a, b in quoted)
+    return found
+
+
+def _texts_here(node: ast.AST) -> Iterator[str]:
+    """Yield the text of a node that is one itself."""
+    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        yield from _texts(node)
+
+
+READ = {**pages(), **recipes(), **templates(), **messages(), **labels()}
 
 
 @pytest.mark.parametrize("name", list(READ))
@@ -159,6 +184,12 @@ def test_exceptions_are_few_needed_and_have_a_reason() -> None:
         "This is no date.",
         "the judge is talked round",
         "groups that teach",
+        "24.7% right",
+        "all wrong",
+        "a right program",
+        "the training answers",
+        "sampled answers",
+        "Long ones were punished",
     ],
 )
 def test_a_replaced_word_is_found(text: str) -> None:
@@ -199,3 +230,6 @@ def test_every_kind_of_text_is_read() -> None:
     assert "To resume" in READ["report/parts.html.j2"]
     assert "already holds a run; resume it" in READ["runs/start.py"]
     assert "holds no run; give a directory" in READ["report/record.py"]
+    assert "Recovered after a failed try" in READ["report/figures.py, labels"]
+    assert "share of correct completions" in READ["view/page/across.js, labels"]
+    assert "Regenerate" in READ["serve/page.html, labels"]

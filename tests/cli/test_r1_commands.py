@@ -7,12 +7,14 @@ import pytest
 
 from processes import call_main
 from scripted import save_talking_model, write_problems
+from zerone.cli.r1 import recipe_of
 from zerone.config import Config, read_recipe
 from zerone.config.recipes import recipe_paths
 from zerone.config.staged import StagedRecipe, build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError
 from zerone.identity import sha256_of_path
-from zerone.pipeline.r1 import r1_graph
+from zerone.pipeline.r1 import graph_of
+from zerone.runs.directory import RECIPE_NAME
 
 NAMES = ("r1_zero", "dev1")
 
@@ -70,12 +72,34 @@ def test_what_is_wrong_in_a_staged_recipe_is_named(
 
 
 def test_recipes_of_the_package_fit_the_stages() -> None:
-    names = r1_graph().names
-    for name in ("r1_embedded", "r1_tiny"):
+    for name in ("r1_embedded", "r1_tiny", "r1_1.5b"):
         recipe = read_staged_recipe(recipe_paths()[name])
+        names = graph_of(recipe).names
         assert build_stage_configs(recipe, names).keys() == set(names)
         with pytest.raises(ConfigError, match="is a recipe of several stages; run it by `zerone r1`"):
             read_recipe(recipe_paths()[name])
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("leave_out: [pop]\nstages: {}", "no stage is named 'pop', to leave out"),
+        ("leave_out: [dev1]\nstages: {}", "stage dev1 cannot be left out: eval_dev1 needs it"),
+        ("leave_out: ppo\nstages: {}", "`leave_out` in .* must be a list of names"),
+        ("students: qwen_s\nstages: {}", "`students` in .* must be a list of names"),
+    ],
+)
+def test_what_cannot_be_left_out_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "r1.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=complaint):
+        graph_of(read_staged_recipe(tmp_path / "r1.yaml"))
+
+
+def test_a_pipeline_goes_on_with_the_stages_that_it_began_with(tmp_path: Path) -> None:
+    """What its recipe left out, and the students that it did without, are not run on resume."""
+    names = graph_of(read_staged_recipe(recipe_paths()["r1_1.5b"])).names
+    (tmp_path / RECIPE_NAME).write_text(json.dumps({"stages": {name: {} for name in names}}))
+    assert graph_of(recipe_of(None, None, tmp_path)).names == names
 
 
 def test_a_recipe_without_stages_is_the_same_for_all(tmp_path: Path) -> None:

@@ -373,7 +373,7 @@ def test_training_on_golds_that_cannot_be_read_stops_before_it_starts(
         tmp_path, "zero", "data.path=data.jsonl", "data.verifier=number", "--run-dir", "run"
     )
     assert code == 2
-    assert "1 of 40 answers" in complaint
+    assert "1 of 40 ground truths" in complaint
     assert "data.jsonl:7: the answer 'Paris' cannot be read by the verifier 'number'" in complaint
     assert not (tmp_path / "run" / "config.yaml").exists()
 

@@ -138,7 +138,7 @@ def test_all_wrong_values_are_named_at_once() -> None:
             "rl.problems_per_step=10 is not divisible by rl.minibatches=4",
         ),
         (["rl.reference_every=5"], "rl.reference_every has no effect while loss.kl_coef is 0"),
-        (["sampling.temperature=0"], "sampling.temperature=0 makes all answers of a group equal"),
+        (["sampling.temperature=0"], "sampling.temperature=0 makes all completions of a group equal"),
         (["reward.accuracy=0", "reward.format=0"], "all reward weights are 0"),
     ],
 )

@@ -259,7 +259,7 @@ def test_a_judge_without_a_usable_verdict_on_many_answers_stops_the_work(tmp_pat
 
     mute = [Outcome.INFRASTRUCTURE_ERROR] * 100
     pieces = pieces_of("test", problems(8, "judge"), draw)
-    with pytest.raises(EndpointError, match="no usable verdict on any of 24 answers"):
+    with pytest.raises(EndpointError, match="no usable verdict on any of 24 completions"):
         build(tmp_path / "mute.jsonl", pieces, judged_by(mute))
     card = build(tmp_path / "mute.jsonl", pieces, judged_by([Outcome.CORRECT, *mute]))
     assert card["dropped"]["unjudged"] == 23, "the piece was done anew, by one that says something"

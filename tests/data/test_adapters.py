@@ -306,7 +306,7 @@ def test_rows_of_a_shape_that_anybody_has_need_their_fields_named(
 
 
 LATER = [
-    ("gsm8k", {"question": "And?", "answer": "seven"}, "must close with '#### NUMBER'"),
+    ("gsm8k", {"question": "And?", "answer": "seven"}, "must end with '#### NUMBER'"),
     ("gsm8k", {"question": "And?"}, "no field 'answer'; the line has 'question'"),
     ("gsm8k", {"question": "And?", "answer": None}, "not a row of GSM8K"),
     ("MATH", {"problem": "And?", "solution": "It is 7."}, "has no \\boxed{ANSWER}"),

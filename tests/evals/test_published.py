@@ -358,7 +358,7 @@ def test_problems_that_equal_outputs_do_not_judge_are_left_out_and_counted(
     found = load(written(tmp_path, "cf.jsonl", *rows), "codeforces")
     assert [problem.id for problem in found.problems] == ["codeforces/A"]
     assert found.left_out == {reason: 1}
-    with pytest.raises(UserError, match=f"no problem of suite 'codeforces' can be judged: 1 {reason}"):
+    with pytest.raises(UserError, match=f"no problem of suite 'codeforces' can be graded: 1 {reason}"):
         load(written(tmp_path, "cf.jsonl", rows[1]), "codeforces")
 
 

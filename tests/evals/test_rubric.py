@@ -291,7 +291,7 @@ def test_a_run_is_paid_by_an_endpoint_and_stops_at_once_where_it_cannot_judge(tm
     assert environment["reward_models"].keys() == {"helpfulness", "safety"}
     with serving(lambda path, body, headers: completion("Well done!")) as server:
         code, _, err = run("x", f"{server.url}#judge")
-    assert (code, "ends none of its verdicts with the line" in err) == (1, True)
+    assert (code, "never ended a verdict with the requested line" in err) == (1, True)
     assert not (tmp_path / "x" / "config.yaml").exists()
 
 

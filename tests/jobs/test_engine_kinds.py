@@ -89,6 +89,33 @@ def test_fine_tuning_is_measured_by_the_engine_that_is_asked_for_and_by_none_wit
     assert code == 0, err
 
 
+def test_pass_rates_are_sampled_by_the_engine_that_is_asked_for(folder: Path) -> None:
+    """Byte for byte the same; so are cold starts and rejection sampling, which open models alike."""
+    found = {}
+    for kind in ("torch", "process"):
+        out = folder / f"rates-{kind}.jsonl"
+        options = (f"model.path={folder / 'base'}", f"data.path={folder / 'problems.jsonl'}")
+        small = ("sampling.max_tokens=16", "model.precision=fp32", "model.threads=1", f"engine.kind={kind}")
+        code, _, err = call_main(
+            folder, "data", "pass-rates", f"--out={out}", "--samples=2", *options, *small
+        )
+        assert code == 0, err
+        found[kind] = out.read_bytes()
+    assert found["torch"] == found["process"]
+
+
+@pytest.mark.skipif(util.find_spec("vllm") is not None, reason="vLLM is installed")
+@pytest.mark.parametrize(
+    "command", [["data", "pass-rates", "--out=rates.jsonl"], ["r1", "--recipe=r1_tiny", "--dry-run"]]
+)
+def test_every_command_that_samples_refuses_an_engine_that_is_not_installed(
+    folder: Path, command: list[str]
+) -> None:
+    options = (f"model.path={folder / 'base'}", f"data.path={folder / 'problems.jsonl'}", "engine.kind=vllm")
+    code, _, err = call_main(folder, *command, *options)
+    assert (code, "pip install 'zerone[vllm]'" in err) == (2, True), err
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

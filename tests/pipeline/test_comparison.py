@@ -119,7 +119,7 @@ def test_values_beside_the_papers_stand_in_the_order_of_the_runs(tmp_path: Path)
     write_atomically(runs[1].config_path, to_yaml(build_config({}, ["rl.steps=3", "rl.group_size=4"])))
     rows = {row.label: row.here for row in beside_paper(name_runs([read_record(run) for run in runs]))}
     assert rows["Answers per question (group size)"] == "16 / 4 / 16"
-    assert rows["Rollout phases (steps here)"] == "3"
+    assert rows["Training steps"] == "3"
 
 
 def test_runs_called_alike_are_told_apart_by_their_path(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_summary_of_all_stages_is_on_the_page_of_one_run_and_of_several(tmp_path
         assert "1.2 M" in page.text
     models = summary_of_stages()["models"]
     run.write_summary(summary_of_stages(models=models | {"base": models["r1_zero"]}))
-    assert "From 80.0% to 90.0% right on the reasoning suite in four stages" in Page(render(run)).text
+    assert "From 80.0% to 90.0% correct on the reasoning suite in four stages" in Page(render(run)).text
 
 
 def test_run_through_all_stages_needs_no_settings_of_its_own(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_curves_of_each_stage_of_reinforcement_learning_are_on_the_page(pipeline
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in page.elements}
     assert "All 4 stages done" in page.text
     assert "3 steps of 3" in page.text
-    assert page.text.count("Reward and its parts") == 1, "second is fine-tuned and has no reward"
+    assert page.text.count("Reward and its components") == 1, "second is fine-tuned and has no reward"
     ids = {attributes["id"] for _, attributes in page.elements if "id" in attributes}
     assert ids >= {(attributes["href"] or "")[1:] for tag, attributes in page.elements if tag == "a"}
 
@@ -59,7 +59,7 @@ def test_cost_samples_and_the_papers_settings_are_on_the_page(pipeline: Path) ->
     assert "<th>cost</th><th>first</th><th>second</th><th>all stages</th>" in html
     sampled = sum(line["num_sampled_tokens"] for line in RunDir(pipeline / "first").read_metrics())
     assert f"<th>tokens sampled</th><td>{sampled:,}</td><td>\u2013</td><td>\u2013</td>" in html
-    assert "Reflection words" in page.text and "Right after a failed try" in page.text
+    assert "Reflection words" in page.text and "Recovered after a failed try" in page.text
     assert "Answers of first that notice a failed try" in page.text
     assert '<article class="sample">' in html, "the first and the last step beside each other"
     assert "Settings of first beside the paper's" in page.text
@@ -73,7 +73,7 @@ def test_price_of_a_core_reaches_the_page_of_a_pipeline(pipeline: Path, tmp_path
 
 
 def test_a_stage_of_fine_tuning_has_a_page_of_its_own(pipeline: Path) -> None:
-    assert "Loss on answers held out from" in Page(render(RunDir(pipeline / "second"))).text
+    assert "Held-out loss from" in Page(render(RunDir(pipeline / "second"))).text
 
 
 def test_ppo_without_its_times_is_beside_nothing(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_ppo_stands_beside_grpo_figure_by_figure_with_ratios() -> None:
     assert table is not None and table.heads[0] == "the first 5 steps"
     assert column(table, "seconds a step") == ["6", "9", "1.5x"]
     assert column(table, "weights and optimiser, MB") == ["13", "26", "2.0x"]
-    assert column(table, "right in the last of them") == ["36.0%", "35.0%", ""]
+    assert column(table, "correct in the last of them") == ["36.0%", "35.0%", ""]
     assert len(table.rows) == 3, "no row where a figure is missing"
     assert ppo_table({}) is None
 
@@ -164,7 +164,7 @@ def test_students_are_compared_problem_by_problem_where_a_run_wrote_that_down() 
         Cell(value="\u22125.0%", interval="\u22128.0% to \u22122.0%"),
     ]
     beside = beside_students(summary)
-    assert beside is not None and beside.heads[-1] == "small distilled minus it, by problem"
+    assert beside is not None and beside.heads[-1] == "small distilled minus it, paired"
     assert {label: cells[-1].value for label, cells in beside.rows} == {
         "large, undistilled": "+10.0%",
         "embedded, undistilled": "+2.0%",
@@ -175,7 +175,7 @@ def test_students_are_compared_problem_by_problem_where_a_run_wrote_that_down() 
     for said in (
         "twin by RL: small better, +20.0% (+16.0% to +24.0%); large worse, \u22125.0%",
         "small distilled against larger bases: large better, +10.0% (+6.0% to +14.0%); "
-        "embedded not told apart, +2.0% (\u22123.0% to +7.0%).",
+        "embedded inconclusive, +2.0% (\u22123.0% to +7.0%).",
     ):
         assert said in figure.reading
 
@@ -275,7 +275,7 @@ def model(score: float, doubt: float = 0.05) -> dict[str, Any]:
     [
         (model(0.8), model(0.4), "yes"),
         (model(0.4), model(0.8), "no, the opposite"),
-        (model(0.5), model(0.45), "not to be told: the intervals overlap"),
+        (model(0.5), model(0.45), "inconclusive: the intervals overlap"),
     ],
 )
 def test_the_papers_findings_are_held_against_the_intervals(
@@ -312,7 +312,7 @@ def verdict_on(text: str, **models: dict[str, Any]) -> str:
     ("language", "verdict"),
     [
         ((0.998, 0.994, 1.0), "yes"),
-        ((0.998, 0.985, 1.0), "not to be told: the interval holds it"),
+        ((0.998, 0.985, 1.0), "inconclusive: the interval contains it"),
         ((0.97, 0.95, 0.985), "no"),
     ],
 )
@@ -327,7 +327,7 @@ def test_r1_is_best_only_where_it_lies_apart_from_every_other_model() -> None:
     r1 = suites(helpfulness=(0.8, 0.75, 0.85))
     for others, verdict in (
         ({"base": far, "dev1": near}, "yes"),
-        ({"base": far, "dev1": (0.7, 0.6, 0.8)}, "not to be told: the intervals overlap"),
+        ({"base": far, "dev1": (0.7, 0.6, 0.8)}, "inconclusive: the intervals overlap"),
         ({"base": far, "dev1": ahead}, "no"),
         ({"base": ahead, "dev1": (0.7, 0.6, 0.8)}, "no"),
     ):
@@ -344,7 +344,7 @@ def test_r1_is_best_only_where_it_lies_apart_from_every_other_model() -> None:
 def test_r1_is_held_against_r1_zero_on_hard_problems() -> None:
     zero = suites(hard=(0.80, 0.73, 0.86))
     for hard, verdict in (
-        ((0.69, 0.58, 0.80), "not to be told: the intervals overlap"),
+        ((0.69, 0.58, 0.80), "inconclusive: the intervals overlap"),
         ((0.60, 0.50, 0.70), "no, the opposite"),
         ((0.95, 0.90, 1.00), "yes"),
     ):

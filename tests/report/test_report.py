@@ -32,7 +32,7 @@ def test_report_is_one_small_balanced_page_that_loads_nothing(tmp_path: Path) ->
 
 def test_report_leads_with_base_and_final_figures(tmp_path: Path) -> None:
     page = Page(render(make_run(tmp_path / "a", [0.14, 0.5, 0.7, 0.93])))
-    assert "From 14.0% to 93.0% right on the mixed suite in 3 steps" in page.text
+    assert "From 14.0% to 93.0% correct on the mixed suite in 3 steps" in page.text
     assert "5 min 12 s including evaluations on 2 CPU cores" in page.text
     assert "89.0% to 97.0%" in page.text
     assert "+79.0 points" in page.text

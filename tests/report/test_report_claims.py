@@ -14,7 +14,7 @@ from zerone.report.record import read_record
 from zerone.rewards.total import RewardWeights
 from zerone.runs.directory import write_atomically
 
-PLAIN = "No part of the reward names length, reflection or any way of thinking"
+PLAIN = "No part of the reward names length, reflection or any way of reasoning"
 
 
 def test_every_part_of_the_reward_can_be_named() -> None:
@@ -27,13 +27,13 @@ def test_every_part_of_the_reward_can_be_named() -> None:
         ("reward.format=0", "", PLAIN, "does not name length", "does not name them"),
         (
             "reward.overlong=1",
-            "against answers that",
-            "Long answers were punished",
-            "punishes answers",
+            "against completions near",
+            "Long completions were penalized",
+            "penalizes completions",
             "not",
         ),
         ("reward.repetition=1", "against repeated", "Repeated strings were", "does not name length", "not"),
-        ("reward.language=1", "for thoughts in", "The language of the th", "does not name length", "not"),
+        ("reward.language=1", "for reasoning in", "The language of the reas", "does not name length", "not"),
         ("reward.user=1", "by the user's own", "it may be length", "the user's own", "whether the"),
         (
             "reward.preference=1",

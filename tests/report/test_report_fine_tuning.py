@@ -38,7 +38,7 @@ def test_fine_tuning_has_a_page_of_its_loss_and_suites(tmp_path: Path, is_finish
     html = render(make_fine_tuning(tmp_path / "a", is_finished=is_finished))
     page = Page(html)
     assert page.open == []
-    assert "Loss on answers held out from 2.50 to 0.40 in 2 steps" in page.text
+    assert "Held-out loss from 2.50 to 0.40 in 2 steps" in page.text
     assert '<th>best</th><td class="num">1</td><td class="num">0.30</td>' in html
     assert "20.0%" in page.text and "60.0%" in page.text and "+40.0" in page.text
     assert "eward" not in page.text.replace(to_yaml(build_config({}, [])), ""), "nothing was rewarded"

@@ -325,7 +325,7 @@ UNUSABLE = {
     ),
     "another language": (
         {"verification_info": {"language": "cpp", "test_cases": LCB}, "ability": "code"},
-        "the tests are for cpp; only Python is judged",
+        "the tests are for cpp; only Python can be graded",
     ),
     "calls of no name": ({"tests": LCB_CALLS}, "the tests are calls and name no function"),
     "calls of two names": (
@@ -437,7 +437,7 @@ def test_a_run_without_a_usable_problem_refuses_to_start(
         str(tmp_path / "run"),
     )
     assert code == 2
-    assert "40 of 40 answers or tests" in screen
+    assert "40 of 40 ground truths or tests" in screen
     assert f"{path}:1: " in screen
     assert "skip_unreadable" not in screen
     assert not (tmp_path / "run" / "config.yaml").exists()

@@ -25,7 +25,7 @@ def test_a_question_is_answered_by_both_models_side_by_side(tmp_path: Path) -> N
         names = browser.value("[...document.querySelectorAll('.who b')].map((node) => node.textContent)")
         assert sorted(names) == ["base", "embedded"]
         assert browser.value("document.querySelector('.thought').textContent.length") > 0
-        assert "Thought for" in browser.value("document.querySelector('summary').textContent")
+        assert "Reasoned for" in browser.value("document.querySelector('summary').textContent")
         assert "tokens" in browser.value("document.querySelector('summary').textContent")
         assert browser.value("document.querySelector('details').open") is False
         curl = browser.value("asCurl(turns[0].answers.get('embedded').body)")

@@ -66,13 +66,13 @@ def live_server(
         keys = ["--api-key-file", str(folder / "keys")]
     process = start(folder, "serve", model, "--port", "0", *keys, *arguments)
     try:
-        yield Live(process, _ready_url(process), key)
+        yield Live(process, ready_url(process), key)
     finally:
         process.kill()  # an orderly end takes seconds; it has a test of its own
         process.communicate()
 
 
-def _ready_url(process: subprocess.Popen[str]) -> str:
+def ready_url(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], 90)
     line = process.stdout.readline() if ready else ""

@@ -4,7 +4,8 @@ import pytest
 
 import base_in_notes
 from zerone.config.recipes import resolve_config
-from zerone.curation.sampler import open_model
+from zerone.config.sections import ModelConfig
+from zerone.curation.sampler import opened_model
 from zerone.engine.api import SamplingParams
 from zerone.evals.suites import suite_named
 from zerone.model.loading import EMBEDDED
@@ -61,11 +62,12 @@ def test_the_base_solves_as_a_note_what_it_guesses_at_in_the_template() -> None:
     """95.0% [93.6, 96.4] and 15.3% [13.0, 17.6] of the mixed suite (docs/base_model.md)."""
     config = resolve_config("zero", None, [])
     sampling = SamplingParams(temperature=1.0, max_tokens=config.sampling.max_tokens)
-    model = open_model(EMBEDDED, sampling, config.sampling.slots, "fp32", threads=1)
+    computed = ModelConfig(precision="fp32", threads=1)
     problems = suite_named("mixed", 2).problems
-    shares = [
-        sum(base_in_notes.measure(model, problems, way, 2, 0).correct) / len(problems)
-        for way in (base_in_notes.NOTES, base_in_notes.TEMPLATE)
-    ]
+    with opened_model(EMBEDDED, sampling, config.sampling.slots, computed) as model:
+        shares = [
+            sum(base_in_notes.measure(model, problems, way, 2, 0).correct) / len(problems)
+            for way in (base_in_notes.NOTES, base_in_notes.TEMPLATE)
+        ]
     assert 0.93 <= shares[0] <= 0.97
     assert 0.12 <= shares[1] <= 0.19

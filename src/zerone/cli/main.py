@@ -265,7 +265,7 @@ def recipes() -> None:
     """List the recipes of the package."""
     for name, path in recipe_paths().items():
         first_line = path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        print(f"{name:<16} {first_line}")
+        print(f"{name:<18} {first_line}")
 
 
 @app.command()

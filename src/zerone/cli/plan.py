@@ -14,6 +14,7 @@ import typer
 from zerone.cli.arguments import ConfigFile
 from zerone.config import Config, build_config, read_recipe
 from zerone.config.recipes import recipe_file
+from zerone.config.staged import build_stage_configs, read_staged_recipe
 from zerone.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ def plan(  # noqa: PLR0913 - the flags of a command
     method: Annotated[
         str | None, typer.Option(help="rl or sft [default: as the recipe's options say]")
     ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="a stage of a recipe of `zerone r1`, such as r1_zero or dev1")
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="of SFT [default: those of data.path]")] = None,
     length: Annotated[float | None, typer.Option(min=1, help="tokens of a completion, on average")] = None,
     prompt: Annotated[float, typer.Option(min=0, help="tokens of a prompt, on average")] = 80,
@@ -58,7 +62,7 @@ def plan(  # noqa: PLR0913 - the flags of a command
     from zerone.planning.shapes import GivenSizes, shape_of_model, shape_of_sizes
 
     recipe, overrides = _sorted_out(words or [])
-    resolved, is_sft = _resolved(recipe, config, overrides, method)
+    resolved, is_sft = _resolved(recipe, config, overrides, method, stage)
     sizes = {"layers": layers, "width": width, "cache_width": cache_width, "vocabulary": vocabulary}
     if params is None:
         given = [
@@ -72,7 +76,8 @@ def plan(  # noqa: PLR0913 - the flags of a command
     else:
         shape = shape_of_sizes(GivenSizes(parameters=params, active=active_params, **sizes))
     work = _work_of(resolved, is_sft, rows, length, prompt)
-    name = f"{'SFT' if is_sft else 'RL'} of {shape.name} by {config or recipe}"
+    of_stage = "" if stage is None else f", stage {stage},"
+    name = f"{'SFT' if is_sft else 'RL'} of {shape.name} by {config or recipe}{of_stage}"
     if gpus is None:
         _refuse_of_gpus(price=price is not None, keep_experts=keep_experts)
         found = plan_here(name, resolved, shape, work)
@@ -91,15 +96,29 @@ def _sorted_out(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _resolved(
-    recipe: str, file: Path | None, overrides: Sequence[str], method: str | None
+    recipe: str, file: Path | None, overrides: Sequence[str], method: str | None, stage: str | None
 ) -> tuple[Config, bool]:
     """Return the configuration, and whether it is of SFT: so `--method` says, or its own options."""
     if method not in (None, "rl", "sft"):
         raise ConfigError(f"--method {method!r} is not known; there are rl and sft")
+    if stage is not None:
+        resolved, is_sft = _of_stage(file or recipe_file(recipe), overrides, stage)
+        return resolved, is_sft if method is None else method == "sft"
     flat = read_recipe(file or recipe_file(recipe))
     sections = {key.split(".")[0] for key in (*flat, *(word.partition("=")[0] for word in overrides))}
     is_sft = recipe == "sft" or ("sft" in sections and "rl" not in sections)
     return build_config(flat, overrides), is_sft if method is None else method == "sft"
+
+
+def _of_stage(path: Path, overrides: Sequence[str], stage: str) -> tuple[Config, bool]:
+    """Return the configuration of a stage of R1, and whether it is of SFT."""
+    from zerone.pipeline.r1 import graph_of
+
+    staged = read_staged_recipe(path)
+    graph = graph_of(staged)
+    if stage not in graph.names:
+        raise ConfigError(f"no stage is named {stage!r}; there are {', '.join(graph.names)}")
+    return build_stage_configs(staged, graph.names, overrides)[stage], "sft" in graph.by_name[stage].options
 
 
 def _refuse_of_gpus(**given: bool) -> None:
@@ -132,7 +151,11 @@ def _data_of(config: Config) -> tuple[int, float]:
         raise ConfigError(
             "how much SFT learns from is not known; give data.path=FILE.jsonl, or --rows and --length"
         )
-    found = read_demonstrations(Path(config.data.path)).demonstrations
+    if config.data.path.startswith("hf:"):
+        raise ConfigError(
+            f"{config.data.path} is not read, as a plan fetches nothing; give --rows and --length TOKENS"
+        )
+    found = read_demonstrations(config.data.path).demonstrations
     texts = [
         len(message.content) + len(message.thought or "")
         for one in found

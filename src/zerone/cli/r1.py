@@ -54,11 +54,11 @@ def r1(
     if (resume or start) and run_dir is None:
         raise ConfigError("--resume and --from need --run-dir DIR (or --resume DIR), the pipeline to resume")
     from zerone.cli.pipeline_progress import PipelineView, plan_table
-    from zerone.pipeline.r1 import r1_graph
+    from zerone.pipeline.r1 import graph_of
     from zerone.pipeline.run import Pipeline, Selection
 
-    staged = _recipe_of(recipe, config, run_dir if resume else None)
-    graph = r1_graph(*([staged.students] if staged.students else []))
+    staged = recipe_of(recipe, config, run_dir if resume else None)
+    graph = graph_of(staged)
     configs = build_stage_configs(staged, graph.names, overrides or ())
     directory = run_dir or new_run_path(recipe or _RECIPE)
     pipeline = Pipeline(graph, configs, directory, Selection(start=start, only=only))
@@ -106,15 +106,18 @@ def _typed(command: str, path: Path) -> str:
 _RECIPE = "r1_embedded"
 
 
-def _recipe_of(recipe: str | None, config: Path | None, resumed: Path | None) -> StagedRecipe:
+def recipe_of(recipe: str | None, config: Path | None, resumed: Path | None) -> StagedRecipe:
     """Return what is given, or of a pipeline that goes on its own recipe."""
+    from zerone.pipeline.r1 import r1_graph
     from zerone.pipeline.students import students_of
     from zerone.runs.directory import RECIPE_NAME
 
     if recipe or config or resumed is None or not (resumed / RECIPE_NAME).is_file():
         return read_staged_recipe(config or recipe_file(recipe or _RECIPE))
     staged = read_staged_recipe(resumed / RECIPE_NAME)
-    return replace(staged, students=students_of(staged.stages))
+    students = students_of(staged.stages)
+    left_out = tuple(name for name in r1_graph(students).names if name not in staged.stages)
+    return replace(staged, students=students, left_out=left_out)
 
 
 def lineage(

@@ -18,16 +18,22 @@ from zerone.config.tree import Config, options
 from zerone.errors import ConfigError
 
 STUDENTS = "students"
-"""The section of a recipe that names the students which learn from R1 (pipeline/students.py)."""
+"""The section of a recipe that names the students which learn from R1 (pipeline/students.py); [] for none."""
+
+LEFT_OUT = "leave_out"
+"""The section of a recipe that names stages which are not run, and which no other stage needs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedRecipe:
-    """What differs from the defaults: for all stages, and by stage; and which students are distilled."""
+    """What differs from the defaults: for all stages, and by stage; which students are distilled (None: the
+    default ones), and which stages are left out.
+    """
 
     common: Mapping[str, Any]
     stages: Mapping[str, Mapping[str, Any]]
-    students: tuple[str, ...] = ()
+    students: tuple[str, ...] | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def read_staged_recipe(path: Path) -> StagedRecipe:
@@ -36,18 +42,24 @@ def read_staged_recipe(path: Path) -> StagedRecipe:
     stages = tree.pop(SEVERAL_STAGES, None) or {}
     if not isinstance(stages, Mapping):
         raise ConfigError(f"`{SEVERAL_STAGES}` in {path} must map names of stages to options")
-    students = _students(tree.pop(STUDENTS, None) or (), path)
+    students = tree.pop(STUDENTS, None)
+    left_out = _names(LEFT_OUT, tree.pop(LEFT_OUT, None) or (), path)
     of_stages = {}
     for name, section in stages.items():
         if not isinstance(section, Mapping | None):
             raise ConfigError(f"`{SEVERAL_STAGES}.{name}` in {path} must be a mapping of options")
         of_stages[str(name)] = flat_options(section or {})
-    return StagedRecipe(common=flat_options(tree), stages=of_stages, students=students)
+    return StagedRecipe(
+        common=flat_options(tree),
+        stages=of_stages,
+        students=None if students is None else _names(STUDENTS, students, path),
+        left_out=left_out,
+    )
 
 
-def _students(names: Any, path: Path) -> tuple[str, ...]:
+def _names(section: str, names: Any, path: Path) -> tuple[str, ...]:
     if isinstance(names, str) or not isinstance(names, Sequence):
-        raise ConfigError(f"`{STUDENTS}` in {path} must be a list of names of students")
+        raise ConfigError(f"`{section}` in {path} must be a list of names")
     return tuple(map(str, names))
 
 

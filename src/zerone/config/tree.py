@@ -108,7 +108,7 @@ class Config(Section):
                 "RL needs both off"
             )
         if self.sampling.temperature == 0:
-            raise ValueError("sampling.temperature=0 makes all answers of a group equal; RL needs > 0")
+            raise ValueError("sampling.temperature=0 makes all completions of a group equal; RL needs > 0")
         self._check_data()
         r = self.reward
         own = any(one.weight for one in r.functions)

@@ -150,8 +150,8 @@ def _check_judge(judged: Sequence[tuple[Draft, Reason | str | None]]) -> None:
     ]
     if len(asked) >= TELLING and all(reason == Reason.UNJUDGED for reason in asked):
         raise EndpointError(
-            f"the judge gave no usable verdict on any of {len(asked)} answers; choose a model that ends with "
-            "the line it is asked for. What was judged before is kept"
+            f"the judge gave no usable verdict on any of {len(asked)} completions; choose a model that "
+            "ends with the requested line. What was graded before is kept"
         )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from zerone.config import Config
 from zerone.curation.journal import Journal
-from zerone.curation.sampler import ModelAtWork, open_model
+from zerone.curation.sampler import ModelAtWork, opened_model
 from zerone.curation.tally import KEPT, Tally
 from zerone.data.pass_rates import SUFFIX, hash_of_problem
+from zerone.engine.opening import check_engine
 from zerone.errors import ConfigError
 from zerone.identity import sha256_of_value
 from zerone.jobs.data import data_at_any_time, sources_of
@@ -52,28 +53,29 @@ def measure_pass_rates(config: Config, path: Path, num_samples: int, show: Show)
     if not problems:
         raise ConfigError(
             "pass rates are of a fixed set of problems; name one by data.path or data.mixture (those of a "
-            "family are drawn anew, without end)"
+            "family are generated without end)"
         )
     prepare_verifiers(data.verifiers)
-    m = config.model
-    model = open_model(m.path, sampling_of(config), config.sampling.slots, m.precision, m.threads)
-    identity = _identity(config, problems, model, num_samples)
-    journal = Journal(path, identity)
-    if (card := journal.finished_card()) is not None:
-        return card
-    journal.open()
-    try:
-        pieces = [problems[start : start + _PIECE] for start in range(0, len(problems), _PIECE)]
-        for number in range(journal.num_pieces, len(pieces)):
-            records = _records(config, pieces[number], model, num_samples)
-            journal.append(records, _tally(records))
-            done = min((number + 1) * _PIECE, len(problems))
-            show(done / len(problems), f"{done}/{len(problems)} problems")
-        counts = journal.tally.dropped() | {"some solved": journal.tally.num_kept}
-        card = {"made_by": identity, "problems": len(problems), "counts": counts}
-        return journal.finish(card, _markdown(path.name, counts))
-    finally:
-        journal.close()
+    check_engine(config.engine)
+    slots, m = config.sampling.slots, config.model
+    with opened_model(m.path, sampling_of(config), slots, m, config.engine) as model:
+        identity = _identity(config, problems, model, num_samples)
+        journal = Journal(path, identity)
+        if (card := journal.finished_card()) is not None:
+            return card
+        journal.open()
+        try:
+            pieces = [problems[start : start + _PIECE] for start in range(0, len(problems), _PIECE)]
+            for number in range(journal.num_pieces, len(pieces)):
+                records = _records(config, pieces[number], model, num_samples)
+                journal.append(records, _tally(records))
+                done = min((number + 1) * _PIECE, len(problems))
+                show(done / len(problems), f"{done}/{len(problems)} problems")
+            counts = journal.tally.dropped() | {"some solved": journal.tally.num_kept}
+            card = {"made_by": identity, "problems": len(problems), "counts": counts}
+            return journal.finish(card, _markdown(path.name, counts))
+        finally:
+            journal.close()
 
 
 def _identity(

@@ -4,19 +4,22 @@ In: problems. Out: drafts, each a function of (seed, source, problem, number) an
 that pieces of work can be cut anywhere and done again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from zerone.config.sections import EngineConfig, ModelConfig
 from zerone.curation.drafts import Draft
 from zerone.engine.api import Engine, Request, SamplingParams
 from zerone.engine.opening import open_loaded_engine
+from zerone.engine.serving import VLLM
 from zerone.identity import sha256_of_value
-from zerone.model.loading import load_model, quiet_transformers
+from zerone.model.loading import context_of, load_model, quiet_transformers
 from zerone.model.tokenizer import encode, encode_prompt
-from zerone.processes.machine import Precision, keep_freed_memory
+from zerone.processes.machine import keep_freed_memory
 from zerone.processes.threads import threads_for, use_threads
 from zerone.prompts.r1 import Example, Style, style_for, write_prompt
 from zerone.seeding import seed_from
@@ -57,21 +60,29 @@ class ModelAtWork:
         return len(encode(self.tokenizer, text)) + 1
 
 
-def open_model(
-    path: str, sampling: SamplingParams, slots: int, precision: Precision | Literal["auto"], threads: int
-) -> ModelAtWork:
-    """Load a transformers directory; precision `auto` and 0 threads are what the machine is best at."""
+@contextmanager
+def opened_model(
+    path: str,
+    sampling: SamplingParams,
+    slots: int,
+    computed: ModelConfig,
+    settings: EngineConfig | None = None,
+) -> Iterator[ModelAtWork]:
+    """Load a transformers directory into the engine of `engine.kind`, and close that at the end."""
+    settings = settings or EngineConfig()
     keep_freed_memory()
-    use_threads(threads_for(threads))
+    use_threads(threads_for(computed.threads))
     with quiet_transformers():
-        model = load_model(path, torch.float32)
-    return ModelAtWork(
-        engine=open_loaded_engine(model, slots, precision),
-        tokenizer=model.tokenizer,
-        context=int(model.module.config.max_position_embeddings),
-        sampling=sampling,
-        sha256=model.sha256,
-    )
+        model = load_model(path, torch.float32, any_architecture=settings.kind == VLLM)
+    opened = open_loaded_engine(model, slots, computed.precision, settings, threads=computed.threads)
+    with closing(opened) as engine:
+        yield ModelAtWork(
+            engine=engine,
+            tokenizer=model.tokenizer,
+            context=context_of(model),
+            sampling=sampling,
+            sha256=model.sha256,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

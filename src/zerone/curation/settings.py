@@ -5,7 +5,7 @@ the stages of the pipeline, so that both do the same.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,10 @@ from zerone.curation.sampler import (
     ZERO,
     ModelAtWork,
     ModelDraw,
-    open_model,
+    opened_model,
 )
 from zerone.data.jsonl import objects_of
+from zerone.engine.opening import check_engine
 from zerone.engine.remote import Endpoint, EndpointClient, key_from_environment
 from zerone.errors import ConfigError, DataError
 from zerone.identity import sha256_of_file
@@ -58,19 +59,20 @@ def make_cold_start(
 ) -> dict[str, Any]:
     """Build a cold start from `zero` (an R1-Zero model) and `model.path` (a base model)."""
     curate = config.curate
-    base = _open(config, config.model.path)
-    work = ColdStart(
-        problems=_problems(config),
-        zero=None if zero is None else draw_of_zero(config, _open(config, zero), Path(zero)),
-        base=base,
-        examples_for=_examples_for(config, examples),
-        num_samples=curate.samples,
-        num_designed=curate.designed,
-        designed_families=_families(config),
-        style=Style(config.prompt.style),
-        seed=config.seed,
-    )
-    with _refiner(config) as refine, _judge(config) as judge:
+    with ExitStack() as opened, _refiner(config) as refine, _judge(config) as judge:
+        base = opened.enter_context(_opened(config, config.model.path))
+        of_zero = None if zero is None else opened.enter_context(_opened(config, zero))
+        work = ColdStart(
+            problems=_problems(config),
+            zero=None if zero is None or of_zero is None else draw_of_zero(config, of_zero, Path(zero)),
+            base=base,
+            examples_for=_examples_for(config, examples),
+            num_samples=curate.samples,
+            num_designed=curate.designed,
+            designed_families=_families(config),
+            style=Style(config.prompt.style),
+            seed=config.seed,
+        )
         rules = Rules(
             cap=curate.cap,
             minimum=curate.minimum,
@@ -102,16 +104,16 @@ def draw_of_zero(config: Config, model: ModelAtWork, path: Path) -> ModelDraw:
 
 def make_rejection_samples(config: Config, path: Path, show: Show) -> dict[str, Any]:
     """Build SFT data from the answers of `model.path`."""
-    draw = ModelDraw(
-        model=_open(config, config.model.path),
-        source=REJECTION,
-        style=Style(config.prompt.style),
-        num_samples=config.curate.samples,
-        seed=config.seed,
-        opened=opened_by_prompt(config),
-        examples=shown_examples(config.prompt.examples),
-    )
-    with _judge(config) as judge:
+    with _opened(config, config.model.path) as model, _judge(config) as judge:
+        draw = ModelDraw(
+            model=model,
+            source=REJECTION,
+            style=Style(config.prompt.style),
+            num_samples=config.curate.samples,
+            seed=config.seed,
+            opened=opened_by_prompt(config),
+            examples=shown_examples(config.prompt.examples),
+        )
         rules = Rules(
             cap=config.curate.cap,
             minimum=config.curate.minimum,
@@ -122,9 +124,9 @@ def make_rejection_samples(config: Config, path: Path, show: Show) -> dict[str, 
         return sample_and_filter(draw, _problems(config), path, rules, _askers(config), show)
 
 
-def _open(config: Config, path: str) -> ModelAtWork:
-    m = config.model
-    return open_model(path, sampling_of(config), config.sampling.slots, m.precision, m.threads)
+def _opened(config: Config, path: str) -> AbstractContextManager[ModelAtWork]:
+    check_engine(config.engine)
+    return opened_model(path, sampling_of(config), config.sampling.slots, config.model, config.engine)
 
 
 def _problems(config: Config) -> list[Problem]:

@@ -95,7 +95,7 @@ _GSM8K_ANSWER = re.compile(r"####\s*(\S[^\n]*?)\s*$")
 def _gsm8k(record: Record) -> Record:
     match = _GSM8K_ANSWER.search(record["answer"].strip())
     if match is None:
-        raise ValueError(f"the answer must close with '#### NUMBER', not {record['answer'][-40:]!r}")
+        raise ValueError(f"the answer must end with '#### NUMBER', not {record['answer'][-40:]!r}")
     return {**record, "prompt": record["question"], "answer": match[1]}
 
 

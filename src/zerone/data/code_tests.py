@@ -175,7 +175,7 @@ def _collect(value: Any, tests: list[Any], functions: list[str]) -> bool:
     if not isinstance(value, Mapping):
         raise ValueError(f"must hold a list of tests or an object, not {type(value).__name__}")
     if str(language := value.get("language") or "python").lower() not in ("python", "python3", "py"):
-        raise ValueError(f"the tests are for {language}; only Python is judged")
+        raise ValueError(f"the tests are for {language}; only Python can be graded")
     functions.extend(str(value[key]) for key in _FUNCTION if value.get(key))
     for inputs, outputs in _PAIRED:
         if inputs in value and outputs in value:

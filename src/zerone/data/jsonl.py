@@ -100,7 +100,9 @@ def read_problems(path: str | Path, fields: Fields, *, skip: bool = False) -> Pr
     if unreadable and not problems:
         raise unreadable[0]
     if not problems:
-        raise DataError(f"{path} is empty; it needs one JSON object per line with a question and its answer")
+        raise DataError(
+            f"{path} is empty; it needs one JSON object per line with a prompt and its ground truth"
+        )
     return ProblemFile(
         problems=tuple(problem for _, problem in problems.values()),
         places=tuple(place for place, _ in problems.values()),
@@ -159,8 +161,8 @@ def _compile(answer_pattern: str) -> re.Pattern[str]:
         ) from error
     if pattern.groups == 0:
         raise DataError(
-            f"data.answer_pattern={answer_pattern!r} has no group; put parentheses around what is the "
-            "answer, as in '#### (.+)$'"
+            f"data.answer_pattern={answer_pattern!r} has no group; put parentheses around the "
+            "ground truth, as in '#### (.+)$'"
         )
     return pattern
 

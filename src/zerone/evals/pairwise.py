@@ -97,7 +97,9 @@ def add_references(problems: Sequence[Problem], rows: Sequence[Row]) -> list[Pro
     for problem in problems:
         answer = answers.get(problem.id.partition("/")[2])
         if answer is None:
-            raise DataError(f"the baseline has no answer to problem {problem.id}; give all of them")
+            raise DataError(
+                f"the baseline has no completion of problem {problem.id}; give one for each problem"
+            )
         found.append(replace(problem, spec={**problem.spec, "reference": answer}))
     return found
 

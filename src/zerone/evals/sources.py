@@ -87,7 +87,7 @@ def _source_of_rows(config: Config, published: Published, rows: list[Row], choic
     kept = [row for row, obstacle in zip(chosen, obstacles, strict=True) if obstacle is None]
     left_out = Counter(obstacle for obstacle in obstacles if obstacle is not None)
     if left_out and not kept:
-        raise UserError(f"no problem of suite {published.name!r} can be judged: {counted(left_out)}")
+        raise UserError(f"no problem of suite {published.name!r} can be graded: {counted(left_out)}")
     source = _source(published.name, problems_of(published, kept, config.seed), published, choice)
     return replace(source, left_out=dict(left_out))
 

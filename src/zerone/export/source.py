@@ -102,7 +102,7 @@ def read_source(model: str, licence: str | None = None) -> Source:
     files = read_model_files(path)
     if (files.directory / HEAD_ABOUT).is_file():
         raise ExportError(
-            f"{model} is a reward model, which gives numbers and writes no answers: no other tool knows its "
+            f"{model} is a reward model, which gives scores and writes no text: no other tool knows its "
             f"head ({HEAD_ABOUT}), so it stays with zerone"
         )
     config = None if run is None else build_config(read_recipe(run.config_path))

@@ -7,7 +7,7 @@ evals/.
 
 import os
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -108,7 +108,7 @@ def measure_on(
         if is_address(wanted.model):
             answerer, about = _endpoint(config, wanted, source, stack)
         else:
-            answerer, about = _local(config, wanted, source, model)
+            answerer, about = _local(config, wanted, source, model, stack)
         evaluation = Evaluation(
             suite=source.name,
             problems=source.problems,
@@ -250,7 +250,7 @@ def _told(client: EndpointClient, stack: ExitStack) -> tuple[int | None, str | N
 
 
 def _local(
-    config: Config, wanted: Wanted, source: Source, loaded: Model | None
+    config: Config, wanted: Wanted, source: Source, loaded: Model | None, stack: ExitStack
 ) -> tuple[LocalAnswerer, dict[str, Any]]:
     """Open a model directory. A chat template is used where there is one, but for embedded suites."""
     keep_freed_memory()
@@ -266,7 +266,8 @@ def _local(
     sampling = _within(context if wanted.fits_budget else None, _sampling(wanted.drawing))
     precision = precision_for(model.module.config.hidden_size, config.model.precision)
     slots = _slots(config, model, sampling)
-    engine = open_loaded_engine(model, slots, precision, config.engine, threads=config.model.threads)
+    opened = open_loaded_engine(model, slots, precision, config.engine, threads=config.model.threads)
+    engine = stack.enter_context(closing(opened))
     answerer = LocalAnswerer(
         identity=f"sha256:{model.sha256} {precision}",
         engine=engine,

@@ -33,12 +33,12 @@ def check_template(tokenizer: Any, directory: Path) -> None:
     except ModelError as error:
         raise ModelError(
             f"the chat template in {directory} drops the question: {_brief(error)}; fix it in "
-            "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
+            "tokenizer_config.json or chat_template.jinja, or remove it to prompt as R1-Zero"
         ) from error
     except (jinja2.TemplateSyntaxError, TypeError, ValueError) as error:
         raise ModelError(
             f"the chat template in {directory} fails at any question: {_brief(error)}; fix it in "
-            "tokenizer_config.json or chat_template.jinja, or take it away to ask as R1-Zero"
+            "tokenizer_config.json or chat_template.jinja, or remove it to prompt as R1-Zero"
         ) from error
     except TEMPLATE_FAULTS:
         pass  # it may want other messages, as the first request will tell

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from zerone.config import Config
+from zerone.errors import ConfigError
 from zerone.identity import sha256_of_path
 from zerone.runs.lineage import Lineage, Node
 
@@ -156,6 +157,21 @@ class Graph:
             }
             stages = [s for s in stages if s.name not in gone]
         return Graph(stages=tuple(stages))
+
+    def without(self, names: Collection[str]) -> "Graph":
+        """Return the graph without some stages; raises ConfigError where another needs one, or it has none so
+        named.
+        """
+        for name in names:
+            if name not in self.by_name:
+                raise ConfigError(
+                    f"no stage is named {name!r}, to leave out; there are {', '.join(self.names)}"
+                )
+        left = tuple(stage for stage in self.stages if stage.name not in names)
+        for stage in left:
+            if needed := sorted(set(stage.parents).intersection(names)):
+                raise ConfigError(f"stage {needed[0]} cannot be left out: {stage.name} needs it")
+        return Graph(stages=left)
 
     def _makes_data(self, name: str) -> bool:
         return set(self.by_name[name].outputs) <= {"data", "summary"}

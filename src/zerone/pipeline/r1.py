@@ -6,6 +6,7 @@ elsewhere; what is not said here (order, resuming, lineage) follows.
 
 from collections.abc import Mapping, Sequence
 
+from zerone.config.staged import StagedRecipe
 from zerone.data.preferences import Kind
 from zerone.pipeline import curation_stage, reward_stage, rl_stage, sft_stage
 from zerone.pipeline.distillation import distillation_stages
@@ -23,7 +24,13 @@ TEACHER = "r1.model"
 def r1_graph(students: Sequence[str] = DEFAULT_STUDENTS) -> Graph:
     """Return the stages in the order in which they run: a measurement after each model, students last."""
     stages = with_measurements((*_to_dev3(), *_to_r1()))
-    return Graph(stages=(*stages, *distillation_stages(TEACHER, students)))
+    return Graph(stages=(*stages, *(distillation_stages(TEACHER, students) if students else ())))
+
+
+def graph_of(recipe: StagedRecipe) -> Graph:
+    """Return the graph of a recipe: with the students that it names, and without what it leaves out."""
+    students = DEFAULT_STUDENTS if recipe.students is None else recipe.students
+    return r1_graph(students).without(recipe.left_out)
 
 
 def _to_dev3() -> tuple[Stage, ...]:

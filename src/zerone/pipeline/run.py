@@ -19,6 +19,7 @@ from zerone import __version__
 from zerone.config import Config
 from zerone.config.reading import REFERENCES, flat_options
 from zerone.config.staged import differences
+from zerone.engine.opening import check_engine
 from zerone.errors import ConfigError, FileError, Interrupted, RunDirError
 from zerone.files import write_yaml
 from zerone.identity import is_model
@@ -136,8 +137,9 @@ class Pipeline:
         return plan
 
     def _check_sources(self, stage: Stage) -> None:
-        """Raise for a file, model or tracker that cannot be used: its stage may be hours away."""
+        """Raise for a file, model, engine or tracker that cannot be used: its stage may be hours away."""
         check_tracker(self._configs[stage.name])
+        check_engine(self._configs[stage.name].engine)
         for given in stage.inputs.values():
             if isinstance(given, Source):
                 given.check(self._configs[stage.name])
@@ -202,7 +204,7 @@ class Pipeline:
         """Return the record of a finished stage, with its outputs as they are now."""
         record = self._records.read(name)
         if record is None or not record.is_done:
-            raise AssertionError(f"stage {name} is not done, and is asked for")
+            raise AssertionError(f"stage {name} is not done, and was named")
         return self._records.as_on_disk(record)
 
     def _source_lineage(self, stage: Stage, role: str, source: Source) -> Lineage:

@@ -28,7 +28,7 @@ _ON_ONE_GPU, _WITHIN_NODE, _ACROSS_NODES = 30e-6, 60e-6, 300e-6
 of an engine. DeepSeek's own service gives a reader 20 to 22 tokens/s."""
 
 _A_DECODING_STEP = 1e-3
-"""Seconds of scheduling and drawing."""
+"""Seconds of scheduling and of choosing tokens."""
 
 _A_LAYER_IN_TRAINING = 0.7e-3
 """Seconds to start the kernels of a layer's forward and backward pass."""

@@ -21,8 +21,13 @@ _MASTER = 4
 _CELLS_OF_LOGITS = 4
 """fp32 numbers for each held logit: itself, its logarithm, the gradient, the entropy's product."""
 
-_BYTES_OF_A_DRAW = 20
-"""For each row and token of the vocabulary when one is drawn: three in fp32 and a sum in fp64."""
+_SUMS_OF_PIECES = 3
+"""How often the gradient of the head exists while pieces of logits are added up (docs/lab_notebook.md)."""
+
+_SUMMED = "a piece's, the sum before it and after it"
+
+_BYTES_OF_A_SAMPLE = 20
+"""For each row and token of the vocabulary when one is sampled: three in fp32 and a sum in fp64."""
 
 _SPARE_COLUMNS = 64
 """Of the torch engine's cache, beside prompt and completion."""
@@ -156,7 +161,7 @@ def _of_backward(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
             formula=f"{b} bytes x (2 N / L + V D){experts}: layers gathered for use",
         )
     yield _activations(shape, work, place)
-    yield _logits(shape, work, place)
+    yield from _logits(shape, work, place)
 
 
 def gathered_parameters(shape: ModelShape, place: Place) -> float:
@@ -212,15 +217,25 @@ def _kept_by_allocator(backward: Iterable[Part], work: Work, place: Place) -> It
         )
 
 
-def _logits(shape: ModelShape, work: Work, place: Place) -> Part:
-    t = microbatch_tokens(work)
+def _logits(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
+    """Yield the logits, and where they are made in pieces what adds up the gradient of the head."""
+    t, b = microbatch_tokens(work), place.num_bytes
     share = work.completion / (work.completion + (work.prompt - work.template) / work.group)
     limit = largest_logits(place.is_gpu)
-    return Part(
+    cells = t * share * shape.vocabulary
+    yield Part(
         name="logits",
-        num_bytes=4 * _CELLS_OF_LOGITS * min(t * share * shape.vocabulary, limit),
+        num_bytes=4 * _CELLS_OF_LOGITS * min(cells, limit),
         formula=f"{4 * _CELLS_OF_LOGITS} bytes x min(t V, {limit:.3g})",
     )
+    if cells > limit and not place.rank:  # below adapters the head learns nothing
+        # Layers that are computed again come after, when the sum alone is left.
+        copies, what = (1, "the sum of the pieces'") if place.is_recomputed else (_SUMS_OF_PIECES, _SUMMED)
+        yield Part(
+            name="head's gradient",
+            num_bytes=copies * b * shape.vocabulary * shape.width,
+            formula=f"{copies} x {b} bytes x V D: {what}",
+        )
 
 
 def _of_engine(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
@@ -236,9 +251,9 @@ def _of_engine(shape: ModelShape, work: Work, place: Place) -> Iterable[Part]:
         formula=f"S x {columns:.0f} tokens x {b} bytes x L K / engine's GPUs, S = {slots}",
     )
     yield Part(
-        name="drawing",
-        num_bytes=_BYTES_OF_A_DRAW * slots * shape.vocabulary / w,
-        formula=f"{_BYTES_OF_A_DRAW} bytes x S V / engine's GPUs",
+        name="sampling",
+        num_bytes=_BYTES_OF_A_SAMPLE * slots * shape.vocabulary / w,
+        formula=f"{_BYTES_OF_A_SAMPLE} bytes x S V / engine's GPUs",
     )
 
 
@@ -252,12 +267,13 @@ def cache_bytes(shape: ModelShape, place: Place) -> float:
     return place.num_bytes * shape.layers * shape.cache_width
 
 
-def disk_bytes(weights: float, work: Work, keep: int) -> float:
+def disk_bytes(weights: float, work: Work, keep: int, adapters: float | None = None) -> float:
     """Return what a run leaves on disk: models, checkpoints and rollouts.
 
     `weights` are the bytes of one model; a checkpoint has two averages of AdamW beside it, and the reference.
+    Where `adapters` are trained, of so many bytes, a checkpoint has these in place of the model.
     """
-    checkpoint = 3 + work.has_reference
-    models = weights * (1 + checkpoint * (keep + 1))
+    checkpoint = weights * (3 + work.has_reference) if adapters is None else 3 * adapters
+    models = weights + checkpoint * (keep + 1)
     rollouts = work.steps * work.sequences * (12 * work.completion + 200) if work.is_sampled else 0
     return models + rollouts

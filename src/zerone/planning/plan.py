@@ -218,7 +218,8 @@ def plan_here(name: str, config: Config, shape: ModelShape, work: Work) -> Plan:
 
 
 def _disk(config: Config, shape: ModelShape, work: Work) -> float:
-    return disk_bytes(4 * shape.parameters, work, config.checkpoint.keep)
+    adapters = 4 * adapter_rank(config) * shape.linear_widths if config.has_adapters else None
+    return disk_bytes(4 * shape.parameters, work, config.checkpoint.keep, adapters)
 
 
 def _engine_shards(shape: ModelShape, cluster: Cluster) -> int:
@@ -235,7 +236,7 @@ def _slots_that_fit(shape: ModelShape, work: Work, place: Place, room: float) ->
         return None
     parts = {part.name: part.num_bytes for part in memory_of(shape, work, place).sampling}
     wanted = slots_in_use(work)
-    of_slots = parts["KV cache"] + parts["drawing"]
+    of_slots = parts["KV cache"] + parts["sampling"]
     left = room * _USABLE - (sum(parts.values()) - of_slots)
     fitting = int(left / (of_slots / wanted))
     return fitting if 1 <= fitting < wanted else None

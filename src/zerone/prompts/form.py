@@ -96,7 +96,7 @@ def _completion(message: Message, style: Style) -> str:
     if message.thought is not None:
         if opening and _inside(opening) not in ("", message.thought.strip()):
             raise DataError(
-                "an answer has reasoning in its content and other reasoning beside it "
+                "a message has reasoning in its content and other reasoning beside it "
                 f"({message.thought[:40]!r}); keep one"
             )
         opening = f"{THINK_OPEN}{message.thought}{THINK_CLOSE}\n"

@@ -31,17 +31,17 @@ from zerone.runs.directory import RunDir, numbers_stored, stored
 from zerone.types import Outcome
 
 KINDS = {
-    "paid_not_right": "the user's reward paid, the verifier did not find the answer right",
+    "paid_not_right": "the user's reward paid, the verifier did not find the completion correct",
     "length": "more than 5 times longer or shorter than the median win of its family and level",
-    "no_reasoning": "right without any reasoning",
+    "no_reasoning": "correct without any reasoning",
     "repetition": "more than half of its strings of 16 units are repeats",
-    "same_answer": "an answer that also won where another gold answer was asked for",
-    "hedged_answer": "an answer far longer than its gold, or several numbers or far more digits",
-    "outside_answer": "no answer block or box, or several of them, after the thought",
+    "same_answer": "a final answer that also won where another ground truth was asked for",
+    "hedged_answer": "a final answer far longer than its ground truth, or several numbers or far more digits",
+    "outside_answer": "no answer block or box, or several of them, after the reasoning",
 }
 FAILURES = {
-    Outcome.TIMEOUT: "answers that made the verifier exceed its time",
-    Outcome.INFRASTRUCTURE_ERROR: "answers on which the verifier failed",
+    Outcome.TIMEOUT: "completions that made the verifier exceed its time",
+    Outcome.INFRASTRUCTURE_ERROR: "completions on which the verifier failed",
 }
 
 LENGTH_RATIO = 5

@@ -24,7 +24,7 @@ def show_audit(found: Audit, console: Console) -> None:
         table.add_row(name, str(finding.count), *map(percent, shares), style=style)
     console.print(table)
     for name, failure in found.failures.items():
-        line = f"{name}: {failure.count} of {found.num_rollouts} answers"
+        line = f"{name}: {failure.count} of {found.num_rollouts} completions"
         console.print(Text(line), soft_wrap=True)
     for name, finding in [*found.findings.items(), *found.failures.items()]:
         _show_examples(name, finding, console)
@@ -35,13 +35,13 @@ def conclusion(found: Audit) -> str:
     """Return what the audit comes to, in one sentence."""
     suspicious = found.suspicious
     if not found.num_wins:
-        return f"none of {found.num_rollouts} answers won; there is nothing to suspect"
+        return f"none of {found.num_rollouts} completions won; there is nothing to suspect"
     counted = f"{suspicious.count} of {found.num_wins} wins are suspicious ({percent(suspicious.share)})"
     growing = [name for name, finding in found.findings.items() if finding.grows]
     if growing:
         return (
             f"{counted}, and {', '.join(growing)} grew with training, as a policy that exploits its reward "
-            "would make it: read the examples and mend the verifier"
+            "would make it: read the examples and fix the verifier"
         )
     return f"{counted}; no kind grew with training"
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from zerone.report.record import RunRecord
 
 PARTS = {
-    "accuracy": "for right answers",
-    "format": "for the form of the answer",
-    "language": "for thoughts in the question's language",
+    "accuracy": "for correct answers",
+    "format": "for correct formatting",
+    "language": "for reasoning in the problem's language",
     "repetition": "against repeated strings",
-    "overlong": "against answers that come near the longest length",
+    "overlong": "against completions near the longest length",
     "user": "by the user's own function",
     "preference": "by reward models",
 }
@@ -45,7 +45,7 @@ def length_claim(record: RunRecord) -> str:
     """Say whether the reward names length."""
     counting = weights(record)
     if "overlong" in counting:
-        return "the reward punishes answers that come near the longest length"
+        return "the reward penalizes completions near the longest length"
     return _unless_unknown(counting, "length", "the reward does not name length")
 
 
@@ -75,16 +75,18 @@ def thinking_claims(record: RunRecord) -> str:
         return "What the reward names is not recorded."
     found = []
     if "overlong" in counting:
-        found.append("Long answers were punished, so the curve of the length is in part what was asked for.")
+        found.append(
+            "Long completions were penalized, so the curve of the length is in part what was rewarded."
+        )
     if "language" in counting:
-        found.append("The language of the thoughts was rewarded.")
+        found.append("The language of the reasoning was rewarded.")
     if "repetition" in counting:
-        found.append("Repeated strings were punished.")
+        found.append("Repeated strings were penalized.")
     if unknown := _unknown(counting):
         return " ".join([*found, f"What {unknown} reward is not known here; it may be length or words."])
     unnamed = [] if "overlong" in counting else ["length"]
-    ways = "any other way of thinking" if found else "any way of thinking"
-    cause = "the right answers" if "accuracy" in counting else "training"
+    ways = "any other way of reasoning" if found else "any way of reasoning"
+    cause = "correct answers" if "accuracy" in counting else "training"
     claim = f"No part of the reward names {listed([*unnamed, 'reflection', ways], 'or')}"
     return " ".join([*found, f"{claim}; what the curves show of these came with {cause}."])
 

@@ -99,7 +99,7 @@ def title(compared: Sequence[Compared]) -> str:
         shares = sorted(share for share in finals if share is not None)
         if len(shares) == len(compared):
             ends = f"{percent(shares[0])} to {percent(shares[-1])}"
-            return f"{plural(len(compared), 'run')}: {ends} right on the {suite} suite"
+            return f"{plural(len(compared), 'run')}: {ends} correct on the {suite} suite"
     return f"{plural(len(compared), 'run')} compared"
 
 
@@ -198,11 +198,13 @@ def _figures(compared: Sequence[Compared]) -> Iterator[Figure]:
         if run.record.is_fine_tuning
     ]
     if losses:
-        chart = Chart(title="Loss on answers held out", y_label="nats per token", series=losses)
+        chart = Chart(title="Loss on held-out completions", y_label="nats per token", series=losses)
         ends = ", ".join(f"{line.label} {number(_last(line))}" for line in losses)
-        yield figure_of(chart, f"Last evaluated: {ends}. It compares runs that hold out the same answers.")
+        yield figure_of(
+            chart, f"Last evaluated: {ends}. It compares runs that hold out the same completions."
+        )
     for key, name, unit, is_share in (
-        ("accuracy", "Right training answers", "share of answers", True),
+        ("accuracy", "Correct training completions", "share", True),
         ("response_tokens", "Response length", "tokens per response", False),
         ("reflection_words", "Reflection words", "words per response", False),
         ("entropy", "Entropy", "nats per token", False),
@@ -245,7 +247,11 @@ def accuracy_figure(compared: Sequence[Compared]) -> Figure | None:
     suite = max(dict.fromkeys(suites), key=suites.count)
     lines = [line for run in compared if (line := _curve(run, suite)).points]
     chart = Chart(
-        title=f"pass@1 on the {suite} suite", y_label="right answers", series=lines, scale="share", high=1.0
+        title=f"pass@1 on the {suite} suite",
+        y_label="correct",
+        series=lines,
+        scale="share",
+        high=1.0,
     )
     ends = ", ".join(f"{line.label} {percent(_last(line))}" for line in lines)
     figure = figure_of(chart, f"Last evaluated: {ends}. Whiskers are 95% intervals.")

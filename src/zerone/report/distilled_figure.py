@@ -46,7 +46,7 @@ def by_size(summary: Summary) -> Figure | None:
         return None
     chart = Chart(
         title="Distilled, and by reinforcement learning directly",
-        y_label="right answers",
+        y_label="correct",
         x_label=x_label,
         series=series,
         scale="share",
@@ -95,5 +95,5 @@ def _held_together(summary: Summary) -> Iterator[str]:
 
 def _verdict(found: Mapping[str, Any]) -> str:
     value, low, high = (signed(percent(part)) for part in (found["difference"], *found["ci"]))
-    what = "not told apart" if not found["is_real"] else "better" if found["difference"] > 0 else "worse"
+    what = "inconclusive" if not found["is_real"] else "better" if found["difference"] > 0 else "worse"
     return f"{what}, {value} ({low} to {high})"

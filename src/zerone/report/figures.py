@@ -56,19 +56,21 @@ def _moved(series: Series, write: Callable[[float], str]) -> str:
 
 def accuracy_figure(record: RunRecord) -> Figure | None:
     """Draw the paper's figure: pass@1 and majority vote during training."""
-    training = series_of(
-        record.metrics, "accuracy", label="training answers, each step", tone="gray", mark="thin"
-    )
+    training = series_of(record.metrics, "accuracy", label="training, each step", tone="gray", mark="thin")
     curves = list(_suite_series(record))
     series = [*([training] if training else []), *curves]
     if not series:
         return None
     chart = Chart(
-        title="Accuracy during training", y_label="right answers", series=series, scale="share", high=1.0
+        title="Accuracy during training",
+        y_label="correct",
+        series=series,
+        scale="share",
+        high=1.0,
     )
     parts = [f"{curve.label} {_moved(curve, percent)}" for curve in curves if len(curve.points) > 1]
     if training:
-        parts.append(f"the share of right training answers {_moved(training, percent)}")
+        parts.append(f"the share of correct training completions {_moved(training, percent)}")
     reading = "; ".join(parts) or "only the base has been measured so far"
     wide = replace(chart, width=_WIDE, height=_WIDE_HEIGHT)
     figure = figure_of(chart, f"{reading[0].upper()}{reading[1:]}. Whiskers are 95% intervals.")
@@ -104,11 +106,11 @@ def _suite_series(record: RunRecord) -> Iterator[Series]:
 
 
 def length_figure(record: RunRecord) -> Figure | None:
-    """Draw how long answers are, right and wrong ones apart."""
+    """Draw the length of completions, correct and incorrect ones apart."""
     lines = [
         series_of(record.metrics, "response_tokens", label="all", tone="ink"),
-        series_of(record.metrics, "response_tokens_right", label="right answers", tone="teal", mark="thin"),
-        series_of(record.metrics, "response_tokens_wrong", label="wrong answers", tone="red", mark="thin"),
+        series_of(record.metrics, "response_tokens_right", label="correct", tone="teal", mark="thin"),
+        series_of(record.metrics, "response_tokens_wrong", label="incorrect", tone="red", mark="thin"),
     ]
     series = [line for line in lines if line is not None]
     if not series:
@@ -132,18 +134,16 @@ def reflection_figure(record: RunRecord) -> Figure | None:
 
 
 def recovery_figure(recoveries: Mapping[int, float]) -> Figure | None:
-    """Draw the share of answers that fail, reflect, go on and are right."""
+    """Draw the share of completions that fail, reflect, continue and are correct."""
     if not recoveries:
         return None
     points = [(float(step), share) for step, share in recoveries.items()]
-    series = Series(label="right after a failed try", tone="teal", points=points)
+    series = Series(label="recovered after a failed try", tone="teal", points=points)
     top = max(0.1, *recoveries.values())
     chart = Chart(
-        title="Right after a failed try", y_label="share of answers", series=[series], scale="share", high=top
+        title="Recovered after a failed try", y_label="share", series=[series], scale="share", high=top
     )
-    reading = (
-        f"The share of answers that fail a try, reflect, try again and end right {_moved(series, percent)}."
-    )
+    reading = f"Completions that fail a try, reflect, try again and are correct {_moved(series, percent)}."
     return figure_of(chart, reading)
 
 
@@ -207,21 +207,21 @@ def kl_figure(record: RunRecord) -> Figure | None:
 
 def groups_figure(record: RunRecord) -> Figure | None:
     """Draw how many groups can teach anything."""
-    right = series_of(record.metrics, "groups_all_right", label="all right", tone="teal", mark="area")
-    wrong = series_of(record.metrics, "groups_all_wrong", label="all wrong", tone="red", mark="area")
+    right = series_of(record.metrics, "groups_all_right", label="all correct", tone="teal", mark="area")
+    wrong = series_of(record.metrics, "groups_all_wrong", label="all incorrect", tone="red", mark="area")
     signal = series_of(record.metrics, "groups_with_signal", label="with signal", tone="ink")
     if right is None or wrong is None:
         return None
     rest = [
         (x, 1.0 - (r or 0.0) - (w or 0.0)) for (x, r), (_, w) in zip(right.points, wrong.points, strict=True)
     ]
-    some = Series(label="some right", tone="pale", mark="area", points=rest)
+    some = Series(label="some correct", tone="pale", mark="area", points=rest)
     series = [right, some, wrong, *([signal] if signal else [])]
     chart = Chart(
         title="Groups with signal", y_label="share of groups", series=series, scale="share", high=1.0
     )
     all_right, all_wrong = (percent(_ends(line)[1]) for line in (right, wrong))
-    reading = f"In the last step {all_right} of the groups were all right and {all_wrong} all wrong"
+    reading = f"In the last step {all_right} of the groups were all correct and {all_wrong} all incorrect"
     if signal:
         values = [y for _, y in signal.points if y is not None]
         reading += (

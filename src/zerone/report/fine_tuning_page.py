@@ -35,7 +35,7 @@ def render_fine_tuning(record: RunRecord, core_price: float) -> str:
 
 def _title(record: RunRecord) -> str:
     losses = list(record.losses.values())
-    ends = f"Loss on answers held out from {number(losses[0])} to {number(losses[-1])}"
+    ends = f"Held-out loss from {number(losses[0])} to {number(losses[-1])}"
     return f"{ends} in {plural(max(record.losses), 'step')}"
 
 
@@ -64,12 +64,10 @@ def loss_series(record: RunRecord, label: str, tone: str, mark: Mark = "points")
 
 
 def _loss_figure(record: RunRecord) -> Figure:
-    training = series_of(
-        record.metrics, "loss", label="training answers, each step", tone="gray", mark="thin"
-    )
-    held_out = loss_series(record, label="answers held out", tone="blue")
+    training = series_of(record.metrics, "loss", label="training, each step", tone="gray", mark="thin")
+    held_out = loss_series(record, label="held out", tone="blue")
     chart = Chart(
         title="Loss", y_label="nats per token", series=[*([training] if training else []), held_out]
     )
     first, last = (number(held_out.points[end][1]) for end in (0, -1))
-    return figure_of(chart, f"On the answers held out it went from {first} to {last}.")
+    return figure_of(chart, f"On held-out completions it went from {first} to {last}.")

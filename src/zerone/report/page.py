@@ -85,7 +85,7 @@ def title(record: RunRecord) -> str:
         if "pass_at_1" in base and "pass_at_1" in final:
             ends = f"{percent(base['pass_at_1'])} to {percent(final['pass_at_1'])}"
             step = record.num_steps if record.is_finished else record.final_step(suite)
-            return f"From {ends} right on the {suite} suite in {plural(step or 0, 'step')}"
+            return f"From {ends} correct on the {suite} suite in {plural(step or 0, 'step')}"
     return f"{plural(record.num_steps, 'step')} recorded, no result yet"
 
 
@@ -126,7 +126,7 @@ def _tiles(record: RunRecord) -> Iterator[Tile]:
         value=f"{record.num_steps:,}",
         origin=f"of {planned:,} planned"
         if planned and planned != record.num_steps
-        else f"{phases[0]} \u00d7 {phases[1]} answers each",
+        else f"{phases[0]} \u00d7 {phases[1]} completions each",
     )
     yield Tile(
         label="wall time",

@@ -255,7 +255,7 @@ def _learning(record: RunRecord, first: FirstLearning | None) -> Learning:
         name=record.name,
         title=_shown(record.name),
         reading=f"{plural(record.num_steps, 'step')} of {wanted}, {percent(last.get('accuracy'))} of the "
-        f"last training answers right. The last verdict: {last.get('verdict', 'none')}.",
+        f"last training completions correct. The last verdict: {last.get('verdict', 'none')}.",
         figures=[figure for figure in found if figure is not None],
     )
 
@@ -275,7 +275,7 @@ def _parts_figure(record: RunRecord) -> Figure | None:
     series = [line for line in (*lines, whole) if line is not None]
     if not series:
         return None
-    chart = Chart(title="Reward and its parts", y_label="mean over the answers of a step", series=series)
+    chart = Chart(title="Reward and its components", y_label="mean over a step", series=series)
     weights = ", ".join(
         f"{record.setting(f'reward.{name}'):g} for {name}"
         for name in names

@@ -79,7 +79,7 @@ def reward_models(summary: Summary) -> Table | None:
                 ],
             )
         )
-    heads = ["reward model", "held out", "before", "right", "calibration error", "correlation with length"]
+    heads = ["reward model", "held out", "before", "correct", "calibration error", "correlation with length"]
     return Table(heads=heads, rows=rows)
 
 
@@ -87,7 +87,7 @@ _COMPARED: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "total_s": ("seconds a step", number),
     "train_s": ("of it training", number),
     "state_bytes": ("weights and optimiser, MB", lambda value: number(value / 1e6)),
-    "accuracy": ("right in the last of them", percent),
+    "accuracy": ("correct in the last of them", percent),
 }
 """What the stage `ppo` compares (docs/pipeline.md), and how it is written."""
 
@@ -146,7 +146,7 @@ _BEST = (("helpfulness", "is the most helpful of all"), ("safety", "is the safes
 _ONE_LANGUAGE = 0.99
 """The share of words in the question's language that is expected of R1; the paper gives none."""
 
-_OVERLAP = "not to be told: the intervals overlap"
+_OVERLAP = "inconclusive: the intervals overlap"
 
 
 def shape(summary: Summary) -> list[Claim]:
@@ -194,7 +194,7 @@ def _in_one_language(models: Mapping[str, Any]) -> Iterator[Claim]:
     is_above, is_below = low >= _ONE_LANGUAGE, high < _ONE_LANGUAGE
     yield Claim(
         text=f"R1 keeps to one language in at least {percent(_ONE_LANGUAGE, 0)} of its words (language)",
-        verdict="yes" if is_above else "no" if is_below else "not to be told: the interval holds it",
+        verdict="yes" if is_above else "no" if is_below else "inconclusive: the interval contains it",
         figures=f"{percent(found['score'])} ({percent(low)} to {percent(high)})",
     )
 

@@ -84,7 +84,7 @@ def headline(summary: Summary) -> str | None:
     )
     if base is None or last is None:
         return None
-    return f"From {percent(base)} to {percent(last)} right on the reasoning suite in four stages"
+    return f"From {percent(base)} to {percent(last)} correct on the reasoning suite in four stages"
 
 
 def students(summary: Summary) -> Table | None:
@@ -135,7 +135,12 @@ def beside_students(summary: Summary) -> Table | None:
         )
         for label, model in labelled
     ]
-    heads = ["beside them", "parameters", "right", *([f"{name} distilled minus it, by problem"] * bool(lead))]
+    heads = [
+        "beside them",
+        "parameters",
+        "correct",
+        *([f"{name} distilled minus it, paired"] * bool(lead)),
+    ]
     return Table(heads=heads, rows=rows) if rows else None
 
 

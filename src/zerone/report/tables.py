@@ -45,7 +45,7 @@ def _measures(base: Suite, final: Suite) -> Iterator[Measure]:
         drawn = [{"pass_at_k": suite.get("pass_at_k", {}).get(k)} for suite in (base, final)]
         yield _share(f"pass@{k}", "pass_at_k", *drawn)
     yield _share("no readable answer", "unparsable", base, final)
-    yield _share("well formed", "format", base, final)
+    yield _share("correctly formatted", "format", base, final)
     yield _share("cut off", "truncated", base, final)
     yield _mean("tokens", "response_tokens", base, final)
     yield _mean("reflection words", "reflection_words", base, final)
@@ -161,7 +161,7 @@ _PAPER = (
     ("Questions", "mathematics, code, science and logic with answers that a rule can check"),
     ("Reward", "accuracy + format, equal weights"),
     ("Updates (the paper's steps)", "10,400"),
-    ("Rollout phases (steps here)", "650 (10,400 updates / 16)"),
+    ("Training steps", "650 (10,400 updates / 16)"),
     ("Questions per rollout phase", "512"),
     ("Answers per question (group size)", "16"),
     ("Questions per update", "32"),
@@ -169,10 +169,10 @@ _PAPER = (
     ("Passes over a rollout phase", "1"),
     ("Learning rate", "3e-6"),
     ("KL coefficient", "0.001"),
-    ("Reference replaced by the policy", "every 400 updates (25 rollout phases)"),
+    ("Reference replaced by the policy", "every 400 updates (25 steps)"),
     ("Clip range of the ratio", "not reported (10 in the first RL stage of R1)"),
     ("Mean of the loss", "per answer, then over the group"),
-    ("Advantage", "reward minus the group's mean, divided by its deviation"),
+    ("Advantage", "reward minus the group's mean, divided by its standard deviation"),
     ("Temperature", "1.0"),
     ("Longest response", "32,768 tokens, 65,536 from update 8,200"),
     ("Test", "AIME 2024, 30 problems"),
@@ -212,7 +212,7 @@ def _settings_here(record: RunRecord) -> dict[str, str]:
         or f"{_or_missing(get('data.family'))} problems with answers that a rule can check",
         "Reward": " + ".join(f"{weight:g} {part}" for part, weight in weights(record).items()) or MISSING,
         "Updates (the paper's steps)": _plain(_product(get("rl.steps"), updates)),
-        "Rollout phases (steps here)": _plain(get("rl.steps")),
+        "Training steps": _plain(get("rl.steps")),
         "Questions per rollout phase": _plain(get("rl.problems_per_step")),
         "Answers per question (group size)": _plain(get("rl.group_size")),
         "Questions per update": _plain(_quotient(get("rl.problems_per_step"), get("rl.minibatches"))),
@@ -235,9 +235,9 @@ _AGGREGATIONS = {
     "constant": "by the longest response",
 }
 _SCALES = {
-    "group": "reward minus the group's mean, divided by its deviation",
+    "group": "reward minus the group's mean, divided by its standard deviation",
     "none": "reward minus the group's mean",
-    "batch": "reward minus the group's mean, divided by the batch's deviation",
+    "batch": "reward minus the group's mean, divided by the batch's standard deviation",
 }
 
 

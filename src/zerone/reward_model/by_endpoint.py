@@ -53,8 +53,8 @@ class RubricRewards:
         with EndpointClient(self.endpoint) as client:
             if self._rubric.points(client, "What is 2 + 2?", "4") is None:
                 raise EndpointError(
-                    f"{self.endpoint.model!r} at {self.endpoint.address} ends none of its verdicts with the "
-                    "line it is asked for; choose a model that follows instructions"
+                    f"{self.endpoint.model!r} at {self.endpoint.address} never ended a verdict "
+                    "with the requested line (`Score MARK: N`); choose a model that follows instructions"
                 )
 
     def rewards(self, responses: Sequence[tuple[str, str]]) -> list[float | None]:

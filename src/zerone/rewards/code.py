@@ -126,7 +126,10 @@ def prepare_code() -> None:
         ) from error
     if report.verdict is not CodeVerdict.PASS:
         where = report.execution.backend if report.execution else "the sandbox"
-        raise SandboxUnavailable(f"{where} finds a right program {report.verdict}: {report.message}")
+        raise SandboxUnavailable(
+            f"sandbox self-test failed ({where}): a known-correct program was graded {report.verdict}: "
+            f"{report.message}; run `zerone sandbox doctor`"
+        )
 
 
 def verify_code(answer: str, spec: Mapping[str, Any]) -> Verdict:

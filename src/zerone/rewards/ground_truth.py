@@ -54,7 +54,7 @@ def readable_problems(read: ProblemFile, name: str, *, skip: bool) -> tuple[Prob
     if complaints and (not skip or is_hopeless):
         shown = [f"{place}: {text}" for place, text in complaints.items()][:_LISTED_LINES]
         raise DataError(
-            f"{len(complaints)} of {len(read.problems)} answers or tests of {name} cannot be read:\n"
+            f"{len(complaints)} of {len(read.problems)} ground truths or tests of {name} cannot be read:\n"
             + "\n".join(shown)
             + f"\nCorrect them (`zerone reward check {name}` lists all), choose another data.verifier"
             + ("" if is_hopeless else ", or leave them out by data.skip_unreadable=true")

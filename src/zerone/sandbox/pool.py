@@ -79,7 +79,9 @@ def _examined_nursery(backend: str) -> Nursery:
             if broken:
                 nursery.close()
                 complaints = "; ".join(f"{finding.promise}: {finding.detail}" for finding in broken)
-                raise SandboxUnavailable(f"{backend} does not keep its promises here: {complaints}")
+                raise SandboxUnavailable(
+                    f"sandbox backend {backend!r} failed its isolation self-test: {complaints}"
+                )
             _examined.add(backend)
     return nursery
 

@@ -81,7 +81,9 @@ class Exchange:
         if not scheduler.is_alive:
             raise unavailable(scheduler.fault or "the engine has stopped")
         if asked.num_choices > scheduler.capacity:
-            raise Refusal(400, f"this server takes {scheduler.capacity} answers at once; lower n", param="n")
+            raise Refusal(
+                400, f"this server takes {scheduler.capacity} completions at once; lower n", param="n"
+            )
         try:
             scheduler.submit(self._requests)
         except QueueFull as error:

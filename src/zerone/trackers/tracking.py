@@ -63,8 +63,8 @@ def check_tracker(config: Config) -> None:
         )
     if log.online and log.tracker == "trackio" and not any(map(os.environ.get, REMOTE_TRACKIO)):
         raise ConfigError(
-            "log.online=true with log.tracker=trackio sends to where trackio is told to, and neither of "
-            f"{' and '.join(REMOTE_TRACKIO)} is set; set one, or leave log.online away to keep all here"
+            "log.online=true with log.tracker=trackio needs a destination, and neither of "
+            f"{' and '.join(REMOTE_TRACKIO)} is set; set one, or leave log.online out to keep all here"
         )
 
 

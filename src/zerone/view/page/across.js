@@ -6,21 +6,21 @@ function chart(entries, other) {
     const fill = el("i");
     fill.style.height = `${100 * share}%`;
     const place = String(entry.step) === state.step ? "here" : entry === other ? "there" : "";
-    const title = `step ${entry.step}: ${percent(share)} of ${entry.size} right, reward ${number(entry.reward)}, ${number(entry.num_tokens, 0)} tokens`;
+    const title = `step ${entry.step}: ${percent(share)} of ${entry.size} correct, reward ${number(entry.reward)}, ${number(entry.num_tokens, 0)} tokens`;
     const pick = () => show({ other: `${entry.step}.${entry.position}` });
     return el("button", { className: place, title, "aria-label": title, onclick: pick }, fill);
   });
   const first = entries[0].step, last = entries[entries.length - 1].step;
   const box = el("div", { className: "chart" },
-    el("div", { className: "bars", role: "group", "aria-label": "share of right answers by step" }, ...bars),
+    el("div", { className: "bars", role: "group", "aria-label": "share of correct completions by step" }, ...bars),
     el("div", { className: "ends" }, el("span", {}, `step ${first}`), el("span", {}, `step ${last}`)));
   box.style.maxWidth = `${Math.max(160, 36 * entries.length)}px`;
-  return [box, el("p", { className: "about" }, "The share of right answers in each step. Choose another step to compare with.")];
+  return [box, el("p", { className: "about" }, "The share of correct completions in each step. Choose another step to compare with.")];
 }
 
 const mean = (rollouts, of) => rollouts.reduce((sum, rollout) => sum + of(rollout), 0) / rollouts.length;
 const MEASURES = {
-  "right answers": [(r) => r.outcome === "correct", percent],
+  "correct completions": [(r) => r.outcome === "correct", percent],
   reward: [(r) => r.reward, number],
   tokens: [(r) => r.num_tokens, (value) => number(value, 1)],
   "reflection words": [(r) => r.reflection_words, number],

@@ -50,7 +50,7 @@ function drawStep() {
   drawSpark(at);
   if (!entry) return;
   $("figures").replaceChildren(
-    el("b", {}, `step ${entry.step}`), ` of ${run.steps[run.steps.length - 1].step} \u00b7 ${percent(entry.accuracy)} right \u00b7 ${number(entry.response_tokens, 0)} tokens`);
+    el("b", {}, `step ${entry.step}`), ` of ${run.steps[run.steps.length - 1].step} \u00b7 ${percent(entry.accuracy)} correct \u00b7 ${number(entry.response_tokens, 0)} tokens`);
   $("figures").title = entry.verdict ?? "";
 }
 
@@ -165,7 +165,7 @@ window.addEventListener("popstate", () => {
 });
 
 function aboutRun() {
-  if (!run.steps.length) return run.is_finished ? "This run recorded no answers." : "No step has been recorded yet; the page looks again every 10 seconds.";
+  if (!run.steps.length) return run.is_finished ? "This run recorded no completions." : "No step has been recorded yet; the page looks again every 10 seconds.";
   return run.has_tokenizer ? "" : "No tokenizer of this run can be read, so texts are shown without tokens.";
 }
 

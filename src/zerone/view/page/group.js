@@ -112,7 +112,7 @@ function controls() {
 function headline(group) {
   return [
     el("h1", { dir: "auto", lang: group.language }, group.prompt),
-    el("p", { className: "about" }, `${group.family}/${group.level}, ${group.language} \u00b7 problem ${group.problem_id} \u00b7 judged by `, el("code", {}, group.spec)),
+    el("p", { className: "about" }, `${group.family}/${group.level}, ${group.language} \u00b7 problem ${group.problem_id} \u00b7 ground truth `, el("code", {}, group.spec)),
   ];
 }
 
