@@ -55,10 +55,12 @@ class Demonstration:
     """A conversation to learn from: user and assistant by turns, after a system message or none.
 
     Answers to equal questions have equal ids, so that a held-out share keeps them together.
+    `style` is what the row says of its form, as samples of our own do.
     """
 
     id: str
     messages: tuple[Message, ...]
+    style: str | None = None
 
 
 class Finish(StrEnum):

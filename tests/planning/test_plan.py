@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -423,6 +424,19 @@ def test_the_text_shows_every_part_with_its_formula(tmp_path: Path) -> None:
         lines = [line for line in out.splitlines() if line.startswith(f"  {name} ")]
         assert lines and all(len(line.split("  ")[-1]) > 5 for line in lines), name
     assert "peak" in out and "cost $" in out and "disk" in out and "in 2 nodes" in out
+
+
+@pytest.mark.parametrize("place", [(), ("--gpus", "1xH200", f"model.path={SMALL}")], ids=["here", "a GPU"])
+def test_the_terms_that_are_shown_add_up_to_the_time_of_the_run(
+    place: tuple[str, ...], tmp_path: Path
+) -> None:
+    code, out, err = call_main(tmp_path, "plan", "tiny", "rl.steps=3", *place)
+    assert code == 0, err
+    (line,) = [line for line in out.splitlines() if line.startswith("3 steps x ")]
+    terms = re.findall(r"([\d.]+) (s|min|h)\b", line)
+    a_step, *aside, whole = (float(number) * {"s": 1, "min": 60, "h": 3600}[unit] for number, unit in terms)
+    assert whole == pytest.approx(3 * a_step + sum(aside), rel=0.02)
+    assert len(aside) == 2 and (aside[1] < 10) is (not place), "engines on GPUs take minutes to start"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """SFT teaches the form that evaluation asks for, whatever form the data come in, or refuses them."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +181,14 @@ def test_completions_of_which_none_fits_the_style_are_refused_with_one_that_does
 def test_completions_that_fit_are_counted_with_those_that_do_not(completion: str, style: Style) -> None:
     missing = check_form([demonstration(completion), demonstration("<think>t")], style, "d.jsonl")
     assert missing == {"a thought": 1, "an answer in the form": 0 if style is BOXED else 1}
+
+
+@pytest.mark.parametrize(("said", "is_taken"), [("summary", True), ("boxed", False), ("formal", False)])
+def test_a_row_that_calls_itself_a_summary_needs_no_box(said: str, is_taken: bool) -> None:
+    rows = [replace(demonstration(PLAIN), style=said)] * 2
+    for style, is_fine in ((BOXED, is_taken), (TAGS, False), (SUMMARY, True)):
+        with nullcontext() if is_fine else pytest.raises(DataError):
+            check_form(rows, style, "d.jsonl")
 
 
 # Trained and measured -----------------------------------------------------------------------------

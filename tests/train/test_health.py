@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zerone.cli.progress import COLUMNS
+from zerone.cli.progress import COLUMNS, written
 from zerone.train.health import STATES, Plan, is_learning, verdict
 from zerone.train.trend import SIGNIFICANT, collapse_of, standard_error, trend_of, upper_tail
 
@@ -124,6 +124,15 @@ def with_part(steps: Steps, name: str, value: Callable[[int], float]) -> Steps:
     return found
 
 
+def format_of_kinds(before: dict[str, float], after: dict[str, float]) -> Steps:
+    """Return a run whose format falls from 81% to 0 in its second step, as do its kinds of problems."""
+    steps = drawn(8, lambda i: 0.0, lambda i: 0.81 if i == 1 else 0.0, truncated=0.6)
+    return [
+        line | {"accuracy": fmean(kinds.values()), "accuracy_by": kinds}
+        for line, kinds in zip(steps, [before, *[after] * 7], strict=True)
+    ]
+
+
 BUILT: dict[str, tuple[Steps, str]] = {
     "accuracy rises": (drawn(20, rises), "learning: accuracy +"),
     "accuracy rises fast in a few steps": (
@@ -199,6 +208,29 @@ BUILT: dict[str, tuple[Steps, str]] = {
         flat(0.0, 1.0),
         "no signal: 100% of groups have zero variance, 100% all incorrect; use easier problems",
     ),
+    "a reward that never tells correct from incorrect": (
+        last_changed(flat(0.3), groups_with_signal=0.0, groups_all_right=0.1, groups_all_wrong=0.4),
+        "no signal: 100% of groups have zero variance, 40% all incorrect; in 50% of groups some completions "
+        "are correct and the reward is the same for all; check the functions and weights of reward",
+    ),
+    "an own function that gives nothing": (
+        last_changed(
+            with_part(flat(0.0, 1.0), "user", lambda i: 0.0), groups_with_signal=0.0, groups_all_wrong=1.0
+        ),
+        "no signal: 100% of groups have zero variance, 100% all incorrect; check the functions and weights",
+    ),
+    "format collapses among other kinds of problems, nothing ever correct": (
+        format_of_kinds({"sums/1": 0.0, "sums/2": 0.0}, {"sums/1": 0.0, "sums/3": 0.0}),
+        "collapsed at step 2: format ",
+    ),
+    "format collapses, no kind of problem stayed": (
+        format_of_kinds({"sums/1": 0.0}, {"sums/3": 0.0}),
+        "collapsed at step 2: format ",
+    ),
+    "format falls since other problems came, those that stayed are solved as before": (
+        format_of_kinds({"sums/1": 0.6}, {"sums/1": 0.6, "sums/8": 0.0, "sums/9": 0.0}),
+        "truncated: ",
+    ),
     "nothing correct, format varies": (
         flat(0.0, 0.5),
         "no signal: no completion of 10 steps was correct; use easier problems",
@@ -255,6 +287,21 @@ def test_each_built_run_has_its_sentence(name: str) -> None:
     steps, sentence = BUILT[name]
     found = told(steps)
     assert sentence in found if sentence.startswith(";") else found.startswith(sentence), found
+
+
+@pytest.mark.parametrize("key", [key for _, key, _ in COLUMNS])
+def test_a_step_that_trained_on_nothing_shows_no_figure_of_its_tokens(key: str) -> None:
+    line = step(step=1, grad_norm=0.0, mismatch_kl=0.0, entropy=0.0, reflection_words=0.0)
+    assert written(line | {"num_trained_tokens": 9}, key, "{}") != "-"
+    assert (written(line | {"num_trained_tokens": 0}, key, "{}") == "-") is (
+        key in ("entropy", "mismatch_kl")
+    )
+
+
+def test_entropy_that_was_not_measured_is_not_low() -> None:
+    steps = last_changed(flat(0.3, groups=200), entropy=0.0, num_trained_tokens=0)
+    assert not told(steps).startswith("low entropy")
+    assert told(last_changed(steps, num_trained_tokens=9)).startswith("low entropy")
 
 
 def test_every_state_is_in_the_table() -> None:

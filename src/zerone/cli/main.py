@@ -168,9 +168,10 @@ def sft(
 def _print_summary(console: Console, summary: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     from rich.table import Table
 
+    from zerone.cli.pipeline_progress import duration
     from zerone.runs.directory import shown_suites
 
-    table = Table(title=f"{summary['steps']} steps in {summary['wall_s'] / 60:.1f} minutes", box=None)
+    table = Table(title=f"{summary['steps']} steps in {duration(summary['wall_s'])}", box=None)
     for column in ("suite", "measure", "base", "trained"):
         table.add_column(column, justify="left" if column in ("suite", "measure") else "right")
     forms = {

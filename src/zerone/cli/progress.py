@@ -41,9 +41,14 @@ _ROWS_IN_VIEW = 12
 _SPARKS = "\u2581\u2582\u2583\u2584\u2585\u2586\u2587\u2588"
 
 
-def _written(value: float | None, form: str) -> str:
-    """Write a figure; a dash where nothing was judged."""
-    return "-" if value is None else form.format(value)
+_OF_TRAINED_TOKENS = ("entropy", "mismatch_kl")
+
+
+def written(metrics: Mapping[str, Any], key: str, form: str) -> str:
+    """Write a figure of a step; a dash where nothing was judged, or no token was trained on to measure it."""
+    if key in _OF_TRAINED_TOKENS and metrics.get("num_trained_tokens") == 0:
+        return "-"
+    return "-" if metrics[key] is None else form.format(metrics[key])
 
 
 def sparkline(values: Sequence[float], width: int = 32) -> str:
@@ -148,7 +153,7 @@ class TerminalDisplay:
         if self._live is not None:
             self._live.update(self._view(told), refresh=True)
         else:
-            figures = "  ".join(f"{name} {_written(metrics[key], form)}" for name, key, form in COLUMNS)
+            figures = "  ".join(f"{name} {written(metrics, key, form)}" for name, key, form in COLUMNS)
             line = f"{figures}  {timing['total_s']:.1f}s  {metrics['verdict']}"
             self._say(f"{line}  {told}" if told else line)
         if self._sample_every and metrics["step"] % self._sample_every == 0:
@@ -165,7 +170,7 @@ class TerminalDisplay:
         table.add_column("s", justify="right")
         seconds = list(self._timings)
         for row in self._rows:
-            cells = [_written(row[key], form) for _, key, form in COLUMNS]
+            cells = [written(row, key, form) for _, key, form in COLUMNS]
             table.add_row(*cells, f"{seconds[-1]:.1f}" if row is self._rows[-1] else "")
         last = self._rows[-1]
         left = (self._num_steps - last["step"]) * sum(seconds) / len(seconds)

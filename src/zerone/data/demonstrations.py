@@ -100,7 +100,9 @@ def read_demonstrations(path: str | Path) -> DemonstrationFile:
             raise DataError(f"{line.place}: {error}") from error
         # Texts that are the same in two forms are the same demonstration.
         same = tuple(replace(message, takes_form=False) for message in messages)
-        found.setdefault(same, Demonstration(id=_id_of(messages[:-1]), messages=messages))
+        style = record.get("style")
+        style = style if isinstance(style, str) else None
+        found.setdefault(same, Demonstration(id=_id_of(messages[:-1]), messages=messages, style=style))
         num_read += 1
     if not found:
         raise DataError(f"{path} is empty; it needs one JSON object per line, {_EXAMPLE}")

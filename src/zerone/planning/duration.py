@@ -40,7 +40,7 @@ _SYNC_START, _SYNC_BANDWIDTH = 0.1, 28e9
 """Of new weights on their way to the engine; published: 65 GB from 16 to 16 H200 in 2.3 s."""
 
 _START = 120.0
-"""Seconds until the first step: weights read, engine compiled."""
+"""Seconds until the first step on GPUs: weights read, engine compiled."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +58,7 @@ class Duration:
 
     phases: tuple[Phase, ...]
     evaluations: float
+    start: float
     steps: int
 
     @property
@@ -68,7 +69,7 @@ class Duration:
     @property
     def whole(self) -> float:
         """Seconds of the run."""
-        return self.steps * self.step + self.evaluations + _START
+        return self.steps * self.step + self.evaluations + self.start
 
 
 def duration_of(shape: ModelShape, work: Work, place: Place, cluster: Cluster) -> Duration:
@@ -81,7 +82,7 @@ def duration_of(shape: ModelShape, work: Work, place: Place, cluster: Cluster) -
     if work.evaluated:
         at_once = max(1, work.evaluated // work.evaluations)
         evaluations = work.evaluations * _sampling(shape, work, place, cluster, at_once).seconds
-    return Duration(phases=tuple(phases), evaluations=evaluations, steps=work.steps)
+    return Duration(phases=tuple(phases), evaluations=evaluations, start=_START, steps=work.steps)
 
 
 def _sampling(shape: ModelShape, work: Work, place: Place, cluster: Cluster, sequences: int) -> Phase:

@@ -106,7 +106,8 @@ class Plan:
         )
         yield ""
         aside = f" + evaluations {span(duration.evaluations)}" if duration.evaluations else ""
-        yield f"{duration.steps} steps x {span(duration.step)}{aside} = {span(duration.whole)}"
+        start = f" + start {span(duration.start)}"
+        yield f"{duration.steps} steps x {span(duration.step)}{aside}{start} = {span(duration.whole)}"
         if self.cost is not None:
             yield f"cost ${self.cost:,.2f}"
         yield f"disk {size(self.disk)}"
@@ -192,7 +193,7 @@ def plan_here(name: str, config: Config, shape: ModelShape, work: Work) -> Plan:
     sampled = here.seconds(shape.active, sampled=work.sampled_tokens) - here.seconds_to_start
     tokens = work.trained_tokens * model_passes(work)
     trained = here.seconds(shape.active, trained=tokens) - here.seconds_to_start
-    evaluated = here.seconds(shape.active, sampled=work.evaluated * work.completion)
+    evaluated = here.seconds(shape.active, sampled=work.evaluated * work.completion) - here.seconds_to_start
     formula = f"tokens x ({{}} A / {here.flops / 1e9:.0f} GFLOP/s + {{:.0f}} us)"
     phases = [
         Phase(
@@ -209,7 +210,9 @@ def plan_here(name: str, config: Config, shape: ModelShape, work: Work) -> Plan:
         shape=shape,
         work=work,
         memory=memory_of(shape, work, place_here(config, shape.width)),
-        duration=Duration(phases=tuple(phases), evaluations=evaluated, steps=work.steps),
+        duration=Duration(
+            phases=tuple(phases), evaluations=evaluated, start=here.seconds_to_start, steps=work.steps
+        ),
         room=None,
         cost=None,
         disk=_disk(config, shape, work),

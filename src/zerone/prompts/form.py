@@ -48,10 +48,15 @@ def check_form(demonstrations: Sequence[Demonstration], style: Style, name: str)
     """Count completions without a thought, and without an answer where the style has it.
 
     Raises DataError where none has such an answer: the model would learn a form in which nothing is
-    found. In a box only results stand, so there texts without one are not counted.
+    found. In a box only results stand, so there texts without one are not counted, and a row that calls
+    itself a summary (an answer to a general request, a program) is looked at as one.
     """
     completions = _completions(demonstrations, style)
-    missing = sum(not _has_answer(text, style) for text in completions)
+    missing = sum(
+        not _has_answer(text, _style_of(one, style))
+        for one in demonstrations
+        for text in _completions([one], style)
+    )
     if missing == len(completions):
         fitting = {
             other: sum(_has_answer(text, other) for text in _completions(demonstrations, other))
@@ -77,6 +82,10 @@ _PLACES = {
     Style.BOXED: "in \\boxed{} behind the thought",
     Style.SUMMARY: "behind the thought as the whole text, in no box and no tags",
 }
+
+
+def _style_of(one: Demonstration, style: Style) -> Style:
+    return Style.SUMMARY if style is Style.BOXED and one.style == Style.SUMMARY else style
 
 
 def _completions(demonstrations: Sequence[Demonstration], style: Style) -> list[str]:

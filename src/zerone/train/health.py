@@ -250,7 +250,7 @@ def _obstacle(steps: Sequence[Metrics]) -> str | None:
             f"no answer: {now['no_answer']:.0%} of completions have no answer in the form of prompt.style; "
             "raise prompt.examples or reward.format",
         ),
-        (is_silent, f"no signal: {alike}, {wrong:.0%} all incorrect; {_EASIER}"),
+        (is_silent, f"no signal: {alike}, {wrong:.0%} all incorrect; {_remedy(now, by_rule=by_rule)}"),
         (is_hopeless, f"no signal: no completion of {len(recent)} steps was correct; {_EASIER}"),
         (
             now["kl"] > 1.0,
@@ -260,8 +260,21 @@ def _obstacle(steps: Sequence[Metrics]) -> str | None:
     return next((sentence for is_so, sentence in obstacles if is_so), None)
 
 
+def _remedy(now: Metrics, *, by_rule: bool) -> str:
+    """Say what gives groups signal: another reward where it does not tell correct from incorrect ones."""
+    mixed = 1 - now["groups_all_right"] - now["groups_all_wrong"]
+    if mixed - now["groups_with_signal"] > _UNTOLD:
+        return (
+            f"in {mixed:.0%} of groups some completions are correct and the reward is the same for all; "
+            "check the functions and weights of reward"
+        )
+    return _EASIER if by_rule else f"check the functions and weights of reward, or {_EASIER}"
+
+
 _OF_RULES = {"accuracy", "format", "language", "repetition", "overlong"}
 _EASIER = "use easier problems or a larger rl.group_size"
+_UNTOLD = 0.1
+"""Share of groups from which on it counts that correctness changes no reward."""
 
 
 def _still(steps: Sequence[Metrics]) -> str:
@@ -279,7 +292,7 @@ def _still(steps: Sequence[Metrics]) -> str:
             f"too slow: the policy hardly changes (largest ratio {ratio:.4f}), {moved}; "
             "raise optim.learning_rate"
         )
-    if now["entropy"] < 0.02:
+    if now["entropy"] < 0.02 and now.get("num_trained_tokens") != 0:
         return (
             f"low entropy: {now['entropy']:.3f} nats per token leave nothing to explore, {moved}; "
             "raise loss.clip_high or lower optim.learning_rate"

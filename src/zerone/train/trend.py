@@ -146,7 +146,7 @@ def collapse_of(steps: Sequence[Metrics], name: str) -> Collapse | None:
         return None
     if best - now <= _COLLAPSED_ERRORS * math.sqrt(variance * (1 / (len(values) - low) + 1 / len(before))):
         return None
-    if _is_other_problems(known[max(0, low - _BEST) : low], known[low:]):
+    if _is_other_problems(name, known[max(0, low - _BEST) : low], known[low:]):
         return None
     return Collapse(name=name, step=int(known[low].get("step", low + 1)), before=best, now=now)
 
@@ -169,12 +169,17 @@ def _step_variance(steps: Sequence[Metrics], name: str) -> float | None:
     return max(found) if found else None
 
 
-def _is_other_problems(before: Sequence[Metrics], after: Sequence[Metrics]) -> bool:
-    """Whether accuracy fell only since other kinds of problems came: those of both times did not fall."""
+def _is_other_problems(name: str, before: Sequence[Metrics], after: Sequence[Metrics]) -> bool:
+    """Whether a figure fell only since other kinds of problems came: accuracy on those of both times did not.
+
+    Where nothing of those was correct before, accuracy tells nothing of format.
+    """
     kinds = _kinds(before) & _kinds(after)
     if not _kinds(after) - _kinds(before):
         return False
     levels = [fmean(_of_kinds(part, kinds)) for part in (before, after)] if kinds else [0.0, 0.0]
+    if name == "format" and not levels[0]:
+        return False
     return levels[1] >= _COLLAPSED_SHARE * levels[0]
 
 
