@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import zerone  # noqa: F401 - before torch, which reads once how threads wait
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # what else runs. No deadline and fixed examples: a test that passes passes again. Explaining a
 # failure takes a minute where an example takes milliseconds, so only the example is shown.
 torch.set_num_threads(1)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the programs that tests start would ignore it
 settings.register_profile(
     "zerone",
     deadline=None,

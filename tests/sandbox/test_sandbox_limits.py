@@ -460,9 +460,10 @@ def test_it_works_as_any_user() -> None:
     folder = Path(tempfile.mkdtemp(prefix="zerone-test-"))
     try:
         folder.chmod(0o755)
-        (folder / "zerone").mkdir()
-        for name in ("__init__.py", "errors.py", "escaping.py"):
-            shutil.copy(source / name, folder / "zerone")
+        (folder / "zerone" / "processes").mkdir(parents=True)
+        of_processes = ("processes/__init__.py", "processes/waiting.py")  # what every import of zerone loads
+        for name in ("__init__.py", "errors.py", "escaping.py", *of_processes):
+            shutil.copy(source / name, folder / "zerone" / name)
         shutil.copytree(source / "sandbox", folder / "zerone" / "sandbox")
         kept = ["bubblewrap []", "namespaces []"]
         for user, groups, expected in (

@@ -69,7 +69,7 @@ def test_a_template_that_takes_time_or_memory_is_stopped_with_a_sentence(tmp_pat
     begun = time.monotonic()
     with pytest.raises(Refusal) as caught:
         asked(prompter, "go")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20, "5 s of a machine that is not shared"
     assert caught.value.status == 400
     message = str(caught.value)
     assert message.startswith("the model's chat template refuses these messages: ")
