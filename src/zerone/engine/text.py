@@ -4,6 +4,7 @@ All three parts read a stream piece by piece, keep only what cannot be decided y
 however the stream is cut. Each is linear in the length of the text.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -210,6 +211,7 @@ class AnswerStream:
         self._make_stop_streams()
 
     def _make_stop_streams(self) -> None:
+        self._tag = "|".join(map(re.escape, self._tags)) or "(?!)"  # without tags nothing matches
         tagged = [stop for stop in self._stops if any(tag in stop for tag in self._tags)]
         self._tagged = StopStream(tagged)
         self._plain = StopStream([stop for stop in self._stops if stop not in tagged])
@@ -244,16 +246,16 @@ class AnswerStream:
         return said if self._plain.is_stopped else said + self._spaced(self._plain.close())
 
     def _untag(self, text: str) -> str:
-        self._held += text
-        said = ""
-        while found := [tag for tag in self._tags if tag in self._held]:
-            tag = min(found, key=self._held.index)
-            head, _, self._held = self._held.partition(tag)
-            said += self._tell(head)
-            self._skips_space = self._skips_space or tag == ANSWER_OPEN
-        kept = len(self._held) - length_of_beginning(self._held, self._tags)
-        head, self._held = self._held[:kept], self._held[kept:]
-        return said + self._tell(head)
+        text, position = self._held + text, 0
+        said = []
+        for match in re.finditer(self._tag, text):
+            said.append(self._tell(text[position : match.start()]))
+            self._skips_space = self._skips_space or match.group() == ANSWER_OPEN
+            position = match.end()
+        kept = len(text) - length_of_beginning(text[position:], self._tags)
+        said.append(self._tell(text[position:kept]))
+        self._held = text[kept:]
+        return "".join(said)
 
     def _tell(self, text: str) -> str:
         if self._skips_space:
