@@ -46,6 +46,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def closed_group() -> Iterator[None]:
+    """Close the process group that a trainer has opened: a process that is forked later would inherit it."""
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Live]":
     """A live server of the embedded model with a key, shared as it takes seconds to start."""

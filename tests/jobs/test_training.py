@@ -138,7 +138,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_written(folder: P
 def test_several_processes_are_refused(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for pair in name.split():
         monkeypatch.setenv(*pair.split("="))
-    with pytest.raises(ConfigError, match="one process; start it without torchrun"):
+    with pytest.raises(ConfigError, match="start `torchrun -m zerone` for several"):
         place(config_of(folder), ENVIRONMENT)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from transformers import AutoModelForCausalLM
 
@@ -89,7 +90,7 @@ def _refuse_on_ranks(config: Config) -> None:
     for option, is_set in reasons.items():
         if is_set:
             raise ConfigError(f"{option} works in one process only; leave it out, or start without torchrun")
-    if not torch.distributed.is_initialized():
+    if not dist.is_initialized() or dist.get_world_size() != started_ranks().size:
         raise ConfigError(
             "a program of your own trains in one process; start `torchrun -m zerone` for several"
         )
