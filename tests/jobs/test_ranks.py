@@ -271,7 +271,7 @@ def test_an_error_of_another_rank_is_said_once_and_ends_all(
     assert "Traceback" not in complaints[0]
 
 
-@pytest.mark.parametrize("steps", [1, 5])
+@pytest.mark.parametrize("steps", [1, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_rank_that_hangs_is_given_up(folder: Path, steps: int) -> None:
     """Stopped, not killed: its connections stay open."""
     name = f"hung-{steps}"

@@ -547,6 +547,7 @@ def _work_of_rows(config: Config, found: dict[str, Any]) -> Work:
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize(
     "overrides",
@@ -568,6 +569,7 @@ def test_rl_of_the_embedded_model_grows_about_as_planned(overrides: tuple[str, .
     assert predicted / FACTOR < growth < predicted * FACTOR
 
 
+@pytest.mark.slow
 @needs_proc
 @pytest.mark.parametrize("kind", ["rl", "sft"])
 def test_a_model_of_millions_grows_about_as_planned(kind: str, tmp_path: Path) -> None:
