@@ -93,6 +93,10 @@ def work_on_demand(arguments: argparse.Namespace) -> None:
 # The process that measures ------------------------------------------------------------------------
 
 
+SETTLE_S = 2.0
+"""Seconds in which zerone sees that others have left the cores: it looks twice a second, and twice."""
+
+
 @dataclass(slots=True)
 class System:
     """A process at work under its settings, and its tokens per second by load and kind of work."""
@@ -114,6 +118,7 @@ class System:
     def speed(self, kind: str) -> float:
         """Have it work and return tokens per second."""
         assert self.process.stdin is not None
+        time.sleep(SETTLE_S)  # the system that worked before this one was a stranger to it
         self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
         said = self.read()

@@ -11,9 +11,9 @@ most by: a thread spins where the one it waits for should run. `processes/thread
 
 from collections.abc import Mapping, MutableMapping
 
-SPINS = "100000"
+SPINS = "300000"
 """Turns that a thread spins before it sleeps: milliseconds, longer than the gaps between the operations of
-a decoding step, and a third of what libgomp takes by itself."""
+a decoding step. As many as libgomp takes by itself, said so that a user's own setting can be told from it."""
 
 _VARIABLE = "GOMP_SPINCOUNT"
 _USERS = (_VARIABLE, "OMP_WAIT_POLICY")
