@@ -53,6 +53,11 @@ class Data:
     hard: Suite
     verifiers: frozenset[str]
 
+    @property
+    def problems(self) -> list[Problem]:
+        """All that can be listed: of the mixture and of both suites."""
+        return [*self.listed, *self.mixed.problems, *self.hard.problems]
+
 
 def data_of(config: Config) -> Data:
     """Return the problems that a configuration names; raises DataError for a bad file.

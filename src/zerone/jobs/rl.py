@@ -124,7 +124,7 @@ def open_session(
     transformers.logging.disable_progress_bar()
     use_threads(environment["threads"])
     data = data_of(config)
-    problems = [*data.listed, *data.mixed.problems, *data.hard.problems]
+    problems = data.problems
     rules = try_functions(config, problems, run)  # a reward function that cannot be used stops the run here
     if needs_rewards and not config.reward.preference:
         refuse_unjudged(data.listed)
@@ -210,8 +210,10 @@ def new_state(session: Session) -> TrainState:
 def settled(session: Session, state: TrainState) -> Session:
     """Return the session with what the trainer had to try out first."""
     config = session.config
-    problems = [*session.data.listed, *session.data.mixed.problems, *session.data.hard.problems]
-    longest = max(len(session.to_prompt(problem)) for problem in problems) + config.sampling.max_tokens
+    if config.rl.microbatch_tokens:  # given: the prompts need not be read a second time
+        return session
+    longest = max(len(session.to_prompt(problem)) for problem in session.data.problems)
+    longest += config.sampling.max_tokens
     return replace(session, config=with_microbatches(config, session.run, state.trainer, "rl", longest))
 
 

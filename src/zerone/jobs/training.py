@@ -64,7 +64,7 @@ def place(config: Config, environment: Mapping[str, Any]) -> Placement:
         threads=environment["threads"],
     )
     if ranks.size > 1:
-        _refuse_on_ranks(config)
+        _refuse_on_ranks(config, ranks)
         return Placement(trainer="parallel", device=device, ranks=ranks)
     fault = decoder_fault(config.model.path)
     m = config.model
@@ -79,7 +79,7 @@ def place(config: Config, environment: Mapping[str, Any]) -> Placement:
     return Placement(trainer="local" if is_local else "parallel", device=device)
 
 
-def _refuse_on_ranks(config: Config) -> None:
+def _refuse_on_ranks(config: Config, ranks: Ranks) -> None:
     """Raise ConfigError for what is computed in one process alone."""
     reasons = {
         "model.trainer=local": config.model.trainer == "local",
@@ -90,7 +90,7 @@ def _refuse_on_ranks(config: Config) -> None:
     for option, is_set in reasons.items():
         if is_set:
             raise ConfigError(f"{option} works in one process only; leave it out, or start without torchrun")
-    if not dist.is_initialized() or dist.get_world_size() != started_ranks().size:
+    if not dist.is_initialized() or dist.get_world_size() != ranks.size:
         raise ConfigError(
             "a program of your own trains in one process; start `torchrun -m zerone` for several"
         )
