@@ -306,6 +306,20 @@ def _columns(*names: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def _processed(title: str, name: str, config: str) -> Adapter:
+    """Return the adapter of a set as open-r1 has processed it, its final answer being `solution`."""
+    return Adapter(
+        title=title,
+        purpose=PROBLEMS,
+        names=(name,),
+        columns=_columns("prompt", "solution"),
+        adapt=_renamed("prompt", "solution"),
+        fits=lambda record: _is_text(record, "prompt", "solution") and "answer" not in record,
+        by_shape=False,
+        config=config,
+    )
+
+
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
         title="GSM8K",
@@ -340,16 +354,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         adapt=_dapo,
         fits=lambda record: _dapo_text(record) is not None,
     ),
-    Adapter(
-        title="DAPO-Math-17k-Processed",
-        purpose=PROBLEMS,
-        names=("dapo-math",),
-        columns=_columns("prompt", "solution"),
-        adapt=_renamed("prompt", "solution"),
-        fits=lambda record: _is_text(record, "prompt", "solution") and "answer" not in record,
-        by_shape=False,
-        config="en",
-    ),
+    _processed("DAPO-Math-17k-Processed", "dapo-math", config="en"),
     Adapter(
         title="Big-Math",
         purpose=PROBLEMS,
@@ -358,16 +363,7 @@ ADAPTERS: tuple[Adapter, ...] = (
         adapt=_renamed("problem", "answer"),
         fits=_is_mathematics,
     ),
-    Adapter(
-        title="Big-Math-Processed",
-        purpose=PROBLEMS,
-        names=("big-math",),
-        columns=_columns("prompt", "solution"),
-        adapt=_renamed("prompt", "solution"),
-        fits=lambda record: _is_text(record, "prompt", "solution") and "answer" not in record,
-        by_shape=False,
-        config="all",
-    ),
+    _processed("Big-Math-Processed", "big-math", config="all"),
     Adapter(
         title="DeepScaleR, or MATH with answers",
         purpose=PROBLEMS,

@@ -16,10 +16,8 @@ from zerone.engine.pacing import Pacer
 _log = logging.getLogger(__name__)
 
 
-class LocalEngine(Engine, Protocol):
-    """An engine of this process, which tells what it is at."""
-
-    weight_hash: str
+class Counted(Protocol):
+    """What tells how many completions it is at."""
 
     @property
     def num_active(self) -> int:
@@ -35,6 +33,12 @@ class LocalEngine(Engine, Protocol):
     def num_cancelled(self) -> int:
         """Completions given up as nobody waited for them, since the start."""
         ...
+
+
+class LocalEngine(Engine, Counted, Protocol):
+    """An engine of this process, which tells what it is at."""
+
+    weight_hash: str
 
     def holds(self, request: Request) -> bool:
         """Return whether any completion of this request is under way or waits."""

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 
 from zerone.engine.api import Deliver, Request
-from zerone.engine.scheduler import Scheduler
+from zerone.engine.scheduler import Counted, Scheduler
 from zerone.engine.torch.engine import TorchEngine
 from zerone.model.loading import end_ids, load_model, width_of
 from zerone.processes.machine import DTYPES, NARROW, Precision, keep_freed_memory, precision_for
@@ -40,7 +40,7 @@ class EngineSpec:
     """Of a GPU's memory, beside a trainer; a server takes vLLM's own default."""
 
 
-class EngineHost(Protocol):
+class EngineHost(Counted, Protocol):
     """An engine at work by itself, which hands its events on."""
 
     @property
@@ -56,21 +56,6 @@ class EngineHost(Protocol):
     @property
     def fault(self) -> str | None:
         """What keeps it from answering requests now, in words, or None."""
-        ...
-
-    @property
-    def num_active(self) -> int:
-        """Completions under way."""
-        ...
-
-    @property
-    def num_waiting(self) -> int:
-        """Completions accepted and not begun."""
-        ...
-
-    @property
-    def num_cancelled(self) -> int:
-        """Completions given up as nobody waited for them, since the start."""
         ...
 
     def start(self, deliver: Deliver | None = None) -> None:
