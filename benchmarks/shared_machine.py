@@ -41,6 +41,7 @@ from workload import (
 )
 from zerone.processes.machine import available_cores
 from zerone.processes.sharing import Watch
+from zerone.processes.threads import LOOK_S
 from zerone.train.advantage import credit
 from zerone.train.grpo import Grpo
 from zerone.train.loop import Clock, collect, requests_for, sampling_of
@@ -93,7 +94,7 @@ def work_on_demand(arguments: argparse.Namespace) -> None:
 # The process that measures ------------------------------------------------------------------------
 
 
-SETTLE_S = 2.0
+SETTLE_S = 4 * LOOK_S
 """Seconds in which zerone sees that others have left the cores: it looks twice a second, and twice."""
 
 
