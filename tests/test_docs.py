@@ -23,7 +23,7 @@ import write_figure
 import write_notebook
 import write_reference
 from pages import blocks, commands_of, typed_lines
-from processes import arguments_of, call_main, environment_of_runs
+from processes import arguments_of, call_main, run_program
 from scripted import save_talking_model, write_problems
 from zerone.cli.main import app
 from zerone.config import options
@@ -92,18 +92,9 @@ def test_the_program_of_the_notebook_runs(tmp_path: Path) -> None:
     program = write_notebook.SOURCE.read_text(encoding="utf-8")
     assert program.count("OVERRIDES: list[str] = []") == 1
     small = program.replace("OVERRIDES: list[str] = []", f"OVERRIDES: list[str] = {TINY}")
-    done = subprocess.run(
-        [sys.executable, "-c", small],
-        cwd=tmp_path,
-        env=environment_of_runs(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    said_by_it = run_program(tmp_path, small)
     for said in ("2 steps of 4 problems x 4 answers", "hard   trained", "step 2, reward"):
-        assert said in done.stdout
+        assert said in said_by_it
     assert (tmp_path / "runs" / "notebook" / "export" / "chat_template.jinja").exists()
 
 

@@ -1,15 +1,13 @@
 """Published data sets: rows with the columns that they have, read without naming a field."""
 
-import base64
 import json
-import pickle
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from published_rows import packed
 from zerone.data.adapters import ADAPTERS, default_config
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.jsonl import Fields, ProblemFile, read_problems
@@ -21,11 +19,6 @@ from zerone.types import Outcome
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="the published data sets are not here")
-
-
-def packed(tests: list[Any]) -> str:
-    """Return private tests as LiveCodeBench publishes them."""
-    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
 
 
 LCB = [{"input": "3\n", "output": "6\n", "testtype": "stdin"}]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fake_hub import Online, commit_of, online
+from fake_hub import AWAY, Online, commit_of, online
 from zerone import hub
 from zerone.data.demonstrations import read_demonstrations
 from zerone.data.hub import by_name, split_of_name
@@ -220,16 +220,11 @@ def test_a_name_that_is_no_file_and_has_no_prefix_is_told_how_to_write_it() -> N
     assert "hf:" not in refusal("data/problems.jsonl")
 
 
-@pytest.mark.parametrize("away", ["offline", "no network", "the Hub is down"])
+@pytest.mark.parametrize("away", AWAY)
 def test_a_cached_data_set_needs_no_hub(web: Online, away: str) -> None:
     web.hub.add("datasets", NAME, FILES)
     wanted = rows_at(f"hf:{NAME}")
-    if away == "offline":
-        web.go_offline()
-    elif away == "no network":
-        web.break_network()
-    else:
-        web.hub.status = 503
+    web.lose(away)
     web.restart()
     assert rows_at(f"hf:{NAME}") == wanted
     if away == "offline":

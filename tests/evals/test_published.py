@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fake_hub import online
+from published_rows import packed
 from zerone.config import Config
 from zerone.data.jsonl import Fields, read_problems
 from zerone.data.records import Row, read_rows
@@ -32,11 +33,6 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 
 LCB_PUBLIC = [{"input": "3\n", "output": "6\n", "testtype": "stdin"}]
 LCB_PRIVATE = [{"input": "5\n", "output": "10\n", "testtype": "stdin"}]
-
-
-def packed(tests: list[Any]) -> str:
-    """Return private tests as LiveCodeBench publishes them."""
-    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
 
 
 ROWS: Mapping[str, dict[str, Any]] = {

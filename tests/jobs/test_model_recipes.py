@@ -14,6 +14,7 @@ import pytest
 from fake_hub import Online, online
 from fakes import Kind, Shape, byte_tokenizer, tiny_model
 from processes import call_main, metrics_of
+from published_rows import GSM8K_CARD
 from zerone.config import build_config, read_recipe
 from zerone.config.recipes import recipe_file, recipe_paths
 from zerone.model.loading import save_model
@@ -30,14 +31,6 @@ MODELS: Mapping[str, tuple[Kind, int]] = {
 }
 """Architecture and context by name."""
 
-GSM8K_CARD = """---
-configs:
-- config_name: main
-  data_files: [{split: train, path: main/train-*}, {split: test, path: main/test-*}]
-- config_name: socratic
-  data_files: [{split: train, path: socratic/train-*}]
----
-"""
 DAPO_CARD = """---
 configs:
 - config_name: all
@@ -121,7 +114,7 @@ def thoughts() -> bytes:
 
 DATA: Mapping[str, Mapping[str, bytes]] = {
     "openai/gsm8k": {
-        "README.md": GSM8K_CARD.encode(),
+        "README.md": GSM8K_CARD,
         "main/train-00000-of-00001.jsonl": gsm8k(80),
         "main/test-00000-of-00001.jsonl": gsm8k(12, 1000),
     },

@@ -12,6 +12,7 @@ import pytest
 from fake_hub import Online, commit_of, online
 from fakes import byte_tokenizer, tiny_model
 from processes import call_main, metrics_of
+from published_rows import GSM8K_CARD
 from zerone.config import build_config
 from zerone.curation.pass_rates import measure_pass_rates
 from zerone.errors import ConfigError
@@ -62,22 +63,13 @@ def sums(number: int, first: int = 0) -> str:
 
 # GSM8K --------------------------------------------------------------------------------------------
 
-CARD = b"""---
-configs:
-- config_name: main
-  data_files: [{split: train, path: main/train-*}, {split: test, path: main/test-*}]
-- config_name: socratic
-  data_files: [{split: train, path: socratic/train-*}]
----
-"""
-
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the published data sets are not here")
 def test_gsm8k_as_published_is_trained_on_by_its_name(web: Online, tmp_path: Path) -> None:
     """Source, template, verifier, rollouts, training, record, and going on after the branch moved."""
     train = b"".join((DATA / "gsm8k_train.jsonl").read_bytes().splitlines(keepends=True)[:400])
     files = {
-        "README.md": CARD,
+        "README.md": GSM8K_CARD,
         "main/train-00000-of-00001.jsonl": train,
         "main/test-00000-of-00001.jsonl": (DATA / "gsm8k_test.jsonl").read_bytes(),
     }

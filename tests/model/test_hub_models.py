@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fake_hub import Online, commit_of, online
+from fake_hub import AWAY, Online, commit_of, online
 from fakes import byte_tokenizer, tiny_model
 from processes import arguments_of, call_main
 from zerone import hub
@@ -87,16 +87,11 @@ def test_what_is_in_the_cache_is_not_fetched_again(web: Online, files: dict[str,
     assert web.hub.fetched == []
 
 
-@pytest.mark.parametrize("away", ["offline", "no network", "the Hub is down"])
+@pytest.mark.parametrize("away", AWAY)
 def test_a_cached_model_needs_no_hub(web: Online, files: dict[str, bytes], away: str) -> None:
     web.hub.add("models", NAME, files)
     first = find_directory(NAME)
-    if away == "offline":
-        web.go_offline()
-    elif away == "no network":
-        web.break_network()
-    else:
-        web.hub.status = 503
+    web.lose(away)
     web.restart()
     web.hub.requests.clear()
     assert find_directory(NAME) == first

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import pickle
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processes import call_main
+from published_rows import packed
 from zerone.config import build_config
 from zerone.data.code_tests import code_spec
 from zerone.data.jsonl import Fields, read_problems
@@ -35,10 +35,6 @@ LCB_CALLS = [
 ]
 CLASS = "class Solution:\n    def add(self, a: int, b: int) -> int:\n        "
 FUNCTION = "def add(a, b):\n    "
-
-
-def packed(tests: Any) -> str:
-    return base64.b64encode(zlib.compress(pickle.dumps(json.dumps(tests)))).decode()
 
 
 def write(tmp_path: Path, *rows: Mapping[str, Any]) -> Path:

@@ -144,6 +144,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(200, files[name], {"ETag": f'"{etag}"', "X-Repo-Commit": commit})
 
 
+AWAY = ("offline", "no network", "the Hub is down")
+
+
 @dataclass(slots=True)
 class Online:
     """A Hub that this process takes for the only one, and the cache that it fetches into."""
@@ -160,6 +163,15 @@ class Online:
     def break_network(self) -> None:
         """Let nothing answer any more."""
         self.hub.socket.close()
+
+    def lose(self, away: str) -> None:
+        """Take the Hub away, in one of the ways of `AWAY`."""
+        if away == "offline":
+            self.go_offline()
+        elif away == "no network":
+            self.break_network()
+        else:
+            self.hub.status = 503
 
     def log_in(self) -> None:
         self.patch.setenv("HF_TOKEN", "hf_right")

@@ -70,6 +70,21 @@ def start(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str
     )
 
 
+def run_program(folder: Path, program: str, seconds: float = 300) -> str:
+    """Run a Python program in a process of its own, in a folder; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=environment_of_runs(folder),
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def call_main(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """Run `zerone ARGUMENTS` in this process, where torch is loaded; return (exit code, out, err)."""
     out, err = io.StringIO(), io.StringIO()
