@@ -17,7 +17,7 @@ COMMANDS = ("zero", "sft", "distill", "r1")
 
 def run_ranked(command: Callable[[], None]) -> None:
     """Run a command at rank 0 and follow its orders at the others; where there is one process, run it."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # waits in slices are no news
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # each slice of a wait would be logged
     from zerone.processes.ranks import started_ranks
 
     ranks = started_ranks()

@@ -139,7 +139,7 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """Read `a.b=value` arguments; values are YAML, but for text options, which are taken as typed.
+    """Read `a.b=value` arguments; values are YAML, except for text options, which are taken as typed.
 
     A regular expression may hold what YAML would read as a comment or a list.
     """

@@ -139,7 +139,7 @@ def _refuse_unknown_stage(name: str, names: Sequence[str]) -> None:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], but: Sequence[str] = ()) -> list[str]:
-    """Return the options in which two trees of options differ, one line each, but for some."""
+    """Return the options in which two trees of options differ, one line each, without some."""
     before, after = flat_options(old), flat_options(new)
     return [
         f"{key}: {before.get(key, 'not there')}  (now: {after.get(key, 'not there')})"

@@ -118,7 +118,7 @@ def _records(
 
 
 def _record(config: Config, problem: Problem, rollouts: Sequence[Rollout], opened: str) -> dict[str, Any]:
-    """Return the line of a problem; samples without a verdict are no wrong ones and do not count."""
+    """Return the line of a problem; samples without a verdict are left out."""
     graded = grade_all(rollouts, RewardWeights(), opened, rules_of(config))
     judged = [one for one in graded if one.is_judged]
     correct = sum(one.outcome is Outcome.CORRECT for one in judged)

@@ -33,7 +33,7 @@ class ListMixture:
     problems_per_step: int
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
-        """Return the step's share of the endless shuffle; what is drawn beyond it is extra.
+        """Return the step's share of the endless shuffle; what is taken beyond it is extra.
 
         Extra problems (`first` > 0) come from anywhere in the list, by (seed, step, position).
         """
@@ -78,7 +78,7 @@ class WeightedMixture:
         return [problem for part in self.parts for problem in part.problems]
 
     def draw(self, step: int, num_problems: int, first: int = 0) -> list[Problem]:
-        """Return the step's share; what is drawn beyond it is extra, by (seed, step, position)."""
+        """Return the step's share; what is taken beyond it is extra, by (seed, step, position)."""
         if not first:
             places = turns(self.weights, step * self.problems_per_step)
             return [self.parts[part].at(place) for part, place in itertools.islice(places, num_problems)]

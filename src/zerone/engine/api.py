@@ -160,7 +160,7 @@ def seeds_of(seed: int, num_samples: int) -> tuple[int, ...]:
 
 
 class QueueFull(Exception):
-    """There is no place for a request now."""
+    """The queue has no room for a request now."""
 
 
 Told = Sequence[tuple[Request, Event]]
@@ -175,7 +175,7 @@ def sink_all(told: Told) -> None:
 
 
 class Engine(Protocol):
-    """Samples completions from the weights it was last given; used by one thread, but for `cancel`."""
+    """Samples completions from the weights it was last given; used by one thread, except `cancel`."""
 
     @property
     def weight_version(self) -> int:

@@ -1,7 +1,7 @@
 """The one place where an engine for rollouts and evaluation is made.
 
 In: the options `engine.*`, a loaded model and how many completions are decoded at once. Out: an engine
-that holds no weights yet, but for the base model's in the owners that load it by themselves; whoever
+that holds no weights yet, except the base model's in the owners that load it by themselves; the caller that
 samples calls `update_weights` first.
 """
 
@@ -80,6 +80,6 @@ def open_loaded_engine(
 
 
 _ANY_NUMBER = 1 << 40
-"""Rollouts may wait in any number: whoever asks for them waits for them."""
+"""Rollouts may wait in any number: the caller waits for all of them."""
 _VLLM_CPU_CACHE = 1 << 30
 """Bytes of vLLM's cache where there is no GPU."""

@@ -69,7 +69,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draw:
-    """How an answer is drawn; what has its default is left to the server's and not sent."""
+    """How a completion is sampled; what has its default is left to the server's and not sent."""
 
     temperature: float | None = None
     top_p: float = 1.0

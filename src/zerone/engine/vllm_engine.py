@@ -1,7 +1,7 @@
 """vLLM as an engine instead of our own decoder: on GPUs, where that is installed.
 
 vLLM batches, caches and samples; what it draws goes through the same rows (row.py) as with our own
-engine, so reasoning, stop strings and budgets are the same whoever decodes. Reasoning that has used
+engine, so reasoning, stop strings and budgets are the same in every engine. Reasoning that has used
 up its budget is closed by beginning anew behind the closing tag, which vLLM's prefix cache makes
 cheap.
 """

@@ -252,7 +252,7 @@ def _told(client: EndpointClient, stack: ExitStack) -> tuple[int | None, str | N
 def _local(
     config: Config, wanted: Wanted, source: Source, loaded: Model | None, stack: ExitStack
 ) -> tuple[LocalAnswerer, dict[str, Any]]:
-    """Open a model directory. A chat template is used where there is one, but for embedded suites."""
+    """Open a model directory. A chat template is used where there is one, except for embedded suites."""
     keep_freed_memory()
     use_threads(threads_for(config.model.threads))
     model = loaded or load_model(wanted.model, torch.float32)

@@ -200,7 +200,7 @@ def open_teacher(path: str, dtype: torch.dtype) -> ModelPass:
 
 
 def engine_of(config: Config, model: Model, environment: Mapping[str, Any]) -> Engine:
-    """Return the engine that samples from the policy; whoever samples gives it the weights first."""
+    """Return the engine that samples from the policy; the caller gives it the weights first."""
     if (leader := _leader()) is None:
         return training.engine_of(config, model, environment)
     orders, rank = leader

@@ -150,7 +150,7 @@ def check_can_sample(config: Config, model: Model) -> None:
 
 
 def engine_of(config: Config, model: Model, environment: Mapping[str, Any]) -> Engine:
-    """Return the engine that samples from the policy; whoever samples gives it the weights first."""
+    """Return the engine that samples from the policy; the caller gives it the weights first."""
     return open_engine(
         model,
         config.sampling.slots,

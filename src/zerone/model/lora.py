@@ -3,7 +3,7 @@
     y = W x + (alpha / rank) B A x
 
 W is frozen; A is random and B zero at first, so that training begins at the base model. The base model is
-also the reference of a KL term, with the adapters off: there is no second copy. Engines, exports and the
+also the reference of a KL term, with the adapters off: no second copy is held. Engines, exports and the
 run's model get W + (alpha / rank) B A; the adapters alone are kept in peft's own format.
 """
 

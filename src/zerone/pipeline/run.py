@@ -216,7 +216,7 @@ class Pipeline:
     # The recipe -----------------------------------------------------------------------------------
 
     def _check_recipe(self) -> None:
-        """Refuse another recipe than the directory's, but for stages that are to be done again."""
+        """Refuse another recipe than the directory's, except for stages that are to be run again."""
         path = self.directory / RECIPE_NAME
         if not path.exists():
             return
@@ -408,7 +408,7 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Return the options that differ, but for where inputs lie; adapters are not an input of any stage."""
+    """Return the options that differ, except where inputs lie; adapters are not an input of any stage."""
     inputs = set(REFERENCES) - {"lora.path"}
     before, after = (
         {key: value for key, value in flat_options(tree).items() if key not in inputs} for tree in (old, new)

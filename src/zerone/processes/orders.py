@@ -8,7 +8,7 @@ Names and sizes go through torchrun's store, tensors and JSON through gloo as on
 nothing is pickled. What is trusted is who can reach the store and the ports of gloo, as with any program
 under torchrun: keep them inside of the cluster's own network.
 
-No rank waits for ever. Whoever fails says why in the store and ends, which closes its connections, so a
+No rank waits for ever. A rank that fails says why in the store and ends, which closes its connections, so a
 rank that waits for it in a collective is told; one that says nothing for `Patience.lost` seconds, or is
 not among the processes any more, is given up. Rank 0 then raises the error of the rank that failed first.
 """

@@ -1,7 +1,7 @@
 """How much of this machine other processes use, and what that costs.
 
 In: /proc/stat, and the processor time of this process and its descendants. Out: the cores that others took
-since the last look, and a sentence for whoever waits. Where there is no /proc nothing is said. What a
+since the last look, and a sentence for the user who waits. Where there is no /proc nothing is said. What a
 hypervisor gave to other machines (steal) counts as taken by others.
 """
 

@@ -328,7 +328,7 @@ def _progress_of(path: Path) -> Progress:
 
 
 def _sums(directory: Path) -> dict[str, str]:
-    """Return the checksum of every file of a checkpoint by its name, but for the manifest's own."""
+    """Return the checksum of every file of a checkpoint by its name, except the manifest's own."""
     files = sorted(path for path in directory.rglob("*") if path.is_file() and path.name != _MANIFEST_NAME)
     return {path.relative_to(directory).as_posix(): sha256_of_file(path) for path in files}
 

@@ -174,7 +174,7 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     def files(self) -> Iterator[Path]:
-        """Yield every file that a run or its stages have written, but for the pages made from them."""
+        """Yield every file that a run or its stages have written, except the pages made from them."""
         return (path for path in self.path.rglob("*") if path.is_file() and path.suffix != ".html")
 
     def lock(self) -> Self:

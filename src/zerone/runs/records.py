@@ -34,7 +34,7 @@ class Record:
     """A stage that was started from `made_from`, and is done where it has outputs.
 
     `by` names the program that started it, and under `resumed` others that went on with it. `seconds` adds
-    up over interruptions, but for what a kill cut off.
+    up over interruptions, without what a kill cut off.
     """
 
     stage: str

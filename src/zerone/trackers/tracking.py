@@ -97,7 +97,7 @@ class Tracking:
         self._line.tell({"stream": "train", "step": step, "log": as_json(figures)})
 
     def evaluation(self, evaluation: Mapping[str, Any]) -> None:
-        """Tell of an evaluation, as it is in the run's files but for the single problems."""
+        """Tell of an evaluation, as it is in the run's files, without the single problems."""
         if self._line is not None:
             rest = {key: value for key, value in evaluation.items() if key != "suites"}
             suites = {

@@ -270,7 +270,7 @@ def shard(module: Any, device: Device, ranks: Ranks = ALONE, *, is_offloaded: bo
     """Shard each block and then the root over the ranks of a machine, fp32, computed in the device's type.
 
     Over several machines the shards are the same on each (HSDP), so weights are gathered within a machine.
-    The root too gives its gathered parameters up after a forward pass (FSDP2 would keep them): whoever reads
+    The root too gives its gathered parameters up after a forward pass (FSDP2 would keep them): what reads
     the module next, as optimizer, engine or checkpoint, finds the shards of the fp32 weights.
     """
     nodes = ranks.num_nodes
